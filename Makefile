@@ -1,0 +1,66 @@
+# Two commands matter: `make run` and `make test`. Works with GNU make 3.81 and any POSIX sh.
+# PORT and EVENTS_DATA_DIR are taken from the environment or from the command line (make run PORT=9000).
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all:
+OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ONLY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check demo bench faults clean
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=.data); Ctrl-C stops it
+	@exec $(PYTHON) manage.py up
+
+test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
+	@exec $(PYTHON) -m pytest
+
+check: $(VENV)/.installed-dev ## Run what CI runs: formatting, lint, types, import rules, tests
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec scripts/check
+
+demo: $(VENV)/.installed ## Send demo traffic through the platform that runs
+	@exec $(PYTHON) manage.py demo
+
+bench: $(VENV)/.installed-dev ## Measure; ONLY=<name> measures one thing
+	@exec $(PYTHON) -m benchmarks $(ONLY)
+
+faults: $(VENV)/.installed-dev ## Run the fault-injection tests
+	@exec $(PYTHON) -m pytest -m faults
+
+clean: ## Remove the virtual environment and the caches; the data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
+
+# Stamps: a second start installs nothing.
+$(VENV)/.made:
+	@if [ -x $(PYTHON) ] && $(PYTHON) -c '$(OLD_ENOUGH)' 2>/dev/null; then touch $@; exit 0; fi; \
+	for python in python3.13 python3.12 python3.11 python3 python; do \
+	  if command -v $$python >/dev/null 2>&1 && $$python -c '$(OLD_ENOUGH)' 2>/dev/null; then \
+	    echo "Making $(VENV) with $$python"; \
+	    $$python -m venv --clear $(VENV) >/dev/null || { \
+	      rm -rf $(VENV); \
+	      echo "$$python cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)." >&2; \
+	      exit 1; }; \
+	    touch $@; exit 0; \
+	  fi; \
+	done; \
+	echo "Python 3.11 or newer is needed, and none was found: install it (https://www.python.org/downloads/)." >&2; exit 1
+
+# The path file lets pytest, celery and gunicorn of the environment find the packages of the checkout.
+$(VENV)/.installed: requirements.txt $(VENV)/.made
+	@echo "Installing requirements.txt"
+	@$(PIP) -r requirements.txt || { \
+	  echo "pip could not install requirements.txt from ready-made wheels: see its message above, check the network and the Python version." >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sysconfig; print("$(CURDIR)", file=open(sysconfig.get_path("purelib") + "/checkout.pth", "w"))'
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt || { \
+	  echo "pip could not install requirements-dev.txt from ready-made wheels: see its message above, check the network and the Python version." >&2; \
+	  exit 1; }
+	@touch $@

@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
+
+
+class EventsPlatformConfig(AppConfig):
+    name = "events_platform"
+    default = True
+
+
+class AdminConfig(admin_apps.AdminConfig):
+    default = False
+    default_site = "events_platform.admin_site.AdminSite"

@@ -1,0 +1,12 @@
+"""The server's entrance: `gunicorn -k asgi events_platform.asgi:application`."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+import events_platform.celery  # noqa: F401 - tasks are sent through the app
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
+os.environ.setdefault("DATABASE_POOL_SIZE", "16")
+
+application = get_asgi_application()

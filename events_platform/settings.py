@@ -1,0 +1,266 @@
+"""Settings, read once from the environment. A missing or bad value stops the start with a line that names it.
+
+Every variable is listed in docs/settings.md; a test compares the two.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery.schedules import crontab
+from environs import Env, validate
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = Env()
+
+# --- The process ---------------------------------------------------------------------------------------------
+
+DEBUG: bool = env.bool("DEBUG", False)
+SECRET_KEY: str = env.str("SECRET_KEY", validate=validate.Length(min=32))
+PUBLIC_URL: str = env.str("PUBLIC_URL", "http://127.0.0.1:8000", validate=validate.URL(require_tld=False)).rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+HTTPS: bool = _public.scheme == "https"
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]", _public.hostname or ""])
+LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+
+ROOT_URLCONF = "events_platform.urls"
+WSGI_APPLICATION = "events_platform.wsgi.application"
+ASGI_APPLICATION = "events_platform.asgi.application"
+APPEND_SLASH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "events_platform",
+    "console",
+    "delivery",
+    "ingestion",
+    "organizations",
+    "rest",
+    "events_platform.apps.AdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "axes",
+    "csp",
+    "rest_framework",
+]
+
+MIDDLEWARE = [
+    "rest.middleware.RequestIdMiddleware",
+    "rest.middleware.ProblemMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------------
+
+
+def _database(url: str) -> dict[str, Any]:
+    """A connection URI or key-value string of libpq → Django's database settings."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ValueError(f"DATABASE_URL is not a PostgreSQL URL: {error}") from error
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    database = {names[key]: str(value) for key, value in parts.items() if key in names}
+    options = {key: value for key, value in parts.items() if key not in names}
+    return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
+
+
+_default_database = _database(env.str("DATABASE_URL"))
+# Only the web server pools: under ASGI each request runs in a thread of its own and would open a connection of its
+# own. Celery closes Django's pool at every task, so workers keep one persistent connection each instead.
+DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
+if DATABASE_POOL_SIZE:
+    _default_database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+else:
+    _default_database["CONN_MAX_AGE"] = 600
+    _default_database["CONN_HEALTH_CHECKS"] = True
+_template = env.str("TEST_DATABASE_TEMPLATE", "")
+_default_database["TEST"] = {"TEMPLATE": _template} if _template else {}
+DATABASES = {"default": _default_database}
+
+# Weekly range partitions by event id, made this many weeks ahead (see docs/adr/0003).
+PARTITIONED_TABLES = ("ingestion_event", "delivery_delivery")
+
+# --- Redis and Celery ----------------------------------------------------------------------------------------
+
+REDIS_URL: str = env.str("REDIS_URL")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        # A cache that is away is an empty cache, never an error.
+        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+    }
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+
+CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    "visibility_timeout": 3600,
+}
+# Messages are wake-ups: one that cannot be sent within a moment is dropped, and the sweep does its work.
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_SOFT_TIME_LIMIT = 240
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_TASK_DEFAULT_QUEUE = "events"
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # A lost wake-up costs at most this long. `expires` keeps sweeps from piling up while no worker runs.
+    "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": {"expires": 2.0}},
+    "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": {"expires": 10.0}},
+    "remove-expired-idempotency-keys": {
+        "task": "ingestion.remove_expired_idempotency_keys",
+        "schedule": 60.0,
+        "options": {"expires": 60.0},
+    },
+    "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
+    "record-key-use": {"task": "organizations.record_key_use", "schedule": 60.0, "options": {"expires": 60.0}},
+}
+
+# --- The product ---------------------------------------------------------------------------------------------
+
+API_KEY_ENVIRONMENT: str = env.str(
+    "API_KEY_ENVIRONMENT", "live", validate=validate.Regexp(r"^[a-z]{2,10}$", error="two to ten letters a-z")
+)
+# The longest that a revoked key may still be accepted by a process that has just seen it (contract: 2 s).
+API_KEY_CACHE_SECONDS = 1.5
+IDEMPOTENCY_HOURS: int = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1, max=720))
+PROCESSING_MAX_ATTEMPTS: int = env.int("PROCESSING_MAX_ATTEMPTS", 8, validate=validate.Range(min=1, max=100))
+# Called in turn with each batch of processed events, inside the transaction that processes it.
+EVENT_HANDLERS = ["delivery.operations.fan_out"]
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["organizations.authentication.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest.rendering.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest.parsing.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",
+    "EXCEPTION_HANDLER": "rest.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+# The largest request body that anything reads into memory; the API's own limits are lower.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+
+# --- People, sessions, browsers ------------------------------------------------------------------------------
+
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "console:sign-in"
+LOGIN_REDIRECT_URL = "console:events"
+LOGOUT_REDIRECT_URL = "console:sign-in"
+
+# Ten failures of one user name from one address lock that pair for a quarter of an hour: a stranger cannot lock
+# the owner out from elsewhere.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 0.25
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "locked_out.html"
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+# The address is the connection's own, never a header's that anyone can write.
+AXES_IPWARE_PROXY_COUNT = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
+AXES_IPWARE_META_PRECEDENCE_ORDER = (
+    ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"] if AXES_IPWARE_PROXY_COUNT else ["REMOTE_ADDR"]
+)
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SECURE_SSL_REDIRECT = False if not HTTPS else env.bool("SECURE_SSL_REDIRECT", True)
+SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if env.int("TRUSTED_PROXIES", 0):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# --- Language, time, static files ----------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# The files are served from where they lie: no collecting step, no second copy.
+WHITENOISE_USE_FINDERS = True
+
+# --- Logs ----------------------------------------------------------------------------------------------------
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{", "datefmt": "%H:%M:%S"}
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "celery": {"level": "WARNING"},
+        "kombu": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+        # 4xx answers are the client's business; 5xx are logged with their trace by django.request itself.
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,127 @@
+"""What the environment says about the `up` command itself, and the environment that it gives to its children."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+
+from events_platform.up.data_dir import CHECKOUT, DataDir, write_private
+from events_platform.up.embedded import server_urls
+from events_platform.up.errors import UNSUITABLE, UpError
+
+SETTINGS_MODULE = "events_platform.settings"
+# Addresses that mean "every interface" are no addresses to call.
+_EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+# What a second terminal needs to work on the same platform.
+_SHARED = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "SECRET_KEY",
+    "PUBLIC_URL",
+    "WEBHOOK_ALLOWED_NETWORKS",
+    "WEBHOOK_ALLOW_HTTP",
+    "PORT",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The settings of the command: where it listens, with how many processes, on which data."""
+
+    data: DataDir
+    host: str
+    port: int
+    web_processes: int
+    worker_processes: int
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Configuration":
+        """Read `EVENTS_DATA_DIR`, `HOST`, `PORT`, `WEB_CONCURRENCY` and `WORKER_CONCURRENCY`."""
+        return cls(
+            data=DataDir.from_environment(environ),
+            host=environ.get("HOST") or "127.0.0.1",
+            port=_number(environ, "PORT", default=8000, most=65535),
+            web_processes=_number(environ, "WEB_CONCURRENCY", default=2, most=256),
+            worker_processes=_number(environ, "WORKER_CONCURRENCY", default=2, most=256),
+        )
+
+    @property
+    def callable_host(self) -> str:
+        return _EVERY_INTERFACE.get(self.host, self.host)
+
+    @property
+    def base_url(self) -> str:
+        """Where the web server answers on this machine."""
+        host = f"[{self.callable_host}]" if ":" in self.callable_host else self.callable_host
+        return f"http://{host}:{self.port}"
+
+    def platform_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """The environment of every child: `environ`, with what it leaves open filled in."""
+        chosen = {name: value for name, value in environ.items() if value or name not in _SHARED}
+        demo = {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32", "WEBHOOK_ALLOW_HTTP": "true"}
+        return {
+            "PUBLIC_URL": self.base_url,
+            "SECRET_KEY": environ.get("SECRET_KEY") or _kept_secret_key(self.data),
+            "DJANGO_SETTINGS_MODULE": SETTINGS_MODULE,
+            **demo,
+            **chosen,
+            **server_urls(self.data, environ),
+            "EVENTS_DATA_DIR": str(self.data.root),
+            "HOST": self.host,
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": str(self.web_processes),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+def share_environment(data: DataDir, environment: Mapping[str, str]) -> None:
+    """Leave what `adopt_environment` reads."""
+    shared = {name: environment[name] for name in _SHARED if name in environment}
+    write_private(data.environment, json.dumps(shared, indent=1))
+
+
+def adopt_environment(environ: MutableMapping[str, str]) -> None:
+    """Fill `environ` from the platform that runs on the data folder; an `UpError` when none does.
+
+    Nothing happens when `environ` names its own database and Redis.
+    """
+    if environ.get("DATABASE_URL") and environ.get("REDIS_URL"):
+        return
+    data = DataDir.from_environment(environ)
+    try:
+        shared: dict[str, str] = json.loads(data.environment.read_text()) if data.in_use() else {}
+    except (OSError, ValueError):
+        shared = {}
+    if not shared:
+        raise UpError(
+            f"No platform runs on {_short(data)}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
+            status=UNSUITABLE,
+        )
+    for name, value in shared.items():
+        if not environ.get(name):
+            environ[name] = value
+
+
+def _short(data: DataDir) -> str:
+    return os.path.relpath(data.root) if data.root.is_relative_to(CHECKOUT) else str(data.root)
+
+
+def _number(environ: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise UpError(f"{name} is {text!r}; it must be a number from 1 to {most}.", status=UNSUITABLE)
+    return int(text)
+
+
+def _kept_secret_key(data: DataDir) -> str:
+    """The key of this data folder, made on the first start."""
+    try:
+        if kept := data.secret_key.read_text().strip():
+            return kept
+    except FileNotFoundError:
+        pass
+    key = secrets.token_urlsafe(50)
+    write_private(data.secret_key, key)
+    return key

@@ -1,0 +1,73 @@
+"""The programs of the platform: how each is started and stopped."""
+
+import sys
+from collections.abc import Mapping
+
+from events_platform.up.child import Program
+from events_platform.up.configuration import Configuration
+from events_platform.up.data_dir import CHECKOUT
+
+# gunicorn lets requests in flight finish for 30 seconds (gunicorn.conf.py); then it needs a moment itself.
+_WEB_STOP_SECONDS = 35.0
+# Tasks are short; what is cut off after this runs again, for a task may run twice.
+_WORKER_STOP_SECONDS = 30.0
+# Celery warns of root at every start, for fear of pickled tasks, which are not accepted here.
+_CELERY = (sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet")
+_APPLICATION = ("-A", "events_platform")
+
+
+def web(environment: Mapping[str, str]) -> Program:
+    """The web server, on `HOST` and `PORT` of the environment."""
+    configuration = str(CHECKOUT / "gunicorn.conf.py")
+    return Program(
+        name="web",
+        command=(sys.executable, "-m", "gunicorn", "-c", configuration, "events_platform.asgi:application"),
+        environment=environment,
+        folder=CHECKOUT,
+        stop_seconds=_WEB_STOP_SECONDS,
+    )
+
+
+def worker(configuration: Configuration, environment: Mapping[str, str]) -> Program:
+    """The Celery worker. Only one runs here, so it need not tell others about itself."""
+    options = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
+    return Program(
+        name="worker",
+        command=(
+            *_CELERY,
+            *_APPLICATION,
+            "worker",
+            "--concurrency",
+            str(configuration.worker_processes),
+            *options,
+        ),
+        environment=environment,
+        folder=CHECKOUT,
+        stop_seconds=_WORKER_STOP_SECONDS,
+    )
+
+
+def beat(configuration: Configuration, environment: Mapping[str, str]) -> Program:
+    """Celery's clock; its schedule file lies in the data folder."""
+    schedule = str(configuration.data.beat_schedule)
+    return Program(
+        name="beat",
+        command=(
+            *_CELERY,
+            *_APPLICATION,
+            "beat",
+            "--schedule",
+            schedule,
+            "--pidfile",
+            "",
+            "--loglevel",
+            "WARNING",
+        ),
+        environment=environment,
+        folder=CHECKOUT,
+    )
+
+
+def management_command(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of a management command in a process of its own."""
+    return (sys.executable, str(CHECKOUT / "manage.py"), name, *arguments)

@@ -1,0 +1,227 @@
+"""`manage.py up`: start everything in order, keep it running, stop everything in order."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from events_platform.up import programs
+from events_platform.up.banner import banner
+from events_platform.up.checks import check_port, check_settings, is_live
+from events_platform.up.child import Child
+from events_platform.up.configuration import Configuration, share_environment
+from events_platform.up.embedded import EmbeddedServers
+from events_platform.up.errors import UNSUITABLE, StopRequested, UpError
+from events_platform.up.leftovers import end_leftovers, record_children
+from events_platform.up.output import Output
+from events_platform.up.processes import tether, wait_until
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LIVE_SECONDS = 90.0
+_LONGEST_RESTART_SECONDS = 30.0
+# A program that ran this long starts anew with the shortest delay.
+_STABLE_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+_SAME_REQUEST_SECONDS = 0.5
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the platform until a signal stops it; returns the exit status."""
+    argparse.ArgumentParser(prog="manage.py up", description=__doc__).parse_args(arguments)
+    output = Output()
+    environ = dict(os.environ)
+    try:
+        configuration = Configuration.read(environ)
+        configuration.data.make()
+        with configuration.data.locked():
+            Supervisor(configuration, output, environ).run()
+    except UpError as error:
+        output.flush(seconds=2.0)
+        print(error, file=sys.stderr)
+        return error.status
+    output.flush(seconds=2.0)
+    return 0
+
+
+@dataclass
+class _Watched:
+    """A child, and when it may start again after it died."""
+
+    child: Child
+    started: float
+    delay: float = 1.0
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """Runs the platform of one data folder, whose lock the caller holds. Uses the main thread's signals."""
+
+    def __init__(self, configuration: Configuration, output: Output, environ: Mapping[str, str]) -> None:
+        self._configuration = configuration
+        self._output = output
+        self._data = configuration.data
+        self._environment = configuration.platform_environment(environ)
+        self._servers = EmbeddedServers(self._data, output, environ)
+        self._watched: list[_Watched] = []
+        self._stop_requests = 0
+        self._last_signal = float("-inf")
+
+    def run(self) -> None:
+        """Start, watch until a signal comes, stop; an `UpError` when the start fails, after stopping again."""
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+        check_settings(self._environment)
+        for name in end_leftovers(self._data):
+            self._output.say(f"Ended the {name} that an earlier run left behind")
+        check_port(self._configuration)
+        try:
+            self._start()
+            self._watch()
+        except StopRequested:
+            pass
+        finally:
+            self._stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # `make` passes on a signal that its whole group got as well: the two are one request.
+        now = time.monotonic()
+        if now - self._last_signal > _SAME_REQUEST_SECONDS:
+            self._stop_requests += 1
+        self._last_signal = now
+
+    def _check_stop(self) -> None:
+        if self._stop_requests:
+            raise StopRequested
+
+    # Starting
+
+    def _start(self) -> None:
+        started = time.monotonic()
+        self._output.say(f"Starting the platform; its data is in {self._data.root}")
+        self._servers.start(self._check_stop)
+        for child in self._servers.children:
+            self._watched.append(_Watched(child, time.monotonic()))
+        share_environment(self._data, self._environment)
+        with self._output.timed("Database migrated"):
+            self._manage("migrate", "--no-input")
+        with self._output.timed("Demo organization ready"):
+            self._manage(
+                "bootstrap_demo", "--file", str(self._data.demo), "--base-url", self._configuration.base_url
+            )
+        self._start_programs()
+        self._output.say(f"Platform ready in {time.monotonic() - started:.1f} s")
+        self._output.say(banner(self._data, self._environment["PUBLIC_URL"]))
+
+    def _manage(self, *arguments: str) -> None:
+        """Run a management command; an `UpError` with its own words when it fails."""
+        command = subprocess.Popen(
+            programs.management_command(*arguments),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=tether(signal.SIGTERM),  # noqa: PLW1509 - it calls one C function
+        )
+        while True:
+            try:
+                said, _ = command.communicate(timeout=_POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                if self._stop_requests:
+                    command.terminate()
+        self._check_stop()
+        if command.returncode != 0:
+            bad_setting = command.returncode == UNSUITABLE
+            message = said.strip() if bad_setting else f"`manage.py {arguments[0]}` failed:\n{said.strip()}"
+            raise UpError(message, status=UNSUITABLE if bad_setting else 1)
+
+    def _start_programs(self) -> None:
+        with self._output.timed("Web server ready"):
+            web = Child(programs.web(self._environment), self._output)
+            worker = Child(programs.worker(self._configuration, self._environment), self._output)
+            beat = Child(programs.beat(self._configuration, self._environment), self._output)
+            for child in (web, worker, beat):
+                child.start()
+                self._watched.append(_Watched(child, time.monotonic()))
+            self._record()
+            self._wait_live(web)
+
+    def _wait_live(self, web: Child) -> None:
+        def settled() -> bool:
+            self._check_stop()
+            return not web.running() or is_live(self._configuration)
+
+        in_time = wait_until(settled, seconds=_LIVE_SECONDS)
+        if not web.running():
+            raise UpError(f"The web server stopped while starting (exit status {web.exit_status()}).")
+        if not in_time:
+            raise UpError(
+                f"{self._configuration.base_url}/health/live did not answer within {_LIVE_SECONDS:.0f} s."
+            )
+
+    def _record(self) -> None:
+        """The embedded servers are found again by their own files; the record is for the rest."""
+        servers = self._servers.children
+        running = [watched.child for watched in self._watched if watched.child not in servers]
+        record_children(self._data, [child.identity for child in running if child.identity is not None])
+
+    # Watching
+
+    def _watch(self) -> None:
+        while not self._stop_requests:
+            for watched in self._watched:
+                self._look_after(watched, time.monotonic())
+            time.sleep(_POLL_SECONDS)
+
+    def _look_after(self, watched: _Watched, now: float) -> None:
+        """Notice a death, and start the program again when its delay is over."""
+        child, name = watched.child, watched.child.program.name
+        if watched.restart_at is not None:
+            if now >= watched.restart_at:
+                watched.restart_at, watched.started = None, now
+                child.start()
+                self._record()
+            return
+        if child.running():
+            return
+        if now - watched.started > _STABLE_SECONDS:
+            watched.delay = 1.0
+        child.kill_group()
+        status = child.exit_status()
+        self._output.say(
+            f"{name} ended unexpectedly (exit status {status}); starting it again in {watched.delay:.0f} s"
+        )
+        watched.restart_at = now + watched.delay
+        watched.delay = min(watched.delay * 2, _LONGEST_RESTART_SECONDS)
+
+    # Stopping
+
+    def _stop(self) -> None:
+        """Stop in the order web, worker and beat, Valkey, PostgreSQL; a second signal hurries it."""
+        asked = self._stop_requests
+
+        def hurry() -> bool:
+            return self._stop_requests > asked
+
+        self._data.environment.unlink(missing_ok=True)
+        self._output.say("Stopping (Ctrl-C once more to hurry)")
+        children = [watched.child for watched in self._watched if watched.child not in self._servers.children]
+        self._stop_together([child for child in children if child.program.name == "web"], hurry)
+        self._stop_together([child for child in children if child.program.name != "web"], hurry)
+        self._servers.stop(hurry)
+        self._data.record.unlink(missing_ok=True)
+        self._output.say("Stopped")
+
+    def _stop_together(self, children: Sequence[Child], hurry: Callable[[], bool]) -> None:
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            if not child.wait_stopped(hurry):
+                self._output.say(f"{child.program.name} did not stop in time and was killed")

@@ -1,0 +1,20 @@
+"""Every URL of the platform."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from events_platform import health
+from rest.views import ProblemTypesView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="console:events"), name="home"),
+    path("admin/", admin.site.urls),
+    path("console/", include("console.urls")),
+    path("api/v1/", include("organizations.urls")),
+    path("api/v1/", include("ingestion.urls")),
+    path("api/v1/", include("delivery.urls")),
+    path("docs/errors", ProblemTypesView.as_view(), name="problem-types"),
+    path("health/live", health.live, name="health-live"),
+    path("health/ready", health.ready, name="health-ready"),
+]

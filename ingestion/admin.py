@@ -1,0 +1,72 @@
+"""Events and what is kept about them, to look at."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from ingestion.models import Event, EventType, ProcessingFailure
+from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    fields = (
+        "id",
+        "organization",
+        "type",
+        "source",
+        "subject",
+        "time",
+        "received_at",
+        "status",
+        "idempotency_key",
+        "pretty_data",
+    )
+    heavy_fields = ("data",)
+    list_display = ("id", "organization", "type", "source", "subject", "status", "received_at")
+    list_filter = (OrganizationFilter,)
+    list_select_related = ("organization",)
+    readonly_fields = ("status", "pretty_data")
+    search_fields = ("id",)
+    search_help_text = "A whole id; or, with an organization chosen, the start of a type."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return Event.objects.with_status()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return self.find_by_id_or_prefix(request, queryset, search_term, prefix_of="type")
+
+    @admin.display(description="Status")
+    def status(self, event: Any) -> str:
+        return str(event.status)
+
+    @admin.display(description="Data")
+    def pretty_data(self, event: Event) -> SafeString:
+        return pretty_json(event.data)
+
+
+@admin.register(EventType)
+class EventTypeAdmin(ReadOnlyAdmin):
+    list_display = ("name", "organization", "count", "first_seen_at", "last_seen_at")
+    list_filter = (OrganizationFilter,)
+    list_select_related = ("organization",)
+    search_fields = ("name",)
+    search_help_text = "With an organization chosen, the start of a type."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return self.find_by_id_or_prefix(request, queryset, search_term, prefix_of="name")
+
+
+@admin.register(ProcessingFailure)
+class ProcessingFailureAdmin(ReadOnlyAdmin):
+    heavy_fields = ("error",)
+    list_display = ("event_id", "organization", "attempts", "failed_at", "next_attempt_at")
+    list_filter = (OrganizationFilter,)
+    list_select_related = ("organization",)

@@ -1,0 +1,12 @@
+"""UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then version, counter and random bits."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def lowest_id(moment: datetime) -> UUID:
+    """The smallest id of an event received at `moment` or later: a bound for ranges, never an event's id."""
+    milliseconds = max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
+    return UUID(int=milliseconds << 80)

@@ -1,0 +1,156 @@
+"""Events and what is kept about them. An event's row never changes; its status is derived (docs/adr/0004)."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+from organizations.models import Organization, TenantQuerySet
+
+
+class EventStatus(StrEnum):
+    ACCEPTED = "accepted"
+    PROCESSED = "processed"
+    FAILED = "failed"
+
+
+class JSONTextField(models.JSONField):  # type: ignore[type-arg]
+    """jsonb that is read as its JSON text: pages and answers pass it on, parsing it would be wasted."""
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        return value
+
+
+class EventQuerySet(TenantQuerySet["Event"]):
+    def with_status(self) -> "EventQuerySet":
+        """Adds `status`, an EventStatus: an outbox entry left → accepted; a failure → failed; else processed."""
+        failed = ProcessingFailure.objects.filter(event_id=models.OuterRef("pk"))
+        waiting = OutboxEntry.objects.filter(pk=models.OuterRef("batch_id"))
+        return self.annotate(
+            status=models.Case(
+                models.When(models.Exists(waiting), then=models.Value(EventStatus.ACCEPTED.value)),
+                models.When(models.Exists(failed), then=models.Value(EventStatus.FAILED.value)),
+                default=models.Value(EventStatus.PROCESSED.value),
+            )
+        )
+
+
+class Event(models.Model):
+    """One event. The table is partitioned by week of `id`; there is no foreign key constraint on the hot path."""
+
+    id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    type = models.CharField(max_length=255, db_collation="C")
+    source = models.CharField(max_length=255, null=True)
+    subject = models.CharField(max_length=255, null=True)
+    time = models.DateTimeField(null=True)
+    data = JSONTextField()
+    idempotency_key = models.CharField(max_length=255, null=True)
+    received_at = models.DateTimeField()
+    batch_id = models.UUIDField()
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="event_newest"),
+            models.Index(fields=["organization", "type", "-id"], name="event_newest_of_type"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.id}"
+
+
+class OutboxQuerySet(models.QuerySet["OutboxEntry"]):
+    def oldest_age_seconds(self) -> float:
+        """How long the oldest batch of events has been waiting to be processed; 0 when none is."""
+        oldest = self.aggregate(oldest=models.Min("created_at"))["oldest"]
+        return 0.0 if oldest is None else (timezone.now() - oldest).total_seconds()
+
+
+class OutboxEntry(models.Model):
+    """A batch of accepted events that waits to be processed; deleted in the transaction that processes it."""
+
+    id = models.UUIDField(primary_key=True)
+    event_ids = ArrayField(models.UUIDField())
+    created_at = models.DateTimeField(db_index=True)
+
+    objects = OutboxQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "outbox entries"
+
+
+class IdempotencyKey(models.Model):
+    """The claim of an idempotency key by one event, until it expires."""
+
+    pk = models.CompositePrimaryKey("organization_id", "key")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    key = models.CharField(max_length=255, db_collation="C")
+    event_id = models.UUIDField()
+    fingerprint = models.BinaryField(max_length=32)
+    expires_at = models.DateTimeField(db_index=True)
+
+
+class EventType(models.Model):
+    """A type of events that an organization has sent; kept by processing."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="event_types")
+    name = models.CharField(max_length=255, db_collation="C")
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    count = models.BigIntegerField(default=0)
+
+    objects = TenantQuerySet["EventType"].as_manager()
+
+    class Meta:
+        ordering = ["organization", "name"]
+        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_event_type_per_name")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class HourlyStat(models.Model):
+    """How many events of a type an organization sent in one hour (UTC)."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    type = models.CharField(max_length=255, db_collation="C")
+    hour = models.DateTimeField()
+    count = models.BigIntegerField(default=0)
+
+    objects = TenantQuerySet["HourlyStat"].as_manager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "type", "hour"], name="one_stat_per_hour")]
+
+
+class ProcessingFailure(models.Model):
+    """An event that could not be processed. `next_attempt_at` is empty once the attempts are used up."""
+
+    event_id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    error = models.TextField()
+    attempts = models.PositiveSmallIntegerField(default=1)
+    failed_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True, blank=True, db_index=True)
+
+    objects = TenantQuerySet["ProcessingFailure"].as_manager()
+
+    class Meta:
+        ordering = ["-failed_at"]
+
+    def __str__(self) -> str:
+        return f"{self.event_id}: {self.error[:80]}"
+
+
+def hour_of(moment: datetime) -> datetime:
+    """The start of the hour, UTC."""
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

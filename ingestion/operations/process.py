@@ -1,0 +1,141 @@
+"""Process accepted events: count them, catalogue their types, hand them to the handlers. One transaction a batch."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from ingestion.models import Event, OutboxEntry, ProcessingFailure, hour_of
+
+logger = logging.getLogger(__name__)
+# A batch's transaction stays short, so that a lost worker costs little work; entries hold up to 1 000 events.
+ENTRIES_PER_BATCH = 500
+FAILURES_PER_BATCH = 200
+FIRST_RETRY = timedelta(seconds=10)
+Handler = Callable[[Sequence[Event]], None]
+
+_COUNT = """
+INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::bigint[])
+ON CONFLICT (organization_id, type, hour) DO UPDATE SET count = stat.count + excluded.count
+"""
+_CATALOGUE = """
+INSERT INTO ingestion_eventtype AS known (organization_id, name, first_seen_at, last_seen_at, count)
+SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::bigint[])
+ON CONFLICT (organization_id, name) DO UPDATE
+SET count = known.count + excluded.count,
+    first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
+    last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)
+"""
+
+
+def process_outbox(*, batches: int = 100) -> int:
+    """Process what waits, at most `batches` batches; returns how many events. Safe to run anywhere at any time."""
+    processed = 0
+    for _ in range(batches):
+        count = _process_batch()
+        if count == 0:
+            break
+        processed += count
+    return processed
+
+
+def retry_failed(*, now: datetime | None = None) -> int:
+    """Try failed events that are due once more; returns how many were processed."""
+    due = ProcessingFailure.objects.filter(next_attempt_at__lte=now or timezone.now())
+    with transaction.atomic():
+        claimed = due.select_for_update(skip_locked=True).order_by("pk")[:FAILURES_PER_BATCH]
+        failures = {failure.event_id: failure for failure in claimed}
+        events = list(Event.objects.filter(pk__in=list(failures)).order_by("pk"))
+        return sum(_process_one(event, failures[event.pk]) for event in events)
+
+
+@transaction.atomic
+def _process_batch() -> int:
+    """Claim entries, process their events, delete the entries: all of it or nothing."""
+    entries = list(
+        OutboxEntry.objects.select_for_update(skip_locked=True).order_by("created_at")[:ENTRIES_PER_BATCH]
+    )
+    if not entries:
+        return 0
+    ids = [event_id for entry in entries for event_id in entry.event_ids]
+    events = list(Event.objects.filter(pk__in=ids).order_by("pk"))
+    try:
+        with transaction.atomic():
+            _process(events)
+    except (OperationalError, InterfaceError):
+        raise  # PostgreSQL's trouble, not the events': the batch stays in the outbox
+    except Exception:
+        logger.exception("a batch of %d events failed; processing them one by one", len(events))
+        for event in events:
+            _process_one(event, None)
+    OutboxEntry.objects.filter(pk__in=[entry.pk for entry in entries]).delete()
+    return len(ids)
+
+
+def _process(events: Sequence[Event]) -> None:
+    _count(events)
+    for handler in _handlers():
+        handler(events)
+
+
+def _process_one(event: Event, failure: ProcessingFailure | None) -> bool:
+    """Process one event; a fault of its own is recorded and blocks no other event."""
+    try:
+        with transaction.atomic():
+            _process([event])
+            if failure is not None:
+                failure.delete()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        _record_failure(event, failure, error)
+        return False
+    return True
+
+
+def _record_failure(event: Event, failure: ProcessingFailure | None, error: Exception) -> None:
+    attempts = failure.attempts + 1 if failure else 1
+    now = timezone.now()
+    again = attempts < settings.PROCESSING_MAX_ATTEMPTS
+    # A database's message may quote the row, and so the tenant's data: only its kind is kept.
+    text = type(error).__name__ if isinstance(error, Error) else f"{type(error).__name__}: {error}"
+    ProcessingFailure.objects.update_or_create(
+        event_id=event.pk,
+        defaults={
+            "organization_id": event.organization_id,
+            "error": text[:2000],
+            "attempts": attempts,
+            "failed_at": now,
+            "next_attempt_at": now + FIRST_RETRY * 2 ** (attempts - 1) if again else None,
+        },
+    )
+    logger.error("event %s could not be processed (attempt %d): %s", event.pk, attempts, type(error).__name__)
+
+
+def _count(events: Sequence[Event]) -> None:
+    """Hourly stats and the catalogue of types; rows in sorted order, so that two workers never lock crosswise."""
+    hours: Counter[tuple[UUID, str, datetime]] = Counter()
+    seen: dict[tuple[UUID, str], list[datetime]] = {}
+    for event in events:
+        hours[event.organization_id, event.type, hour_of(event.received_at)] += 1
+        seen.setdefault((event.organization_id, event.type), []).append(event.received_at)
+    if not hours:
+        return
+    stats = [(*key, count) for key, count in sorted(hours.items())]
+    types = [(*key, min(times), max(times), len(times)) for key, times in sorted(seen.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, [list(column) for column in zip(*stats, strict=True)])
+        cursor.execute(_CATALOGUE, [list(column) for column in zip(*types, strict=True)])
+
+
+
+def _handlers() -> list[Handler]:
+    return [import_string(path) for path in settings.EVENT_HANDLERS]

@@ -1,0 +1,32 @@
+"""Celery's entrances to the operations on events. Each may run twice, late or never."""
+
+import time
+
+from celery import shared_task
+
+from ingestion import operations, partitions
+from ingestion.wakeup import PAUSE_SECONDS
+
+
+@shared_task(name="ingestion.process_outbox")
+def process_outbox(*, settle: bool = False) -> None:
+    """`settle`: wait as long as senders hold back further wake-ups, so that their events are found too."""
+    if settle:
+        operations.process_outbox()
+        time.sleep(PAUSE_SECONDS)
+    operations.process_outbox()
+
+
+@shared_task(name="ingestion.retry_failed")
+def retry_failed() -> None:
+    operations.retry_failed()
+
+
+@shared_task(name="ingestion.remove_expired_idempotency_keys")
+def remove_expired_idempotency_keys() -> None:
+    operations.remove_expired_idempotency_keys()
+
+
+@shared_task(name="ingestion.make_partitions")
+def make_partitions() -> None:
+    partitions.make_partitions()

@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Django's command line, and `up`, which runs the whole platform."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command named by the arguments; returns its exit status."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - it is there for the Pythons that the project does not support
+        sys.stderr.write("This Python is too old: use 3.11 or newer.\n")
+        return 2
+    if sys.argv[1:2] == ["up"]:
+        # Before Django: the command starts the database that the settings name.
+        from events_platform.up.supervisor import main as up
+
+        return up(sys.argv[2:])
+    return run_django()
+
+
+def run_django() -> int:
+    """Run one of Django's commands, on the platform that runs here unless the environment names another one."""
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from environs import EnvError
+
+    from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
+    from events_platform.up.errors import UpError, setting_error
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
+    try:
+        try:
+            adopt_environment(os.environ)
+            _ = settings.INSTALLED_APPS
+            execute_from_command_line(sys.argv)
+        except (EnvError, ImproperlyConfigured) as error:
+            raise setting_error(error) from error
+    except UpError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The audit log: who did what to which organization, member or key."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from django.db.models import Model
+
+from organizations.models import AuditEntry, Organization
+
+
+class ActorKind(StrEnum):
+    USER = "user"
+    API_KEY = "api_key"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who acts: a person, an API key or the platform; `address` is where the request came from."""
+
+    kind: str
+    label: str
+    address: str | None = None
+
+    @classmethod
+    def system(cls, label: str) -> Self:
+        return cls(kind=ActorKind.SYSTEM, label=label)
+
+
+def record(
+    *, actor: Actor, action: str, target: Model, organization: Organization, changes: dict[str, Any] | None = None
+) -> None:
+    """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`."""
+    AuditEntry.objects.create(
+        organization=organization,
+        actor_kind=actor.kind,
+        actor_label=actor.label[:200],
+        action=action,
+        target_kind=target._meta.model_name or "",
+        target_id=str(target.pk),
+        target_label=str(target)[:250],
+        changes=changes or {},
+        address=actor.address,
+    )

@@ -1,0 +1,24 @@
+"""What can be done to organizations, members and API keys. Each leaves an audit entry."""
+
+from organizations.operations.keys import IssuedKey, issue_key, revoke_key, rotate_key
+from organizations.operations.members import add_member, change_role, remove_member
+from organizations.operations.organizations import (
+    create_organization,
+    resume_organization,
+    suspend_organization,
+    update_organization,
+)
+
+__all__ = [
+    "IssuedKey",
+    "add_member",
+    "change_role",
+    "create_organization",
+    "issue_key",
+    "remove_member",
+    "resume_organization",
+    "revoke_key",
+    "rotate_key",
+    "suspend_organization",
+    "update_organization",
+]

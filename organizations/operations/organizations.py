@@ -1,0 +1,56 @@
+"""Create, change, suspend and resume an organization."""
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from organizations.audit import Actor, record
+from organizations.models import Organization
+
+
+@transaction.atomic
+def create_organization(*, name: str, slug: str, plan: str, actor: Actor) -> Organization:
+    """A new organization. Raises IntegrityError when the slug is taken."""
+    organization = Organization.objects.create(name=name, slug=slug, plan=plan)
+    record(actor=actor, action="organization.created", target=organization, organization=organization,
+           changes={"plan": plan})  # fmt: skip
+    return organization
+
+
+@transaction.atomic
+def update_organization(*, organization: Organization, changes: dict[str, Any], actor: Actor) -> Organization:
+    """Set the fields of `changes`; the audit entry tells each field's old and new value."""
+    locked = Organization.objects.select_for_update().get(pk=organization.pk)
+    differences = {
+        field: [getattr(locked, field), value] for field, value in changes.items() if getattr(locked, field) != value
+    }
+    if differences:
+        for field, (_, value) in differences.items():
+            setattr(locked, field, value)
+        locked.save(update_fields=list(differences))
+        record(actor=actor, action="organization.updated", target=locked, organization=locked, changes=differences)
+    return locked
+
+
+@transaction.atomic
+def suspend_organization(*, organization: Organization, reason: str, actor: Actor) -> bool:
+    """Refuse all its keys from now on; False when it was suspended already."""
+    moved = Organization.objects.filter(pk=organization.pk, suspended_at=None).update(
+        suspended_at=timezone.now(), suspended_reason=reason
+    )
+    if moved:
+        record(actor=actor, action="organization.suspended", target=organization, organization=organization,
+               changes={"reason": reason})  # fmt: skip
+    return bool(moved)
+
+
+@transaction.atomic
+def resume_organization(*, organization: Organization, actor: Actor) -> bool:
+    """Let its keys work again; False when it was not suspended."""
+    moved = Organization.objects.filter(pk=organization.pk, suspended_at__isnull=False).update(
+        suspended_at=None, suspended_reason=""
+    )
+    if moved:
+        record(actor=actor, action="organization.resumed", target=organization, organization=organization)
+    return bool(moved)

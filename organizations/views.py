@@ -1,0 +1,143 @@
+"""`/api/v1/organization` and `/api/v1/api-keys`."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.http import Http404
+from django.utils import timezone
+from msgspec import Meta, Struct
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from organizations.authentication import Caller, caller_of
+from organizations.models import ApiKey, Organization
+from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
+from organizations.scopes import Scope
+from rest.lists import check_parameters, newest_first, read_page
+from rest.parsing import decode, read_body
+from rest.problems import Problem, invalid
+from rest.rendering import format_time
+
+BODY_LIMIT = 64 * 1024
+_MAX_OVERLAP = 30 * 24 * 3600
+
+
+class NewKey(Struct, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)]
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class Rotation(Struct, forbid_unknown_fields=True):
+    overlap_seconds: Annotated[int, Meta(ge=0, le=_MAX_OVERLAP)] = 86_400
+
+
+class OrganizationView(APIView):
+    """The caller's own organization: plan, limits."""
+
+    scopes: dict[str, str] = {}
+
+    def get(self, request: Request) -> Response:
+        check_parameters(request, ())
+        organization = Organization.objects.get(pk=caller_of(request).organization_id)
+        return Response(
+            {
+                "id": str(organization.id),
+                "name": organization.name,
+                "slug": organization.slug,
+                "plan": organization.plan,
+                "suspended": organization.suspended_at is not None,
+                "limits": vars(organization.limits),
+                "created_at": format_time(organization.created_at),
+            }
+        )
+
+
+class KeysView(APIView):
+    """List and create API keys."""
+
+    scopes = {"GET": Scope.KEYS_MANAGE, "POST": Scope.KEYS_MANAGE}
+
+    def get(self, request: Request) -> Response:
+        page = read_page(request, "api-keys")
+        keys, cursor = newest_first(ApiKey.objects.for_organization(caller_of(request).organization_id), page)
+        return Response({"data": [_describe(key) for key in keys], "next_cursor": cursor})
+
+    def post(self, request: Request) -> Response:
+        caller = caller_of(request)
+        wanted = decode(read_body(request, limit=BODY_LIMIT), NewKey)
+        _refuse_more_scopes(caller, wanted.scopes)
+        if "\x00" in wanted.name:
+            raise invalid("/name", "invalid", "NUL characters cannot be stored.")
+        if wanted.expires_at is not None and wanted.expires_at <= timezone.now():
+            raise invalid("/expires_at", "in_the_past", "A key must expire in the future.")
+        issued = issue_key(
+            organization=Organization.objects.get(pk=caller.organization_id),
+            name=wanted.name,
+            scopes=wanted.scopes,
+            expires_at=wanted.expires_at,
+            actor=caller.actor(request.META.get("REMOTE_ADDR")),
+        )
+        return Response(_describe_issued(issued), status=201)
+
+
+class KeyView(APIView):
+    """One API key: look at it, revoke it."""
+
+    scopes = {"GET": Scope.KEYS_MANAGE, "DELETE": Scope.KEYS_MANAGE}
+
+    def get(self, request: Request, key_id: UUID) -> Response:
+        return Response(_describe(_own_key(request, key_id)))
+
+    def delete(self, request: Request, key_id: UUID) -> Response:
+        actor = caller_of(request).actor(request.META.get("REMOTE_ADDR"))
+        revoke_key(key=_own_key(request, key_id), actor=actor)
+        return Response(status=204)
+
+
+class RotateKeyView(APIView):
+    """A successor for a key, which goes on for `overlap_seconds`."""
+
+    scopes = {"POST": Scope.KEYS_MANAGE}
+
+    def post(self, request: Request, key_id: UUID) -> Response:
+        caller = caller_of(request)
+        key = _own_key(request, key_id)
+        rotation = decode(read_body(request, limit=BODY_LIMIT), Rotation) if request._request.body else Rotation()
+        _refuse_more_scopes(caller, key.scopes)
+        overlap = timedelta(seconds=rotation.overlap_seconds)
+        issued = rotate_key(key=key, overlap=overlap, actor=caller.actor(request.META.get("REMOTE_ADDR")))
+        if issued is None:
+            raise Problem("not_found", "A revoked key cannot be rotated.")
+        return Response(_describe_issued(issued), status=201)
+
+
+def _own_key(request: Request, key_id: UUID) -> ApiKey:
+    key = ApiKey.objects.for_organization(caller_of(request).organization_id).filter(pk=key_id).first()
+    if key is None:
+        raise Http404
+    return key
+
+
+def _refuse_more_scopes(caller: Caller, scopes: list[Any]) -> None:
+    """Otherwise a key for managing keys could make itself a key for everything."""
+    if missing := sorted(set(scopes) - caller.scopes):
+        raise Problem("insufficient_scope", f"A key cannot grant what it lacks: {', '.join(missing)}.")
+
+
+def _describe(key: ApiKey) -> dict[str, Any]:
+    times = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    moments = {name: getattr(key, name) for name in times}
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "public_id": key.public_id,
+        "scopes": key.scopes,
+        **{name: moment and format_time(moment) for name, moment in moments.items()},
+    }
+
+
+def _describe_issued(issued: IssuedKey) -> dict[str, Any]:
+    return {**_describe(issued.key), "key": issued.plaintext}

@@ -1,0 +1,149 @@
+"""Errors of the API: RFC 9457 `application/problem+json`, one registry of stable codes.
+
+    APIException (DRF)
+    └── Problem          a code of the registry, with detail, field errors and headers
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
+from django.http import Http404, HttpResponse
+from msgspec import json
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+logger = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemType:
+    """One kind of error: `code` and `status` never change once published."""
+
+    code: str
+    status: int
+    title: str
+    meaning: str
+
+
+def _types(*rows: tuple[str, int, str, str]) -> dict[str, ProblemType]:
+    return {row[0]: ProblemType(code=row[0], status=row[1], title=row[2], meaning=row[3]) for row in rows}
+
+
+PROBLEM_TYPES = _types(
+    ("bad_request", 400, "Bad request", "The request is not valid HTTP for this endpoint."),
+    ("malformed_json", 400, "Malformed JSON", "The body is not one valid JSON document in UTF-8."),
+    ("invalid_cursor", 400, "Invalid cursor", "The cursor was altered, or comes from another list. Start over."),
+    ("missing_api_key", 401, "API key missing", "Send `Authorization: Bearer <key>` or `X-API-Key: <key>`."),
+    ("invalid_api_key", 401, "API key invalid", "The key is mistyped or unknown."),
+    ("api_key_expired", 401, "API key expired", "The key has passed its expiry. Issue or rotate a key."),
+    ("api_key_revoked", 401, "API key revoked", "The key was revoked. Use another one."),
+    ("insufficient_scope", 403, "Scope missing", "The key does not have the scope that this needs."),
+    ("organization_suspended", 403, "Organization suspended", "An administrator suspended the organization."),
+    ("permission_denied", 403, "Permission denied", "This is not allowed for this caller."),
+    ("not_found", 404, "Not found", "There is no such object in your organization, or no such path."),
+    ("method_not_allowed", 405, "Method not allowed", "The path exists, but not with this method; see `Allow`."),
+    ("idempotency_key_reused", 409, "Idempotency key reused",
+     "The key was used for an event with other content. Use a new key for a new event."),
+    ("payload_too_large", 413, "Payload too large", "The body is larger than this endpoint takes."),
+    ("unsupported_media_type", 415, "Unsupported media type", "Send the body as `application/json` in UTF-8."),
+    ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
+    ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
+    ("internal_error", 500, "Internal error", "A fault of the platform. Nothing was acknowledged; try again."),
+    ("service_unavailable", 503, "Service unavailable",
+     "The platform cannot store anything right now. Nothing was acknowledged; try again after `Retry-After`."),
+)  # fmt: skip
+
+_BY_STATUS = {
+    400: "bad_request", 401: "invalid_api_key", 403: "permission_denied", 404: "not_found", 405: "method_not_allowed",
+    413: "payload_too_large", 415: "unsupported_media_type", 422: "validation_failed", 429: "rate_limited",
+    503: "service_unavailable",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldError:
+    """What is wrong with one field: a JSON pointer (RFC 6901), a stable code, a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Problem(exceptions.APIException):
+    """An error that the client is told of; `code` is one of PROBLEM_TYPES."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.problem_type = PROBLEM_TYPES[code]
+        self.status_code = self.problem_type.status
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        super().__init__(detail or self.problem_type.meaning, code)
+
+
+def invalid(pointer: str, code: str, detail: str) -> Problem:
+    """422 for one wrong field."""
+    return Problem("validation_failed", errors=[FieldError(pointer=pointer, code=code, detail=detail)])
+
+
+def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The members of the problem document."""
+    kind = problem.problem_type
+    body: dict[str, Any] = {
+        "type": f"{settings.PUBLIC_URL}/docs/errors#{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": str(problem.detail),
+        "code": kind.code,
+        "request_id": request_id,
+    }
+    if problem.errors:
+        body["errors"] = [vars(error) for error in problem.errors]
+    return body
+
+
+def problem_for_status(status: int) -> Problem:
+    """The most general problem of an HTTP status."""
+    return Problem(_BY_STATUS.get(status, "internal_error" if status >= 500 else "bad_request"))
+
+
+def problem_response(problem: Problem, request_id: str) -> HttpResponse:
+    """A plain Django answer, for errors outside of DRF."""
+    content = json.encode(problem_body(problem, request_id))
+    return HttpResponse(content, status=problem.status_code, content_type=MEDIA_TYPE, headers=problem.headers)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook: every error of a view becomes a problem; None (an unforeseen fault) goes on to Django's 500."""
+    problem = _as_problem(error)
+    if problem is None:
+        return None
+    body = problem_body(problem, context["request"].request_id)
+    return Response(body, status=problem.status_code, headers=problem.headers, content_type=MEDIA_TYPE)
+
+
+def _as_problem(error: Exception) -> Problem | None:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Http404):
+        return Problem("not_found")
+    if isinstance(error, PermissionDenied):
+        return Problem("permission_denied")
+    if isinstance(error, exceptions.APIException):
+        return problem_for_status(error.status_code)
+    if isinstance(error, OperationalError):
+        logger.error("PostgreSQL is away: %s", error)
+        return Problem("service_unavailable", headers={"Retry-After": "1"})
+    return None

@@ -1,0 +1,67 @@
+"""What tests share: a clean Redis, an API client of one tenant, no left-over caches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.test import Client
+from django_redis import get_redis_connection
+
+from organizations.authentication import forget_cached_keys
+from organizations.models import ApiKey, Organization
+from tests.factories import OrganizationFactory, make_key
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> Iterator[None]:
+    forget_cached_keys()
+    get_redis_connection("default").flushdb()
+    yield
+    forget_cached_keys()
+
+
+@dataclass
+class Tenant:
+    """An organization with a key, and the requests it can make."""
+
+    organization: Organization
+    key: ApiKey
+    plaintext: str
+    client: Client
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        content = {} if body is None else {"data": body, "content_type": "application/json"}
+        headers.setdefault("Authorization", f"Bearer {self.plaintext}")
+        return self.client.generic(method, path, headers=headers, **_encoded(content))
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self.request("POST", path, body, **headers)
+
+
+def _encoded(content: dict[str, Any]) -> dict[str, Any]:
+    import json
+
+    data = content.get("data")
+    if data is not None and not isinstance(data, bytes):
+        content["data"] = json.dumps(data)
+    return content
+
+
+def make_tenant(**values: Any) -> Tenant:
+    organization = OrganizationFactory()
+    key, plaintext = make_key(organization, **values)
+    return Tenant(organization, key, plaintext, Client(raise_request_exception=False))
+
+
+@pytest.fixture
+def tenant(db: None) -> Tenant:
+    return make_tenant()
+
+
+@pytest.fixture
+def other_tenant(db: None) -> Tenant:
+    return make_tenant()

@@ -1,0 +1,63 @@
+"""The worker is killed in the middle of its work: no event is lost, and none is processed twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection, connections
+from uuid_utils.compat import uuid7
+
+from delivery.models import Delivery
+from ingestion.decoding import DecodedEvent
+from ingestion.models import EventType, OutboxEntry
+from ingestion.operations import accept_event
+from organizations.models import Organization
+from tests.factories import OrganizationFactory
+
+EVENTS = 5_000
+DEADLINE_SECONDS = 120
+
+
+@contextmanager
+def worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A real Celery worker on this test's database, with beat inside for the sweep; killed at the end."""
+    settings = connection.settings_dict
+    url = f"postgresql://{settings['USER']}@/{settings['NAME']}?host={settings['HOST']}"
+    schedule = f"{os.environ['EVENTS_DATA_DIR']}/beat-{uuid7()}"
+    command = [sys.executable, "-m", "celery", "-A", "events_platform", "worker", "-B", "-s", schedule]
+    command += ["--concurrency=2", "--without-gossip", "--without-mingle"]
+    process = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url}, start_new_session=True)
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until(left: int) -> None:
+    """Until at most `left` batches wait in the outbox."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while OutboxEntry.objects.count() > left:
+        assert time.monotonic() < deadline, "the worker processes nothing"
+        time.sleep(0.02)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_worker_loses_and_doubles_nothing() -> None:
+    organization: Organization = OrganizationFactory()
+    event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
+    ids = {accept_event(organization_id=organization.pk, event=event).id for _ in range(EVENTS)}
+    with worker():
+        wait_until(EVENTS - 1)
+    assert OutboxEntry.objects.exists(), "the worker was to be killed in the middle"
+    with worker():
+        wait_until(0)
+    assert set(Delivery.objects.values_list("event_id", flat=True)) == ids
+    assert Delivery.objects.count() == EVENTS
+    assert EventType.objects.get(organization=organization).count == EVENTS
+    connections.close_all()

@@ -1,0 +1,297 @@
+"""The real `manage.py up`, with its own servers, on a free port and a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from events_platform.up.child import Identity
+from events_platform.up.data_dir import CHECKOUT, DataDir
+from events_platform.up.leftovers import end_leftovers, record_children
+from events_platform.up.output import Output
+from events_platform.up.processes import group_members, started_at, wait_until
+from events_platform.up.valkey import broker_url, on_database
+
+_START_SECONDS = 90.0
+_STOP_SECONDS = 60.0
+# The servers and settings of the test run itself are no business of the platform under test.
+_OF_THE_TEST_RUN = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "SECRET_KEY",
+    "TEST_DATABASE_TEMPLATE",
+    "PUBLIC_URL",
+    "DJANGO_SETTINGS_MODULE",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running `manage.py up`."""
+
+    process: subprocess.Popen[bytes]
+    data: Path
+    port: int
+    log: Path
+
+    def demo(self) -> dict[str, str]:
+        demo: dict[str, str] = json.loads((self.data / "demo.json").read_text())
+        return demo
+
+    def is_live(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/live", timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def is_ready(self) -> bool:
+        return "Platform ready" in self.log.read_text()
+
+    def pid(self, name: str) -> int:
+        children = json.loads((self.data / "up.json").read_text())["children"]
+        return next(int(child["pid"]) for child in children if child["name"] == name)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=_STOP_SECONDS)
+
+
+Launch = Callable[[Path, int], Platform]
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data folder that does not exist yet, where PostgreSQL's own user can reach it."""
+    folder = Path(tempfile.mkdtemp(prefix="events-up-")).resolve()
+    yield folder / "data"
+    wait_until(lambda: not _processes_of(folder / "data"), seconds=_STOP_SECONDS)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def launch(data: Path) -> Iterator[Launch]:
+    """Start a platform on a data folder and a port; returns when it is ready. All are stopped after the test."""
+    platforms: list[Platform] = []
+    with ExitStack() as logs:
+
+        def start(folder: Path, port: int) -> Platform:
+            log = data.parent / f"{len(platforms)}.log"
+            output = logs.enter_context(log.open("wb"))
+            process = subprocess.Popen(
+                _up_command(), env=_environment(folder, port), stdout=output, stderr=output
+            )
+            platform = Platform(process=process, data=folder, port=port, log=log)
+            platforms.append(platform)
+            wait_until(lambda: platform.is_ready() or process.poll() is not None, seconds=_START_SECONDS)
+            assert platform.is_ready(), log.read_text()
+            return platform
+
+        yield start
+        for platform in platforms:
+            if platform.process.poll() is None:
+                platform.stop()
+
+
+def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) -> None:
+    platform = launch(data, _free_port())
+    assert platform.is_live()
+    demo = platform.demo()
+    assert demo.keys() == {"base_url", "api_key", "organization", "admin_username", "admin_password"}
+    assert demo["base_url"] == f"http://127.0.0.1:{platform.port}"
+    assert {name: _mode(data / name) for name in ("demo.json", "environment.json", "secret_key")} == {
+        "demo.json": 0o600,
+        "environment.json": 0o600,
+        "secret_key": 0o600,
+    }
+    printed = platform.log.read_text()
+    assert demo["api_key"] in printed
+    assert demo["admin_password"] in printed
+
+    assert _manage(data, platform.port, "migrate", "--check").returncode == 0, (
+        "a second terminal reaches the database"
+    )
+    same_data = _manage(data, _free_port(), "up")
+    assert (same_data.returncode, same_data.stderr.count("\n")) == (1, 1)
+    assert "already running" in same_data.stderr
+
+    assert platform.stop() == 0
+    assert _processes_of(data) == []
+    after = _manage(data, platform.port, "migrate", "--check")
+    assert (after.returncode, after.stderr.count("\n")) == (2, 1)
+
+
+def test_after_kill_9_the_next_start_has_the_same_data(launch: Launch, data: Path) -> None:
+    port = _free_port()
+    killed = launch(data, port)
+    demo = killed.demo()
+    killed.process.kill()
+    killed.process.wait()
+
+    again = launch(data, port)
+    assert again.is_live()
+    assert again.demo() == demo
+    assert again.stop() == 0
+    assert _processes_of(data) == []
+
+
+def test_two_platforms_run_side_by_side_and_a_killed_worker_is_replaced(launch: Launch, data: Path) -> None:
+    one = launch(data / "one", _free_port())
+    other = launch(data / "other", _free_port())
+    assert one.is_live()
+    assert other.is_live()
+    assert one.demo()["api_key"] != other.demo()["api_key"]
+
+    worker = psutil.Process(one.pid("worker"))
+    family = {process.pid: started_at(process.pid) for process in (worker, *worker.children(recursive=True))}
+    worker.kill()
+    assert wait_until(lambda: one.pid("worker") != worker.pid, seconds=_START_SECONDS)
+    survivors = [pid for pid, start in family.items() if started_at(pid) == start]
+    assert survivors == [], "its own children do not outlive it"
+    assert "worker ended unexpectedly" in one.log.read_text()
+
+    assert one.stop() == 0
+    assert other.is_live(), "stopping one platform does not touch the other"
+
+
+def test_port_in_use_is_one_clear_line(data: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = _manage(data, port, "up")
+    assert refused.returncode == 1
+    assert refused.stderr == f"Port {port} is in use; set PORT=… to another one.\n"
+    assert refused.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "http"), ("WORKER_CONCURRENCY", "0"), ("DEBUG", "perhaps"), ("HOST", "no.such.host.invalid")],
+)
+def test_bad_setting_is_one_clear_line(data: Path, name: str, value: str) -> None:
+    refused = _manage(data, _free_port(), "up", **{name: value})
+    assert refused.returncode != 0
+    assert refused.stderr.count("\n") == 1
+    assert name in refused.stderr
+    assert refused.stdout == ""
+    assert _processes_of(data) == []
+
+
+def test_a_stranger_with_a_recorded_pid_is_left_alone(tmp_path: Path) -> None:
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        folder = DataDir(tmp_path)
+        record_children(folder, [Identity(name="web", pid=stranger.pid, started="another boot:1")])
+        assert end_leftovers(folder) == []
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_recorded_process_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -> None:
+    stubborn = subprocess.Popen(
+        ["sh", "-c", "trap '' TERM; sleep 60 & echo ready; wait; wait"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert stubborn.stdout is not None
+    with stubborn.stdout:
+        assert stubborn.stdout.readline() == b"ready\n"
+        folder = DataDir(tmp_path)
+        record_children(
+            folder, [Identity(name="web", pid=stubborn.pid, started=started_at(stubborn.pid) or "")]
+        )
+        assert end_leftovers(folder) == ["web"]
+        assert stubborn.wait(timeout=_STOP_SECONDS) == -signal.SIGKILL
+        assert list(group_members(stubborn.pid)) == []
+
+
+def test_printing_never_waits_for_a_reader() -> None:
+    reader, writer = os.pipe()
+    output = Output(writer)
+    for _ in range(20_000):
+        output.say("x" * 100)
+    os.close(reader)
+    output.flush(seconds=_STOP_SECONDS)
+    output.say("a reader that has gone is no error")
+    output.flush(seconds=_STOP_SECONDS)
+    os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("url", "other", "broker"),
+    [
+        ("redis://:secret@host:6379/0", "redis://:secret@host:6379/7", "redis://:secret@host:6379/7"),
+        ("redis://host", "redis://host/7", "redis://host/7"),
+        ("rediss://host/2?ssl_cert_reqs=none", *["rediss://host/7?ssl_cert_reqs=none"] * 2),
+        (
+            "unix:///a%20b/c.sock?db=0",
+            "unix:///a%20b/c.sock?db=7",
+            "redis+socket:///a%20b/c.sock?virtual_host=7",
+        ),
+    ],
+)
+def test_another_database_of_the_same_redis(url: str, other: str, broker: str) -> None:
+    assert on_database(url, 7) == other
+    assert broker_url(url, 7) == broker
+
+
+def _up_command() -> list[str]:
+    return [sys.executable, str(CHECKOUT / "manage.py"), "up"]
+
+
+def _environment(data: Path, port: int) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _OF_THE_TEST_RUN}
+    own = {"EVENTS_DATA_DIR": str(data), "PORT": str(port), "WEB_CONCURRENCY": "1", "WORKER_CONCURRENCY": "1"}
+    return {**inherited, **own}
+
+
+def _manage(data: Path, port: int, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(CHECKOUT / "manage.py"), *arguments],
+        env={**_environment(data, port), **settings},
+        capture_output=True,
+        text=True,
+        timeout=_START_SECONDS,
+        check=False,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _processes_of(data: Path) -> list[str]:
+    """The command lines of living processes that name the data folder, or work in it as PostgreSQL's do."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            named = [*process.cmdline(), process.environ().get("EVENTS_DATA_DIR", ""), process.cwd()]
+            if any(str(data) in text for text in named):
+                found.append(" ".join(process.cmdline()))
+    return found
