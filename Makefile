@@ -17,12 +17,12 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 	@exec $(PYTHON) manage.py up
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
-	@exec $(PYTHON) -m pytest
+	@exec $(PYTHON) -m pytest -n 2 --cov --cov-report=term:skip-covered
 
-check: $(VENV)/.installed-dev ## Run what CI runs: formatting, lint, types, import rules, tests
+check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, import rules, migrations
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec scripts/check
 
-demo: $(VENV)/.installed ## Send demo traffic through the platform that runs
+demo: $(VENV)/.installed ## Send real GitHub webhook payloads to the running platform
 	@exec $(PYTHON) manage.py demo
 
 bench: $(VENV)/.installed-dev ## Measure; ONLY=<name> measures one thing

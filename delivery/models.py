@@ -32,7 +32,9 @@ class Subscription(models.Model):
 
     class Meta:
         ordering = ["organization", "name"]
-        constraints = [models.UniqueConstraint(fields=["organization", "kind", "name"], name="one_subscription_per_name")]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "kind", "name"], name="one_subscription_per_name")
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -58,9 +60,7 @@ class Delivery(models.Model):
     class Meta:
         verbose_name_plural = "deliveries"
         indexes = [
-            models.Index(
-                fields=["subscription", "id"], name="delivery_pending", condition=models.Q(status="pending")
-            ),
+            models.Index(fields=["subscription", "id"], name="delivery_pending", condition=models.Q(status="pending")),
             models.Index(fields=["subscription", "-id"], name="delivery_newest"),
         ]
 

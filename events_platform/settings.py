@@ -153,7 +153,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 60.0},
     },
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
-    "record-key-use": {"task": "organizations.record_key_use", "schedule": 60.0, "options": {"expires": 60.0}},
+    "record-key-use": {
+        "task": "organizations.record_key_use",
+        "schedule": 60.0,
+        "options": {"expires": 60.0},
+    },
 }
 
 # --- The product ---------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -17,7 +17,7 @@ class EventStatus(StrEnum):
     FAILED = "failed"
 
 
-class JSONTextField(models.JSONField):  # type: ignore[type-arg]
+class JSONTextField(models.JSONField):
     """jsonb that is read as its JSON text: pages and answers pass it on, parsing it would be wasted."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
@@ -25,7 +25,7 @@ class JSONTextField(models.JSONField):  # type: ignore[type-arg]
 
 
 class EventQuerySet(TenantQuerySet["Event"]):
-    def with_status(self) -> "EventQuerySet":
+    def with_status(self) -> Self:
         """Adds `status`, an EventStatus: an outbox entry left → accepted; a failure → failed; else processed."""
         failed = ProcessingFailure.objects.filter(event_id=models.OuterRef("pk"))
         waiting = OutboxEntry.objects.filter(pk=models.OuterRef("batch_id"))
@@ -53,6 +53,8 @@ class Event(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)
     received_at = models.DateTimeField()
     batch_id = models.UUIDField()
+    # Only on events of a query with_status().
+    status: str
 
     objects = EventQuerySet.as_manager()
 

@@ -44,7 +44,7 @@ class EventsView(APIView):
         page = read_page(request, "events", _FILTERS)
         events = select_events(caller_of(request).organization_id, _read_filter(request))
         found, cursor = newest_first(events, page)
-        data = [{**describe_event(event), "status": event.status} for event in found]  # type: ignore[attr-defined]
+        data = [{**describe_event(event), "status": event.status} for event in found]
         return Response({"data": data, "next_cursor": cursor})
 
 

@@ -205,7 +205,12 @@ class ApiKeyAdmin(ModelAdmin):
         return self._show_once(request, issued)
 
     def _show_once(self, request: HttpRequest, issued: list[IssuedKey]) -> HttpResponse:
-        context = {**self.admin_site.each_context(request), "title": "Copy it now", "opts": self.opts, "issued": issued}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Copy it now",
+            "opts": self.opts,
+            "issued": issued,
+        }
         response = TemplateResponse(request, "admin/key_issued.html", context)
         response["Cache-Control"] = "no-store"
         return response

@@ -29,7 +29,12 @@ class Actor:
 
 
 def record(
-    *, actor: Actor, action: str, target: Model, organization: Organization, changes: dict[str, Any] | None = None
+    *,
+    actor: Actor,
+    action: str,
+    target: Model,
+    organization: Organization,
+    changes: dict[str, Any] | None = None,
 ) -> None:
     """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`."""
     AuditEntry.objects.create(

@@ -1,6 +1,6 @@
 """Organizations (the tenants), their members and API keys, and the audit log."""
 
-from typing import TypeVar
+from typing import Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=models.Model)
 class TenantQuerySet(models.QuerySet[M]):
     """Every query on behalf of a tenant starts with for_organization: the one place that separates tenants."""
 
-    def for_organization(self, organization_id: UUID) -> "TenantQuerySet[M]":
+    def for_organization(self, organization_id: UUID) -> Self:
         return self.filter(organization_id=organization_id)
 
 

@@ -1,7 +1,7 @@
 """Errors of the API: RFC 9457 `application/problem+json`, one registry of stable codes.
 
-    APIException (DRF)
-    └── Problem          a code of the registry, with detail, field errors and headers
+APIException (DRF)
+└── Problem          a code of the registry, with detail, field errors and headers
 """
 
 import logging

@@ -1,5 +1,6 @@
 """What tests share: a clean Redis, an API client of one tenant, no left-over caches."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 from django.test import Client
 from django_redis import get_redis_connection
 
+import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from organizations.authentication import forget_cached_keys
 from organizations.models import ApiKey, Organization
-from tests.factories import OrganizationFactory, make_key
+from tests.factories import make_key, make_organization
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +45,6 @@ class Tenant:
 
 
 def _encoded(content: dict[str, Any]) -> dict[str, Any]:
-    import json
-
     data = content.get("data")
     if data is not None and not isinstance(data, bytes):
         content["data"] = json.dumps(data)
@@ -52,7 +52,7 @@ def _encoded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_tenant(**values: Any) -> Tenant:
-    organization = OrganizationFactory()
+    organization = make_organization()
     key, plaintext = make_key(organization, **values)
     return Tenant(organization, key, plaintext, Client(raise_request_exception=False))
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-import factory
 from django.contrib.auth.models import User
+from factory.declarations import Sequence
+from factory.django import DjangoModelFactory
 
 from organizations.audit import Actor
 from organizations.models import ApiKey, Organization
@@ -13,23 +14,29 @@ from organizations.scopes import Scope
 TESTER = Actor.system("tests")
 
 
-class OrganizationFactory(factory.django.DjangoModelFactory[Organization]):
+class OrganizationFactory(DjangoModelFactory[Organization]):
     class Meta:
         model = Organization
 
-    name = factory.Sequence(lambda number: f"Organization {number}")
-    slug = factory.Sequence(lambda number: f"organization-{number}")
+    name = Sequence(lambda number: f"Organization {number}")
+    slug = Sequence(lambda number: f"organization-{number}")
 
 
-class UserFactory(factory.django.DjangoModelFactory[User]):
+class UserFactory(DjangoModelFactory[User]):
     class Meta:
         model = User
 
-    username = factory.Sequence(lambda number: f"user-{number}")
+    username = Sequence(lambda number: f"user-{number}")
+
+
+def make_organization() -> Organization:
+    """A new organization on the plan `free`."""
+    organization: Organization = OrganizationFactory.create()
+    return organization
 
 
 def make_key(organization: Organization | None = None, **values: Any) -> tuple[ApiKey, str]:
     """A key with every scope, and its plaintext."""
     values.setdefault("scopes", list(Scope))
-    issued = issue_key(organization=organization or OrganizationFactory(), name="Test", actor=TESTER, **values)
+    issued = issue_key(organization=organization or make_organization(), name="Test", actor=TESTER, **values)
     return issued.key, issued.plaintext

@@ -56,9 +56,7 @@ def start_services(environ: MutableMapping[str, str]) -> ExitStack:
     data = DataDir(base.root / f"test-{os.getpid()}")
     quiet = Output(os.open(os.devnull, os.O_WRONLY))
     _sweep(base, quiet)
-    servers = EmbeddedServers(
-        data, quiet, environ, postgres_options=_POSTGRES_OPTIONS, databases=_REDIS_DATABASES
-    )
+    servers = EmbeddedServers(data, quiet, environ, postgres_options=_POSTGRES_OPTIONS, databases=_REDIS_DATABASES)
     with ExitStack() as started:
         data.make()
         started.callback(shutil.rmtree, data.root, ignore_errors=True)

@@ -25,15 +25,15 @@ TESTER = Actor.system("tests")
 
 def api_paths() -> list[str]:
     """Every route below /api/, with an id of nobody in it."""
-    return sorted(path for path in _walk(get_resolver().url_patterns, "/") if path.startswith("/api/"))
+    return sorted(path for path in walk_routes(get_resolver().url_patterns, "/") if path.startswith("/api/"))
 
 
-def _walk(patterns: list[Any], prefix: str) -> list[str]:
+def walk_routes(patterns: list[Any], prefix: str) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            paths += _walk(pattern.url_patterns, route)
+            paths += walk_routes(pattern.url_patterns, route)
         elif isinstance(pattern, URLPattern):
             paths.append(re.sub(r"<uuid:\w+>", "01900000-0000-7000-8000-000000000000", route))
     return paths

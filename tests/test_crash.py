@@ -16,8 +16,7 @@ from delivery.models import Delivery
 from ingestion.decoding import DecodedEvent
 from ingestion.models import EventType, OutboxEntry
 from ingestion.operations import accept_event
-from organizations.models import Organization
-from tests.factories import OrganizationFactory
+from tests.factories import make_organization
 
 EVENTS = 5_000
 DEADLINE_SECONDS = 120
@@ -49,7 +48,7 @@ def wait_until(left: int) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_and_doubles_nothing() -> None:
-    organization: Organization = OrganizationFactory()
+    organization = make_organization()
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
     ids = {accept_event(organization_id=organization.pk, event=event).id for _ in range(EVENTS)}
     with worker():

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from delivery.models import Delivery
 from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
-from tests.conftest import Tenant
+from tests.conftest import Tenant, make_tenant
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
 
@@ -77,8 +77,6 @@ def test_an_expired_idempotency_key_is_free_again(tenant: Tenant) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_requests_with_one_key_store_one_event() -> None:
-    from tests.conftest import make_tenant
-
     tenant = make_tenant()
 
     def send(_: int) -> tuple[int, str]:
@@ -132,7 +130,10 @@ def test_retries_have_a_limit(tenant: Tenant, settings: Any) -> None:
 
 def test_trouble_of_the_database_leaves_events_in_the_outbox(tenant: Tenant) -> None:
     tenant.post("/api/v1/events", EVENT)
-    with mock.patch("delivery.operations.fan_out", side_effect=OperationalError), pytest.raises(OperationalError):
+    with (
+        mock.patch("delivery.operations.fan_out", side_effect=OperationalError),
+        pytest.raises(OperationalError),
+    ):
         process_outbox()
     assert OutboxEntry.objects.count() == 1
     assert not ProcessingFailure.objects.exists()
@@ -172,14 +173,24 @@ def test_bad_input_is_named(tenant: Tenant, body: bytes, status: int, code: str,
 
 
 @pytest.mark.parametrize(
-    "data", [b"null", b'"\\ud83d\\ude00"', b"[" * 64 + b"]" * 64, b'{"type":1,"data":{"data":2}}', b"1e308", b'"\\\\u0000"']
+    "data",
+    [
+        b"null",
+        b'"\\ud83d\\ude00"',
+        b"[" * 64 + b"]" * 64,
+        b'{"type":1,"data":{"data":2}}',
+        b"1e308",
+        b'"\\\\u0000"',
+    ],
 )
 def test_any_json_value_is_data(tenant: Tenant, data: bytes) -> None:
     answer = tenant.post("/api/v1/events", b'{"type": "a", "data": %s}' % data)
     assert answer.status_code == 202, answer.content
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/json; charset=utf-16", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/json; charset=utf-16", "application/x-www-form-urlencoded"]
+)
 def test_other_content_types_are_refused(tenant: Tenant, content_type: str) -> None:
     answer = tenant.client.generic(
         "POST", "/api/v1/events", b"{}", content_type=content_type, headers={"X-API-Key": tenant.plaintext}

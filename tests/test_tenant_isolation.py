@@ -6,8 +6,8 @@ import pytest
 from django.urls import get_resolver
 
 from ingestion.operations import process_outbox
-from tests.conftest import Tenant, make_tenant
-from tests.test_api import _walk, api_paths
+from tests.conftest import Tenant
+from tests.test_api import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOBODY = "01900000-0000-7000-8000-000000000000"
@@ -49,7 +49,9 @@ def test_an_ack_of_anothers_event_changes_nothing(tenant: Tenant, other_tenant: 
 
 
 def people_paths() -> list[str]:
-    found = [path for path in _walk(get_resolver().url_patterns, "/") if path.startswith(("/admin/", "/console/"))]
+    found = [
+        path for path in walk_routes(get_resolver().url_patterns, "/") if path.startswith(("/admin/", "/console/"))
+    ]
     plain = [re.sub(r"<[^>]+>", NOBODY, path) for path in found]
     return sorted(path for path in plain if "(?P" not in path and "sign-in" not in path and "login" not in path)
 

@@ -93,9 +93,7 @@ def launch(data: Path) -> Iterator[Launch]:
         def start(folder: Path, port: int) -> Platform:
             log = data.parent / f"{len(platforms)}.log"
             output = logs.enter_context(log.open("wb"))
-            process = subprocess.Popen(
-                _up_command(), env=_environment(folder, port), stdout=output, stderr=output
-            )
+            process = subprocess.Popen(_up_command(), env=_environment(folder, port), stdout=output, stderr=output)
             platform = Platform(process=process, data=folder, port=port, log=log)
             platforms.append(platform)
             wait_until(lambda: platform.is_ready() or process.poll() is not None, seconds=_START_SECONDS)
@@ -123,9 +121,7 @@ def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) 
     assert demo["api_key"] in printed
     assert demo["admin_password"] in printed
 
-    assert _manage(data, platform.port, "migrate", "--check").returncode == 0, (
-        "a second terminal reaches the database"
-    )
+    assert _manage(data, platform.port, "migrate", "--check").returncode == 0, "a second terminal reaches the database"
     same_data = _manage(data, _free_port(), "up")
     assert (same_data.returncode, same_data.stderr.count("\n")) == (1, 1)
     assert "already running" in same_data.stderr
@@ -215,9 +211,7 @@ def test_a_recorded_process_that_ignores_sigterm_is_killed_with_its_group(tmp_pa
     with stubborn.stdout:
         assert stubborn.stdout.readline() == b"ready\n"
         folder = DataDir(tmp_path)
-        record_children(
-            folder, [Identity(name="web", pid=stubborn.pid, started=started_at(stubborn.pid) or "")]
-        )
+        record_children(folder, [Identity(name="web", pid=stubborn.pid, started=started_at(stubborn.pid) or "")])
         assert end_leftovers(folder) == ["web"]
         assert stubborn.wait(timeout=_STOP_SECONDS) == -signal.SIGKILL
         assert list(group_members(stubborn.pid)) == []
@@ -295,3 +289,11 @@ def _processes_of(data: Path) -> list[str]:
             if any(str(data) in text for text in named):
                 found.append(" ".join(process.cmdline()))
     return found
+
+
+def test_the_demo_arrives_in_the_inbox(launch: Launch, data: Path) -> None:
+    platform = launch(data, _free_port())
+    done = _manage(data, platform.port, "demo", "--repeat", "5")
+    assert done.returncode == 0, done.stderr
+    assert "events are in the inbox" in done.stdout
+    assert platform.stop() == 0

@@ -22,7 +22,6 @@ def banner(data: DataDir, public_url: str) -> str:
         "",
         f"  Console    {public_url}/console/",
         f"  Admin      {public_url}/admin/",
-        f"  API docs   {public_url}/api/docs",
         f"  Health     {public_url}/health/ready",
         "",
         f"  Login      {demo['admin_username']} / {demo['admin_password'] or '(the password you chose)'}",

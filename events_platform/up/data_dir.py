@@ -67,9 +67,7 @@ class DataDir:
         """Hold the folder for this process; an `UpError` when another process holds it."""
         with self.lock.open("a") as file:
             if not _try_lock(file.fileno()):
-                raise UpError(
-                    f"The platform is already running on {self.root}; set EVENTS_DATA_DIR for another."
-                )
+                raise UpError(f"The platform is already running on {self.root}; set EVENTS_DATA_DIR for another.")
             yield
 
     def in_use(self) -> bool:

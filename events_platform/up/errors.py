@@ -14,7 +14,7 @@ class UpError(Exception):
         self.status = status
 
 
-class StopRequested(Exception):
+class StopRequested(Exception):  # noqa: N818 - a request, not an error
     """A signal asked the command to stop while it was still starting."""
 
 

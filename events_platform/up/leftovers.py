@@ -22,9 +22,7 @@ _GRACE_SECONDS = 5.0
 
 def record_children(data: DataDir, children: Iterable[Identity]) -> None:
     """Write who runs, so that the next `up` can tell them from strangers."""
-    write_private(
-        data.record, json.dumps({"pid": os.getpid(), "children": [asdict(child) for child in children]})
-    )
+    write_private(data.record, json.dumps({"pid": os.getpid(), "children": [asdict(child) for child in children]}))
 
 
 def end_leftovers(data: DataDir) -> list[str]:

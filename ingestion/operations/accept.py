@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -66,7 +67,7 @@ def accept_event(*, organization_id: UUID, event: DecodedEvent) -> Accepted:
 
 def _store(organization_id: UUID, event: DecodedEvent, event_id: UUID, received_at: datetime) -> bool:
     """Was the event stored? Not when its idempotency key is held. Commits, as it runs outside of a transaction."""
-    values = {
+    values: dict[str, Any] = {
         "id": event_id,
         "organization": organization_id,
         "type": event.type,

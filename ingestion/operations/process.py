@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-
 from uuid import UUID
 
 from django.conf import settings
@@ -60,9 +59,7 @@ def retry_failed(*, now: datetime | None = None) -> int:
 @transaction.atomic
 def _process_batch() -> int:
     """Claim entries, process their events, delete the entries: all of it or nothing."""
-    entries = list(
-        OutboxEntry.objects.select_for_update(skip_locked=True).order_by("created_at")[:ENTRIES_PER_BATCH]
-    )
+    entries = list(OutboxEntry.objects.select_for_update(skip_locked=True).order_by("created_at")[:ENTRIES_PER_BATCH])
     if not entries:
         return 0
     ids = [event_id for entry in entries for event_id in entry.event_ids]
@@ -95,7 +92,7 @@ def _process_one(event: Event, failure: ProcessingFailure | None) -> bool:
                 failure.delete()
     except (OperationalError, InterfaceError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's failure
         _record_failure(event, failure, error)
         return False
     return True
@@ -134,7 +131,6 @@ def _count(events: Sequence[Event]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, [list(column) for column in zip(*stats, strict=True)])
         cursor.execute(_CATALOGUE, [list(column) for column in zip(*types, strict=True)])
-
 
 
 def _handlers() -> list[Handler]:

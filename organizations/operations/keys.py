@@ -34,15 +34,23 @@ def issue_key(
     """A new key with these scopes. Raises ValueError for an unknown scope."""
     wanted = sorted({Scope(scope).value for scope in scopes})
     plaintext = generate_key(settings.API_KEY_ENVIRONMENT)
+    found_id = public_id(plaintext)
+    assert found_id is not None  # noqa: S101 - it has just been made
     key = ApiKey.objects.create(
         organization=organization,
         name=name,
-        public_id=public_id(plaintext),
+        public_id=found_id,
         key_hash=hash_key(plaintext),
         scopes=wanted,
         expires_at=expires_at,
     )
-    record(actor=actor, action="api_key.issued", target=key, organization=organization, changes={"scopes": wanted})
+    record(
+        actor=actor,
+        action="api_key.issued",
+        target=key,
+        organization=organization,
+        changes={"scopes": wanted},
+    )
     return IssuedKey(key=key, plaintext=plaintext)
 
 

@@ -11,7 +11,13 @@ from organizations.models import Membership, Organization
 def add_member(*, organization: Organization, user: User, role: str, actor: Actor) -> Membership:
     """A new membership. Raises IntegrityError when the user is a member already."""
     membership = Membership.objects.create(organization=organization, user=user, role=role)
-    record(actor=actor, action="member.added", target=membership, organization=organization, changes={"role": role})
+    record(
+        actor=actor,
+        action="member.added",
+        target=membership,
+        organization=organization,
+        changes={"role": role},
+    )
     return membership
 
 

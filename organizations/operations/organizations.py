@@ -29,7 +29,13 @@ def update_organization(*, organization: Organization, changes: dict[str, Any], 
         for field, (_, value) in differences.items():
             setattr(locked, field, value)
         locked.save(update_fields=list(differences))
-        record(actor=actor, action="organization.updated", target=locked, organization=locked, changes=differences)
+        record(
+            actor=actor,
+            action="organization.updated",
+            target=locked,
+            organization=locked,
+            changes=differences,
+        )
     return locked
 
 

@@ -1,5 +1,6 @@
 """Create what a first visitor needs, once: a demo organization, its API key, and an admin user."""
 
+import hmac
 import json
 import secrets
 from argparse import ArgumentParser
@@ -14,7 +15,8 @@ from django.utils import timezone
 
 from events_platform.up.data_dir import write_private
 from organizations.audit import Actor
-from organizations.models import ApiKey, Membership, Organization
+from organizations.key_format import hash_key
+from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import add_member, create_organization, issue_key, revoke_key
 from organizations.plans import Plan
 from organizations.scopes import Scope
@@ -37,14 +39,10 @@ class DemoAccess:
 
 
 class Command(BaseCommand):
-    help = (
-        "Create the demo organization and the admin user once, and write how to reach them to a private file."
-    )
+    help = "Create the demo organization and the admin user once, and write how to reach them to a private file."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--file", type=Path, required=True, help="JSON file, mode 0600: read when it is there"
-        )
+        parser.add_argument("--file", type=Path, required=True, help="JSON file, mode 0600: read when it is there")
         parser.add_argument("--base-url", required=True, help="where the web server answers")
 
     def handle(self, *args: Any, file: Path, base_url: str, **options: Any) -> None:
@@ -66,7 +64,7 @@ def bootstrap_demo(*, known: DemoAccess | None, base_url: str) -> DemoAccess:
     )
     user, password = _admin(known)
     if not Membership.objects.filter(organization=organization, user=user).exists():
-        add_member(organization=organization, user=user, role="owner", actor=_ACTOR)
+        add_member(organization=organization, user=user, role=Role.OWNER, actor=_ACTOR)
     return DemoAccess(
         base_url=base_url,
         api_key=_api_key(organization, known),
@@ -78,9 +76,7 @@ def bootstrap_demo(*, known: DemoAccess | None, base_url: str) -> DemoAccess:
 
 def _admin(known: DemoAccess | None) -> tuple[User, str]:
     """The admin and the password; a password that somebody chose since then stays, unknown to us."""
-    user, created = User.objects.get_or_create(
-        username=USERNAME, defaults={"is_staff": True, "is_superuser": True}
-    )
+    user, created = User.objects.get_or_create(username=USERNAME, defaults={"is_staff": True, "is_superuser": True})
     if known is not None and not created:
         return user, known.admin_password if user.check_password(known.admin_password) else ""
     password = secrets.token_urlsafe(12)
@@ -101,7 +97,8 @@ def _api_key(organization: Organization, known: DemoAccess | None) -> str:
 def _is_whole(key: ApiKey, plaintext: str) -> bool:
     """Is `plaintext` this key, unexpired, with every scope that there is by now?"""
     expired = key.expires_at is not None and key.expires_at <= timezone.now()
-    return key.public_id in plaintext and not expired and set(key.scopes) == set(Scope)
+    same = hmac.compare_digest(bytes(key.key_hash), hash_key(plaintext))
+    return same and not expired and set(key.scopes) == set(Scope)
 
 
 def _read(file: Path) -> DemoAccess | None:

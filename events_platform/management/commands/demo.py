@@ -36,9 +36,7 @@ _RETRIABLE = {429, 503}
 
 
 class Command(BaseCommand):
-    help = (
-        "Send GitHub's example webhooks as events to the running platform, and wait until the inbox has them."
-    )
+    help = "Send GitHub's example webhooks as events to the running platform, and wait until the inbox has them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--repeat", type=int, default=1, help="send everything so many times (default 1)")
@@ -165,9 +163,7 @@ def _summary(sent: Mapping[str, str], missing: set[str]) -> str:
     expected = Counter(sent.values())
     lost = Counter(sent[event_id] for event_id in missing)
     width = max(len(name) for name in expected)
-    lines = [
-        f"  {name:<{width}}  {number - lost[name]} of {number}" for name, number in sorted(expected.items())
-    ]
+    lines = [f"  {name:<{width}}  {number - lost[name]} of {number}" for name, number in sorted(expected.items())]
     return "\n".join([*lines, f"{len(sent) - len(missing)} of {len(sent)} events are in the inbox"])
 
 

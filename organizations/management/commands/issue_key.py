@@ -23,7 +23,5 @@ class Command(BaseCommand):
         found = Organization.objects.filter(slug=organization).first()
         if found is None:
             raise CommandError(f"There is no organization {organization!r}.")
-        issued = issue_key(
-            organization=found, name=name, scopes=scope or list(Scope), actor=Actor.system("manage.py")
-        )
+        issued = issue_key(organization=found, name=name, scopes=scope or list(Scope), actor=Actor.system("manage.py"))
         self.stdout.write(issued.plaintext)
