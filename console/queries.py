@@ -60,7 +60,7 @@ def find_event(*, user: User, event_id: UUID) -> Any | None:
     events = Event.objects.filter(pk=event_id)
     if not user.is_staff:
         events = events.filter(organization__in=visible_organizations(user))
-    return events.with_status().select_related("organization").first()  # type: ignore[attr-defined]
+    return events.with_status().select_related("organization").first()
 
 
 def _matching(events: Any, wanted: EventFilter) -> Any:

@@ -31,7 +31,7 @@ class KeysetChangeList(ChangeList):
     next_page: str | None
     first_page: str | None
 
-    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str] | None = None) -> QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
         # Not a look-up, and a new filter or search starts at the newest row again.
         self.params.pop(BEFORE, None)
         self.filter_params.pop(BEFORE, None)
@@ -48,7 +48,7 @@ class KeysetChangeList(ChangeList):
         return ["-pk"]
 
     def get_results(self, request: HttpRequest) -> None:
-        heavy = self.model_admin.heavy_fields
+        heavy: tuple[str, ...] = getattr(self.model_admin, "heavy_fields", ())
         rows = list(self.queryset.defer(*heavy)[: self.list_per_page + 1])
         more = len(rows) > self.list_per_page
         rows = rows[: self.list_per_page]
