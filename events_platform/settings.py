@@ -96,6 +96,8 @@ def _database(url: str) -> dict[str, Any]:
 
 
 _default_database = _database(env.str("DATABASE_URL"))
+# "Acknowledged means committed": whatever the server's default is.
+_default_database["OPTIONS"].setdefault("options", "-c synchronous_commit=on")
 # Only the web server pools: under ASGI each request runs in a thread of its own and would open a connection of its
 # own. Celery closes Django's pool at every task, so workers keep one persistent connection each instead.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
