@@ -26,7 +26,7 @@ class EventAdmin(ReadOnlyAdmin):
         "pretty_data",
     )
     heavy_fields = ("data",)
-    list_display = ("id", "organization", "type", "source", "subject", "status", "received_at")
+    list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
     readonly_fields = ("status", "pretty_data")

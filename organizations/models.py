@@ -94,6 +94,7 @@ class ApiKey(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = "API key"
 
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id}…)"

@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
                 ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to='organizations.organization')),
             ],
             options={
+                'verbose_name': 'API key',
                 'ordering': ['-id'],
             },
         ),
