@@ -1,8 +1,10 @@
-"""`/api/v1/events`."""
+"""`/api/v1/events`, and `/api/v1/organization` with its usage."""
 
+from typing import ClassVar
 from uuid import UUID
 
 from django.http import Http404
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -12,9 +14,11 @@ from ingestion.models import Event, EventStatus
 from ingestion.operations import accept_event
 from ingestion.presenting import describe_event
 from ingestion.selecting import EventFilter, select_events
+from ingestion.usage import usage_of
 from organizations.authentication import caller_of
+from organizations.models import Organization
 from organizations.scopes import Scope
-from rest.lists import newest_first, read_page, read_time
+from rest.lists import check_parameters, newest_first, read_page, read_time
 from rest.parsing import read_body
 from rest.problems import invalid
 from rest.rendering import format_time
@@ -59,6 +63,28 @@ class EventView(APIView):
         if event is None:
             raise Http404
         return Response({**describe_event(event), "status": event.status})
+
+
+class OrganizationView(APIView):
+    """The caller's own organization: plan, limits, usage."""
+
+    scopes: ClassVar[dict[str, str]] = {}
+
+    def get(self, request: Request) -> Response:
+        check_parameters(request, ())
+        organization = Organization.objects.get(pk=caller_of(request).organization_id)
+        return Response(
+            {
+                "id": str(organization.id),
+                "name": organization.name,
+                "slug": organization.slug,
+                "plan": organization.plan,
+                "suspended": organization.suspended_at is not None,
+                "limits": vars(organization.limits),
+                "usage": usage_of(organization.pk, now=timezone.now()),
+                "created_at": format_time(organization.created_at),
+            }
+        )
 
 
 def _read_filter(request: Request) -> EventFilter:

@@ -1,4 +1,4 @@
-"""`/api/v1/organization` and `/api/v1/api-keys`."""
+"""`/api/v1/api-keys`."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from organizations.authentication import Caller, caller_of
 from organizations.models import ApiKey, Organization
 from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page
+from rest.lists import newest_first, read_page
 from rest.parsing import decode, read_body
 from rest.problems import Problem, invalid
 from rest.rendering import format_time
@@ -32,27 +32,6 @@ class NewKey(Struct, forbid_unknown_fields=True):
 
 class Rotation(Struct, forbid_unknown_fields=True):
     overlap_seconds: Annotated[int, Meta(ge=0, le=_MAX_OVERLAP)] = 86_400
-
-
-class OrganizationView(APIView):
-    """The caller's own organization: plan, limits."""
-
-    scopes: dict[str, str] = {}
-
-    def get(self, request: Request) -> Response:
-        check_parameters(request, ())
-        organization = Organization.objects.get(pk=caller_of(request).organization_id)
-        return Response(
-            {
-                "id": str(organization.id),
-                "name": organization.name,
-                "slug": organization.slug,
-                "plan": organization.plan,
-                "suspended": organization.suspended_at is not None,
-                "limits": vars(organization.limits),
-                "created_at": format_time(organization.created_at),
-            }
-        )
 
 
 class KeysView(APIView):

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from ingestion.operations import process_outbox
 from organizations.audit import Actor
 from organizations.authentication import forget_cached_keys
 from organizations.key_format import generate_key, public_id
@@ -152,6 +153,14 @@ def test_the_organization_tells_its_limits(tenant: Tenant) -> None:
     shown = tenant.get("/api/v1/organization").json()
     assert shown["plan"] == "free"
     assert shown["limits"] == {"events_per_minute": 100, "retention_days": 7}
+    assert shown["usage"] == {"events_last_24_hours": 0, "events_last_30_days": 0}
+
+
+def test_the_organization_tells_its_usage(tenant: Tenant) -> None:
+    tenant.post("/api/v1/events", {"type": "a", "data": 1})
+    process_outbox()
+    shown = tenant.get("/api/v1/organization").json()
+    assert shown["usage"] == {"events_last_24_hours": 1, "events_last_30_days": 1}
 
 
 def test_health(db: None, client: Client) -> None:

@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from django.test import Client
 from django.urls import get_resolver
 
 from ingestion.operations import process_outbox
+from organizations.models import Membership
 from tests.conftest import Tenant
+from tests.factories import UserFactory, make_organization
 from tests.test_api import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -61,3 +64,18 @@ def test_a_stranger_sees_no_page(tenant: Tenant, path: str) -> None:
     for method in ("GET", "POST"):
         answer = tenant.client.generic(method, path)
         assert answer.status_code in {302, 403, 404, 405} or path in {"/admin/jsi18n/"}
+
+
+@pytest.mark.parametrize("path", people_paths())
+def test_a_member_of_another_organization_sees_nothing_of_it(tenant: Tenant, path: str) -> None:
+    event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
+    process_outbox()
+    member = UserFactory.create()
+    Membership.objects.create(organization=make_organization(), user=member, role="owner")
+    client = Client()
+    client.force_login(member, backend="django.contrib.auth.backends.ModelBackend")
+    for target in {path, path.replace(NOBODY, event_id), path.replace(NOBODY, str(tenant.organization.pk))}:
+        page = client.get(target).content.decode()
+        assert "of the tenant" not in page
+        assert tenant.organization.name not in page
+        assert tenant.key.public_id not in page
