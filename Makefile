@@ -5,7 +5,6 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all:
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-ONLY ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check demo bench faults clean
@@ -25,8 +24,8 @@ check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, imp
 demo: $(VENV)/.installed ## Send real GitHub webhook payloads to the running platform
 	@exec $(PYTHON) manage.py demo
 
-bench: $(VENV)/.installed-dev ## Measure; ONLY=<name> measures one thing
-	@exec $(PYTHON) -m benchmarks $(ONLY)
+bench: ## Nothing to measure yet: benchmarks come with the fast intake
+	@echo "There are no benchmarks yet." >&2; exit 1
 
 faults: $(VENV)/.installed-dev ## Run the fault-injection tests
 	@exec $(PYTHON) -m pytest -m faults

@@ -46,6 +46,7 @@ def wait_until(left: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_and_doubles_nothing() -> None:
     organization = make_organization()

@@ -132,6 +132,7 @@ def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) 
     assert (after.returncode, after.stderr.count("\n")) == (2, 1)
 
 
+@pytest.mark.faults
 def test_after_kill_9_the_next_start_has_the_same_data(launch: Launch, data: Path) -> None:
     port = _free_port()
     killed = launch(data, port)
