@@ -65,10 +65,8 @@ def find_event(*, user: User, event_id: UUID) -> Any | None:
 
 def _matching(events: Any, wanted: EventFilter) -> Any:
     """One page and a row more, by an index on (organization, id) or (organization, type, id)."""
-    if wanted.type.endswith("*"):
-        events = events.filter(type__startswith=wanted.type[:-1])
-    elif wanted.type:
-        events = events.filter(type=wanted.type)
+    if wanted.type:
+        events = events.of_type(wanted.type)
     if wanted.before is not None:
         events = events.filter(pk__lt=wanted.before)
     return events.with_status().defer("data").order_by("-id")[: PAGE_SIZE + 1]

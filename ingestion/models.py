@@ -25,17 +25,38 @@ class JSONTextField(models.JSONField):
 
 
 class EventQuerySet(TenantQuerySet["Event"]):
+    def of_type(self, pattern: str) -> Self:
+        """Events of exactly this type, or of every type that starts so when `pattern` ends in `*`."""
+        if pattern.endswith("*"):
+            return self.filter(type__startswith=pattern[:-1])
+        return self.filter(type=pattern)
+
     def with_status(self) -> Self:
         """Adds `status`, an EventStatus: an outbox entry left → accepted; a failure → failed; else processed."""
-        failed = ProcessingFailure.objects.filter(event_id=models.OuterRef("pk"))
-        waiting = OutboxEntry.objects.filter(pk=models.OuterRef("batch_id"))
         return self.annotate(
             status=models.Case(
-                models.When(models.Exists(waiting), then=models.Value(EventStatus.ACCEPTED.value)),
-                models.When(models.Exists(failed), then=models.Value(EventStatus.FAILED.value)),
+                models.When(_is_waiting(), then=models.Value(EventStatus.ACCEPTED.value)),
+                models.When(_has_failed(), then=models.Value(EventStatus.FAILED.value)),
                 default=models.Value(EventStatus.PROCESSED.value),
             )
         )
+
+    def of_status(self, status: EventStatus) -> Self:
+        """Those that with_status() gives this status, by conditions that an index can answer."""
+        conditions = {
+            EventStatus.ACCEPTED: models.Q(_is_waiting()),
+            EventStatus.FAILED: models.Q(_has_failed()),
+            EventStatus.PROCESSED: ~models.Q(_is_waiting()) & ~models.Q(_has_failed()),
+        }
+        return self.filter(conditions[status])
+
+
+def _is_waiting() -> models.Exists:
+    return models.Exists(OutboxEntry.objects.filter(pk=models.OuterRef("batch_id")))
+
+
+def _has_failed() -> models.Exists:
+    return models.Exists(ProcessingFailure.objects.filter(event_id=models.OuterRef("pk")))
 
 
 class Event(models.Model):
