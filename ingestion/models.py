@@ -74,6 +74,9 @@ class Event(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)
     received_at = models.DateTimeField()
     batch_id = models.UUIDField()
+    # `{"attributes"?: {…}, "schema_errors"?: […]}`: CloudEvents attributes without a column of their own, and what
+    # a schema in `warn` mode found.
+    annotations = JSONTextField(null=True)
     # Only on events of a query with_status().
     status: str
 
@@ -122,20 +125,39 @@ class IdempotencyKey(models.Model):
     expires_at = models.DateTimeField(db_index=True)
 
 
+class Validation(models.TextChoices):
+    """What a schema does to an event of its type that does not fit."""
+
+    OFF = "off"
+    WARN = "warn"
+    REJECT = "reject"
+
+
 class EventType(models.Model):
-    """A type of events that an organization has sent; kept by processing."""
+    """A type of events: seen (then kept by processing), described by its organization, or both."""
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="event_types")
     name = models.CharField(max_length=255, db_collation="C")
-    first_seen_at = models.DateTimeField()
-    last_seen_at = models.DateTimeField()
+    first_seen_at = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
     count = models.BigIntegerField(default=0)
+    description = models.TextField(blank=True, db_default="")
+    schema = JSONTextField(null=True, blank=True)
+    validation = models.CharField(max_length=10, choices=Validation.choices, db_default=Validation.OFF)
+    # When schema or validation last changed: what the intake looks for to know that it must read them again.
+    changed_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     objects = TenantQuerySet["EventType"].as_manager()
 
     class Meta:
         ordering = ["organization", "name"]
-        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_event_type_per_name")]
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "name"], name="one_event_type_per_name"),
+            models.CheckConstraint(
+                condition=models.Q(validation=Validation.OFF) | models.Q(schema__isnull=False),
+                name="validation_needs_a_schema",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -153,6 +175,25 @@ class HourlyStat(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "type", "hour"], name="one_stat_per_hour")]
+
+
+class IntakeCount(models.Model):
+    """What became of the events that an organization sent in one minute (UTC); kept by the servers in bulk.
+
+    `outcome` is `accepted`, `duplicate`, or the code of the problem that an event was rejected with.
+    """
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, db_index=False, related_name="+")
+    minute = models.DateTimeField(db_index=True)
+    outcome = models.CharField(max_length=50, db_collation="C")
+    count = models.BigIntegerField(default=0)
+
+    objects = TenantQuerySet["IntakeCount"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organization", "minute", "outcome"], name="one_count_per_minute")
+        ]
 
 
 class ProcessingFailure(models.Model):

@@ -33,6 +33,7 @@ class Caller:
     key_label: str
     organization_id: UUID
     scopes: frozenset[str]
+    events_per_minute: int
     expires_at: datetime | None
     is_authenticated: bool = True
 
@@ -82,6 +83,7 @@ def _look_up(found_id: str, digest: bytes) -> Caller | str:
         key_label=str(key),
         organization_id=key.organization_id,
         scopes=frozenset(key.scopes),
+        events_per_minute=key.organization.limits.events_per_minute,
         expires_at=key.expires_at,
     )
 

@@ -1,0 +1,53 @@
+"""The ways out of the code that serves both doors: PostgreSQL and Redis, waited for or not.
+
+What both doors share is written once, as coroutines over these protocols. The ASGI door passes ports that wait in the
+event loop. The WSGI door passes the direct ports below, which never suspend, and runs the coroutine by `run_now`.
+"""
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from django.db import connection
+from django_redis import get_redis_connection
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+class Database(Protocol):
+    """Runs one statement, committed by itself; raises psycopg's or Django's database errors."""
+
+    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]: ...
+
+
+class Redis(Protocol):
+    """Runs a Lua script atomically; raises `redis.exceptions.RedisError` when Redis is away."""
+
+    async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any: ...
+
+
+class DirectDatabase:
+    """Django's own connection, in the caller's transaction if there is one."""
+
+    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+class DirectRedis:
+    """The pool of django-redis."""
+
+    async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        return get_redis_connection("default").eval(script, len(keys), *keys, *arguments)
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits, because its ports are direct ones; no event loop is needed."""
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+    coroutine.close()
+    raise RuntimeError("the coroutine waits: it was given ports that are not direct")
