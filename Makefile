@@ -16,7 +16,7 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 	@exec $(PYTHON) manage.py up
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
-	@exec $(PYTHON) -m pytest -n 2 --cov --cov-report=term:skip-covered
+	@exec $(PYTHON) -m pytest -n 2 -m 'not long' --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, import rules, migrations
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec scripts/check
@@ -24,11 +24,11 @@ check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, imp
 demo: $(VENV)/.installed ## Send real GitHub webhook payloads to the running platform
 	@exec $(PYTHON) manage.py demo
 
-bench: ## Nothing to measure yet: benchmarks come with the fast intake
-	@echo "There are no benchmarks yet." >&2; exit 1
+bench: $(VENV)/.installed-dev ## Measure against the textbook build (ONLY=intake for one benchmark; docs/benchmarks.md)
+	@exec $(PYTHON) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 faults: $(VENV)/.installed-dev ## Run the fault-injection tests
-	@exec $(PYTHON) -m pytest -m faults
+	@exec $(PYTHON) -m pytest -m 'faults or long'
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov

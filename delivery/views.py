@@ -1,15 +1,15 @@
 """`/api/v1/inbox`."""
 
-from typing import Annotated
 from uuid import UUID
 
 from django.http import Http404
-from msgspec import Meta, Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from delivery import openapi
 from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus
+from delivery.openapi import Ack, AckOutcome, InboxEvent, InboxEventList
 from delivery.operations import ack_events, find_inbox
 from ingestion.models import Event
 from ingestion.presenting import describe_event
@@ -22,14 +22,11 @@ from rest.problems import invalid
 BODY_LIMIT = 128 * 1024
 
 
-class Ack(Struct, forbid_unknown_fields=True):
-    event_ids: Annotated[list[UUID], Meta(min_length=1, max_length=1000)]
-
-
 class InboxView(APIView):
     """The events of an inbox, without taking them."""
 
     scopes = {"GET": Scope.INBOX_CONSUME}
+    operations = openapi.LIST
 
     def get(self, request: Request) -> Response:
         page = read_page(request, "inbox", ("inbox", "status"))
@@ -47,17 +44,18 @@ class InboxView(APIView):
             )
         }
         data = [
-            {**describe_event(events[delivery.event_id]), "status": delivery.status}
+            InboxEvent(**describe_event(events[delivery.event_id]), status=DeliveryStatus(delivery.status))
             for delivery in deliveries
             if delivery.event_id in events
         ]
-        return Response({"data": data, "next_cursor": cursor})
+        return Response(InboxEventList(data=data, next_cursor=cursor))
 
 
 class AckView(APIView):
     """Acknowledge events: they leave the pending ones."""
 
     scopes = {"POST": Scope.INBOX_CONSUME}
+    operations = openapi.ACK
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ("inbox",))
@@ -67,14 +65,13 @@ class AckView(APIView):
             inbox_id=_inbox_of(request),
             event_ids=ack.event_ids,
         )
-        return Response(
-            {
-                "acknowledged": [str(event) for event in outcome.acknowledged],
-                "already_acknowledged": [str(event) for event in outcome.already_acknowledged],
-                "stale": [],
-                "unknown": [str(event) for event in outcome.unknown],
-            }
+        answer = AckOutcome(
+            acknowledged=outcome.acknowledged,
+            already_acknowledged=outcome.already_acknowledged,
+            stale=[],
+            unknown=outcome.unknown,
         )
+        return Response(answer)
 
 
 def _inbox_of(request: Request) -> UUID:

@@ -4,9 +4,12 @@ import os
 
 from django.core.asgi import get_asgi_application
 
-import events_platform.celery  # noqa: F401 - tasks are sent through the app
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "16")
 
-application = get_asgi_application()
+_django = get_asgi_application()
+
+import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
+from ingestion.intake.door import IntakeDoor  # noqa: E402 - Django must be set up before models are imported
+
+application = IntakeDoor(_django)

@@ -3,12 +3,14 @@
 Every variable is listed in docs/settings.md; a test compares the two.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
-from environs import Env, validate
+from cryptography.fernet import Fernet
+from environs import Env, ValidationError, validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
@@ -47,11 +49,14 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "csp",
+    "drf_spectacular_sidecar",
     "rest_framework",
 ]
 
 MIDDLEWARE = [
+    "ingestion.middleware.BookkeepingMiddleware",
     "rest.middleware.RequestIdMiddleware",
+    "organizations.middleware.RateLimitMiddleware",
     "rest.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -155,14 +160,32 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 60.0},
     },
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
-    "record-key-use": {
-        "task": "organizations.record_key_use",
-        "schedule": 60.0,
-        "options": {"expires": 60.0},
-    },
 }
 
 # --- The product ---------------------------------------------------------------------------------------------
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip())
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
+
+
+def _retry_wait(text: str) -> int:
+    if not (text.strip().isdecimal() and 1 <= int(text) <= 7 * 24 * 3600):
+        raise ValidationError(f"{text!r} is not from 1 to 604800 seconds")
+    return int(text)
+
+
+def _fernet_key(text: str) -> str:
+    try:
+        Fernet(text.strip())
+    except ValueError:
+        # Without the text: it may be a key with one letter missing.
+        raise ValidationError("A key is 32 bytes in URL-safe base64, as Fernet.generate_key() makes it.") from None
+    return text.strip()
+
 
 API_KEY_ENVIRONMENT: str = env.str(
     "API_KEY_ENVIRONMENT", "live", validate=validate.Regexp(r"^[a-z]{2,10}$", error="two to ten letters a-z")
@@ -171,6 +194,18 @@ API_KEY_ENVIRONMENT: str = env.str(
 API_KEY_CACHE_SECONDS = 1.5
 IDEMPOTENCY_HOURS: int = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1, max=720))
 PROCESSING_MAX_ATTEMPTS: int = env.int("PROCESSING_MAX_ATTEMPTS", 8, validate=validate.Range(min=1, max=100))
+WEBHOOK_ALLOW_HTTP: bool = env.bool("WEBHOOK_ALLOW_HTTP", False)
+WEBHOOK_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = env.list("WEBHOOK_ALLOWED_NETWORKS", [], subcast=_network)
+WEBHOOK_DENIED_NETWORKS: list[IPv4Network | IPv6Network] = env.list("WEBHOOK_DENIED_NETWORKS", [], subcast=_network)
+WEBHOOK_TIMEOUT_SECONDS: float = env.float("WEBHOOK_TIMEOUT_SECONDS", 15.0, validate=validate.Range(min=1, max=60))
+# 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h: three days and four hours in all.
+WEBHOOK_RETRY_SCHEDULE: list[int] = env.list(
+    "WEBHOOK_RETRY_SCHEDULE",
+    [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
+    subcast=_retry_wait,
+    validate=validate.Length(min=1, max=50),
+)
+FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=_fernet_key)
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 
@@ -180,8 +215,30 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest.rendering.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest.parsing.JSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "rest.openapi.DocumentedView",
     "EXCEPTION_HANDLER": "rest.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "OAS_VERSION": "3.1.1",
+    "TITLE": "Events platform",
+    "VERSION": "1",
+    "DESCRIPTION": (
+        "Send events, read them, and let consumers take them from inboxes.\n\n"
+        "Authenticate with an API key. Every error is a problem document (RFC 9457) with a stable `code`. "
+        "Times are RFC 3339 in UTC with microseconds, ids are UUIDv7. A field or parameter that an endpoint does not "
+        "have is a 422 that names it."
+    ),
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": ["rest.openapi.add_shared_components"],
+    "TAGS": [
+        {"name": "events", "description": "Send and read events."},
+        {"name": "event-types", "description": "Describe types of events, and validate events by JSON Schema."},
+        {"name": "inbox", "description": "Take events from an inbox."},
+        {"name": "api-keys", "description": "Manage the organization's API keys."},
+        {"name": "organization", "description": "Plan, limits and usage."},
+    ],
 }
 # The largest request body that anything reads into memory; the API's own limits are lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024

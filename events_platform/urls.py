@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from events_platform import health
+from events_platform import api_docs, health
 from rest.views import ProblemTypesView
 
 urlpatterns = [
@@ -14,6 +14,8 @@ urlpatterns = [
     path("api/v1/", include("organizations.urls")),
     path("api/v1/", include("ingestion.urls")),
     path("api/v1/", include("delivery.urls")),
+    path("api/schema", api_docs.schema, name="api-schema"),
+    path("api/docs", api_docs.docs, name="api-docs"),
     path("docs/errors", ProblemTypesView.as_view(), name="problem-types"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),

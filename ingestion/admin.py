@@ -52,7 +52,8 @@ class EventAdmin(ReadOnlyAdmin):
 
 @admin.register(EventType)
 class EventTypeAdmin(ReadOnlyAdmin):
-    list_display = ("name", "organization", "count", "first_seen_at", "last_seen_at")
+    heavy_fields = ("description", "schema")
+    list_display = ("name", "organization", "validation", "count", "first_seen_at", "last_seen_at")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
     search_fields = ("name",)

@@ -1,6 +1,7 @@
 """Tell Celery that there is work: a hint that may be lost, sent at most once in a short while."""
 
 import logging
+import threading
 import time
 
 from celery import current_app
@@ -13,18 +14,47 @@ PAUSE_SECONDS = 0.05
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 
-_next_at = 0.0
+
+class Waker:
+    """Sends wake-ups from a thread of its own, so that a broker that hangs holds up no request."""
+
+    def __init__(self) -> None:
+        self._wanted = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Returns at once; the wake-up follows."""
+        if not self._wanted.is_set():
+            self._wanted.set()
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():  # none yet, or lost in a fork
+                self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            time.sleep(PAUSE_SECONDS if send_wake_up() else PAUSE_AFTER_FAILURE_SECONDS)
 
 
-def wake_processing() -> None:
-    """Call after the commit. Never raises for a broker that is away."""
-    global _next_at  # noqa: PLW0603 - one clock for the process; a race costs one message more
-    now = time.monotonic()
-    if now < _next_at:
-        return
-    _next_at = now + PAUSE_SECONDS
+def send_wake_up() -> bool:
+    """Whether the broker took it; never raises for a broker that is away."""
     try:
         current_app.send_task("ingestion.process_outbox", kwargs={"settle": True}, expires=60, retry=False)
     except (OperationalError, RedisError, OSError) as error:
-        _next_at = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
         logger.warning("the wake-up was not sent, the sweep will find the events: %s", type(error).__name__)
+        return False
+    return True
+
+
+_waker = Waker()
+
+
+def wake_processing() -> None:
+    """Call after the commit."""
+    _waker.wake()

@@ -1,35 +1,38 @@
-"""When was a key last used? Noted in Redis, written to PostgreSQL in bulk once a minute. Losing a note is harmless."""
+"""When was a key last used? Noted in the process, written in bulk. Losing the notes of a killed process is harmless."""
 
-import logging
-import time
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
-from django_redis import get_redis_connection
-from redis.exceptions import RedisError
+from django.utils import timezone
 
-from organizations.models import ApiKey
+from rest.ports import Database
 
-logger = logging.getLogger(__name__)
-_NOTES = "key-last-used"
+# Rows are locked in primary-key order, so that two processes never wait for each other crosswise.
+_RECORD = """
+WITH used AS (SELECT * FROM unnest(%s::uuid[], %s::timestamptz[]) AS used(id, at)),
+locked AS (SELECT id FROM organizations_apikey WHERE id IN (SELECT id FROM used) ORDER BY id FOR UPDATE)
+UPDATE organizations_apikey AS key SET last_used_at = greatest(key.last_used_at, used.at)
+FROM used JOIN locked USING (id) WHERE key.id = used.id
+"""
+
+_notes: dict[UUID, datetime] = {}
 
 
 def note_use(key_id: UUID) -> None:
     """Called when a key is looked up (at most every 1.5 s in each process), not at each request."""
-    try:
-        get_redis_connection("default").hset(_NOTES, str(key_id), str(time.time()))
-    except RedisError as error:
-        logger.warning("the use of an API key was not noted: %s", error)
+    _notes[key_id] = timezone.now()
 
 
-def record_key_use() -> int:
-    """Write the notes to the keys' rows; returns how many there were."""
-    redis = get_redis_connection("default")
-    with redis.pipeline() as pipeline:
-        pipeline.hgetall(_NOTES)
-        pipeline.delete(_NOTES)
-        notes: dict[bytes, bytes] = pipeline.execute()[0]
-    used = {UUID(key.decode()): datetime.fromtimestamp(float(at), UTC) for key, at in notes.items()}
-    keys = [ApiKey(pk=pk, last_used_at=at) for pk, at in sorted(used.items())]
-    ApiKey.objects.bulk_update(keys, ["last_used_at"], batch_size=500)
-    return len(keys)
+async def record_key_use(database: Database) -> int:
+    """Write this process's notes to the keys' rows; returns how many there were."""
+    notes = dict(_notes)
+    if not notes:
+        return 0
+    _notes.clear()
+    await database.fetch(_RECORD, [list(notes), list(notes.values())])
+    return len(notes)
+
+
+def forget_noted_uses() -> None:
+    """Drop this process's notes, for tests."""
+    _notes.clear()

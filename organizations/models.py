@@ -9,7 +9,7 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from organizations.plans import LIMITS, Limits, Plan
+from organizations.plans import Limits, Plan, limits_of
 
 M = TypeVar("M", bound=models.Model)
 
@@ -44,10 +44,10 @@ class Organization(models.Model):
     @property
     def limits(self) -> Limits:
         """The plan's limits with this organization's overrides."""
-        plan = LIMITS[Plan(self.plan)]
-        return Limits(
-            events_per_minute=self.events_per_minute_override or plan.events_per_minute,
-            retention_days=self.retention_days_override or plan.retention_days,
+        return limits_of(
+            self.plan,
+            events_per_minute=self.events_per_minute_override,
+            retention_days=self.retention_days_override,
         )
 
 

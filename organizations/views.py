@@ -1,18 +1,19 @@
 """`/api/v1/api-keys`."""
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.http import Http404
 from django.utils import timezone
-from msgspec import Meta, Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from organizations import openapi
 from organizations.authentication import Caller, caller_of
 from organizations.models import ApiKey, Organization
+from organizations.openapi import ApiKeyIssued, ApiKeyList, ApiKeyShown, NewApiKey, Rotation
 from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
 from organizations.scopes import Scope
 from rest.lists import newest_first, read_page
@@ -21,32 +22,22 @@ from rest.problems import Problem, invalid
 from rest.rendering import format_time
 
 BODY_LIMIT = 64 * 1024
-_MAX_OVERLAP = 30 * 24 * 3600
-
-
-class NewKey(Struct, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=100)]
-    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)]
-    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
-
-
-class Rotation(Struct, forbid_unknown_fields=True):
-    overlap_seconds: Annotated[int, Meta(ge=0, le=_MAX_OVERLAP)] = 86_400
 
 
 class KeysView(APIView):
     """List and create API keys."""
 
     scopes = {"GET": Scope.KEYS_MANAGE, "POST": Scope.KEYS_MANAGE}
+    operations = openapi.KEYS
 
     def get(self, request: Request) -> Response:
         page = read_page(request, "api-keys")
         keys, cursor = newest_first(ApiKey.objects.for_organization(caller_of(request).organization_id), page)
-        return Response({"data": [_describe(key) for key in keys], "next_cursor": cursor})
+        return Response(ApiKeyList(data=[_describe(key) for key in keys], next_cursor=cursor))
 
     def post(self, request: Request) -> Response:
         caller = caller_of(request)
-        wanted = decode(read_body(request, limit=BODY_LIMIT), NewKey)
+        wanted = decode(read_body(request, limit=BODY_LIMIT), NewApiKey)
         _refuse_more_scopes(caller, wanted.scopes)
         if "\x00" in wanted.name:
             raise invalid("/name", "invalid", "NUL characters cannot be stored.")
@@ -66,6 +57,7 @@ class KeyView(APIView):
     """One API key: look at it, revoke it."""
 
     scopes = {"GET": Scope.KEYS_MANAGE, "DELETE": Scope.KEYS_MANAGE}
+    operations = openapi.KEY
 
     def get(self, request: Request, key_id: UUID) -> Response:
         return Response(_describe(_own_key(request, key_id)))
@@ -80,6 +72,7 @@ class RotateKeyView(APIView):
     """A successor for a key, which goes on for `overlap_seconds`."""
 
     scopes = {"POST": Scope.KEYS_MANAGE}
+    operations = openapi.ROTATE
 
     def post(self, request: Request, key_id: UUID) -> Response:
         caller = caller_of(request)
@@ -106,17 +99,21 @@ def _refuse_more_scopes(caller: Caller, scopes: list[Any]) -> None:
         raise Problem("insufficient_scope", f"A key cannot grant what it lacks: {', '.join(missing)}.")
 
 
-def _describe(key: ApiKey) -> dict[str, Any]:
+def _describe(key: ApiKey) -> ApiKeyShown:
+    return ApiKeyShown(**_members(key))
+
+
+def _describe_issued(issued: IssuedKey) -> ApiKeyIssued:
+    return ApiKeyIssued(**_members(issued.key), key=issued.plaintext)
+
+
+def _members(key: ApiKey) -> dict[str, Any]:
     times = ("created_at", "expires_at", "revoked_at", "last_used_at")
     moments = {name: getattr(key, name) for name in times}
     return {
-        "id": str(key.id),
+        "id": key.id,
         "name": key.name,
         "public_id": key.public_id,
         "scopes": key.scopes,
         **{name: moment and format_time(moment) for name, moment in moments.items()},
     }
-
-
-def _describe_issued(issued: IssuedKey) -> dict[str, Any]:
-    return {**_describe(issued.key), "key": issued.plaintext}

@@ -1,6 +1,7 @@
 """Request bodies: bounded, UTF-8 JSON, decoded into msgspec structs; bad input names its field."""
 
 import re
+from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
 import msgspec
@@ -9,10 +10,12 @@ from django.http.request import RawPostDataException
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from rest.bodies import content_type, require_utf8
 from rest.problems import FieldError, Problem
 
 T = TypeVar("T")
-_CHARSETS = {"utf-8", "utf8", "us-ascii"}
+# How much of a body that is too large is read before the connection is given up.
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
 _AT_PATH = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
@@ -29,13 +32,17 @@ class JSONParser(BaseParser):
 
 def read_body(request: Request, *, limit: int) -> bytes:
     """The body's bytes; 415 for another content type or charset, 413 above `limit` bytes."""
-    main, _, parameters = request.content_type.partition(";")
-    charset = re.search(r'charset="?([^";\s]+)', parameters, re.IGNORECASE)
-    if main.strip().lower() != "application/json":
-        raise Problem("unsupported_media_type", f"Send application/json, not {main.strip() or 'nothing'}.")
-    if charset and charset[1].lower() not in _CHARSETS:
-        raise Problem("unsupported_media_type", f"The charset {charset[1]} is not known here: send UTF-8.")
+    main, charset = content_type({"content-type": request.content_type})
+    if main != "application/json":
+        raise Problem("unsupported_media_type", f"Send application/json, not {main or 'nothing'}.")
+    require_utf8(charset)
+    return read_raw(request, limit)
+
+
+def read_raw(request: Request, limit: int) -> bytes:
+    """The body's bytes, whatever they are; 413 above `limit` bytes."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+        _discard_body(request)
         raise Problem("payload_too_large", f"The body is over {limit} bytes.")
     try:
         body = request._request.body
@@ -48,10 +55,22 @@ def read_body(request: Request, *, limit: int) -> bytes:
     return body
 
 
+def _discard_body(request: Request) -> None:
+    """A client that is still sending would never see the answer: let it finish, within bounds."""
+    left = MAX_DISCARDED_BYTES
+    while left > 0 and (part := request._request.read(65536)):
+        left -= len(part)
+
+
 def decode(body: bytes, kind: type[T]) -> T:
     """`body` as a struct of `kind`; 400 for what is no JSON, 422 naming the field that does not fit."""
+    return decode_with(msgspec.json.Decoder(kind).decode, body)
+
+
+def decode_with(decoder: Callable[[bytes], T], body: bytes) -> T:
+    """The same by a prepared `decoder`, such as `msgspec.json.Decoder(kind).decode`."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        return decoder(body)
     except msgspec.ValidationError as error:
         raise Problem("validation_failed", errors=[field_error(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

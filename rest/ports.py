@@ -7,7 +7,7 @@ event loop. The WSGI door passes the direct ports below, which never suspend, an
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from django.db import connection
+from django.db import Error, connection, transaction
 from django_redis import get_redis_connection
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 
 class Database(Protocol):
-    """Runs one statement, committed by itself; raises psycopg's or Django's database errors."""
+    """Runs one statement that is committed by itself; raises psycopg's errors."""
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]: ...
 
@@ -27,12 +27,15 @@ class Redis(Protocol):
 
 
 class DirectDatabase:
-    """Django's own connection, in the caller's transaction if there is one."""
+    """Django's own connection; a statement that fails leaves a transaction around it usable."""
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(statement, parameters)
+                return cursor.fetchall() if cursor.description else []
+        except Error as error:
+            raise error.__cause__ or error from None
 
 
 class DirectRedis:

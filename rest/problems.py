@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from msgspec import json
 from rest_framework import exceptions
@@ -50,8 +51,11 @@ PROBLEM_TYPES = _types(
     ("method_not_allowed", 405, "Method not allowed", "The path exists, but not with this method; see `Allow`."),
     ("idempotency_key_reused", 409, "Idempotency key reused",
      "The key was used for an event with other content. Use a new key for a new event."),
+    ("event_type_exists", 409, "Event type exists",
+     "The organization has described an event type of this name already. Change it with `PATCH`."),
     ("payload_too_large", 413, "Payload too large", "The body is larger than this endpoint takes."),
-    ("unsupported_media_type", 415, "Unsupported media type", "Send the body as `application/json` in UTF-8."),
+    ("unsupported_media_type", 415, "Unsupported media type",
+     "Send the body as `application/json` in UTF-8, or in another format that the endpoint takes."),
     ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
     ("internal_error", 500, "Internal error", "A fault of the platform. Nothing was acknowledged; try again."),
@@ -98,8 +102,8 @@ def invalid(pointer: str, code: str, detail: str) -> Problem:
     return Problem("validation_failed", errors=[FieldError(pointer=pointer, code=code, detail=detail)])
 
 
-def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:
-    """The members of the problem document."""
+def describe_problem(problem: Problem) -> dict[str, Any]:
+    """The problem document without a request: what went wrong with one item of a batch."""
     kind = problem.problem_type
     body: dict[str, Any] = {
         "type": f"{settings.PUBLIC_URL}/docs/errors#{kind.code}",
@@ -107,11 +111,15 @@ def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:
         "status": kind.status,
         "detail": str(problem.detail),
         "code": kind.code,
-        "request_id": request_id,
     }
     if problem.errors:
         body["errors"] = [vars(error) for error in problem.errors]
     return body
+
+
+def problem_body(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The members of the problem document."""
+    return {**describe_problem(problem), "request_id": request_id}
 
 
 def problem_for_status(status: int) -> Problem:
@@ -127,14 +135,15 @@ def problem_response(problem: Problem, request_id: str) -> HttpResponse:
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's hook: every error of a view becomes a problem; None (an unforeseen fault) goes on to Django's 500."""
-    problem = _as_problem(error)
+    problem = as_problem(error)
     if problem is None:
         return None
     body = problem_body(problem, context["request"].request_id)
     return Response(body, status=problem.status_code, headers=problem.headers, content_type=MEDIA_TYPE)
 
 
-def _as_problem(error: Exception) -> Problem | None:
+def as_problem(error: Exception) -> Problem | None:
+    """The problem that the client is told of; None for a fault that nobody foresaw."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Http404):
@@ -143,7 +152,7 @@ def _as_problem(error: Exception) -> Problem | None:
         return Problem("permission_denied")
     if isinstance(error, exceptions.APIException):
         return problem_for_status(error.status_code)
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError):
         logger.error("PostgreSQL is away: %s", error)
         return Problem("service_unavailable", headers={"Retry-After": "1"})
     return None

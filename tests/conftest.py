@@ -10,17 +10,30 @@ from django.test import Client
 from django_redis import get_redis_connection
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
+from ingestion.intake.counting import forget_counts
+from ingestion.schemas import forget_schemas
 from organizations.authentication import forget_cached_keys
+from organizations.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
+from organizations.rate_limits import forget_leases
 from tests.factories import make_key, make_organization
 
 
 @pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
-    forget_cached_keys()
+    _forget()
     get_redis_connection("default").flushdb()
     yield
+    _forget()
+
+
+def _forget() -> None:
+    """What the process remembers beyond a request."""
     forget_cached_keys()
+    forget_noted_uses()
+    forget_counts()
+    forget_leases()
+    forget_schemas()
 
 
 @dataclass

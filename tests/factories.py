@@ -29,9 +29,9 @@ class UserFactory(DjangoModelFactory[User]):
     username = Sequence(lambda number: f"user-{number}")
 
 
-def make_organization() -> Organization:
-    """A new organization on the plan `free`."""
-    organization: Organization = OrganizationFactory.create()
+def make_organization(**values: Any) -> Organization:
+    """A new organization, on the plan `free` unless `values` say otherwise."""
+    organization: Organization = OrganizationFactory.create(**values)
     return organization
 
 

@@ -14,8 +14,9 @@ from uuid_utils.compat import uuid7
 
 from delivery.models import Delivery
 from ingestion.decoding import DecodedEvent
+from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
-from ingestion.operations import accept_event
+from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
 
 EVENTS = 5_000
@@ -51,7 +52,10 @@ def wait_until(left: int) -> None:
 def test_a_killed_worker_loses_and_doubles_nothing() -> None:
     organization = make_organization()
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
-    ids = {accept_event(organization_id=organization.pk, event=event).id for _ in range(EVENTS)}
+    incoming = [Incoming(organization.pk, event) for _ in range(EVENTS)]
+    for one in incoming:  # an outbox entry each, as an idle server writes them
+        run_now(store(DirectDatabase(), [one]))
+    ids = {one.id for one in incoming}
     with worker():
         wait_until(EVENTS - 1)
     assert OutboxEntry.objects.exists(), "the worker was to be killed in the middle"

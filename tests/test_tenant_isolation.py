@@ -20,7 +20,7 @@ NOBODY = "01900000-0000-7000-8000-000000000000"
 def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
     event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
     process_outbox()
-    objects = {"events": event_id, "api-keys": str(tenant.key.pk)}
+    objects = {"events": event_id, "api-keys": str(tenant.key.pk), "event-types": "secret"}
     target = path.replace(NOBODY, objects[path.split("/")[3]])
     for method in METHODS:
         assert other_tenant.request(method, target).status_code in {404, 405}

@@ -1,7 +1,20 @@
-"""What can be done with events."""
+"""What can be done with events and their types."""
 
-from ingestion.operations.accept import Accepted, accept_event
+from ingestion.operations.event_types import (
+    create_event_type,
+    delete_event_type,
+    shown_event_types,
+    update_event_type,
+)
 from ingestion.operations.expire import remove_expired_idempotency_keys
 from ingestion.operations.process import process_outbox, retry_failed
 
-__all__ = ["Accepted", "accept_event", "process_outbox", "remove_expired_idempotency_keys", "retry_failed"]
+__all__ = [
+    "create_event_type",
+    "delete_event_type",
+    "process_outbox",
+    "remove_expired_idempotency_keys",
+    "retry_failed",
+    "shown_event_types",
+    "update_event_type",
+]

@@ -1,0 +1,120 @@
+"""`/api/v1/event-types`."""
+
+from typing import Any
+
+from django.http import Http404
+from msgspec import UNSET, Raw
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ingestion import event_type_openapi as openapi
+from ingestion.decoding import require_utf8_bytes
+from ingestion.event_type_openapi import EventTypeList, EventTypePatch, EventTypeShown, NewEventType
+from ingestion.models import EventType, Validation
+from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
+from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges
+from organizations.audit import Actor
+from organizations.authentication import caller_of
+from organizations.models import Organization
+from organizations.scopes import Scope
+from rest.lists import check_parameters, newest_first, read_page
+from rest.parsing import decode, read_body
+from rest.problems import invalid
+from rest.rendering import format_time
+
+BODY_LIMIT = MAX_SCHEMA_BYTES + 32 * 1024
+
+
+class EventTypesView(APIView):
+    """List event types; describe one before its first event."""
+
+    scopes = {"GET": Scope.EVENTS_READ, "POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.EVENT_TYPES
+
+    def get(self, request: Request) -> Response:
+        page = read_page(request, "event-types", ("name",))
+        types = shown_event_types(caller_of(request).organization_id)
+        if pattern := request.query_params.get("name"):
+            prefix = pattern.endswith("*")
+            types = types.filter(name__startswith=pattern[:-1]) if prefix else types.filter(name=pattern)
+        found, cursor = newest_first(types, page)
+        return Response(
+            EventTypeList(data=[describe_event_type(event_type) for event_type in found], next_cursor=cursor)
+        )
+
+    def post(self, request: Request) -> Response:
+        wanted = _read(request, NewEventType)
+        created = create_event_type(
+            organization=_organization(request), name=wanted.name, changes=_changes(wanted), actor=_actor(request)
+        )
+        return Response(describe_event_type(created), status=201)
+
+
+class EventTypeView(APIView):
+    """One event type, by its name."""
+
+    scopes = {
+        "GET": Scope.EVENTS_READ,
+        "PATCH": Scope.SUBSCRIPTIONS_MANAGE,
+        "DELETE": Scope.SUBSCRIPTIONS_MANAGE,
+    }
+    operations = openapi.EVENT_TYPE
+
+    def get(self, request: Request, name: str) -> Response:
+        check_parameters(request, ())
+        return Response(describe_event_type(_own_type(request, name)))
+
+    def patch(self, request: Request, name: str) -> Response:
+        event_type = _own_type(request, name)
+        changes = _changes(_read(request, EventTypePatch))
+        return Response(
+            describe_event_type(update_event_type(event_type=event_type, changes=changes, actor=_actor(request)))
+        )
+
+    def delete(self, request: Request, name: str) -> Response:
+        delete_event_type(event_type=_own_type(request, name), actor=_actor(request))
+        return Response(status=204)
+
+
+def describe_event_type(event_type: EventType) -> EventTypeShown:
+    """As the API shows it."""
+    return EventTypeShown(
+        name=event_type.name,
+        description=event_type.description,
+        schema=event_type.schema and Raw(event_type.schema.encode()),
+        validation=Validation(event_type.validation),
+        first_seen_at=format_time(event_type.first_seen_at) if event_type.first_seen_at else None,
+        last_seen_at=format_time(event_type.last_seen_at) if event_type.last_seen_at else None,
+        count=event_type.count,
+    )
+
+
+def _changes(wanted: EventTypePatch) -> EventTypeChanges:
+    if wanted.description is not UNSET and "\x00" in wanted.description:
+        raise invalid("/description", "nul_character", "NUL characters cannot be stored.")
+    text = bytes(wanted.schema).decode()
+    schema = UNSET if not text else None if text == "null" else text
+    return EventTypeChanges(description=wanted.description, schema=schema, validation=wanted.validation)
+
+
+def _read(request: Request, kind: type[Any]) -> Any:
+    body = read_body(request, limit=BODY_LIMIT)
+    require_utf8_bytes(body)
+    return decode(body, kind)
+
+
+def _organization(request: Request) -> Organization:
+    return Organization.objects.get(pk=caller_of(request).organization_id)
+
+
+def _actor(request: Request) -> Actor:
+    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))
+
+
+def _own_type(request: Request, name: str) -> EventType:
+    shown = shown_event_types(caller_of(request).organization_id).select_related("organization")
+    event_type = shown.filter(name=name).first()
+    if event_type is None:
+        raise Http404
+    return event_type

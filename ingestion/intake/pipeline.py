@@ -1,0 +1,158 @@
+"""The stages of the intake, in their order: limit, unpack, decode, validate, write. Both doors run these coroutines.
+
+A door authenticates, hands over the request, and turns the answer (or the Problem that is raised) into HTTP.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ingestion.decoding import DecodedEvent
+from ingestion.formats import (
+    MAX_BATCH_BODY_BYTES,
+    MAX_SINGLE_BODY_BYTES,
+    decode_batch,
+    decode_single,
+)
+from ingestion.intake import counting
+from ingestion.intake.storing import Accepted, Incoming, Outcome
+from ingestion.models import EventStatus, Validation
+from ingestion.schemas import catalogue
+from organizations.authentication import Caller
+from organizations.rate_limits import Allowance, limiter, rate_limited
+from rest.bodies import unpack
+from rest.ports import Database, Redis
+from rest.problems import Problem, describe_problem
+from rest.rendering import format_time
+
+Store = Callable[[Sequence[Incoming]], Awaitable[list[Outcome]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """What the stages need from outside: reads, rate limits, and the way to commit events."""
+
+    database: Database
+    redis: Redis
+    store: Store
+
+
+@dataclass(slots=True, kw_only=True)
+class IntakeRequest:
+    """An authenticated request: `headers` with names in lower case. `allowance` is set by the limit, for the door."""
+
+    caller: Caller
+    headers: Mapping[str, str]
+    body: bytes
+    allowance: Allowance | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Status and JSON body."""
+
+    status: int
+    body: bytes
+
+
+async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
+    """One event: 202, or 200 for a duplicate. Raises Problem; then nothing of it is stored, or not acknowledged."""
+    organization_id = request.caller.organization_id
+    try:
+        await _limit(ports, request, 1)
+        event = decode_single(request.headers, _unpacked(request, MAX_SINGLE_BODY_BYTES))
+        await catalogue.refresh(ports.database)
+        incoming = _validated(request.caller, event)
+        (outcome,) = await ports.store([incoming])
+        if isinstance(outcome, Problem):
+            raise outcome
+    except Problem as problem:
+        counting.note_outcome(organization_id, problem)
+        raise
+    counting.note_outcome(organization_id, outcome)
+    body = {
+        "id": str(outcome.id),
+        "type": event.type,
+        "status": EventStatus.ACCEPTED.value,
+        "duplicate": outcome.duplicate,
+        "received_at": format_time(outcome.received_at),
+    }
+    if incoming.schema_errors:
+        body["schema_errors"] = msgspec.Raw(incoming.schema_errors.encode())
+    return Answer(status=200 if outcome.duplicate else 202, body=msgspec.json.encode(body))
+
+
+async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
+    """Many events: 202, or 422 in the same shape when all are bad. Raises Problem when the whole batch is refused."""
+    caller = request.caller
+    try:
+        items = decode_batch(request.headers, _unpacked(request, MAX_BATCH_BODY_BYTES))
+        await _limit(ports, request, len(items))
+        await catalogue.refresh(ports.database)
+        results = [_validated_or_problem(caller, item) for item in items]
+        good = [result for result in results if isinstance(result, Incoming)]
+        if good:
+            await ports.store(good)
+    except Problem as problem:
+        counting.note_outcome(caller.organization_id, problem)
+        raise
+    outcomes = [result.outcome if isinstance(result, Incoming) else result for result in results]
+    return _batch_answer(caller, outcomes)
+
+
+async def _limit(ports: Ports, request: IntakeRequest, cost: int) -> None:
+    """Take `cost` events of the organization's plan, or raise Problem 429."""
+    caller = request.caller
+    request.allowance = limiter.take_locally(caller, cost) or await limiter.take(ports.redis, caller, cost)
+    if not request.allowance.allowed:
+        raise rate_limited(caller, request.allowance, cost)
+
+
+def _unpacked(request: IntakeRequest, limit: int) -> bytes:
+    """The body without its Content-Encoding; Problem 413 above `limit` bytes."""
+    if encoding := request.headers.get("content-encoding"):
+        return unpack(request.body, encoding, limit)
+    if len(request.body) > limit:
+        raise Problem("payload_too_large", f"The body is over {limit} bytes.")
+    return request.body
+
+
+def _validated(caller: Caller, event: DecodedEvent) -> Incoming:
+    """The event after the schema of its type: raises Problem 422 in `reject` mode, notes the errors in `warn` mode."""
+    verdict = catalogue.check(caller.organization_id, event.type, event.data)
+    if verdict is None:
+        return Incoming(caller.organization_id, event)
+    if verdict.mode == Validation.REJECT:
+        raise Problem("validation_failed", "data does not fit the schema of its type.", errors=verdict.errors)
+    errors = msgspec.json.encode([vars(error) for error in verdict.errors]).decode()
+    return Incoming(caller.organization_id, event, schema_errors=errors)
+
+
+def _validated_or_problem(caller: Caller, item: DecodedEvent | Problem) -> Incoming | Problem:
+    if isinstance(item, Problem):
+        return item
+    try:
+        return _validated(caller, item)
+    except Problem as problem:
+        return problem
+
+
+def _batch_answer(caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
+    results: list[dict[str, Any]] = []
+    accepted = duplicates = 0
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Accepted):
+            duplicates += outcome.duplicate
+            accepted += not outcome.duplicate
+            status = "duplicate" if outcome.duplicate else "accepted"
+            results.append({"index": index, "id": str(outcome.id), "status": status})
+        elif outcome is not None:
+            counting.note_outcome(caller.organization_id, outcome)
+            results.append({"index": index, "id": None, "status": "rejected", "error": describe_problem(outcome)})
+    counting.note(caller.organization_id, counting.ACCEPTED, accepted)
+    counting.note(caller.organization_id, counting.DUPLICATE, duplicates)
+    rejected = len(outcomes) - accepted - duplicates
+    body = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected, "results": results}
+    return Answer(status=422 if rejected == len(outcomes) else 202, body=msgspec.json.encode(body))

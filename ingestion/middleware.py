@@ -1,0 +1,20 @@
+"""Bookkeeping without an event loop: after a request, when it is time, what the process has noted is written."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from ingestion.intake.bookkeeping import Bookkeeper
+from rest.ports import DirectDatabase, run_now
+
+
+class BookkeepingMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.books = Bookkeeper(DirectDatabase())
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if self.books.due():
+            run_now(self.books.write())
+        return response

@@ -1,0 +1,183 @@
+"""Describe event types and put their schemas in force."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Expression, JSONField, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Now
+from msgspec import UNSET, UnsetType
+
+from ingestion.decoding import check_data
+from ingestion.models import EventType, Validation
+from ingestion.schema_cost import SchemaError
+from ingestion.schemas import compile_schema
+from organizations.audit import Actor, record
+from organizations.models import Organization
+from rest.problems import FieldError, Problem, invalid
+
+MAX_SCHEMA_BYTES = 64 * 1024
+# Every process keeps every schema in force in memory.
+MAX_SCHEMAS = 500
+# A type that was described, never seen, and deleted keeps its row, for its `changed_at` tells every process that the
+# schema is gone. JSON's null in place of SQL's NULL marks it; nobody is shown it.
+_JSON_NULL = "null"
+_DELETED = Q(first_seen_at=None, schema=Value(None, JSONField()))
+_ONLY_SEEN = Q(first_seen_at__isnull=False, description="", schema__isnull=True, validation=Validation.OFF)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTypeChanges:
+    """What to set; UNSET leaves a field as it is. `schema` is JSON text, None takes it away."""
+
+    description: str | UnsetType = UNSET
+    schema: str | UnsetType | None = UNSET
+    validation: Validation | UnsetType = UNSET
+
+
+def shown_event_types(organization_id: UUID) -> QuerySet[EventType]:
+    """The organization's types that were seen or described."""
+    return EventType.objects.for_organization(organization_id).exclude(_DELETED)
+
+
+@transaction.atomic
+def create_event_type(*, organization: Organization, name: str, changes: EventTypeChanges, actor: Actor) -> EventType:
+    """Describe a type that events have or may come to have. Raises Problem 409 when it is described already."""
+    _check(changes)
+    event_type = _insert_or_revive(organization, name)
+    summary = _summary(event_type, changes)
+    _apply(event_type, changes)
+    record(
+        actor=actor,
+        action="event_type.created",
+        target=event_type,
+        organization=organization,
+        changes=summary,
+    )
+    return event_type
+
+
+@transaction.atomic
+def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor: Actor) -> EventType:
+    """Set what `changes` names; in force in every process within two seconds. Raises Problem 422."""
+    _check(changes)
+    locked = _lock(event_type)
+    summary = _summary(locked, changes)
+    _apply(locked, changes)
+    if summary:
+        record(
+            actor=actor,
+            action="event_type.updated",
+            target=locked,
+            organization=locked.organization,
+            changes=summary,
+        )
+    return locked
+
+
+@transaction.atomic
+def delete_event_type(*, event_type: EventType, actor: Actor) -> None:
+    """Take away description, schema and validation; a type that was seen stays listed, another is gone."""
+    locked = _lock(event_type)
+    EventType.objects.filter(pk=locked.pk).update(
+        description="",
+        schema=None if locked.first_seen_at else _json(_JSON_NULL),
+        validation=Validation.OFF,
+        changed_at=Now(),
+    )
+    record(actor=actor, action="event_type.deleted", target=locked, organization=locked.organization)
+
+
+def _check(changes: EventTypeChanges) -> None:
+    """422 or 413 for a schema that cannot be put in force."""
+    if not isinstance(changes.schema, str):
+        return
+    raw = changes.schema.encode()
+    if len(raw) > MAX_SCHEMA_BYTES:
+        raise Problem("payload_too_large", f"schema is over {MAX_SCHEMA_BYTES} bytes.")
+    try:
+        check_data(raw)
+        compile_schema(changes.schema)
+    except SchemaError as error:
+        raise invalid("/schema", error.code, str(error)) from error
+    except Problem as problem:
+        raise _about_schema(problem) from problem
+
+
+def _about_schema(problem: Problem) -> Problem:
+    """check_data() speaks of an event's data."""
+    errors = [
+        FieldError(pointer="/schema", code=error.code, detail=error.detail.replace("data", "schema", 1))
+        for error in problem.errors
+    ]
+    return Problem(problem.problem_type.code, errors=errors)
+
+
+def _insert_or_revive(organization: Organization, name: str) -> EventType:
+    types = EventType.objects.for_organization(organization.pk)
+    if types.filter(_DELETED | _ONLY_SEEN, name=name).update(schema=None, changed_at=Now()):
+        return types.select_related("organization").get(name=name)
+    try:
+        with transaction.atomic():
+            return EventType.objects.create(
+                organization=organization, name=name, description="", validation=Validation.OFF
+            )
+    except IntegrityError as error:
+        raise Problem("event_type_exists") from error
+
+
+def _lock(event_type: EventType) -> EventType:
+    """The row as it is now, held until the end; 404 when it has just been deleted."""
+    shown = shown_event_types(event_type.organization_id).select_related("organization")
+    locked = shown.select_for_update(of=("self",)).filter(pk=event_type.pk).first()
+    if locked is None:
+        raise Problem("not_found")
+    return locked
+
+
+def _apply(event_type: EventType, changes: EventTypeChanges) -> None:
+    """Write the changes and read the row again, as PostgreSQL prints the schema in its own way."""
+    schema = _schema_of(event_type) if changes.schema is UNSET else changes.schema
+    validation = event_type.validation if changes.validation is UNSET else changes.validation
+    if schema is None and validation != Validation.OFF:
+        raise invalid("/validation", "needs_schema", f"validation can be {validation} only with a schema.")
+    if validation != Validation.OFF:
+        _refuse_too_many(event_type)
+    fields: dict[str, Any] = {"validation": validation}
+    if changes.description is not UNSET:
+        fields["description"] = changes.description
+    if changes.schema is not UNSET:
+        fields["schema"] = changes.schema and _json(changes.schema)
+    if changes.schema is not UNSET or changes.validation is not UNSET:
+        fields["changed_at"] = Now()
+    EventType.objects.filter(pk=event_type.pk).update(**fields)
+    event_type.refresh_from_db()
+
+
+def _refuse_too_many(event_type: EventType) -> None:
+    """A soft limit: two changes at once may both be the last one."""
+    in_force = EventType.objects.for_organization(event_type.organization_id).exclude(validation=Validation.OFF)
+    if in_force.exclude(pk=event_type.pk).count() >= MAX_SCHEMAS:
+        raise invalid("/validation", "too_many", f"An organization can have {MAX_SCHEMAS} schemas in force.")
+
+
+def _schema_of(event_type: EventType) -> str | None:
+    return None if event_type.schema == _JSON_NULL else event_type.schema
+
+
+def _summary(event_type: EventType, changes: EventTypeChanges) -> dict[str, Any]:
+    """For the audit log; of a schema only its size, as it may be large and is shown elsewhere."""
+    summary: dict[str, Any] = {}
+    if changes.description is not UNSET:
+        summary["description"] = [event_type.description, changes.description]
+    if changes.validation is not UNSET:
+        summary["validation"] = [event_type.validation, changes.validation]
+    if changes.schema is not UNSET:
+        summary["schema_bytes"] = [len(_schema_of(event_type) or ""), len(changes.schema or "")]
+    return summary
+
+
+def _json(text: str) -> Expression:
+    """JSON text as jsonb without a way over Python, which would change its numbers."""
+    return Cast(Value(text, TextField()), JSONField())

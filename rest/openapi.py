@@ -1,0 +1,382 @@
+"""From what the views say of themselves to the OpenAPI 3.1 document of `/api/schema`.
+
+A view has `operations`, an Operation for each method; bodies and answers are msgspec types, the same that the view
+decodes and returns. What all operations share (authentication, headers, errors) is added here, from the code it is true
+of: the view's scopes, the registry of problems.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from django.db.models.enums import Choices
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from rest.lists import DEFAULT_LIMIT, MAX_LIMIT
+from rest.problems import MEDIA_TYPE, PROBLEM_TYPES, FieldError, Problem, problem_body
+
+JSON = "application/json"
+EXAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
+OTHER_ID = "019a1b2c-3d4e-7f51-9b7c-8d9e0f1a2b3c"
+EXAMPLE_TIME = "2026-11-23T10:00:00.000000Z"
+
+Time = Annotated[
+    str,
+    Meta(
+        description="RFC 3339 in UTC, with microseconds.",
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+T = TypeVar("T")
+
+
+class Listed(Struct, Generic[T]):
+    """One page of a list, newest first."""
+
+    data: list[T]
+    next_cursor: Annotated[str | None, Meta(description="`?cursor=` of the next page; null on the last one.")]
+
+
+class ItemProblem(Struct, kw_only=True):
+    """What is wrong with one item of a batch. `code` is stable; `errors` names each wrong field of a bad input."""
+
+    type: Annotated[str, Meta(description="The page that explains the code.", extra_json_schema={"format": "uri"})]
+    title: str
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: str
+    code: Annotated[str, Meta(extra_json_schema={"enum": list(PROBLEM_TYPES)})]
+    errors: Annotated[list[FieldError], Meta(min_length=1)] | UnsetType = UNSET
+
+
+class ProblemDocument(ItemProblem, kw_only=True):
+    """An error, as in RFC 9457. `code` is stable; `errors` names each wrong field of a bad input."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter in `place`: query, header or path. `schema` is JSON Schema."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    place: str = "query"
+    example: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A body of one media type, with named examples. `kind` is a msgspec type, several in a tuple, or JSON Schema."""
+
+    kind: Any
+    examples: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a status says beside its content; `content` by media type, empty for no body."""
+
+    description: str
+    content: Mapping[str, Content] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one view.
+
+    `problems` adds codes to those that follow from the rest: from the key, the scope, the body, the parameters.
+    """
+
+    id: str
+    summary: str
+    answers: Mapping[int, Answer]
+    description: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Mapping[str, Content] = field(default_factory=dict)
+    body_required: bool = True
+    problems: tuple[str, ...] = ()
+
+
+def json_of(kind: Any, **examples: Any) -> dict[str, Content]:
+    """`application/json` of a type, with named examples."""
+    return {JSON: Content(kind=kind, examples=examples)}
+
+
+LIMIT = Parameter(
+    name="limit",
+    description="How many rows a page has at most.",
+    schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+)
+CURSOR = Parameter(name="cursor", description="`next_cursor` of the page before. An altered one is a 400.")
+PAGE = (LIMIT, CURSOR)
+_REQUEST_ID = Parameter(
+    name="Request-Id",
+    description="Your own id of this request, up to 128 of `A-Za-z0-9._-`. It comes back in the answer; another is"
+    " made when it is missing or has another form.",
+    place="header",
+    example="checkout-42",
+)
+
+_HEADERS: dict[str, dict[str, Any]] = {
+    "Request-Id": {
+        "description": "The request's id, to quote in questions about it.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "example": EXAMPLE_ID,
+    },
+    "Server-Timing": {
+        "description": "How long the platform worked on the answer, in milliseconds.",
+        "required": True,
+        "schema": {"type": "string", "pattern": r"^app;dur=\d+(\.\d+)?$"},
+        "example": "app;dur=3.21",
+    },
+    "RateLimit-Policy": {
+        "description": "The organization's limit: `q` events in `w` seconds.",
+        "required": True,
+        "schema": {"type": "string", "pattern": r'^"plan";q=\d+;w=60$'},
+        "example": '"plan";q=100;w=60',
+    },
+    "RateLimit": {
+        "description": "`r` events are left; in `t` seconds the window ends.",
+        "required": True,
+        "schema": {"type": "string", "pattern": r'^"plan";r=\d+;t=\d+$'},
+        "example": '"plan";r=99;t=42',
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before the next try.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 1,
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate.",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^Bearer "},
+        "example": 'Bearer realm="events"',
+    },
+}
+_ALWAYS = ("Request-Id", "Server-Timing")
+_LIMITS = ("RateLimit-Policy", "RateLimit")
+# These can come before it is known who asks, and then say nothing of limits.
+_MAYBE_UNKNOWN_CALLER = {400, 403, 404, 413, 500, 503}
+
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`Authorization: Bearer <key>`, with an API key of the organization.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same API key in a header of its own.",
+    },
+}
+_KEY_PROBLEMS = ("missing_api_key", "invalid_api_key", "api_key_expired", "api_key_revoked", "organization_suspended")
+_ALWAYS_PROBLEMS = ("bad_request", *_KEY_PROBLEMS, "internal_error", "service_unavailable")
+_BODY_PROBLEMS = ("malformed_json", "payload_too_large", "unsupported_media_type", "validation_failed")
+
+
+def build_document() -> dict[str, Any]:
+    """The OpenAPI document of every route that DRF serves; the paths come from the URL configuration."""
+    document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    return document
+
+
+def add_shared_components(
+    *, result: dict[str, Any], generator: SchemaGenerator, request: Any, public: bool
+) -> dict[str, Any]:
+    """drf-spectacular's hook: what operations refer to beside the schemas."""
+    components = result["components"]
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    components["headers"] = _HEADERS | {f"Optional-{name}": {**_HEADERS[name], "required": False} for name in _LIMITS}
+    components["parameters"] = {name: _parameter(given) for name, given in _SHARED_PARAMETERS.items()}
+    components["examples"] = {code: {"value": _problem_example(code)} for code in PROBLEM_TYPES}
+    return result
+
+
+class DocumentedView(AutoSchema):
+    """drf-spectacular's inspector of a view: takes all from `view.operations`, guesses nothing."""
+
+    view: Any
+
+    def get_operation(
+        self, path: str, path_regex: str, path_prefix: str, method: str, registry: ComponentRegistry
+    ) -> dict[str, Any]:
+        operation: Operation = self.view.operations[method]
+        scope = self.view.scopes.get(method)
+        parameters = [*_path_parameters(path, operation), *map(_parameter_or_reference, operation.parameters)]
+        described = {
+            "operationId": operation.id,
+            "summary": operation.summary,
+            "description": _description(operation, scope),
+            "tags": [path.removeprefix(path_prefix).split("/")[3]],
+            "security": [{name: [scope] if scope else []} for name in _SECURITY_SCHEMES],
+            "parameters": [*parameters, _parameter_or_reference(_REQUEST_ID)],
+            "responses": dict(_responses(operation, scope, path, registry)),
+        }
+        if operation.body:
+            content = _content(operation.body, registry)
+            described["requestBody"] = {"required": operation.body_required, "content": content}
+        return described
+
+
+def _description(operation: Operation, scope: str | None) -> str:
+    needed = f"Needs a key with the scope `{scope}`." if scope else "Any key will do."
+    return f"{operation.description}\n\n{needed}".strip()
+
+
+_SHARED_PARAMETERS = {"limit": LIMIT, "cursor": CURSOR, "request_id": _REQUEST_ID}
+
+
+def _parameter_or_reference(parameter: Parameter) -> dict[str, Any]:
+    for name, shared in _SHARED_PARAMETERS.items():
+        if parameter is shared:
+            return {"$ref": f"#/components/parameters/{name}"}
+    return _parameter(parameter)
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+    if parameter.place == "path":
+        described["required"] = True
+    if parameter.example is not None:
+        described["example"] = parameter.example
+    return described
+
+
+def _path_parameters(path: str, operation: Operation) -> Iterator[dict[str, Any]]:
+    """Those of the path that the operation does not describe itself; they are ids."""
+    given = {parameter.name for parameter in operation.parameters if parameter.place == "path"}
+    for name in _names_in(path):
+        if name not in given:
+            thing = name.removesuffix("_id").replace("_", " ")
+            schema = {"type": "string", "format": "uuid"}
+            example = EXAMPLE_ID
+            yield _parameter(
+                Parameter(name=name, description=f"Id of the {thing}.", schema=schema, place="path", example=example)
+            )
+
+
+def _names_in(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _responses(
+    operation: Operation, scope: str | None, path: str, registry: ComponentRegistry
+) -> Iterator[tuple[str, Any]]:
+    for status, answer in operation.answers.items():
+        described: dict[str, Any] = {"description": answer.description, "headers": _headers(status)}
+        if answer.content:
+            described["content"] = _content(answer.content, registry)
+        yield str(status), described
+    by_status = defaultdict(list)
+    for code in _problem_codes(operation, scope, path):
+        by_status[PROBLEM_TYPES[code].status].append(code)
+    for status, codes in sorted(by_status.items()):
+        yield str(status), _problem_response(status, codes, operation, registry)
+
+
+def _problem_codes(operation: Operation, scope: str | None, path: str) -> list[str]:
+    """Every code that the operation can give, in the order of the registry."""
+    codes = {*_ALWAYS_PROBLEMS, *operation.problems}
+    if scope:
+        codes.add("insufficient_scope")
+    if _names_in(path):
+        codes.add("not_found")
+    if operation.body:
+        codes.update(_BODY_PROBLEMS)
+    if any(parameter.place == "query" for parameter in operation.parameters):
+        codes.add("validation_failed")
+    if CURSOR in operation.parameters:
+        codes.add("invalid_cursor")
+    return [code for code in PROBLEM_TYPES if code in codes]
+
+
+def _problem_response(
+    status: int, codes: list[str], operation: Operation, registry: ComponentRegistry
+) -> dict[str, Any]:
+    """A problem with one of `codes`; where the operation answers with this status itself, that stays possible."""
+    narrowed = {"code": {"enum": codes}, "status": {"const": status}}
+    schema = {**_schema(ProblemDocument, registry), "properties": narrowed}
+    examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
+    content = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+    description = " ".join(f"`{code}`: {PROBLEM_TYPES[code].meaning}" for code in codes)
+    own = operation.answers.get(status)
+    if own is not None:
+        content |= _content(own.content, registry)
+        description = f"{own.description} {description}"
+    return {"description": description, "headers": _headers(status), "content": content}
+
+
+def _problem_example(code: str) -> dict[str, Any]:
+    errors = (FieldError(pointer="/name", code="required", detail="This field is required."),)
+    return problem_body(Problem(code, errors=errors if code == "validation_failed" else ()), EXAMPLE_ID)
+
+
+def _headers(status: int) -> dict[str, Any]:
+    names = [*_ALWAYS, *(("WWW-Authenticate",) if status == 401 else _LIMITS)]
+    names += ["Retry-After"] if status in (429, 503) else []
+    optional = _LIMITS if status in _MAYBE_UNKNOWN_CALLER else ()
+    return {name: {"$ref": f"#/components/headers/{'Optional-' * (name in optional)}{name}"} for name in names}
+
+
+def _content(contents: Mapping[str, Content], registry: ComponentRegistry) -> dict[str, Any]:
+    return {
+        media_type: {
+            "schema": _schema(content.kind, registry),
+            "examples": {name: {"value": msgspec.to_builtins(value)} for name, value in content.examples.items()},
+        }
+        for media_type, content in contents.items()
+    }
+
+
+def _schema(kind: Any, registry: ComponentRegistry) -> dict[str, Any]:
+    """The type's schema; the structs in it become components. Two structs of one name are an error."""
+    if isinstance(kind, dict):
+        return kind
+    if isinstance(kind, tuple):
+        return {"anyOf": [_schema(each, registry) for each in kind]}
+    (schema,), components = msgspec.json.schema_components(
+        (kind,), schema_hook=_schema_of_choices, ref_template="#/components/schemas/{name}"
+    )
+    for name, found in components.items():
+        portable = _portable(found)
+        component = ResolvedComponent(name, "schemas", portable, object=Struct)  # type: ignore[no-untyped-call]
+        registry.register_on_missing(component)
+        if registry[component].schema != portable:
+            raise ValueError(f"two different types are named {name}")
+    portable_schema: dict[str, Any] = _portable(schema)
+    return portable_schema
+
+
+def _schema_of_choices(kind: type) -> dict[str, Any]:
+    """msgspec's hook: Django's enumerations, which it takes for no enumerations."""
+    if issubclass(kind, Choices):
+        return {"enum": list(kind.values)}
+    raise NotImplementedError
+
+
+def _portable(schema: Any) -> Any:
+    """Python's own signs for the start and the end of a string in patterns become those of JSON Schema."""
+    if isinstance(schema, list):
+        return [_portable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.replace(r"\A", "^").replace(r"\Z", "$") if key == "pattern" else _portable(value)
+        for key, value in schema.items()
+    }

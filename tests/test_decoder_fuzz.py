@@ -1,0 +1,246 @@
+"""Whatever bytes come in: a Problem that names a client error, or events that PostgreSQL can hold. Nothing else."""
+
+import gzip
+import json
+import random
+import re
+from collections.abc import Callable
+from datetime import UTC
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingestion.decoding import MAX_DATA_BYTES, MAX_DEPTH, DecodedEvent, decode_event
+from ingestion.formats import decode_batch, decode_single
+from rest.bodies import unpack
+from rest.problems import Problem
+
+# Each example is a seed for this many mutated bodies of every format: Hypothesis alone would take minutes for as many.
+MUTATIONS = 50
+FIXED = settings(max_examples=80, derandomize=True, deadline=None, database=None)
+
+Headers = dict[str, str]
+NATIVE = (
+    b'{"type":"invoice.paid","data":{"amount":12900,"lines":[1,-2.5e3,true,null,"\\u00e4\\\\\\""]},"source":"/billing",'
+    b'"subject":"inv_1","time":"2026-11-23T10:00:00Z","idempotency_key":"inv_1-paid"}'
+)
+PLAIN = b'{"type":"t","data":"\xc3\xa4\xf0\x9f\x98\x80","source":null}'
+CLOUDEVENT = (
+    b'{"specversion":"1.0","id":"1","source":"/a","type":"t","subject":null,"time":"2026-11-23T10:00:00+01:00",'
+    b'"datacontenttype":"application/json","ext":5,"flag":true,"data":{"a":[1,"x"]}}'
+)
+BYTES = b'{"specversion":"1.0","id":"2","source":"/a","type":"t","data_base64":"AAECAw==","text":"x"}'
+BINARY = {
+    "content-type": "application/json", "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/a", "ce-type": "t",
+    "ce-time": "2026-11-23T10:00:00Z", "ce-subject": "Euro%20%E2%82%AC", "ce-ext": '"quoted \\" text"',
+}  # fmt: skip
+JSON = {"content-type": "application/json"}
+
+SINGLES: list[tuple[Headers, bytes]] = [
+    (JSON, NATIVE),
+    (JSON, PLAIN),
+    ({**JSON, "idempotency-key": "k"}, PLAIN),
+    ({"content-type": "application/cloudevents+json"}, CLOUDEVENT),
+    ({"content-type": "application/cloudevents+json; charset=utf-8"}, BYTES),
+    (BINARY, b'{"a":[1,2.5,"\\u00e4"]}'),
+    ({**BINARY, "content-type": "text/plain"}, b"plain \xc3\xa4 text"),
+    ({**BINARY, "content-type": "image/png"}, b"\x89PNG\x00"),
+]
+BATCHES: list[tuple[Headers, bytes]] = [
+    (JSON, b'{"events":[%s,%s]}' % (NATIVE, PLAIN)),
+    (JSON, b"[%s,%s]" % (PLAIN, NATIVE)),
+    ({"content-type": "application/x-ndjson"}, b"%s\n%s\r\n\n%s" % (NATIVE, PLAIN, PLAIN)),
+    ({"content-type": "application/cloudevents-batch+json"}, b"[%s,%s]" % (CLOUDEVENT, BYTES)),
+]
+BODIES = [body for _, body in SINGLES + BATCHES]
+# What parsers and databases stumble over.
+TOKENS = [
+    b"\x00", b"\\u0000", b"\\ud800", b"\\udc00", b"\\", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\n", b"\xff",
+    b"\xc0\xa0", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\x7f", b"1e999", b"1e309", b"-0", b"01", b"NaN",
+    b"9" * 500, b"Infinity", b"null", b"true", b"//", b" " * 300, b"[" * 70 + b"]" * 70, b"[" * 2000,
+    b'"type":"u",', b'"data":1,', b'"x":1,', b'"id":"2",', b'"\\u0074ype":"t",', b'"events":[],',
+    b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-14:00",
+]  # fmt: skip
+VALUES = [
+    "application/json", "application/cloudevents+json", "text/plain", "text/plain; charset=utf-16", "image/png",
+    "", "%", "%00", "%C0%A0", "%ED%A0%80", "é", '"', '"\\', "1.0", "x" * 300, "0001-01-01T00:00:00%2B14:00", "a b",
+    "\x00", "k",
+]  # fmt: skip
+NAMES = [
+    *BINARY,
+    "ce-a_b",
+    "ce-data",
+    "ce-data_base64",
+    "ce-datacontenttype",
+    "ce-",
+    "ce-new",
+    "idempotency-key",
+    "ce-dataschema",
+]
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def mutate(body: bytes, chance: random.Random) -> bytes:
+    """The body after one to four byte flips, insertions, deletions, doublings, exchanges or splices of other bodies."""
+    for _ in range(chance.randint(1, 4)):
+        start = chance.randint(0, len(body))
+        end = start + chance.randint(0, 40)
+        token = chance.choice(TOKENS)
+        body = chance.choice(
+            (
+                body[:start] + bytes([chance.randrange(256)]) + body[start + 1 :],
+                body[:start] + token + body[start:],
+                body[:start] + token + body[end:],
+                body[:start] + body[end:],
+                body[:end] + body[start:],
+                body[:start],
+                body.replace(b'"', token, 1),
+                body.replace(b'{"', b"{" + token + b'"', 1),
+                body[:start] + chance.choice(BODIES)[start:],
+            )
+        )
+    return body
+
+
+def mutate_headers(headers: Headers, chance: random.Random) -> Headers:
+    changed = dict(headers)
+    if chance.random() < 0.3:
+        changed[chance.choice(NAMES)] = chance.choice(VALUES)
+    if chance.random() < 0.1:
+        changed.pop(chance.choice(list(changed)))
+    if chance.random() < 0.1:
+        changed = dict(chance.choice(SINGLES + BATCHES)[0])
+    return changed
+
+
+def check_event(event: DecodedEvent) -> None:
+    """What PostgreSQL, Python and every consumer must be able to hold."""
+    assert len(event.data.encode()) <= MAX_DATA_BYTES
+    assert depth_of(json.loads(event.data, parse_int=str, parse_float=str)) <= MAX_DEPTH
+    assert re.fullmatch(r"[A-Za-z0-9._\-/]{1,255}", event.type)
+    for text in (event.source, event.subject, event.idempotency_key):
+        assert text is None or (1 <= len(text) <= 255 and "\x00" not in text and not LONE_SURROGATE.search(text))
+    if event.time:
+        event.time.astimezone(UTC)
+    if event.annotations:
+        depth_of(json.loads(event.annotations))
+    assert len(event.fingerprint) == 32
+
+
+def depth_of(value: Any) -> int:
+    """How deep a JSON value is nested; asserts that no string in it holds a NUL or a lone surrogate."""
+    if isinstance(value, str):
+        assert "\x00" not in value
+        assert not LONE_SURROGATE.search(value)
+        return 0
+    if isinstance(value, dict):
+        return 1 + max((max(depth_of(name), depth_of(member)) for name, member in value.items()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(depth_of, value), default=0)
+    return 0
+
+
+def check_problem(problem: Problem) -> None:
+    assert 400 <= problem.status_code < 500
+
+
+def outcome(decode: Callable[..., Any], *given: Any) -> Any:
+    """What `decode(*given)` returns, or the Problem that it raises; any other exception fails the test."""
+    try:
+        return decode(*given)
+    except Problem as problem:
+        check_problem(problem)
+        return problem
+
+
+@FIXED
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_a_single_body_is_an_event_or_a_problem(seed: int) -> None:
+    chance = random.Random(seed)
+    for headers, body in SINGLES * MUTATIONS:
+        found = outcome(decode_single, mutate_headers(headers, chance), mutate(body, chance))
+        if isinstance(found, DecodedEvent):
+            check_event(found)
+        else:
+            assert isinstance(found, Problem)
+
+
+@FIXED
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_a_batch_is_events_and_problems_or_one_problem(seed: int) -> None:
+    chance = random.Random(seed)
+    for headers, body in BATCHES * MUTATIONS:
+        found = outcome(decode_batch, mutate_headers(headers, chance), mutate(body, chance))
+        for item in found if isinstance(found, list) else [found]:
+            if isinstance(item, DecodedEvent):
+                check_event(item)
+            else:
+                check_problem(item)
+
+
+@FIXED
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_a_batch_agrees_with_its_events_one_by_one(seed: int) -> None:
+    """The way that decodes all at once takes and refuses exactly what decoding each by itself does."""
+    chance = random.Random(seed)
+    for _ in range(MUTATIONS):
+        lines = [mutate(chance.choice((NATIVE, PLAIN)), chance).replace(b"\n", b" "), NATIVE]
+        lines = [line for line in lines if line and not line.isspace()]
+        together = outcome(decode_batch, {"content-type": "application/x-ndjson"}, b"\n".join(lines))
+        apart = [outcome(decode_event, line) for line in lines]
+        assert list(map(describe, together)) == list(map(describe, apart))
+
+
+def describe(item: DecodedEvent | Problem) -> object:
+    return item if isinstance(item, DecodedEvent) else (item.problem_type.code, item.errors)
+
+
+@FIXED
+@given(body=st.binary(max_size=200), type_name=st.sampled_from([None, *VALUES, "application/x-ndjson"]))
+def test_noise_is_a_problem_or_events(body: bytes, type_name: str | None) -> None:
+    headers = {} if type_name is None else {"content-type": type_name}
+    for decode in (decode_single, decode_batch):
+        for extra in ({}, BINARY):
+            outcome(decode, {**extra, **headers}, body)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@FIXED
+@given(value=st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20))
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_every_json_value_without_nul_survives(ascii_only: bool, value: Any) -> None:
+    try:
+        data = json.dumps(value, ensure_ascii=ascii_only)
+        body = b'{"type":"t","data":%s}' % data.encode()
+    except UnicodeEncodeError:
+        return
+    found = outcome(decode_single, JSON, body)
+    if isinstance(found, DecodedEvent):
+        assert found.data == data
+        check_event(found)
+    else:
+        assert (
+            "\\u0000" in data
+            or re.search(r"[0-9]e[+-]?[0-9]{3}|[0-9]{132}", data)
+            or LONE_SURROGATE.search(repr(value))
+        )
+
+
+@FIXED
+@given(seed=st.integers(min_value=0, max_value=2**32))
+def test_a_damaged_compressed_body_is_the_body_or_a_problem(seed: int) -> None:
+    chance = random.Random(seed)
+    plain = NATIVE * 20
+    packed = {
+        "gzip": gzip.compress(plain, mtime=0),
+        "zstd": zstandard.ZstdCompressor(write_checksum=True).compress(plain),
+    }
+    for encoding, body in packed.items():
+        for _ in range(MUTATIONS):
+            found = outcome(unpack, mutate(body, chance), encoding, 100_000)
+            assert isinstance(found, Problem) or len(found) <= 100_000
