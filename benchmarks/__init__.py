@@ -1,0 +1,1 @@
+"""Benchmarks: each measures the platform against a reference in the same run (docs/benchmarks.md)."""

@@ -1,0 +1,96 @@
+"""A report as a Markdown table, as JSON and as a chart."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.chart import chart_of
+from benchmarks.rows import Measure, Report, Row
+
+_LATENCIES, _COUNTS = ("p50", "p95", "p99"), ("accepted", "found", "errors")
+_HEAD = ("row", "side", "events/s", "p50 ms", "p95 ms", "p99 ms", "ratio", *_COUNTS, "peak MiB", "generator")
+
+
+def write_report(report: Report, folder: Path) -> list[Path]:
+    """Write `<name>.json`, `<name>.svg` and `<name>.md`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "json": json.dumps(report.as_json(), indent=1),
+        "svg": chart_of(report),
+        "md": f"{facts_line(report)}\n\n{markdown(report)}",
+    }
+    paths = [folder / f"{report.name}.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        path.write_text(f"{text}\n", encoding="utf-8")
+    return paths
+
+
+def facts_line(report: Report) -> str:
+    """Where and how it was measured, in one paragraph."""
+    facts = report.facts
+    generator = "wrk where it can make the load, else the Python generator" if facts["wrk"] else "the Python generator"
+    return (
+        f"{facts['measured_at']} · commit {facts['commit'] or 'unknown'} · {facts['cpu']}, {facts['cores']} cores, "
+        f"{facts['memory_gib']} GiB, {facts['system']}, Python {facts['python']} · load before: "
+        f"{facts['load_before'][0]} · {facts['rounds']} × {facts['seconds']:g} s for each row and side · {generator}"
+    )
+
+
+def markdown(report: Report) -> str:
+    """One table for each group of rows, and the sentence on accepted and found events."""
+    groups: dict[str, list[Row]] = {}
+    for row in report.rows:
+        groups.setdefault(row.group, []).append(row)
+    parts = [f"### {group}\n\n{_table(rows)}" for group, rows in groups.items()]
+    return "\n\n".join([*parts, _accounts(report)])
+
+
+def _table(rows: Iterable[Row]) -> str:
+    cells = [line for row in rows for line in _lines(row)]
+    widths = [max(len(line[column]) for line in (_HEAD, *cells)) for column in range(len(_HEAD))]
+    rule = ["-" * width if index < 2 else f"{'-' * (width - 1)}:" for index, width in enumerate(widths)]
+    return "\n".join(_aligned(line, widths) for line in (_HEAD, rule, *cells))
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    names = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
+    numbers = [text.rjust(width) for text, width in zip(line[2:], widths[2:], strict=True)]
+    return f"| {' | '.join([*names, *numbers])} |"
+
+
+def _lines(row: Row) -> list[tuple[str, ...]]:
+    if not row.measured:
+        return [(row.name, row.note, *("–" for _ in _HEAD[2:]))]
+    name = f"{row.name} ({row.note})" if row.note else row.name
+    return [_line(name, row.ours, _ratio(row)), _line("", row.reference, "")]
+
+
+def _line(name: str, measure: Measure, ratio: str) -> tuple[str, ...]:
+    latencies = (f"{measure.median(percentile):.1f}" for percentile in _LATENCIES)
+    counts = (_grouped(measure.total(count)) for count in _COUNTS)
+    rate = _grouped(round(measure.median("rate")))
+    generator = f"{measure.samples[0].generator} {measure.median('generator_cpu'):.0%}"
+    return (name, measure.label, rate, *latencies, ratio, *counts, f"{measure.peak_mebibytes:.0f}", generator)
+
+
+def _ratio(row: Row) -> str:
+    if row.ratio is None:
+        return "–"
+    sign = "p99 " if row.compared == "p99" else ""
+    return f"{sign}{row.ratio:.1f}×" if row.ratio < 100 else f"{sign}{row.ratio:.0f}×"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _accounts(report: Report) -> str:
+    measures = [measure for row in report.rows for measure in (row.ours, row.reference)]
+    accepted = sum(measure.total("accepted") for measure in measures)
+    found = sum(measure.total("found") for measure in measures)
+    if not report.accounts_hold:
+        return f"ACCEPTED AND FOUND DIFFER: {_grouped(accepted)} events were accepted, {_grouped(found)} are found."
+    text = f"Accepted: {_grouped(accepted)} events, each of them found in PostgreSQL."
+    if found > accepted:
+        text += f" {_grouped(found - accepted)} more were committed whose answers no load generator counted."
+    return text
