@@ -26,7 +26,7 @@ def chart_of(report: Report) -> str:
             groups.setdefault(row.group, []).append(row)
     parts, top = [], 64
     for name, rows in groups.items():
-        parts.append(_group(name, rows, top))
+        parts.append(_group(name, rows, top, report.unit))
         top += _GROUP + _ROW * len(rows)
     legend = _text(_MARGIN, 48, f"Blue: ours. Grey: the reference. {_when(report)}", "small")
     return (
@@ -45,10 +45,11 @@ def _when(report: Report) -> str:
     return f"{facts['cores']} cores, {rounds}, {facts['measured_at'][:10]}"
 
 
-def _group(name: str, rows: Sequence[Row], top: int) -> str:
-    """One panel; `p99` rows show milliseconds, others events a second."""
+def _group(name: str, rows: Sequence[Row], top: int, counted: str) -> str:
+    """One panel; rows that compare latencies show milliseconds, others so many a second."""
     largest = max(_value(row, measure) for row in rows for measure in (row.ours, row.reference)) or 1.0
-    unit = "p99, ms" if rows[0].compared == "p99" else "events a second"
+    compared = rows[0].compared
+    unit = f"{counted} a second" if compared == "rate" else f"{compared}, ms"
     parts = [_text(_MARGIN, top + 24, name, "group"), _text(_LABELS, top + 24, unit, "small")]
     for index, row in enumerate(rows):
         parts.append(_bars(row, largest, top + 36 + _ROW * index))
@@ -67,7 +68,7 @@ def _bars(row: Row, largest: float, top: int) -> str:
 
 
 def _told(row: Row, measure: Measure, value: float, kind: str) -> str:
-    number = f"{value:.1f} ms" if row.compared == "p99" else f"{value:,.0f}".replace(",", " ")
+    number = f"{value:,.0f}".replace(",", " ") if row.compared == "rate" else f"{value:.1f} ms"
     ratio = f" ({row.ratio:.3g}×)" if kind == "ours" and row.ratio is not None else ""
     return f"{number}{ratio}" if kind == "ours" else f"{number} {measure.label}"
 

@@ -8,7 +8,7 @@ from benchmarks.chart import chart_of
 from benchmarks.rows import Measure, Report, Row
 
 _LATENCIES, _COUNTS = ("p50", "p95", "p99"), ("accepted", "found", "errors")
-_HEAD = ("row", "side", "events/s", "p50 ms", "p95 ms", "p99 ms", "ratio", *_COUNTS, "peak MiB", "generator")
+_HEAD = ("row", "side", "{unit}/s", "p50 ms", "p95 ms", "p99 ms", "ratio", *_COUNTS, "peak MiB", "generator")
 
 
 def write_report(report: Report, folder: Path) -> list[Path]:
@@ -28,11 +28,15 @@ def write_report(report: Report, folder: Path) -> list[Path]:
 def facts_line(report: Report) -> str:
     """Where and how it was measured, in one paragraph."""
     facts = report.facts
-    generator = "wrk where it can make the load, else the Python generator" if facts["wrk"] else "the Python generator"
+    generators = {
+        True: " · wrk where it can make the load, else the Python generator",
+        False: " · the Python generator",
+    }
     return (
         f"{facts['measured_at']} · commit {facts['commit'] or 'unknown'} · {facts['cpu']}, {facts['cores']} cores, "
         f"{facts['memory_gib']} GiB, {facts['system']}, Python {facts['python']} · load before: "
-        f"{facts['load_before'][0]} · {facts['rounds']} × {facts['seconds']:g} s for each row and side · {generator}"
+        f"{facts['load_before'][0]} · {facts['rounds']} × {facts['seconds']:g} s for each row and side"
+        f"{generators[facts['wrk']] if 'wrk' in facts else ''}"
     )
 
 
@@ -41,15 +45,16 @@ def markdown(report: Report) -> str:
     groups: dict[str, list[Row]] = {}
     for row in report.rows:
         groups.setdefault(row.group, []).append(row)
-    parts = [f"### {group}\n\n{_table(rows)}" for group, rows in groups.items()]
+    parts = [f"### {group}\n\n{_table(rows, report.unit)}" for group, rows in groups.items()]
     return "\n\n".join([*parts, _accounts(report)])
 
 
-def _table(rows: Iterable[Row]) -> str:
+def _table(rows: Iterable[Row], unit: str) -> str:
+    head = [text.format(unit=unit) for text in _HEAD]
     cells = [line for row in rows for line in _lines(row)]
-    widths = [max(len(line[column]) for line in (_HEAD, *cells)) for column in range(len(_HEAD))]
+    widths = [max(len(line[column]) for line in (head, *cells)) for column in range(len(head))]
     rule = ["-" * width if index < 2 else f"{'-' * (width - 1)}:" for index, width in enumerate(widths)]
-    return "\n".join(_aligned(line, widths) for line in (_HEAD, rule, *cells))
+    return "\n".join(_aligned(line, widths) for line in (head, rule, *cells))
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -66,18 +71,29 @@ def _lines(row: Row) -> list[tuple[str, ...]]:
 
 
 def _line(name: str, measure: Measure, ratio: str) -> tuple[str, ...]:
-    latencies = (f"{measure.median(percentile):.1f}" for percentile in _LATENCIES)
+    latencies = (_milliseconds(measure.median(percentile)) for percentile in _LATENCIES)
     counts = (_grouped(measure.total(count)) for count in _COUNTS)
     rate = _grouped(round(measure.median("rate")))
-    generator = f"{measure.samples[0].generator} {measure.median('generator_cpu'):.0%}"
+    name_of = measure.samples[0].generator
+    generator = f"{name_of} {measure.median('generator_cpu'):.0%}" if name_of else "–"
     return (name, measure.label, rate, *latencies, ratio, *counts, f"{measure.peak_mebibytes:.0f}", generator)
 
 
 def _ratio(row: Row) -> str:
     if row.ratio is None:
         return "–"
-    sign = "p99 " if row.compared == "p99" else ""
-    return f"{sign}{row.ratio:.1f}×" if row.ratio < 100 else f"{sign}{row.ratio:.0f}×"
+    sign = "" if row.compared == "rate" else f"{row.compared} "
+    return (
+        f"{sign}{row.ratio:.3g}×"
+        if row.ratio < 10
+        else f"{sign}{row.ratio:.1f}×"
+        if row.ratio < 100
+        else f"{sign}{row.ratio:.0f}×"
+    )
+
+
+def _milliseconds(latency: float) -> str:
+    return f"{latency:.1f}" if latency else "–"
 
 
 def _grouped(number: int) -> str:
@@ -89,8 +105,10 @@ def _accounts(report: Report) -> str:
     accepted = sum(measure.total("accepted") for measure in measures)
     found = sum(measure.total("found") for measure in measures)
     if not report.accounts_hold:
-        return f"ACCEPTED AND FOUND DIFFER: {_grouped(accepted)} events were accepted, {_grouped(found)} are found."
-    text = f"Accepted: {_grouped(accepted)} events, each of them found in PostgreSQL."
+        return (
+            f"ACCEPTED AND FOUND DIFFER: {_grouped(accepted)} {report.unit} were accepted, {_grouped(found)} are found."
+        )
+    text = f"Accepted: {_grouped(accepted)} {report.unit}, each of them {report.promise}."
     if found > accepted:
         text += f" {_grouped(found - accepted)} more were committed whose answers no load generator counted."
     return text

@@ -32,7 +32,7 @@ class Measure:
 
 @dataclass(kw_only=True)
 class Row:
-    """One line of the table. `compared` is what the ratio is made of: `rate` or `p99`.
+    """One line of the table. `compared` is what the ratio is made of: `rate`, or a latency such as `p99`.
 
     `note` says why there are no numbers, or what makes them doubtful.
     """
@@ -71,16 +71,21 @@ class Row:
 
 @dataclass(kw_only=True)
 class Report:
-    """The outcome of one benchmark; `facts` tell the machine and the versions."""
+    """The outcome of one benchmark; `facts` tell the machine and the versions.
+
+    `unit` is what is counted, `promise` what must have become of each.
+    """
 
     name: str
     title: str
     facts: dict[str, Any]
     rows: Sequence[Row]
+    unit: str = "events"
+    promise: str = "found in PostgreSQL"
 
     @property
     def accounts_hold(self) -> bool:
-        """Was every accepted event found in PostgreSQL, in every row?"""
+        """Was the promise kept for every accepted event, in every row?"""
         measures = [measure for row in self.rows for measure in (row.ours, row.reference)]
         return all(measure.accounts_hold for measure in measures)
 

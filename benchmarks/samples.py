@@ -82,9 +82,9 @@ def sample_of(tallies: Sequence[Tally]) -> Sample:
         unexpected=_sum(tally.unexpected for tally in tallies),
         failures=_sum(tally.failures for tally in tallies),
         statuses=dict(statuses),
-        p50=_percentile(latencies, 0.50),
-        p95=_percentile(latencies, 0.95),
-        p99=_percentile(latencies, 0.99),
+        p50=percentile(latencies, 0.50),
+        p95=percentile(latencies, 0.95),
+        p99=percentile(latencies, 0.99),
         generator="python",
         generator_cpu=max(tally.cpu_seconds / tally.seconds if tally.seconds else 0.0 for tally in tallies),
     )
@@ -94,7 +94,7 @@ def _sum(numbers: Iterable[int]) -> int:
     return sum(numbers)
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
+def percentile(ordered: Sequence[float], share: float) -> float:
     """In milliseconds; the smallest latency that `share` of all do not exceed."""
     if not ordered:
         return 0.0

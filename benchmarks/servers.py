@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import psutil
@@ -37,15 +37,9 @@ class WebServer:
     port: int
     pid: int
 
-    @contextmanager
-    def memory_watched(self) -> Iterator["PeakMemory"]:
+    def memory_watched(self) -> AbstractContextManager["PeakMemory"]:
         """Samples the memory of its processes while the block runs."""
-        peak = PeakMemory(self.pid)
-        peak.start()
-        try:
-            yield peak
-        finally:
-            peak.stop()
+        return memory_watched(self.pid)
 
 
 class PeakMemory:
@@ -79,15 +73,33 @@ class PeakMemory:
 
 
 @contextmanager
+def memory_watched(pid: int) -> Iterator[PeakMemory]:
+    """Samples the memory of a process and its children while the block runs."""
+    peak = PeakMemory(pid)
+    peak.start()
+    try:
+        yield peak
+    finally:
+        peak.stop()
+
+
+@contextmanager
 def serving(lab: Lab, program: Program, *, port: int, health: str) -> Iterator[WebServer]:
     """Start `program`, which listens on `port`, and wait until `health` answers 200; the end leaves nothing of it."""
-    log = lab.data.root / f"{program.name}.log"
-    child = Child(replace(program, log=log, stop_seconds=_STOP_SECONDS), lab.output)
-    child.start()
-    try:
+    with running(lab, program) as child:
         _wait_until_answers(child, f"http://{HOST}:{port}{health}")
         assert child.identity is not None
         yield WebServer(name=program.name, port=port, pid=child.identity.pid)
+
+
+@contextmanager
+def running(lab: Lab, program: Program, *, stop_seconds: float = _STOP_SECONDS) -> Iterator[Child]:
+    """Start `program`; the end leaves nothing of it. An UpError within the block gets the end of its log."""
+    log = lab.data.root / f"{program.name}.log"
+    child = Child(replace(program, log=log, stop_seconds=stop_seconds), lab.output)
+    child.start()
+    try:
+        yield child
     except UpError as error:
         raise UpError(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from error
     finally:

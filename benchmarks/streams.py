@@ -8,6 +8,12 @@ from itertools import accumulate
 
 SINGLE_PATH = "/api/v1/events"
 BATCH_PATH = "/api/v1/events/batch"
+TYPE = "invoice.paid"
+# The `data` of an event that waits to be processed, as long as that of one that is sent.
+DATA = (
+    '{"invoice":"inv_00000000","customer":"cus_9f3b27d1","amount":12900,"currency":"EUR","paid":true,'
+    '"lines":[{"sku":"plan-pro","quantity":3,"price":4300}]}'
+)
 # Two in twenty requests of a mix are not ordinary: 5 % repeat an event, 5 % are wrong.
 _MIX_CYCLE = 20
 _BAD_BODIES = (

@@ -26,7 +26,14 @@ UNREACHED_LIMIT = 2_000_000_000
 _TEXTBOOK_DATABASE = "textbook"
 _TEXTBOOK_SETTINGS = "benchmarks.textbook.settings"
 _TEXTBOOK_REDIS = 2
-_OUR_TABLES = ("ingestion_event", "ingestion_outboxentry", "ingestion_idempotencykey")
+_OUR_TABLES = (
+    "ingestion_event",
+    "ingestion_outboxentry",
+    "ingestion_idempotencykey",
+    "delivery_delivery",
+    "delivery_attempt",
+)
+_TEXTBOOK_TABLES = ("textbook_event", "textbook_delivery", "textbook_attempt")
 _SETTLED_SECONDS = 0.5
 _SETTLING_SECONDS = 60.0
 
@@ -58,22 +65,40 @@ class Target:
             {"name": tenant.name, "plan": tenant.plan, "events_per_minute": tenant.events_per_minute}
             for tenant in tenants
         ]
-        told = self._lab.run("-m", self._tenants_module, environment=self.environment, stdin=json.dumps(wanted))
-        keys: list[str] = json.loads(told)
+        keys: list[str] = json.loads(self.run(self._tenants_module, wanted))
         return keys
 
-    def empty(self) -> None:
-        """Remove all events, so that each measurement starts alike and pays for no checkpoint of the one before."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
+    def empty(self, *, keep_queues: bool = False) -> None:
+        """Remove all events, so that each measurement starts alike and pays for no checkpoint of the one before.
+
+        Queues are kept where workers run: they would not find them again.
+        """
+        with self.connected() as connection:
             connection.execute(f"TRUNCATE {', '.join(self._tables)}")
             connection.execute("CHECKPOINT")
-        for url in self._redis:
+        for url in self._redis[: 1 if keep_queues else 2]:
             with redis.Redis.from_url(url) as server:
                 server.flushdb()
 
+    def tidy(self) -> None:
+        """What autovacuum and checkpoints have long done where tables did not fill in the last few seconds."""
+        with self.connected() as connection:
+            connection.execute(f"VACUUM (ANALYZE) {', '.join(self._tables)}")
+            connection.execute("CHECKPOINT")
+
+    @contextmanager
+    def connected(self) -> Iterator[psycopg.Connection]:
+        """A connection to its database, in which each statement is committed by itself."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            yield connection
+
+    def run(self, module: str, wanted: object) -> str:
+        """Run a module under the build's settings, which reads `wanted` as JSON; returns what it prints."""
+        return self._lab.run("-m", module, environment=self.environment, stdin=json.dumps(wanted))
+
     def settled_count(self) -> int:
         """The events in the database, once it has been the same for half a second."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
+        with self.connected() as connection:
             deadline = time.monotonic() + _SETTLING_SECONDS
             count = self._count(connection)
             while time.monotonic() < deadline:
@@ -100,13 +125,18 @@ class Target:
 # The module that makes tenants, and the tables that fill, the events first.
 _PARTS = {
     OURS: ("benchmarks.platform_tenants", _OUR_TABLES),
-    TEXTBOOK: ("benchmarks.textbook.tenants", ("textbook_event",)),
+    TEXTBOOK: ("benchmarks.textbook.tenants", _TEXTBOOK_TABLES),
 }
 
 
-def prepared_platform(lab: Lab) -> Target:
-    """The platform as `make run` serves it, without worker and beat."""
-    environment = {**lab.platform_environment(), "WEB_CONCURRENCY": str(OUR_PROCESSES), "LOG_LEVEL": "WARNING"}
+def prepared_platform(lab: Lab, **settings: str) -> Target:
+    """The platform as `make run` serves it, without worker and beat; `settings` are added to its environment."""
+    environment = {
+        **lab.platform_environment(),
+        "WEB_CONCURRENCY": str(OUR_PROCESSES),
+        "LOG_LEVEL": "WARNING",
+        **settings,
+    }
     lab.run("manage.py", "migrate", "--no-input", environment=environment)
     return Target(lab, name=OURS, environment=environment, database="events", redis_first=0)
 

@@ -1,12 +1,36 @@
-from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+"""The console: `/console/o/<slug>/…` is the organization's; the few pages of no organization come first."""
 
-from console import views
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from console import manage_urls
+from console.views import event, events, home, live, overview, start
 
 app_name = "console"
+
+of_organization = [
+    path("", overview.overview, name="overview"),
+    path("start/", start.start, name="start"),
+    path("start/status", start.status, name="start-status"),
+    path("events/", events.events, name="organization-events"),
+    path("events/<uuid:event_id>/", event.event, name="event"),
+    path("events/<uuid:event_id>/raw", event.raw, name="event-raw"),
+    path("events/<uuid:event_id>/replay", event.replay, name="replay"),
+    path("deliveries/<uuid:delivery_id>/retry", event.retry, name="retry"),
+    path("views/save", events.save, name="save-view"),
+    path("views/<int:view_id>/delete", events.delete, name="delete-view"),
+    path("live/", live.live, name="live"),
+    path("live/newer", live.newer, name="live-newer"),
+    *manage_urls.of_organization,
+]
+
 urlpatterns = [
-    path("", views.events, name="events"),
-    path("events/<uuid:event_id>/", views.event, name="event"),
+    path("", home.home, name="home"),
+    path("organizations/", home.organizations, name="organizations"),
+    path("events/", events.all_events, name="events"),
+    path("live/", live.all_live, name="all-live"),
+    path("live/newer", live.all_newer, name="all-live-newer"),
+    path("o/<slug:slug>/", include(of_organization)),
     path(
         "sign-in/",
         LoginView.as_view(template_name="console/sign_in.html", redirect_authenticated_user=True),

@@ -1,20 +1,269 @@
-"""Subscriptions and deliveries in the admin, read-only."""
+"""Subscriptions, deliveries and dead letters in the admin: to look at, to hold and to try again."""
 
-from django.contrib import admin
+from typing import Any
+from uuid import UUID
 
-from delivery.models import Delivery, Subscription
-from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from delivery import operations
+from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
+from delivery.dead_letter_sides import THEIRS, Side, side_of
+from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from organizations.admin import actor_of
+from organizations.models import Organization
+from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
+from rest.problems import Problem
+
+ATTEMPTS_SHOWN = 20
+
+
+class HealthFilter(admin.SimpleListFilter):
+    title = "health"
+    parameter_name = "health"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("failing", "Failing"), *SubscriptionStatus.choices[:-1]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = self.value()
+        if chosen == "failing":
+            return queryset.filter(status=SubscriptionStatus.ACTIVE, failing_since__isnull=False)
+        return queryset.filter(status=chosen) if chosen in SubscriptionStatus.values else queryset
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
-    list_display = ("name", "kind", "organization", "created_at")
-    list_filter = (OrganizationFilter,)
+    actions = ("pause", "resume")
+    # Secrets are shown nowhere but to their owners; headers may hold tokens.
+    exclude = ("secret", "previous_secret", "headers")
+    list_display = ("label", "kind", "organization", "status", "failing_since", "last_error", "created_at")
+    list_filter = (HealthFilter, OrganizationFilter)
     list_select_related = ("organization",)
+    readonly_fields = ("lists",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return Subscription.objects.shown()
+
+    @admin.display(description="Subscription")
+    def label(self, subscription: Subscription) -> str:
+        return subscription.name or subscription.url
+
+    @admin.display(description="See its")
+    def lists(self, subscription: Subscription) -> SafeString:
+        deliveries = reverse("admin:delivery_delivery_changelist")
+        links = [(f"{deliveries}?subscription={subscription.pk}", "Deliveries")]
+        links.append((f"{deliveries}?subscription={subscription.pk}&status=dead_letter", "Dead letters"))
+        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+    @admin.action(description="Pause the selected subscriptions", permissions=["act"])
+    def pause(self, request: HttpRequest, subscriptions: QuerySet[Subscription]) -> None:
+        self._run(request, subscriptions, operations.pause_subscription, "Paused")
+
+    @admin.action(description="Resume the selected subscriptions", permissions=["act"])
+    def resume(self, request: HttpRequest, subscriptions: QuerySet[Subscription]) -> None:
+        self._run(request, subscriptions, operations.resume_subscription, "Resumed")
+
+    def _run(self, request: HttpRequest, subscriptions: QuerySet[Subscription], operation: Any, said: str) -> None:
+        actor, done = actor_of(request), 0
+        for subscription in subscriptions.select_related("organization").order_by("pk")[: self.list_per_page]:
+            try:
+                operation(subscription=subscription, actor=actor)
+                done += 1
+            except Problem as problem:
+                self.message_user(request, f"{subscription}: {problem}", messages.WARNING)
+        self.message_user(request, f"{said}: {done}.", messages.SUCCESS)
+
+
+class SubscriptionFilter(admin.SimpleListFilter):
+    """`?subscription=<id>`, reached from a subscription's page; not listed, as there may be thousands."""
+
+    title = "subscription"
+    parameter_name = "subscription"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = request.GET.get(self.parameter_name)
+        return [(chosen, "This one")] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = _uuid(self.value())
+        return queryset if chosen is None else queryset.filter(subscription_id=chosen)
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
+        return [(value, label) for value, label in DeliveryStatus.choices if value != DeliveryStatus.HELD]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(status=self.value()) if self.value() in DeliveryStatus.values else queryset
+
+
+class SideFilter(admin.SimpleListFilter):
+    """Of dead letters: whose fault (see delivery.dead_letter_sides)."""
+
+    title = "side of dead letters"
+    parameter_name = "side"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(side.value, side.value.capitalize()) for side in Side]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in set(Side):
+            return queryset
+        theirs = Q(last_error__in=THEIRS)
+        return queryset.filter(theirs if self.value() == Side.THEIRS else ~theirs, status=DeliveryStatus.DEAD_LETTER)
+
+
+class DeliveryChangeList(KeysetChangeList):
+    """With any filter, the page's ids come from the index by subscription and status: rare rows would hide from the
+    primary key among ten million others.
+    """
+
+    def page_of(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
+        chosen = {name: request.GET.get(name) for name in _FILTERS}
+        if not any(chosen.values()):
+            return rows
+        side = Side(chosen["side"]) if chosen["side"] in set(Side) else None
+        status = DeliveryStatus.DEAD_LETTER if side else chosen["status"]
+        ids = newest_ids(
+            organization_id=_uuid(chosen[OrganizationFilter.parameter_name]),
+            subscription_id=_uuid(chosen["subscription"]),
+            statuses=[status] if status in DeliveryStatus.values else [],
+            side=side,
+            before=_uuid(request.GET.get(BEFORE)),
+            limit=self.list_per_page + 1,
+        )
+        return rows.filter(pk__in=ids)
+
+
+_FILTERS = ("subscription", "status", "side", OrganizationFilter.parameter_name)
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError as error:
+        raise IncorrectLookupParameters from error
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ("id", "status", "event_id", "subscription", "organization", "created_at", "delivered_at")
-    list_filter = (OrganizationFilter,)
+    actions = ("retry",)
+    change_list_template = "admin/deliveries.html"
+    list_display = ("id", "status", "last_error", "side", "subscription", "organization", "created_at", "attempts")
+    list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
     list_select_related = ("organization", "subscription")
+    readonly_fields = ("event", "tries")
+    search_fields = ("id",)
+    search_help_text = "A whole id."
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        listed = path("dead-letters/", wrap(self.dead_letters_page), name="delivery_delivery_dead_letters")
+        all_of = path("retry-all/<uuid:pk>/", wrap(self.retry_all_page), name="delivery_delivery_retry_all")
+        return [listed, all_of, *super().get_urls()]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DeliveryChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term:
+            return queryset, False
+        try:
+            return queryset.filter(pk=self.opts.pk.to_python(search_term.strip())), False
+        except ValidationError:
+            messages.warning(request, "Search for a whole id.")
+            return queryset.none(), False
+
+    @admin.display(description="Side")
+    def side(self, delivery: Delivery) -> str:
+        return side_of(delivery.last_error).value if delivery.status == DeliveryStatus.DEAD_LETTER else ""
+
+    @admin.display(description="Event")
+    def event(self, delivery: Delivery) -> SafeString:
+        address = reverse("admin:ingestion_event_change", args=[delivery.event_id])
+        return format_html('<a href="{}">{}</a>', address, delivery.event_id)
+
+    @admin.display(description=f"Its newest {ATTEMPTS_SHOWN} attempts")
+    def tries(self, delivery: Delivery) -> SafeString | str:
+        newest = Attempt.objects.for_organization(delivery.organization_id).filter(delivery_id=delivery.pk)
+        rows = (
+            (each.number, each.started_at.isoformat(" ", "seconds"), each.error or each.status_code, each.duration_ms)
+            for each in newest.order_by("-pk").defer("response")[:ATTEMPTS_SHOWN]
+        )
+        return format_html_join("", "<p>{}. {}: {} ({} ms)</p>", rows) or "–"
+
+    @admin.action(description="Try the selected deliveries again", permissions=["act"])
+    def retry(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
+        actor, now, done = actor_of(request), timezone.now(), 0
+        chosen = deliveries.select_related("subscription__organization").order_by("pk")[: self.list_per_page]
+        for delivery in chosen:
+            try:
+                operations.retry_delivery(delivery=delivery, subscription=delivery.subscription, actor=actor, now=now)
+                done += 1
+            except Problem as problem:
+                self.message_user(request, f"{delivery.pk}: {problem}", messages.WARNING)
+        self.message_user(request, f"Due again: {done}.", messages.SUCCESS)
+
+    def dead_letters_page(self, request: HttpRequest) -> HttpResponse:
+        """Which subscriptions have any, and whose fault they are: `?side=ours&organization__id__exact=<id>`."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            chosen = _uuid(request.GET.get(OrganizationFilter.parameter_name))
+        except IncorrectLookupParameters as error:
+            raise Http404 from error
+        side = Side(request.GET["side"]) if request.GET.get("side") in set(Side) else None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Dead letters",
+            "opts": self.opts,
+            "listed": dead_letters_by_subscription(organization_id=chosen, side=side),
+            "organization": get_object_or_404(Organization, pk=chosen) if chosen else None,
+            "chosen_side": side.value if side else "",
+            "counted": COUNTED,
+            "may_retry": self.has_act_permission(request),
+        }
+        return TemplateResponse(request, "admin/dead_letters.html", context)
+
+    def retry_all_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Says how many there are, and makes them due once that is confirmed."""
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        subscription = get_object_or_404(Subscription.objects.shown().select_related("organization"), pk=pk)
+        sure = request.method == "POST"
+        found = operations.retry_dead_letters(
+            subscription=subscription, actor=actor_of(request), now=timezone.now(), dry_run=not sure
+        )
+        back = reverse("admin:delivery_delivery_dead_letters")
+        if sure:
+            self.message_user(request, f"Due again: {found.retried:,} of {found.total:,}.", messages.SUCCESS)
+            return redirect(back)
+        held = "" if subscription.status == SubscriptionStatus.ACTIVE else " It is not active: they wait until it is."
+        return confirmation(
+            self,
+            request,
+            title="Try all dead letters again",
+            text=f"{subscription} of {subscription.organization} has {found.total:,} dead letters. Each becomes due at "
+            f"once, with the whole schedule of retries before it.{held}",
+            button=f"Try {found.total:,} again",
+            back=back,
+        )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "looked_at": LOOKED_AT})

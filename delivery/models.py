@@ -1,6 +1,11 @@
-"""Who gets events (subscriptions), and each event's way to them (deliveries)."""
+"""Who gets events (subscriptions), each event's way to them (deliveries), and what was tried (attempts)."""
 
+from datetime import datetime
+from typing import Self
+
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -14,9 +19,40 @@ class Kind(models.TextChoices):
     INBOX = "inbox"
 
 
+class SubscriptionStatus(models.TextChoices):
+    """Only an active one is delivered to; paused and disabled ones hold their deliveries until they are resumed.
+
+    A deleted one keeps its row, so that every process learns of the deletion; nobody is shown it.
+    """
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    DELETED = "deleted"
+
+
+class DisabledReason(models.TextChoices):
+    FAILING = "failing", "nothing but failures for too long"
+    GONE = "gone", "the endpoint answered 410 Gone"
+
+
 class DeliveryStatus(models.TextChoices):
+    """As the API shows it. HELD is derived: an open delivery of a subscription that is not active."""
+
     PENDING = "pending"
     DELIVERED = "delivered"
+    RETRYING = "retrying"
+    HELD = "held"
+    DEAD_LETTER = "dead_letter"
+
+
+OPEN_STATUSES = (DeliveryStatus.PENDING, DeliveryStatus.RETRYING)
+
+
+class SubscriptionQuerySet(TenantQuerySet["Subscription"]):
+    def shown(self) -> Self:
+        """Those that were not deleted."""
+        return self.exclude(status=SubscriptionStatus.DELETED)
 
 
 class Subscription(models.Model):
@@ -25,23 +61,65 @@ class Subscription(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="subscriptions")
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    name = models.CharField(max_length=100)
+    # The address of an inbox within its organization; a label for people on a webhook.
+    name = models.CharField(max_length=100, blank=True)
+    description = models.TextField(blank=True, db_default="")
+    event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
+    filter = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # When anything changed that matching depends on: what processing looks for to know that it must read it again.
+    changed_at = models.DateTimeField(db_default=Now(), db_index=True)
 
-    objects = TenantQuerySet["Subscription"].as_manager()
+    status = models.CharField(max_length=10, choices=SubscriptionStatus.choices, db_default=SubscriptionStatus.ACTIVE)
+    disabled_reason = models.CharField(max_length=10, choices=DisabledReason.choices, blank=True, db_default="")
+    disabled_at = models.DateTimeField(null=True, blank=True)
+
+    # Webhooks only. Secrets are encrypted; the previous one signs too until its time is over.
+    url = models.CharField(max_length=2048, blank=True, db_default="")
+    headers = models.JSONField(db_default={})
+    secret = models.TextField(blank=True, db_default="")
+    previous_secret = models.TextField(blank=True, db_default="")
+    previous_secret_until = models.DateTimeField(null=True, blank=True)
+    # Health: since when there were only failures, how many in a row, and until when the circuit is open.
+    failing_since = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(db_default=0)
+    circuit_open_until = models.DateTimeField(null=True, blank=True)
+    last_attempt_at = models.DateTimeField(null=True, blank=True)
+    last_success_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=40, blank=True, db_default="")
+
+    # Inboxes only: after so many leases without an ack an event is a dead letter.
+    max_leases = models.PositiveIntegerField(db_default=20)
+
+    objects = SubscriptionQuerySet.as_manager()
 
     class Meta:
         ordering = ["organization", "name"]
         constraints = [
-            models.UniqueConstraint(fields=["organization", "kind", "name"], name="one_subscription_per_name")
+            models.UniqueConstraint(
+                fields=["organization", "name"],
+                name="one_inbox_per_name",
+                condition=models.Q(kind=Kind.INBOX) & ~models.Q(status=SubscriptionStatus.DELETED),
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind=Kind.INBOX, url="") | (models.Q(kind=Kind.WEBHOOK) & ~models.Q(url="")),
+                name="webhooks_have_a_url",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind=Kind.WEBHOOK) | ~models.Q(name=""), name="inboxes_have_a_name"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return f"{self.kind} {self.name or self.url}"
 
 
 class Delivery(models.Model):
-    """One event on its way to one subscription; partitioned by week of `id`, like the events."""
+    """One event on its way to one subscription; partitioned by week of `id`, like the events.
+
+    `next_attempt_at` is when it may next be taken, by the sender or by a lease; taking it moves that forward, so a
+    taker that dies gives it back by itself. It is empty once the delivery is delivered or a dead letter.
+    """
 
     id = models.UUIDField(primary_key=True)
     organization = models.ForeignKey(
@@ -54,15 +132,103 @@ class Delivery(models.Model):
     status = models.CharField(max_length=15, choices=DeliveryStatus.choices)
     created_at = models.DateTimeField()
     delivered_at = models.DateTimeField(null=True, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    # Attempts of a webhook, or leases of an inbox.
+    attempts = models.PositiveSmallIntegerField(db_default=0)
+    lease_id = models.UUIDField(null=True, blank=True)
+    last_error = models.CharField(max_length=40, blank=True, db_default="")
+    replay_id = models.UUIDField(null=True, blank=True)
 
     objects = TenantQuerySet["Delivery"].as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"
         indexes = [
-            models.Index(fields=["subscription", "id"], name="delivery_pending", condition=models.Q(status="pending")),
-            models.Index(fields=["subscription", "-id"], name="delivery_newest"),
+            models.Index(
+                fields=["subscription", "next_attempt_at", "id"],
+                name="delivery_due",
+                condition=models.Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(fields=["subscription", "status", "-id"], name="delivery_newest_of_status"),
         ]
 
     def __str__(self) -> str:
         return f"{self.status} {self.id}"
+
+    def shown_status(self, subscription: Subscription) -> DeliveryStatus:
+        """The status as the API shows it."""
+        status = DeliveryStatus(self.status)
+        held = status in OPEN_STATUSES and subscription.status != SubscriptionStatus.ACTIVE
+        return DeliveryStatus.HELD if held else status
+
+
+class Attempt(models.Model):
+    """One request to a webhook, and what came of it; partitioned by week of `id`."""
+
+    id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    subscription_id = models.UUIDField()
+    delivery_id = models.UUIDField()
+    number = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField()
+    status_code = models.PositiveSmallIntegerField(null=True, blank=True)
+    # An AttemptError of delivery.attempt_errors; empty when it succeeded.
+    error = models.CharField(max_length=40, blank=True, db_default="")
+    # The first 20 KiB of what the endpoint answered.
+    response = models.TextField(blank=True, db_default="")
+
+    objects = TenantQuerySet["Attempt"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["delivery_id", "-id"], name="attempt_of_delivery"),
+            models.Index(fields=["subscription_id", "-id"], name="attempt_of_subscription"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.error or self.status_code}"
+
+
+class ReplayStatus(models.TextChoices):
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Replay(models.Model):
+    """New deliveries of old events to one subscription, made in bounded batches.
+
+    `cursor` is the last event that was looked at: a killed batch is simply done again from there.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="replays")
+    received_after = models.DateTimeField()
+    received_before = models.DateTimeField()
+    event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
+    only_undelivered = models.BooleanField(db_default=False)
+    status = models.CharField(max_length=10, choices=ReplayStatus.choices, db_default=ReplayStatus.RUNNING)
+    total = models.BigIntegerField()
+    looked_at = models.BigIntegerField(db_default=0)
+    created = models.BigIntegerField(db_default=0)
+    cursor = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TenantQuerySet["Replay"].as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["id"], name="replay_running", condition=models.Q(status="running"))]
+
+    def __str__(self) -> str:
+        return f"replay {self.id}: {self.status}"
+
+
+def is_open_until(moment: datetime | None, now: datetime) -> bool:
+    """Whether a time that closes something (a circuit, a secret) is still ahead."""
+    return moment is not None and moment > now

@@ -1,82 +1,297 @@
-"""`/api/v1/inbox`."""
+"""`/api/v1/subscriptions` and `/api/v1/deliveries`."""
 
+from datetime import timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import Http404
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from delivery import openapi
-from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus
-from delivery.openapi import Ack, AckOutcome, InboxEvent, InboxEventList
-from delivery.operations import ack_events, find_inbox
-from ingestion.models import Event
-from ingestion.presenting import describe_event
+from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
+from delivery.openapi import (
+    SHOWN_STATUSES,
+    DeliveryList,
+    NewInbox,
+    NewWebhook,
+    SecretRotation,
+    SecretShown,
+    SubscriptionCreated,
+    SubscriptionList,
+    SubscriptionPatch,
+    TestEvent,
+    TestResult,
+)
+from delivery.operations import (
+    SubscriptionChanges,
+    WebhookSecret,
+    create_subscription,
+    default_inboxes,
+    delete_subscription,
+    pause_subscription,
+    resume_subscription,
+    retry_delivery,
+    rotate_secret,
+    send_test,
+    show_secret,
+    update_subscription,
+)
+from delivery.presenting import (
+    describe_deliveries,
+    describe_delivery,
+    describe_subscription,
+    subscription_members,
+)
+from delivery.selecting import newest_deliveries
+from ingestion.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
+from organizations.audit import Actor
 from organizations.authentication import caller_of
+from organizations.models import Organization
 from organizations.scopes import Scope
 from rest.lists import check_parameters, newest_first, read_page
 from rest.parsing import decode, read_body
 from rest.problems import invalid
+from rest.rendering import format_time
 
-BODY_LIMIT = 128 * 1024
+# A filter with the longest values has some 200 KiB in practice.
+BODY_LIMIT = 256 * 1024
+T = TypeVar("T")
 
 
-class InboxView(APIView):
-    """The events of an inbox, without taking them."""
+class SubscriptionsView(APIView):
+    """List and create subscriptions."""
 
-    scopes = {"GET": Scope.INBOX_CONSUME}
-    operations = openapi.LIST
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE, "POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.SUBSCRIPTIONS
 
     def get(self, request: Request) -> Response:
-        page = read_page(request, "inbox", ("inbox", "status"))
-        status = request.query_params.get("status", DeliveryStatus.PENDING.value)
-        if status not in DeliveryStatus.values:
-            raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
-        inbox_id = _inbox_of(request)
+        page = read_page(request, "subscriptions", ("kind", "status"))
         organization_id = caller_of(request).organization_id
-        rows = Delivery.objects.for_organization(organization_id).filter(subscription=inbox_id, status=status)
-        deliveries, cursor = newest_first(rows, page)
-        events = {
-            event.pk: event
-            for event in Event.objects.for_organization(organization_id).filter(
-                pk__in=[delivery.event_id for delivery in deliveries]
-            )
-        }
-        data = [
-            InboxEvent(**describe_event(events[delivery.event_id]), status=DeliveryStatus(delivery.status))
-            for delivery in deliveries
-            if delivery.event_id in events
-        ]
-        return Response(InboxEventList(data=data, next_cursor=cursor))
-
-
-class AckView(APIView):
-    """Acknowledge events: they leave the pending ones."""
-
-    scopes = {"POST": Scope.INBOX_CONSUME}
-    operations = openapi.ACK
+        default_inboxes([organization_id])
+        rows = Subscription.objects.for_organization(organization_id).shown()
+        for name, values in (("kind", Kind.values), ("status", SHOWN_STATUSES)):
+            if wanted := _read_choice(request, name, values):
+                rows = rows.filter(**{name: wanted})
+        found, cursor = newest_first(rows, page)
+        now = timezone.now()
+        data = [describe_subscription(subscription, now=now) for subscription in found]
+        return Response(SubscriptionList(data=data, next_cursor=cursor))
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ("inbox",))
-        ack = decode(read_body(request, limit=BODY_LIMIT), Ack)
-        outcome = ack_events(
-            organization_id=caller_of(request).organization_id,
-            inbox_id=_inbox_of(request),
-            event_ids=ack.event_ids,
+        check_parameters(request, ())
+        wanted: NewWebhook | NewInbox = decode(_body(request), NewWebhook | NewInbox)  # type: ignore[arg-type]
+        created = create_subscription(
+            organization=Organization.objects.get(pk=caller_of(request).organization_id),
+            kind=Kind.WEBHOOK if isinstance(wanted, NewWebhook) else Kind.INBOX,
+            changes=_changes(wanted),
+            actor=_actor(request),
         )
-        answer = AckOutcome(
-            acknowledged=outcome.acknowledged,
-            already_acknowledged=outcome.already_acknowledged,
-            stale=[],
-            unknown=outcome.unknown,
-        )
-        return Response(answer)
+        answer = SubscriptionCreated(**subscription_members(created.subscription, now=timezone.now()))
+        if created.secret:
+            answer.secret = created.secret
+        return Response(answer, status=201)
 
 
-def _inbox_of(request: Request) -> UUID:
-    name = request.query_params.get("inbox", DEFAULT_INBOX)
-    inbox_id = find_inbox(organization_id=caller_of(request).organization_id, name=name)
-    if inbox_id is None:
+class SubscriptionView(APIView):
+    """One subscription."""
+
+    scopes = {
+        "GET": Scope.SUBSCRIPTIONS_MANAGE,
+        "PATCH": Scope.SUBSCRIPTIONS_MANAGE,
+        "DELETE": Scope.SUBSCRIPTIONS_MANAGE,
+    }
+    operations = openapi.SUBSCRIPTION
+
+    def get(self, request: Request, subscription_id: UUID) -> Response:
+        return _shown(_own_subscription(request, subscription_id))
+
+    def patch(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        changes = _changes(decode(_body(request), SubscriptionPatch))
+        return _shown(update_subscription(subscription=subscription, changes=changes, actor=_actor(request)))
+
+    def delete(self, request: Request, subscription_id: UUID) -> Response:
+        delete_subscription(subscription=_own_subscription(request, subscription_id), actor=_actor(request))
+        return Response(status=204)
+
+
+class PauseView(APIView):
+    """Hold the deliveries of a subscription."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.PAUSE
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        return _shown(pause_subscription(subscription=subscription, actor=_actor(request)))
+
+
+class ResumeView(APIView):
+    """Deliver again."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.RESUME
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        return _shown(resume_subscription(subscription=subscription, actor=_actor(request)))
+
+
+class SecretView(APIView):
+    """The secret of a webhook."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.SECRET
+
+    def get(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        return _secret_shown(show_secret(subscription=subscription, actor=_actor(request), now=timezone.now()))
+
+
+class RotateSecretView(APIView):
+    """A new secret for a webhook."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.ROTATE_SECRET
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        rotation = _optional(request, SecretRotation)
+        overlap = timedelta(seconds=rotation.overlap_seconds)
+        return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=_actor(request)))
+
+
+class TestView(APIView):
+    """Send a test event to a webhook."""
+
+    __test__ = False
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.TEST
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = _own_subscription(request, subscription_id)
+        event = _optional(request, TestEvent)
+        data = bytes(event.data)
+        check_data(data)
+        outcome = send_test(
+            subscription=subscription,
+            event_type=event.type,
+            data=data.decode(),
+            actor=_actor(request),
+            now=timezone.now(),
+        )
+        result = outcome.result
+        return Response(
+            TestResult(
+                event_id=outcome.event_id,
+                delivered=result.delivered,
+                status_code=result.status,
+                duration_ms=result.duration_ms,
+                error=result.error and result.error.value,
+                detail=result.detail,
+                response=result.response_text,
+            )
+        )
+
+
+class SubscriptionDeliveriesView(APIView):
+    """The deliveries of a subscription."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.SUBSCRIPTION_DELIVERIES
+
+    def get(self, request: Request, subscription_id: UUID) -> Response:
+        page = read_page(request, f"deliveries:{subscription_id}", ("status",))
+        status = _read_choice(request, "status", DeliveryStatus.values)
+        subscription = _own_subscription(request, subscription_id)
+        found, cursor = newest_deliveries(subscription, DeliveryStatus(status) if status else None, page)
+        return Response(DeliveryList(data=describe_deliveries(found, subscription), next_cursor=cursor))
+
+
+class DeliveryView(APIView):
+    """One delivery with its attempts."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.DELIVERY
+
+    def get(self, request: Request, delivery_id: UUID) -> Response:
+        check_parameters(request, ())
+        return Response(describe_delivery(*_own_delivery(request, delivery_id)))
+
+
+class RetryView(APIView):
+    """Try a delivery again now."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.RETRY
+
+    def post(self, request: Request, delivery_id: UUID) -> Response:
+        check_parameters(request, ())
+        delivery, subscription = _own_delivery(request, delivery_id)
+        retried = retry_delivery(
+            delivery=delivery, subscription=subscription, actor=_actor(request), now=timezone.now()
+        )
+        return Response(describe_deliveries([retried], subscription)[0], status=202)
+
+
+def _own_subscription(request: Request, subscription_id: UUID) -> Subscription:
+    rows = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
+    subscription = rows.select_related("organization").filter(pk=subscription_id).first()
+    if subscription is None:
         raise Http404
-    return inbox_id
+    return subscription
+
+
+def _own_delivery(request: Request, delivery_id: UUID) -> tuple[Delivery, Subscription]:
+    """A deleted subscription's deliveries can still be looked at."""
+    organization_id = caller_of(request).organization_id
+    delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
+    if delivery is None:
+        raise Http404
+    subscriptions = Subscription.objects.for_organization(organization_id).select_related("organization")
+    subscription = subscriptions.filter(pk=delivery.subscription_id).first()
+    if subscription is None:
+        raise Http404
+    return delivery, subscription
+
+
+def _shown(subscription: Subscription) -> Response:
+    return Response(describe_subscription(subscription, now=timezone.now()))
+
+
+def _secret_shown(found: WebhookSecret) -> Response:
+    until = found.previous_until
+    return Response(SecretShown(secret=found.secret, previous_secret_expires_at=format_time(until) if until else None))
+
+
+def _changes(wanted: NewWebhook | NewInbox | SubscriptionPatch) -> SubscriptionChanges:
+    return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+
+
+def _body(request: Request) -> bytes:
+    body = read_body(request, limit=BODY_LIMIT)
+    require_utf8_bytes(body)
+    return body
+
+
+def _optional(request: Request, kind: type[T]) -> T:
+    """The body, or what stands for none."""
+    if not request._request.body:
+        return kind()
+    body = read_body(request, limit=MAX_BODY_BYTES)
+    require_utf8_bytes(body)
+    return decode(body, kind)
+
+
+def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:
+    given = request.query_params.get(name)
+    if given is not None and given not in values:
+        raise invalid(f"/{name}", "invalid", f"{name} is one of {', '.join(values)}.")
+    return given
+
+
+def _actor(request: Request) -> Actor:
+    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))

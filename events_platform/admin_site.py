@@ -1,6 +1,12 @@
 """The admin site of the platform: Django's own, under the platform's name and look."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils import timezone
 
 
 class AdminSite(admin.AdminSite):
@@ -9,3 +15,18 @@ class AdminSite(admin.AdminSite):
     index_title = "Administration"
     site_url = "/console/"
     empty_value_display = "–"
+    # The sidebar would list all models on every page; the front page does, and it is one click away.
+    enable_nav_sidebar = False
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """First what needs attention, then everything else."""
+        from events_platform.attention import items_for  # noqa: PLC0415 - models load after the sites
+
+        attention = items_for(request, now=timezone.now())
+        return super().index(request, {**(extra_context or {}), "attention": attention})
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One page for everybody, which leaves an audit entry."""
+        return redirect("account_change_password")

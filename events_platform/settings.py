@@ -6,7 +6,7 @@ Every variable is listed in docs/settings.md; a test compares the two.
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from celery.schedules import crontab
 from cryptography.fernet import Fernet
@@ -47,10 +47,17 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "axes",
     "csp",
     "drf_spectacular_sidecar",
     "rest_framework",
+    # The last one: its groups hold permissions of all the others.
+    "accounts",
 ]
 
 MIDDLEWARE = [
@@ -66,6 +73,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.SecondFactorMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -116,7 +125,7 @@ _default_database["TEST"] = {"TEMPLATE": _template} if _template else {}
 DATABASES = {"default": _default_database}
 
 # Weekly range partitions by event id, made this many weeks ahead (see docs/adr/0003).
-PARTITIONED_TABLES = ("ingestion_event", "delivery_delivery")
+PARTITIONED_TABLES = ("ingestion_event", "delivery_delivery", "delivery_attempt")
 
 # --- Redis and Celery ----------------------------------------------------------------------------------------
 
@@ -149,10 +158,14 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TASK_DEFAULT_QUEUE = "events"
+# Sending waits for other people's servers: its worker is another one, so that processing never waits for them.
+CELERY_TASK_ROUTES = {"delivery.send_due": {"queue": "deliveries"}}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A lost wake-up costs at most this long. `expires` keeps sweeps from piling up while no worker runs.
     "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": {"expires": 2.0}},
+    # A retry that is due waits at most this long.
+    "sweep-deliveries": {"task": "delivery.send_due", "schedule": 1.0, "options": {"expires": 1.0}},
     "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": {"expires": 10.0}},
     "remove-expired-idempotency-keys": {
         "task": "ingestion.remove_expired_idempotency_keys",
@@ -160,6 +173,9 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 60.0},
     },
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
+    # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
+    "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": {"expires": 5.0}},
+    "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": {"expires": 60.0}},
 }
 
 # --- The product ---------------------------------------------------------------------------------------------
@@ -208,6 +224,8 @@ WEBHOOK_RETRY_SCHEDULE: list[int] = env.list(
 FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=_fernet_key)
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
+# Called in turn with an event that is shown; each returns more members for it.
+EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.ApiKeyAuthentication"],
@@ -217,6 +235,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",
     "DEFAULT_SCHEMA_CLASS": "rest.openapi.DocumentedView",
     "EXCEPTION_HANDLER": "rest.problems.exception_handler",
+    "DEFAULT_METADATA_CLASS": None,
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
@@ -235,7 +254,10 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TAGS": [
         {"name": "events", "description": "Send and read events."},
         {"name": "event-types", "description": "Describe types of events, and validate events by JSON Schema."},
+        {"name": "subscriptions", "description": "Have events delivered to webhooks, or held in inboxes."},
+        {"name": "deliveries", "description": "See what became of an event at one subscription, and try again."},
         {"name": "inbox", "description": "Take events from an inbox."},
+        {"name": "replays", "description": "Deliver old events again."},
         {"name": "api-keys", "description": "Manage the organization's API keys."},
         {"name": "organization", "description": "Plan, limits and usage."},
     ],
@@ -264,11 +286,25 @@ AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-# The address is the connection's own, never a header's that anyone can write.
-AXES_IPWARE_PROXY_COUNT = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
-AXES_IPWARE_META_PRECEDENCE_ORDER = (
-    ["HTTP_X_FORWARDED_FOR", "REMOTE_ADDR"] if AXES_IPWARE_PROXY_COUNT else ["REMOTE_ADDR"]
-)
+# The address is the connection's own, or what trusted proxies saw; never what anyone can write.
+AXES_CLIENT_IP_CALLABLE = "rest.client_address.client_address"
+TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
+
+# The second factor, by allauth (docs/adr/0009). Signing in stays Django's.
+REQUIRE_STAFF_MFA: bool = env.bool("REQUIRE_STAFF_MFA", HTTPS)
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+MFA_ADAPTER = "accounts.adapters.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {"reauthenticate": "accounts.forms.ConfirmForm"}
+MFA_TOTP_TOLERANCE = 1  # a code may be one step of 30 s early or late: clocks differ, and people type
+MFA_TOTP_ISSUER = "Events Platform"
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by people who know their owners
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
+# A link in a mail signs nobody in, and is good for a day.
+PASSWORD_RESET_TIMEOUT = 24 * 3600
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -280,7 +316,7 @@ SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-if env.int("TRUSTED_PROXIES", 0):
+if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 CONTENT_SECURITY_POLICY = {
@@ -296,6 +332,34 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     }
 }
+
+# --- Mail ----------------------------------------------------------------------------------------------------
+
+_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def _mail_server(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = text == "console:" or (url.scheme in _MAIL_PORTS and bool(url.hostname) and url.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        # Without the text: it may hold a password.
+        raise ValidationError("Give console:, or smtp://, smtp+tls:// or smtps:// with user:password@host:port.")
+    return text
+
+
+_mail = urlsplit(env.str("EMAIL_URL", "console:", validate=_mail_server))
+EMAIL_BACKEND = f"django.core.mail.backends.{'console' if _mail.scheme == 'console' else 'smtp'}.EmailBackend"
+EMAIL_HOST = _mail.hostname or "localhost"
+EMAIL_PORT = _mail.port or _MAIL_PORTS.get(_mail.scheme, 25)
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
+EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_TIMEOUT = 15
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", f"Events platform <events@{_public.hostname}>")
 
 # --- Language, time, static files ----------------------------------------------------------------------------
 

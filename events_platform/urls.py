@@ -9,6 +9,13 @@ from rest.views import ProblemTypesView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console:events"), name="home"),
+    path("account/", include("accounts.urls")),
+    # Django's sign-in page of the admin links to this name.
+    path(
+        "admin/password-reset/",
+        RedirectView.as_view(pattern_name="account_reset_password"),
+        name="admin_password_reset",
+    ),
     path("admin/", admin.site.urls),
     path("console/", include("console.urls")),
     path("api/v1/", include("organizations.urls")),

@@ -2,13 +2,20 @@
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from ingestion.models import Event, EventType, ProcessingFailure
+from ingestion.operations.requeue import requeue_failures
+from ingestion.usage import usage_of
+from organizations import admin as organizations_admin
+from organizations.admin import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
+
+organizations_admin.usage_of = usage_of
 
 
 @admin.register(Event)
@@ -67,7 +74,17 @@ class EventTypeAdmin(ReadOnlyAdmin):
 
 @admin.register(ProcessingFailure)
 class ProcessingFailureAdmin(ReadOnlyAdmin):
-    heavy_fields = ("error",)
-    list_display = ("event_id", "organization", "attempts", "failed_at", "next_attempt_at")
+    actions = ("requeue",)
+    list_display = ("event_id", "organization", "attempts", "failed_at", "next_attempt_at", "what")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
+
+    @admin.display(description="Error")
+    def what(self, failure: ProcessingFailure) -> str:
+        return failure.error[:80]
+
+    @admin.action(description="Process the selected events again", permissions=["act"])
+    def requeue(self, request: HttpRequest, failures: QuerySet[ProcessingFailure]) -> None:
+        ids = list(failures.values_list("pk", flat=True)[: self.list_per_page])
+        moved = requeue_failures(event_ids=ids, actor=actor_of(request), now=timezone.now())
+        self.message_user(request, f"Due again: {moved}.", messages.SUCCESS)

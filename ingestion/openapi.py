@@ -100,6 +100,47 @@ class EventShown(EventFields):
     status: EventStatus
 
 
+class AttemptShown(Struct):
+    """One request to a webhook, and what came of it."""
+
+    number: Annotated[int, Meta(description="Counts from 1; a dead letter that is retried starts over.")]
+    started_at: Time
+    duration_ms: Annotated[int, Meta(ge=0)]
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    error: Annotated[str | None, Meta(description="Null when it succeeded.")]
+    response: Annotated[str, Meta(description="The begin of the answer.")]
+
+
+class DeliveryFields(Struct):
+    """An event on its way to a subscription."""
+
+    id: UUID
+    subscription: UUID
+    event_id: UUID
+    event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
+    status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
+    next_attempt_at: Annotated[Time | None, Meta(description="Null when it is delivered or a dead letter.")]
+    last_error: str | None
+    created_at: Time
+    delivered_at: Time | None
+    replay_id: Annotated[UUID | None, Meta(description="The replay that made it.")]
+
+
+class DeliveryDetails(DeliveryFields):
+    """A delivery with its attempts: the latest 100, oldest first. Leases of an inbox are no attempts."""
+
+    attempts: list[AttemptShown]
+
+
+class EventDetails(EventShown):
+    """An event with its deliveries, made by EVENT_DETAILS of the settings."""
+
+    deliveries: Annotated[
+        list[DeliveryDetails],
+        Meta(description="The first 100. Of each attempt's response the first 500 characters."),
+    ]
+
+
 class EventList(Listed[EventShown]):
     """Events, newest first."""
 
@@ -139,6 +180,27 @@ _CLOUDEVENT = {
     "type": "invoice.paid",
     "time": "2026-11-23T10:00:00Z",
     "data": {"amount": 12900},
+}
+EXAMPLE_ATTEMPT = {
+    "number": 1,
+    "started_at": EXAMPLE_TIME,
+    "duration_ms": 42,
+    "status_code": 200,
+    "error": None,
+    "response": "ok",
+}
+EXAMPLE_DELIVERY = {
+    "id": OTHER_ID,
+    "subscription": EXAMPLE_ID,
+    "event_id": EXAMPLE_ID,
+    "event_type": "invoice.paid",
+    "status": "delivered",
+    "next_attempt_at": None,
+    "last_error": None,
+    "created_at": EXAMPLE_TIME,
+    "delivered_at": EXAMPLE_TIME,
+    "replay_id": None,
+    "attempts": [EXAMPLE_ATTEMPT],
 }
 EXAMPLE_EVENT = {
     "id": EXAMPLE_ID,
@@ -241,9 +303,8 @@ EVENTS = {
         parameters=(
             _header(
                 "Idempotency-Key",
-                "Same as `idempotency_key` in the body; when both are given they must agree.",
-                minLength=1,
-                maxLength=255,
+                "1 to 255 characters, the same as `idempotency_key` in the body; when both are given they must agree."
+                " Not looked at for a CloudEvent.",
             ),
             *_BINARY_MODE,
         ),
@@ -313,7 +374,12 @@ EVENT = {
     "GET": Operation(
         id="get_event",
         summary="Show an event",
-        answers={200: Answer(description="The event.", content=json_of(EventShown, event=EXAMPLE_EVENT))},
+        answers={
+            200: Answer(
+                description="The event.",
+                content=json_of(EventDetails, event={**EXAMPLE_EVENT, "deliveries": [EXAMPLE_DELIVERY]}),
+            )
+        },
     )
 }
 ORGANIZATION = {

@@ -1,5 +1,6 @@
 """Weekly partitions of the tables that are partitioned by UUIDv7, made ahead of time."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -20,11 +21,11 @@ def week_of(moment: datetime) -> datetime:
     return day - timedelta(days=day.weekday())
 
 
-def make_partitions(*, now: datetime | None = None) -> list[str]:
-    """Make the missing partitions of this week and the next four; returns their names."""
+def make_partitions(*, now: datetime | None = None, tables: Iterable[str] | None = None) -> list[str]:
+    """Make the missing partitions of this week and the next four, of all tables by default; returns their names."""
     first = week_of(now or timezone.now())
     weeks = [first + WEEK * number for number in range(WEEKS_AHEAD + 1)]
-    return [name for table in settings.PARTITIONED_TABLES for week in weeks if (name := _make(table, week))]
+    return [name for table in tables or settings.PARTITIONED_TABLES for week in weeks if (name := _make(table, week))]
 
 
 @transaction.atomic

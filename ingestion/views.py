@@ -4,8 +4,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -71,7 +73,10 @@ class EventView(APIView):
         event = events.with_status().filter(pk=event_id).first()
         if event is None:
             raise Http404
-        return Response({**describe_event(event), "status": event.status})
+        answer = {**describe_event(event), "status": event.status}
+        for path in settings.EVENT_DETAILS:
+            answer |= import_string(path)(event)
+        return Response(answer)
 
 
 class OrganizationView(APIView):

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from typing import Any
 
 from celery import current_app
 from kombu.exceptions import OperationalError
@@ -16,9 +17,12 @@ PAUSE_AFTER_FAILURE_SECONDS = 5.0
 
 
 class Waker:
-    """Sends wake-ups from a thread of its own, so that a broker that hangs holds up no request."""
+    """Sends wake-ups for one task from a thread of its own, so that a broker that hangs holds up no request."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str, *, queue: str | None = None, **arguments: Any) -> None:
+        self._task = task
+        self._queue = queue
+        self._arguments = arguments
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -39,20 +43,19 @@ class Waker:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            time.sleep(PAUSE_SECONDS if send_wake_up() else PAUSE_AFTER_FAILURE_SECONDS)
+            time.sleep(PAUSE_SECONDS if self.send() else PAUSE_AFTER_FAILURE_SECONDS)
+
+    def send(self) -> bool:
+        """Whether the broker took it; never raises for a broker that is away."""
+        try:
+            current_app.send_task(self._task, kwargs=self._arguments, queue=self._queue, expires=60, retry=False)
+        except (OperationalError, RedisError, OSError) as error:
+            logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
+            return False
+        return True
 
 
-def send_wake_up() -> bool:
-    """Whether the broker took it; never raises for a broker that is away."""
-    try:
-        current_app.send_task("ingestion.process_outbox", kwargs={"settle": True}, expires=60, retry=False)
-    except (OperationalError, RedisError, OSError) as error:
-        logger.warning("the wake-up was not sent, the sweep will find the events: %s", type(error).__name__)
-        return False
-    return True
-
-
-_waker = Waker()
+_waker = Waker("ingestion.process_outbox", settle=True)
 
 
 def wake_processing() -> None:

@@ -1,67 +1,122 @@
 """Organizations, members, API keys and the audit log. Every change is one operation, with the person as its actor."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.helpers import ActionForm
-from django.db.models import QuerySet
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_post_parameters
 
 from organizations import operations
 from organizations.audit import Actor, ActorKind
-from organizations.key_format import public_id
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import IssuedKey
-from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, pretty_json
+from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
 from organizations.scopes import Scope
+from rest.client_address import client_address
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)
+EXPIRES_SOON = timedelta(days=14)
+# The longest text in which a key is looked for.
+MAX_PASTED = 20_000
+
+# Lists of other apps that an organization's page leads to; a room above knows this one, never the other way round.
+_LISTS = (
+    ("Members", "organizations_membership_changelist"),
+    ("API keys", "organizations_apikey_changelist"),
+    ("Events", "ingestion_event_changelist"),
+    ("Event types", "ingestion_eventtype_changelist"),
+    ("Subscriptions", "delivery_subscription_changelist"),
+    ("Deliveries", "delivery_delivery_changelist"),
+    ("Dead letters", "delivery_delivery_dead_letters"),
+    ("Audit log", "organizations_auditentry_changelist"),
+)
+
+Usage = Callable[..., dict[str, int]]
+# Set by the room that counts events.
+usage_of: Usage | None = None
 
 
 def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person."""
-    return Actor(kind=ActorKind.USER, label=request.user.get_username(), address=request.META.get("REMOTE_ADDR"))
+    return Actor(kind=ActorKind.USER, label=request.user.get_username(), address=client_address(request))
 
 
-class SuspensionForm(ActionForm):
-    reason = forms.CharField(required=False, max_length=500, label="Reason:")
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=500, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def clean_reason(self) -> str:
+        return str(self.cleaned_data["reason"]).strip()
+
+
+class SuspendedFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("suspended", "Suspended"), ("active", "Active")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {"suspended", "active"}:
+            return queryset
+        return queryset.filter(suspended_at__isnull=self.value() == "active")
 
 
 @admin.register(Organization)
 class OrganizationAdmin(ModelAdmin):
-    action_form = SuspensionForm
-    actions = ("suspend", "resume")
+    change_form_template = "admin/organization.html"
     fields = (
         "name",
         "slug",
         "plan",
         "events_per_minute_override",
         "retention_days_override",
+        "limits",
+        "usage",
         "suspended_at",
         "suspended_reason",
         "created_at",
-        "events",
+        "lists",
     )
     list_display = ("name", "slug", "plan", "suspended_at", "created_at")
-    list_filter = ("plan",)
-    readonly_fields = ("suspended_at", "suspended_reason", "created_at", "events")
+    list_filter = (SuspendedFilter, "plan")
+    readonly_fields = ("limits", "usage", "suspended_at", "suspended_reason", "created_at", "lists")
     search_fields = ("name", "slug")
     show_facets = admin.ShowFacets.NEVER
 
     def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
         return self.fields if obj else self.fields[:5]
 
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        suspend = path("<uuid:pk>/suspend/", wrap(self.suspend_page), name="organizations_organization_suspend")
+        resume = path("<uuid:pk>/resume/", wrap(self.resume_page), name="organizations_organization_resume")
+        return [suspend, resume, *super().get_urls()]
+
     def has_delete_permission(self, request: HttpRequest, obj: Organization | None = None) -> bool:
         return False
+
+    def has_suspend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("organizations.suspend_organization")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["may_suspend"] = self.has_suspend_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:  # noqa: FBT001
         changes = {field: form.cleaned_data[field] for field in form.changed_data}
@@ -74,35 +129,82 @@ class OrganizationAdmin(ModelAdmin):
         saved = operations.update_organization(organization=obj, changes=changes, actor=actor)
         obj.refresh_from_db(from_queryset=Organization.objects.filter(pk=saved.pk))
 
-    @admin.display(description="Events")
-    def events(self, organization: Organization) -> SafeString:
-        address = reverse("admin:ingestion_event_changelist")
-        parameter = OrganizationFilter.parameter_name
-        return format_html('<a href="{}?{}={}">Its events</a>', address, parameter, organization.pk)
+    @admin.display(description="Limits")
+    def limits(self, organization: Organization) -> str:
+        limits = organization.limits
+        return f"{limits.events_per_minute:,} events a minute; events are kept {limits.retention_days} days"
 
-    @admin.action(description="Suspend the selected organizations", permissions=["change"])
-    def suspend(self, request: HttpRequest, organizations: QuerySet[Organization]) -> None:
-        reason = request.POST.get("reason", "").replace("\x00", "")[:500]
-        moved = [
-            operations.suspend_organization(organization=organization, reason=reason, actor=actor_of(request))
-            for organization in organizations.order_by("pk")
-        ]
-        self.message_user(request, f"Suspended: {sum(moved)}.", messages.SUCCESS)
+    @admin.display(description="Usage")
+    def usage(self, organization: Organization) -> str:
+        if usage_of is None:
+            return "–"
+        used = usage_of(organization.pk, now=timezone.now())
+        return f"{used['events_last_24_hours']:,} events in 24 hours, {used['events_last_30_days']:,} in 30 days"
 
-    @admin.action(description="Resume the selected organizations", permissions=["change"])
-    def resume(self, request: HttpRequest, organizations: QuerySet[Organization]) -> None:
-        moved = [
-            operations.resume_organization(organization=organization, actor=actor_of(request))
-            for organization in organizations.order_by("pk")
-        ]
-        self.message_user(request, f"Resumed: {sum(moved)}.", messages.SUCCESS)
+    @admin.display(description="See its")
+    def lists(self, organization: Organization) -> SafeString:
+        chosen = f"?{OrganizationFilter.parameter_name}={organization.pk}"
+        links = [(address + chosen, label) for label, name in _LISTS if (address := _address(name))]
+        return format_html_join(" · ", '<a href="{}">{}</a>', links)
+
+    def suspend_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Asks for the reason, which its owners are told."""
+        organization = self._for_suspension(request, pk)
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            reason = form.cleaned_data["reason"]
+            moved = operations.suspend_organization(organization=organization, reason=reason, actor=actor_of(request))
+            return self._told(request, organization, "is suspended." if moved else "was suspended already.")
+        return confirmation(
+            self,
+            request,
+            title=f"Suspend {organization}",
+            text="From now on all its API keys are refused. Events that were accepted are still processed.",
+            button="Suspend it",
+            back=_page_of(organization),
+            form=form,
+        )
+
+    def resume_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        organization = self._for_suspension(request, pk)
+        if request.method == "POST":
+            moved = operations.resume_organization(organization=organization, actor=actor_of(request))
+            return self._told(request, organization, "is active again." if moved else "was not suspended.")
+        return confirmation(
+            self,
+            request,
+            title=f"Resume {organization}",
+            text=f"Its API keys work again. It was suspended for: {organization.suspended_reason or '–'}",
+            button="Resume it",
+            back=_page_of(organization),
+        )
+
+    def _for_suspension(self, request: HttpRequest, pk: UUID) -> Organization:
+        if not self.has_suspend_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(Organization, pk=pk)
+
+    def _told(self, request: HttpRequest, organization: Organization, what: str) -> HttpResponse:
+        self.message_user(request, f"{organization} {what}", messages.SUCCESS)
+        return redirect(_page_of(organization))
+
+
+def _page_of(organization: Organization) -> str:
+    return reverse("admin:organizations_organization_change", args=[organization.pk])
+
+
+def _address(name: str) -> str | None:
+    try:
+        return reverse(f"admin:{name}")
+    except NoReverseMatch:
+        return None
 
 
 @admin.register(Membership)
 class MembershipAdmin(ModelAdmin):
     fields = ("organization", "user", "role")
     list_display = ("organization", "user", "role", "created_at")
-    list_filter = ("role",)
+    list_filter = (OrganizationFilter, "role")
     list_select_related = ("organization", "user")
     raw_id_fields = ("organization", "user")
     search_fields = ("organization__name", "organization__slug", "user__username", "user__email")
@@ -145,26 +247,64 @@ class IssueKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         return expires_at
 
 
+class LeakedKeyForm(forms.Form):
+    pasted = forms.CharField(
+        label="The key, or the text in which it was found",
+        max_length=MAX_PASTED,
+        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class KeyStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in ("active", "expiring", "expired", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        now = timezone.now()
+        conditions = {
+            "active": Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now)),
+            "expiring": Q(revoked_at=None, expires_at__gt=now, expires_at__lte=now + EXPIRES_SOON),
+            "expired": Q(revoked_at=None, expires_at__lte=now),
+            "revoked": Q(revoked_at__isnull=False),
+        }
+        return queryset.filter(conditions.get(self.value() or "", Q()))
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):
     actions = ("revoke", "rotate")
+    change_form_template = "admin/api_key.html"
+    change_list_template = "admin/api_keys.html"
     form = IssueKeyForm
-    list_display = ("name", "organization", "public_id", "expires_at", "revoked_at", "last_used_at")
+    list_display = ("name", "organization", "public_id", "state", "expires_at", "last_used_at")
+    list_filter = (KeyStateFilter, OrganizationFilter)
     list_select_related = ("organization",)
     raw_id_fields = ("organization",)
     search_fields = ("name", "public_id", "organization__name")
-    search_help_text = "A name, an organization, or a whole key that has leaked."
+    search_help_text = "A name, an organization, or the twelve characters of a key's id. Never a whole key."
     show_facets = admin.ShowFacets.NEVER
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         asked = ("organization", "name", "scopes", "expires_at")
         return (*asked, "public_id", "created_at", "revoked_at", "last_used_at") if obj else asked
 
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        find = path("find/", wrap(self.find_page), name="organizations_apikey_find")
+        revoke = path("<uuid:pk>/revoke/", wrap(self.revoke_page), name="organizations_apikey_revoke")
+        return [find, revoke, *super().get_urls()]
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        found_id = public_id(search_term.strip())
-        return super().get_search_results(request, queryset, found_id or search_term)
+        if "evp_" in search_term:
+            # It has been in a URL by now; the page for it is one click away.
+            messages.warning(request, "To find a whole key, use “Find a leaked key”. An address is no place for it.")
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, search_term)
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         return False
@@ -175,6 +315,12 @@ class ApiKeyAdmin(ModelAdmin):
     def has_manage_permission(self, request: HttpRequest) -> bool:
         """A key's row is not edited, but who has Django's permission to change it may revoke and rotate it."""
         return request.user.has_perm("organizations.change_apikey")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["may_manage"] = self.has_manage_permission(request)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:  # noqa: FBT001
         issued = operations.issue_key(**form.cleaned_data, actor=actor_of(request))
@@ -188,6 +334,12 @@ class ApiKeyAdmin(ModelAdmin):
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         return self._show_once(request, [request.issued_key])  # type: ignore[attr-defined]
+
+    @admin.display(description="State")
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        return "expired" if key.expires_at is not None and key.expires_at <= timezone.now() else "active"
 
     @admin.action(description="Revoke the selected keys", permissions=["manage"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
@@ -204,6 +356,30 @@ class ApiKeyAdmin(ModelAdmin):
             return None
         return self._show_once(request, issued)
 
+    def find_page(self, request: HttpRequest) -> HttpResponse:
+        """Whose key is it? Posted, never in an address; what was pasted is neither kept nor shown again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return _find_page_of(request, self)
+
+    def revoke_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if not self.has_manage_permission(request):
+            raise PermissionDenied
+        key = get_object_or_404(ApiKey.objects.select_related("organization"), pk=pk)
+        if request.method == "POST":
+            moved = operations.revoke_key(key=key, actor=actor_of(request))
+            said = f"{key} is revoked." if moved else f"{key} was revoked already."
+            self.message_user(request, said, messages.SUCCESS)
+            return redirect("admin:organizations_apikey_change", key.pk)
+        return confirmation(
+            self,
+            request,
+            title=f"Revoke {key}",
+            text=f"Every program of {key.organization} that uses it is refused within two seconds, for good.",
+            button="Revoke it",
+            back=reverse("admin:organizations_apikey_change", args=[key.pk]),
+        )
+
     def _show_once(self, request: HttpRequest, issued: list[IssuedKey]) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
@@ -214,6 +390,27 @@ class ApiKeyAdmin(ModelAdmin):
         response = TemplateResponse(request, "admin/key_issued.html", context)
         response["Cache-Control"] = "no-store"
         return response
+
+
+@sensitive_post_parameters("pasted")
+def _find_page_of(request: HttpRequest, model_admin: ApiKeyAdmin) -> HttpResponse:
+    form = LeakedKeyForm(request.POST or None)
+    found = None
+    if request.method == "POST" and form.is_valid():
+        found = operations.find_leaked_key(text=form.cleaned_data["pasted"], actor=actor_of(request))
+        form = LeakedKeyForm()
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": "Find a leaked key",
+        "opts": model_admin.opts,
+        "form": form,
+        "found": found,
+        "state": model_admin.state(found.key) if found and found.key else "",
+        "may_manage": model_admin.has_manage_permission(request),
+    }
+    response = TemplateResponse(request, "admin/find_key.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
 
 
 def _in_order(keys: QuerySet[ApiKey]) -> QuerySet[ApiKey]:

@@ -33,10 +33,13 @@ def record(
     actor: Actor,
     action: str,
     target: Model,
-    organization: Organization,
+    organization: Organization | None,
     changes: dict[str, Any] | None = None,
 ) -> None:
-    """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`."""
+    """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`.
+
+    `organization` is None for what concerns no single one, such as a person's account.
+    """
     AuditEntry.objects.create(
         organization=organization,
         actor_kind=actor.kind,

@@ -19,7 +19,7 @@ from organizations.audit import Actor, ActorKind
 from organizations.key_format import hash_key, public_id
 from organizations.key_use import note_use
 from organizations.plans import limits_of
-from rest.ports import Database, DirectDatabase, run_now
+from rest.ports import DirectDatabase, KeyedDatabase, run_now
 from rest.problems import Problem
 
 # About 600 bytes an entry: at most some 12 MB in each process, also under a flood of made-up keys.
@@ -29,11 +29,11 @@ _ASKING_SECONDS = 0.3
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="events"'}
 
 _FIND = """
-SELECT key.key_hash, key.id, key.name, key.scopes, key.expires_at, key.revoked_at,
+SELECT key.public_id, key.key_hash, key.id, key.name, key.scopes, key.expires_at, key.revoked_at,
        organization.id, organization.plan, organization.events_per_minute_override, organization.suspended_at
 FROM organizations_apikey AS key
 JOIN organizations_organization AS organization ON organization.id = key.organization_id
-WHERE key.public_id = %s
+WHERE key.public_id = ANY(%s::text[])
 """
 
 
@@ -57,7 +57,7 @@ class Caller:
 _cache: OrderedDict[bytes, tuple[float, Caller | str]] = OrderedDict()
 
 
-async def authenticate(database: Database, headers: Mapping[str, str]) -> Caller:
+async def authenticate(database: KeyedDatabase, headers: Mapping[str, str]) -> Caller:
     """The caller behind a request's headers (names in lower case); raises Problem 401 or 403.
 
     An answer may be as old as API_KEY_CACHE_SECONDS and the time of one query.
@@ -94,7 +94,7 @@ def _api_key_in(headers: Mapping[str, str]) -> str:
     return plaintext
 
 
-async def _ask(database: Database, plaintext: str, digest: bytes) -> Caller | str:
+async def _ask(database: KeyedDatabase, plaintext: str, digest: bytes) -> Caller | str:
     """Look the key up and remember the answer; a key of the wrong form costs no query."""
     found_id = public_id(plaintext)
     if found_id is None:
@@ -102,11 +102,11 @@ async def _ask(database: Database, plaintext: str, digest: bytes) -> Caller | st
     if digest in _cache:  # a busy key has just grown old: one request asks, the others need not
         _cache[digest] = (time.monotonic() + _ASKING_SECONDS, _cache[digest][1])
     try:
-        rows = await database.fetch(_FIND, [found_id])
+        row = await database.find(_FIND, found_id)
     except BaseException:
         _cache.pop(digest, None)
         raise
-    outcome = _judge(found_id, rows[0] if rows else None, digest)
+    outcome = _judge(found_id, row, digest)
     _cache[digest] = (time.monotonic() + settings.API_KEY_CACHE_SECONDS, outcome)
     _cache.move_to_end(digest)
     while len(_cache) > CACHE_SIZE:
@@ -116,9 +116,9 @@ async def _ask(database: Database, plaintext: str, digest: bytes) -> Caller | st
 
 def _judge(found_id: str, row: tuple[Any, ...] | None, digest: bytes) -> Caller | str:
     """The caller of a row of _FIND, or the code of the refusal."""
-    if row is None or not hmac.compare_digest(bytes(row[0]), digest):
+    if row is None or not hmac.compare_digest(bytes(row[1]), digest):
         return "invalid_api_key"
-    key_id, name, scopes, expires_at, revoked_at, organization_id, plan, override, suspended_at = row[1:]
+    key_id, name, scopes, expires_at, revoked_at, organization_id, plan, override, suspended_at = row[2:]
     if revoked_at is not None:
         return "api_key_revoked"
     if suspended_at is not None:
@@ -151,7 +151,8 @@ class HasScope(BasePermission):
     """The view's `scopes` says per method which scope is needed; a method without one is open to every key."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if needed := view.scopes.get(request.method):
+        method = "GET" if request.method == "HEAD" else request.method
+        if needed := view.scopes.get(method):
             require_scope(caller_of(request), needed)
         return True
 

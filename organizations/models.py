@@ -36,6 +36,7 @@ class Organization(models.Model):
 
     class Meta:
         ordering = ["name"]
+        permissions = [("suspend_organization", "Can suspend and resume an organization")]
         constraints = [models.CheckConstraint(condition=models.Q(plan__in=Plan.values), name="organization_plan_known")]
 
     def __str__(self) -> str:
@@ -120,6 +121,7 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "audit entries"
+        indexes = [models.Index(fields=["organization", "-id"], name="audit_newest")]
 
     def __str__(self) -> str:
         return f"{self.actor_label}: {self.action} {self.target_label}"

@@ -94,7 +94,7 @@ KEY = {
     "DELETE": Operation(
         id="revoke_api_key",
         summary="Revoke an API key",
-        description="The key is refused everywhere within two seconds. Revoking it again changes nothing.",
+        description="It is refused everywhere within two seconds, and stays listed. Revoking it again changes nothing.",
         answers={204: Answer(description="The key is revoked.")},
     ),
 }

@@ -67,11 +67,11 @@ def read_time(request: Request, name: str) -> datetime | None:
         return None
     try:
         moment = parse_datetime(given.replace(" ", "+"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise invalid(f"/{name}", "invalid_time", "Give the time in RFC 3339, such as 2026-11-23T10:00:00Z.")
-    return moment.astimezone(UTC)
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or a year before 1 or after 9999 in UTC
+        pass
+    raise invalid(f"/{name}", "invalid_time", "Give the time in RFC 3339, such as 2026-11-23T10:00:00Z.")
 
 
 def _read_cursor(cursor: str, name: str) -> str:

@@ -54,5 +54,8 @@ class ProblemMiddleware:
             and response.status_code >= 400
             and response.get("Content-Type") not in _OUR_OWN
         ):
-            return problem_response(problem_for_status(response.status_code), request.request_id)  # type: ignore[attr-defined]
+            problem = problem_response(problem_for_status(response.status_code), request.request_id)  # type: ignore[attr-defined]
+            if "Allow" in response:
+                problem["Allow"] = response["Allow"]
+            return problem
         return response

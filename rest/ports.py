@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 from django.db import Error, connection, transaction
 from django_redis import get_redis_connection
 
+from rest.arrays import text_array
+
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Any]
 
@@ -18,6 +20,14 @@ class Database(Protocol):
     """Runs one statement that is committed by itself; raises psycopg's errors."""
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]: ...
+
+
+class KeyedDatabase(Database, Protocol):
+    """Finds single rows too."""
+
+    async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
+        """One row by its key. `statement` selects the rows of `= ANY(%s::text[])`; the key is its first column."""
+        ...
 
 
 class Redis(Protocol):
@@ -36,6 +46,10 @@ class DirectDatabase:
                 return cursor.fetchall() if cursor.description else []
         except Error as error:
             raise error.__cause__ or error from None
+
+    async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
+        rows = await self.fetch(statement, [text_array([key])])
+        return rows[0] if rows else None
 
 
 class DirectRedis:

@@ -1,9 +1,11 @@
 """The ports of the ASGI door: they wait in the event loop that made them, and hold no thread."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import psycopg
 from django.conf import settings
@@ -11,7 +13,10 @@ from django.db import connections
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from redis.asyncio import Redis as RedisClient
+from redis.exceptions import NoScriptError
 
+from rest.arrays import text_array
+from rest.gathering import Gatherer
 from rest.ports import Parameters
 
 CONNECT_SECONDS = 2
@@ -21,12 +26,14 @@ STATEMENT_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
 
 
-def conninfo() -> str:
-    """libpq's connection string of Django's default database."""
+def conninfo(**server_settings: str) -> str:
+    """libpq's connection string of Django's default database; `server_settings` hold for the connection."""
     database = connections["default"].settings_dict
     names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     parts = {name: database[key] for name, key in names.items() if database.get(key)}
     options = {name: value for name, value in database["OPTIONS"].items() if name != "pool"}
+    for name, value in server_settings.items():
+        options["options"] = f"{options.get('options', '')} -c {name}={value}".strip()
     return make_conninfo(**{"connect_timeout": CONNECT_SECONDS, **options, **parts})
 
 
@@ -44,6 +51,7 @@ class PooledDatabase:
             reconnect_timeout=CONNECT_SECONDS,
         )
         self._opened = False
+        self._gatherers: dict[str, Gatherer[str, tuple[Any, ...] | None]] = {}
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         if not self._opened:
@@ -56,6 +64,16 @@ class PooledDatabase:
         except (PoolTimeout, TimeoutError) as error:
             raise psycopg.OperationalError("PostgreSQL does not answer") from error
 
+    async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
+        """Keys that are looked for at once share a query."""
+        if statement not in self._gatherers:
+            self._gatherers[statement] = Gatherer(partial(self._find_all, statement))
+        return await self._gatherers[statement].ask(key)
+
+    async def _find_all(self, statement: str, keys: Sequence[str]) -> list[tuple[Any, ...] | None]:
+        found = {row[0]: row for row in await self.fetch(statement, [text_array(keys)])}
+        return [found.get(key) for key in keys]
+
     async def close(self) -> None:
         if self._opened:
             await self._pool.close()
@@ -64,7 +82,8 @@ class PooledDatabase:
 class SingleDatabase:
     """One connection for one user at a time; opened when needed, dropped when broken, opened anew after that."""
 
-    def __init__(self) -> None:
+    def __init__(self, **server_settings: str) -> None:
+        self._server_settings = server_settings
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._used_at = 0.0
 
@@ -87,7 +106,7 @@ class SingleDatabase:
             except psycopg.OperationalError:
                 await connection.close()
         if connection is None or connection.closed:
-            connection = await psycopg.AsyncConnection.connect(conninfo(), autocommit=True)
+            connection = await psycopg.AsyncConnection.connect(conninfo(**self._server_settings), autocommit=True)
             self._connection = connection
         return connection
 
@@ -96,16 +115,39 @@ class SingleDatabase:
             await self._connection.close()
 
 
+class _Call(NamedTuple):
+    script: str
+    keys: Sequence[str]
+    arguments: Sequence[int | str]
+
+
 class WaitingRedis:
-    """A client of its own for the event loop, as impatient as the cache is."""
+    """A client of its own for the event loop, as impatient as the cache is. Calls made at once share a round trip."""
 
     def __init__(self) -> None:
         self._client: RedisClient = RedisClient.from_url(
             settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1, max_connections=32
         )
+        self._gatherer: Gatherer[_Call, Any] = Gatherer(self._evaluate_all)
 
     async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
-        return await self._client.eval(script, len(keys), *keys, *arguments)
+        answer = await self._gatherer.ask(_Call(script, keys, arguments))
+        if isinstance(answer, NoScriptError):  # the first time, or Redis has forgotten it
+            return await self._client.eval(script, len(keys), *keys, *arguments)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _evaluate_all(self, calls: Sequence[_Call]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                pipeline.evalsha(_digest(call.script), len(call.keys), *call.keys, *call.arguments)
+            return await pipeline.execute(raise_on_error=False)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()

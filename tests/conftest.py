@@ -10,6 +10,7 @@ from django.test import Client
 from django_redis import get_redis_connection
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
+from delivery.interests import forget_interests
 from ingestion.intake.counting import forget_counts
 from ingestion.schemas import forget_schemas
 from organizations.authentication import forget_cached_keys
@@ -33,6 +34,7 @@ def _forget() -> None:
     forget_noted_uses()
     forget_counts()
     forget_leases()
+    forget_interests()
     forget_schemas()
 
 

@@ -1,8 +1,8 @@
 """A real receiver of webhooks on loopback, which verifies each with the public `standardwebhooks` library.
 
 It answers as its paths say: `/ok`, `/slow/0.5` (seconds), `/flaky` (every second request fails), `/hang`, `/reset`,
-`/redirect`, `/busy/30` (429 with Retry-After), `/gone`, `/endless`, `/drip`, `/huge-header`, `/many-headers`,
-`/garbage`, `/cut` (a body that ends too early), `/once` (keeps no connection, without saying so), `/status/503`.
+`/redirect`, `/busy/30` (429 with Retry-After), `/gone`, `/status/503`, `/cookie`, `/endless`, `/drip`, `/huge-header`,
+`/many-headers`, `/garbage`, `/cut` (a body that ends too early), `/once` (keeps no connection, without saying so).
 `Receiver.behave` gives any other path one of these behaviours.
 
 In a thread: `with receiving(secret) as receiver: ...`. In a process of its own, for benchmarks and crash tests:
@@ -56,6 +56,8 @@ class Receiver:
     total: int = 0
     verified: int = 0
     behaviours: dict[str, str] = field(default_factory=dict)
+    stop: Callable[[], object] = lambda: None
+    used_connections: set[Any] = field(default_factory=set)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def behave(self, path: str, behaviour: str) -> None:
@@ -102,7 +104,7 @@ class Receiver:
         body = await request.read()
         self.note(request.path, {name.lower(): value for name, value in request.headers.items()}, body)
         name, _, argument = self.behaviours.get(request.path, request.path[1:]).partition("/")
-        return await _BEHAVIOURS.get(name, _ok)(self, request, argument)
+        return await _BEHAVIOURS.get(name, _BEHAVIOURS["ok"])(self, request, argument)
 
 
 def _verifies(webhook: Webhook, headers: dict[str, str], body: bytes) -> bool:
@@ -118,8 +120,11 @@ def _verifies(webhook: Webhook, headers: dict[str, str], body: bytes) -> bool:
 Behaviour = Callable[[Receiver, web.BaseRequest, str], Awaitable[web.StreamResponse]]
 
 
-async def _ok(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
-    return web.Response(text="taken")
+def _answer(**response: Any) -> Behaviour:
+    async def answer(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
+        return web.Response(**response)
+
+    return answer
 
 
 async def _slow(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
@@ -177,14 +182,6 @@ async def _drip(receiver: Receiver, request: web.BaseRequest, argument: str) -> 
     return answer
 
 
-async def _huge_header(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
-    return web.Response(headers={"X-Huge": "h" * 1_000_000})
-
-
-async def _many_headers(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
-    return web.Response(headers={f"X-{number}": "h" * 1000 for number in range(1000)})
-
-
 def _raw(content: bytes) -> Behaviour:
     async def answer(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
         transport = request.transport
@@ -198,14 +195,17 @@ def _raw(content: bytes) -> Behaviour:
 
 async def _once(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
     """Promises to keep the connection, and closes it when the next request on it arrives."""
-    transport: Any = request.transport
-    if getattr(request.protocol, "was_used", False):
+    transport = request.transport
+    assert transport is not None
+    peer = transport.get_extra_info("peername")
+    if peer in receiver.used_connections:
         transport.close()
-    request.protocol.was_used = True  # type: ignore[attr-defined]
+    receiver.used_connections.add(peer)
     return web.Response(text="taken")
 
 
 _BEHAVIOURS: dict[str, Behaviour] = {
+    "ok": _answer(text="taken"),
     "slow": _slow,
     "flaky": _flaky,
     "hang": _hang,
@@ -214,10 +214,11 @@ _BEHAVIOURS: dict[str, Behaviour] = {
     "busy": _busy,
     "gone": _status,
     "status": _status,
+    "cookie": _answer(headers={"Set-Cookie": "session=1; Path=/"}),
     "endless": _endless,
     "drip": _drip,
-    "huge-header": _huge_header,
-    "many-headers": _many_headers,
+    "huge-header": _answer(headers={"X-Huge": "h" * 1_000_000}),
+    "many-headers": _answer(headers={f"X-{number}": "h" * 1000 for number in range(1000)}),
     "garbage": _raw(b"\x16\x03\x01 this is not HTTP\r\n\r\n"),
     "cut": _raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegin"),
     "once": _once,
@@ -228,8 +229,11 @@ _BEHAVIOURS: dict[str, Behaviour] = {
 
 
 async def _serve(
-    receiver: Receiver, started: Callable[[], object], stop: asyncio.Event, port: int, context: ssl.SSLContext | None
+    receiver: Receiver, started: Callable[[], object], port: int = 0, context: ssl.SSLContext | None = None
 ) -> None:
+    """Serve until `receiver.stop` is called, from whatever thread."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    receiver.stop = lambda: loop.call_soon_threadsafe(stop.set)
     runner = web.ServerRunner(web.Server(receiver.handle, access_log=None), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context, backlog=1024).start()
@@ -242,22 +246,21 @@ async def _serve(
 @contextmanager
 def receiving(*secrets: str, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """A receiver in a thread, on a free port of 127.0.0.1; with a TLS context it speaks https."""
-    receiver, started, loop = (
-        Receiver([Webhook(secret) for secret in secrets]),
-        threading.Event(),
-        uvloop.new_event_loop(),
-    )
-    stop = asyncio.Event()
-    serving = _serve(receiver, started.set, stop, 0, context)
-    thread = threading.Thread(target=loop.run_until_complete, args=[serving], daemon=True)
+    receiver, started = Receiver([Webhook(secret) for secret in secrets]), threading.Event()
+
+    def run() -> None:
+        # A Runner cancels what still hangs before it closes its loop.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(receiver, started.set, context=context))
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    assert started.wait(10), "the receiver does not start"
     try:
-        assert started.wait(10), "the receiver does not start"
         yield receiver
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        receiver.stop()
         thread.join(10)
-        loop.close()
 
 
 @contextmanager
@@ -286,7 +289,7 @@ def main() -> None:
         sys.stdout.flush()
 
     async def serve() -> None:
-        await _serve(receiver, announce, asyncio.Event(), options.port, None)
+        await _serve(receiver, announce, options.port)
 
     with suppress(KeyboardInterrupt):
         uvloop.run(serve())

@@ -120,6 +120,16 @@ def test_a_missing_scope_is_forbidden(db: None) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
 
 
+def test_head_needs_the_scope_of_get(db: None) -> None:
+    writer = make_tenant(scopes=["events:write"])
+    assert writer.request("HEAD", "/api/v1/events").status_code == 403
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00", "2026-02-30T00:00:00Z"])
+def test_a_time_that_is_none_is_refused(tenant: Tenant, moment: str) -> None:
+    assert tenant.get(f"/api/v1/events?received_after={moment}").status_code == 422
+
+
 def test_a_tenant_manages_its_keys(tenant: Tenant) -> None:
     created = tenant.post("/api/v1/api-keys", {"name": "CI", "scopes": ["events:write"]})
     assert created.status_code == 201

@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 from delivery.models import Delivery
 from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
+from ingestion.operations.process import StoredEvent
 from tests.conftest import Tenant, make_tenant
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
@@ -98,8 +99,8 @@ def test_an_event_that_cannot_be_processed_is_kept_and_blocks_no_other(tenant: T
         tenant.post("/api/v1/events", {**EVENT, "data": number})
     poison = Event.objects.get(data=1)
 
-    def handler(events: list[Event]) -> None:
-        if any(event.pk == poison.pk for event in events):
+    def handler(events: list[StoredEvent]) -> None:
+        if any(event.id == poison.pk for event in events):
             raise ValueError("no")
 
     with mock.patch("delivery.operations.fan_out", handler):

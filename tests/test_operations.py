@@ -87,7 +87,7 @@ def test_an_event_is_accepted_while_the_broker_is_away(tenant: Tenant, monkeypat
         raise OperationalError
 
     monkeypatch.setattr(app, "send_task", fail)
-    assert not wakeup.send_wake_up()
+    assert not wakeup.Waker("ingestion.process_outbox").send()
     assert tenant.post("/api/v1/events", {"type": "a", "data": 1}).status_code == 202
     assert OutboxEntry.objects.count() == 1
 

@@ -1,15 +1,19 @@
 """No tenant reaches another one's objects. New routes are covered by being in the URLconf."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import get_resolver
+from django.utils import timezone
 
+from delivery.models import DEFAULT_INBOX, Delivery, Kind, Replay, Subscription
+from delivery.operations import ReplayWish, create_replay
 from ingestion.operations import process_outbox
 from organizations.models import Membership
 from tests.conftest import Tenant
-from tests.factories import UserFactory, make_organization
+from tests.factories import TESTER, UserFactory, make_organization
 from tests.test_api import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -20,21 +24,32 @@ NOBODY = "01900000-0000-7000-8000-000000000000"
 def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
     event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
     process_outbox()
-    objects = {"events": event_id, "api-keys": str(tenant.key.pk), "event-types": "secret"}
+    subscription, replay = make_subscription_and_replay(tenant)
+    objects = {
+        "events": event_id,
+        "api-keys": str(tenant.key.pk),
+        "event-types": "secret",
+        "subscriptions": str(subscription.pk),
+        "deliveries": str(Delivery.objects.get(event_id=event_id, replay_id=None, subscription=subscription).pk),
+        "replays": str(replay.pk),
+    }
     target = path.replace(NOBODY, objects[path.split("/")[3]])
     for method in METHODS:
         assert other_tenant.request(method, target).status_code in {404, 405}
     assert tenant.get("/api/v1/organization").status_code == 200
+    assert tenant.get(f"/api/v1/replays/{replay.pk}").json()["status"] == "running"
 
 
 @pytest.mark.parametrize("path", [path for path in api_paths() if NOBODY not in path])
 def test_lists_hold_only_ones_own(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
     tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"})
     process_outbox()
+    subscription, replay = make_subscription_and_replay(tenant)
     answer = other_tenant.get(path).content.decode()
     assert "of the tenant" not in answer
     assert tenant.key.public_id not in answer
-    assert str(tenant.organization.pk) not in answer
+    for private in (tenant.organization, subscription, replay):
+        assert str(private.pk) not in answer
 
 
 def test_a_cursor_of_another_tenant_shows_nothing_of_it(tenant: Tenant, other_tenant: Tenant) -> None:
@@ -49,6 +64,14 @@ def test_an_ack_of_anothers_event_changes_nothing(tenant: Tenant, other_tenant: 
     process_outbox()
     assert other_tenant.post("/api/v1/inbox/ack", {"event_ids": [event_id]}).json()["unknown"] == [event_id]
     assert len(tenant.get("/api/v1/inbox").json()["data"]) == 1
+
+
+def make_subscription_and_replay(tenant: Tenant) -> tuple[Subscription, Replay]:
+    """The inbox `default`, which has a delivery of each processed event, and a running replay to it."""
+    inbox = Subscription.objects.get(organization=tenant.organization, kind=Kind.INBOX, name=DEFAULT_INBOX)
+    now = timezone.now()
+    wish = ReplayWish(received_after=now - timedelta(hours=1), received_before=now)
+    return inbox, create_replay(subscription=inbox, wish=wish, actor=TESTER, now=now)
 
 
 def people_paths() -> list[str]:

@@ -52,3 +52,31 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+
+class Subscription(models.Model):
+    objects: "models.Manager[Subscription]" = models.Manager()
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="subscriptions")
+    url = models.URLField()
+    secret = models.CharField(max_length=64)
+
+
+class Delivery(models.Model):
+    objects: "models.Manager[Delivery]" = models.Manager()
+
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="deliveries")
+    status = models.CharField(max_length=20, default="pending")
+    attempts = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+
+
+class Attempt(models.Model):
+    objects: "models.Manager[Attempt]" = models.Manager()
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries")
+    started_at = models.DateTimeField()
+    status_code = models.PositiveIntegerField(null=True)
+    error = models.CharField(max_length=200, blank=True)

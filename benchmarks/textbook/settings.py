@@ -51,6 +51,7 @@ REST_FRAMEWORK = {
 
 CELERY_BROKER_URL = os.environ["CELERY_BROKER_URL"]
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ROUTES = {"benchmarks.textbook.tasks.deliver": {"queue": "deliveries"}}
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True

@@ -24,7 +24,7 @@ CREATE TABLE delivery_delivery_default PARTITION OF delivery_delivery DEFAULT;
 
 def make_first_partitions(apps, schema_editor):
     """This week's and the next; from here on beat makes them."""
-    make_partitions()
+    make_partitions(tables=["ingestion_event", "delivery_delivery"])
 
 
 class Migration(migrations.Migration):

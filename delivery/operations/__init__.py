@@ -1,6 +1,61 @@
 """What can be done with deliveries."""
 
+from delivery.operations.dead_letters import RetriedDeadLetters, due_again, retry_dead_letters
+from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
-from delivery.operations.inbox import Acknowledgement, ack_events, find_inbox
+from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
+from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
+from delivery.operations.notices import NoticeKind, announce, announce_limits, mail_notice
+from delivery.operations.replays import ReplayWish, cancel_replay, create_replay, run_replays
+from delivery.operations.send import Sender
+from delivery.operations.send_test import TestOutcome, send_test
+from delivery.operations.subscriptions import (
+    CreatedSubscription,
+    SubscriptionChanges,
+    WebhookSecret,
+    create_subscription,
+    delete_subscription,
+    pause_subscription,
+    resume_subscription,
+    rotate_secret,
+    show_secret,
+    update_subscription,
+)
 
-__all__ = ["Acknowledgement", "ack_events", "default_inboxes", "fan_out", "find_inbox"]
+__all__ = [
+    "CreatedSubscription",
+    "Lease",
+    "NoticeKind",
+    "Outcome",
+    "ReplayWish",
+    "RetriedDeadLetters",
+    "Sender",
+    "SubscriptionChanges",
+    "TestOutcome",
+    "WebhookSecret",
+    "ack_events",
+    "announce",
+    "announce_limits",
+    "cancel_replay",
+    "create_replay",
+    "create_subscription",
+    "default_inboxes",
+    "delete_subscription",
+    "due_again",
+    "extend_lease",
+    "fan_out",
+    "find_inbox",
+    "inbox_deliveries",
+    "lease_events",
+    "mail_notice",
+    "nack_events",
+    "pause_subscription",
+    "resume_subscription",
+    "retry_dead_letters",
+    "retry_delivery",
+    "rotate_secret",
+    "run_replays",
+    "send_test",
+    "show_secret",
+    "update_subscription",
+]

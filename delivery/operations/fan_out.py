@@ -1,34 +1,49 @@
 """From processed events to deliveries."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from uuid import UUID
 
+from django.db import connection, transaction
 from django.utils import timezone
 
 from delivery.delivery_ids import delivery_id
-from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Kind, Subscription
-from ingestion.models import Event
+from delivery.event_view import EventView
+from delivery.interests import Wanted, catalogue
+from delivery.matching import Matcher
+from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
+from delivery.wakeup import wake_sending
+from ingestion.operations.process import StoredEvent
+from rest.arrays import uuid_array
+
+# Data is read for organizations with filters on it; an event has at most 256 KiB, so 64 MiB at the worst.
+_DATA_PORTION = 250
+
+# What exists is left as it is: an event commits its deliveries once.
+_INSERT = """
+INSERT INTO delivery_delivery (id, organization_id, subscription_id, event_id, status, created_at, next_attempt_at)
+SELECT id, organization_id, subscription_id, event_id, %(status)s, %(now)s, %(now)s
+FROM unnest(%(ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(events)s::uuid[])
+    AS new (id, organization_id, subscription_id, event_id)
+ON CONFLICT (id) DO NOTHING
+"""
+_DATA = """
+SELECT id, data::text FROM ingestion_event WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s
+"""
 
 
-def fan_out(events: Sequence[Event]) -> None:
+def fan_out(events: Sequence[StoredEvent]) -> None:
     """Give each event its deliveries, in the caller's transaction. Called twice, it changes nothing."""
-    inboxes = default_inboxes({event.organization_id for event in events})
-    now = timezone.now()
-    Delivery.objects.bulk_create(
-        [
-            Delivery(
-                id=delivery_id(event.pk, inboxes[event.organization_id]),
-                organization_id=event.organization_id,
-                subscription_id=inboxes[event.organization_id],
-                event_id=event.pk,
-                status=DeliveryStatus.PENDING,
-                created_at=now,
-            )
-            for event in events
-        ],
-        ignore_conflicts=True,
-        batch_size=5_000,
-    )
+    if not events:
+        return
+    organizations = {event.organization_id for event in events}
+    default_inboxes(organizations)
+    interests = catalogue.of(organizations)
+    matches = [(event, wanted) for event, view in _views(events, interests)
+               for wanted in interests[event.organization_id].match(view)]  # fmt: skip
+    _insert(matches)
+    if any(wanted.is_webhook for _, wanted in matches):
+        transaction.on_commit(wake_sending)
 
 
 def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
@@ -44,5 +59,44 @@ def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
 
 
 def _existing(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    found = Subscription.objects.filter(organization__in=organization_ids, kind=Kind.INBOX, name=DEFAULT_INBOX)
-    return dict(found.values_list("organization_id", "pk"))
+    inboxes = Subscription.objects.shown().filter(kind=Kind.INBOX, name=DEFAULT_INBOX)
+    return dict(inboxes.filter(organization__in=organization_ids).values_list("organization_id", "pk"))
+
+
+def _views(
+    events: Sequence[StoredEvent], interests: dict[UUID, Matcher[Wanted]]
+) -> Iterator[tuple[StoredEvent, EventView]]:
+    """Each event as filters see it; with its data only where some filter looks into it."""
+    curious: list[StoredEvent] = []
+    for event in events:
+        if interests[event.organization_id].needs_data:
+            curious.append(event)
+        else:
+            yield event, EventView(event.type, event.source, event.subject, "null")
+    for start in range(0, len(curious), _DATA_PORTION):
+        portion = curious[start : start + _DATA_PORTION]
+        data = _read_data(portion)
+        for event in portion:
+            yield event, EventView(event.type, event.source, event.subject, data[event.id])
+
+
+def _read_data(events: Sequence[StoredEvent]) -> dict[UUID, str]:
+    ids = [event.id for event in events]
+    with connection.cursor() as cursor:
+        cursor.execute(_DATA, {"ids": uuid_array(ids), "first": min(ids), "last": max(ids)})
+        return dict(cursor.fetchall())
+
+
+def _insert(matches: Sequence[tuple[StoredEvent, Wanted]]) -> None:
+    if not matches:
+        return
+    values: dict[str, str | datetime] = {
+        "ids": uuid_array(delivery_id(event.id, wanted.subscription_id) for event, wanted in matches),
+        "organizations": uuid_array(event.organization_id for event, _ in matches),
+        "subscriptions": uuid_array(wanted.subscription_id for _, wanted in matches),
+        "events": uuid_array(event.id for event, _ in matches),
+        "status": DeliveryStatus.PENDING.value,
+        "now": timezone.now(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)

@@ -29,16 +29,30 @@ def web(environment: Mapping[str, str]) -> Program:
 
 
 def worker(configuration: Configuration, environment: Mapping[str, str]) -> Program:
-    """The Celery worker. Only one runs here, so it need not tell others about itself."""
+    """The Celery worker that processes events."""
+    return _worker("worker", "events", configuration.worker_processes, environment)
+
+
+def sender(environment: Mapping[str, str]) -> Program:
+    """The Celery worker that sends webhooks: one process, as it sends hundreds at once."""
+    return _worker("sender", "deliveries", 1, environment)
+
+
+def _worker(name: str, queue: str, processes: int, environment: Mapping[str, str]) -> Program:
+    # Nobody watches these workers by Celery's own means, so they need not tell each other about themselves.
     options = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
     return Program(
-        name="worker",
+        name=name,
         command=(
             *_CELERY,
             *_APPLICATION,
             "worker",
+            "--hostname",
+            f"{name}@%h",
+            "--queues",
+            queue,
             "--concurrency",
-            str(configuration.worker_processes),
+            str(processes),
             *options,
         ),
         environment=environment,

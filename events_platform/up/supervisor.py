@@ -144,8 +144,9 @@ class Supervisor:
         with self._output.timed("Web server ready"):
             web = Child(programs.web(self._environment), self._output)
             worker = Child(programs.worker(self._configuration, self._environment), self._output)
+            sender = Child(programs.sender(self._environment), self._output)
             beat = Child(programs.beat(self._configuration, self._environment), self._output)
-            for child in (web, worker, beat):
+            for child in (web, worker, sender, beat):
                 child.start()
                 self._watched.append(_Watched(child, time.monotonic()))
             self._record()
@@ -200,7 +201,7 @@ class Supervisor:
     # Stopping
 
     def _stop(self) -> None:
-        """Stop in the order web, worker and beat, Valkey, PostgreSQL; a second signal hurries it."""
+        """Stop in the order web, workers and beat, Valkey, PostgreSQL; a second signal hurries it."""
         asked = self._stop_requests
 
         def hurry() -> bool:

@@ -2,24 +2,50 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from ingestion.models import Event, OutboxEntry, ProcessingFailure, hour_of
+from ingestion.models import ProcessingFailure, hour_of
+from rest.arrays import uuid_array
 
 logger = logging.getLogger(__name__)
-# A batch's transaction stays short, so that a lost worker costs little work; entries hold up to 1 000 events.
-ENTRIES_PER_BATCH = 500
+# A batch's transaction stays short, so that a lost worker costs little work. Entries hold 1 to 1 000 events.
+ENTRIES_PER_CLAIM = 50
+EVENTS_PER_BATCH = 5_000
 FAILURES_PER_BATCH = 200
 FIRST_RETRY = timedelta(seconds=10)
-Handler = Callable[[Sequence[Event]], None]
 
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """What processing knows of an event. Not its data: handlers that need it read it, in bounded portions."""
+
+    id: UUID
+    organization_id: UUID
+    type: str
+    source: str | None
+    subject: str | None
+    received_at: datetime
+
+
+Handler = Callable[[Sequence[StoredEvent]], None]
+
+_CLAIM = """
+DELETE FROM ingestion_outboxentry WHERE id IN (
+    SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+) RETURNING event_ids
+"""
+# The bounds keep the search to the partitions that matter.
+_LOAD = """
+SELECT id, organization_id, type, source, subject, received_at FROM ingestion_event
+WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
+"""
 _COUNT = """
 INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::bigint[])
@@ -52,18 +78,17 @@ def retry_failed(*, now: datetime | None = None) -> int:
     with transaction.atomic():
         claimed = due.select_for_update(skip_locked=True).order_by("pk")[:FAILURES_PER_BATCH]
         failures = {failure.event_id: failure for failure in claimed}
-        events = list(Event.objects.filter(pk__in=list(failures)).order_by("pk"))
-        return sum(_process_one(event, failures[event.pk]) for event in events)
+        events = _load(failures)
+        return sum(_process_one(event, failures[event.id]) for event in events)
 
 
 @transaction.atomic
 def _process_batch() -> int:
-    """Claim entries, process their events, delete the entries: all of it or nothing."""
-    entries = list(OutboxEntry.objects.select_for_update(skip_locked=True).order_by("created_at")[:ENTRIES_PER_BATCH])
-    if not entries:
+    """Claim entries, process their events: all of it or nothing. A claimed entry is gone when this commits."""
+    ids = _claim()
+    if not ids:
         return 0
-    ids = [event_id for entry in entries for event_id in entry.event_ids]
-    events = list(Event.objects.filter(pk__in=ids).order_by("pk"))
+    events = _load(ids)
     try:
         with transaction.atomic():
             _process(events)
@@ -73,17 +98,38 @@ def _process_batch() -> int:
         logger.exception("a batch of %d events failed; processing them one by one", len(events))
         for event in events:
             _process_one(event, None)
-    OutboxEntry.objects.filter(pk__in=[entry.pk for entry in entries]).delete()
     return len(ids)
 
 
-def _process(events: Sequence[Event]) -> None:
+def _claim() -> list[UUID]:
+    """The events of the oldest entries that nobody else has: about EVENTS_PER_BATCH, less when that is all."""
+    ids: list[UUID] = []
+    with connection.cursor() as cursor:
+        while len(ids) < EVENTS_PER_BATCH:
+            cursor.execute(_CLAIM, [ENTRIES_PER_CLAIM])
+            entries = cursor.fetchall()
+            for (event_ids,) in entries:
+                ids += event_ids
+            if len(entries) < ENTRIES_PER_CLAIM:
+                break
+    return ids
+
+
+def _load(ids: Collection[UUID]) -> list[StoredEvent]:
+    if not ids:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, {"ids": uuid_array(ids), "first": min(ids), "last": max(ids)})
+        return [StoredEvent(*row) for row in cursor]
+
+
+def _process(events: Sequence[StoredEvent]) -> None:
     _count(events)
     for handler in _handlers():
         handler(events)
 
 
-def _process_one(event: Event, failure: ProcessingFailure | None) -> bool:
+def _process_one(event: StoredEvent, failure: ProcessingFailure | None) -> bool:
     """Process one event; a fault of its own is recorded and blocks no other event."""
     try:
         with transaction.atomic():
@@ -98,14 +144,14 @@ def _process_one(event: Event, failure: ProcessingFailure | None) -> bool:
     return True
 
 
-def _record_failure(event: Event, failure: ProcessingFailure | None, error: Exception) -> None:
+def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error: Exception) -> None:
     attempts = failure.attempts + 1 if failure else 1
     now = timezone.now()
     again = attempts < settings.PROCESSING_MAX_ATTEMPTS
     # A database's message may quote the row, and so the tenant's data: only its kind is kept.
     text = type(error).__name__ if isinstance(error, Error) else f"{type(error).__name__}: {error}"
     ProcessingFailure.objects.update_or_create(
-        event_id=event.pk,
+        event_id=event.id,
         defaults={
             "organization_id": event.organization_id,
             "error": text[:2000],
@@ -114,10 +160,10 @@ def _record_failure(event: Event, failure: ProcessingFailure | None, error: Exce
             "next_attempt_at": now + FIRST_RETRY * 2 ** (attempts - 1) if again else None,
         },
     )
-    logger.error("event %s could not be processed (attempt %d): %s", event.pk, attempts, type(error).__name__)
+    logger.error("event %s could not be processed (attempt %d): %s", event.id, attempts, type(error).__name__)
 
 
-def _count(events: Sequence[Event]) -> None:
+def _count(events: Sequence[StoredEvent]) -> None:
     """Hourly stats and the catalogue of types; rows in sorted order, so that two workers never lock crosswise."""
     hours: Counter[tuple[UUID, str, datetime]] = Counter()
     seen: dict[tuple[UUID, str], list[datetime]] = {}

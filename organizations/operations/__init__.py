@@ -1,6 +1,7 @@
 """What can be done to organizations, members and API keys. Each leaves an audit entry."""
 
 from organizations.operations.keys import IssuedKey, issue_key, revoke_key, rotate_key
+from organizations.operations.leaked_keys import LeakedKey, LeakOutcome, find_leaked_key
 from organizations.operations.members import add_member, change_role, remove_member
 from organizations.operations.organizations import (
     create_organization,
@@ -11,9 +12,12 @@ from organizations.operations.organizations import (
 
 __all__ = [
     "IssuedKey",
+    "LeakOutcome",
+    "LeakedKey",
     "add_member",
     "change_role",
     "create_organization",
+    "find_leaked_key",
     "issue_key",
     "remove_member",
     "resume_organization",

@@ -3,15 +3,13 @@
 import http.client
 import json
 import os
-import sys
 import threading
 import time
 import uuid
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from django.core.management.base import BaseCommand, CommandError
 
 from events_platform.demo_payloads import Payload, github_payloads
+from events_platform.progress import progress_bar
 from events_platform.up.data_dir import DataDir
 
 _THREADS = 8
@@ -31,7 +30,6 @@ _POLL_SECONDS = 0.2
 _PAGE = 1000
 # Ids are UUIDv7: these characters are the milliseconds, and sort as text.
 _TIME_OF_ID = len("018f0000-0000")
-_BAR_WIDTH = 30
 _RETRIABLE = {429, 503}
 
 
@@ -117,7 +115,7 @@ def send(client: Client, payloads: list[Payload]) -> dict[str, str]:
         return client.call("POST", "/api/v1/events", event)["id"], payload.type
 
     sent: dict[str, str] = {}
-    with ThreadPoolExecutor(_THREADS) as threads, _progress("Sent", len(payloads)) as progress:
+    with ThreadPoolExecutor(_THREADS) as threads, progress_bar("Sent", len(payloads)) as progress:
         answers = [threads.submit(post, number) for number in range(len(payloads))]
         try:
             for answer in answers:
@@ -134,7 +132,7 @@ def wait_for_arrival(client: Client, sent: set[str]) -> set[str]:
     """Poll the inbox until it has every id of `sent`; returns those that are missing at the deadline."""
     missing = set(sent)
     deadline = time.monotonic() + _ARRIVAL_SECONDS
-    with _progress("Arrived", len(sent)) as progress:
+    with progress_bar("Arrived", len(sent)) as progress:
         while True:
             missing -= _in_inbox(client, missing)
             progress.show(len(sent) - len(missing))
@@ -173,33 +171,3 @@ def _client(file: Path) -> Client:
         return Client(base_url=demo["base_url"], api_key=demo["api_key"])
     except (OSError, ValueError, KeyError) as error:
         raise CommandError(f"Cannot read {file} ({error}): start the platform with `make run`.") from error
-
-
-class _Progress:
-    """A bar on standard error, drawn over itself; nothing but the last state when that is no terminal."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done = label, total, -1
-        self._terminal = sys.stderr.isatty()
-
-    def show(self, done: int) -> None:
-        if self._terminal and done != self._done:
-            sys.stderr.write(f"\r{self._line(done)}")
-            sys.stderr.flush()
-        self._done = done
-
-    def end(self) -> None:
-        sys.stderr.write("\n" if self._terminal else f"{self._line(max(self._done, 0))}\n")
-
-    def _line(self, done: int) -> str:
-        filled = _BAR_WIDTH * done // self._total
-        return f"{self._label:<8}[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}] {done}/{self._total}"
-
-
-@contextmanager
-def _progress(label: str, total: int) -> Iterator[_Progress]:
-    progress = _Progress(label, total)
-    try:
-        yield progress
-    finally:
-        progress.end()

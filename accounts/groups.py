@@ -1,0 +1,45 @@
+"""The groups of staff, and exactly what each may do. `support` reads, `operator` acts, superusers administer."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q
+
+SUPPORT, OPERATOR = "support", "operator"
+
+_READS = (
+    "organizations.view_organization",
+    "organizations.view_membership",
+    "organizations.view_apikey",
+    "organizations.view_auditentry",
+    "ingestion.view_event",
+    "ingestion.view_eventtype",
+    "ingestion.view_processingfailure",
+    "delivery.view_subscription",
+    "delivery.view_delivery",
+)
+_ACTS = (
+    "organizations.suspend_organization",  # suspend and resume
+    "organizations.add_apikey",  # issue
+    "organizations.change_apikey",  # rotate, revoke, find a leaked one
+    "ingestion.change_processingfailure",  # process again
+    "delivery.change_subscription",  # pause, resume
+    "delivery.change_delivery",  # requeue
+)
+GROUPS = {SUPPORT: _READS, OPERATOR: (*_READS, *_ACTS)}
+
+
+def keep_groups(sender: AppConfig, using: str, **kwargs: Any) -> None:
+    """After each migration: both groups exist and hold what is written here, whatever was clicked meanwhile."""
+    for name, wanted in GROUPS.items():
+        group, _ = Group.objects.using(using).get_or_create(name=name)
+        group.permissions.set(Permission.objects.using(using).filter(_any_of(wanted)))
+
+
+def _any_of(names: tuple[str, ...]) -> Q:
+    condition = Q()
+    for name in names:
+        app, codename = name.split(".")
+        condition |= Q(content_type__app_label=app, codename=codename)
+    return condition

@@ -1,0 +1,4 @@
+"""None: people are Django's users, their second factors and sessions are rows of allauth.
+
+Django announces the migration only of apps that have this module, and accounts.groups waits for it.
+"""

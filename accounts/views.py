@@ -1,0 +1,131 @@
+"""The pages of a person's own account. The second factor's are allauth's, in our frame (see accounts.urls)."""
+
+from typing import Any, cast
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.core import ratelimit
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.views import ActivateTOTPView
+from allauth.mfa.webauthn.views import AddWebAuthnView
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse_lazy
+from django.views.decorators.http import require_POST, require_safe
+
+from accounts.audit import record_account
+from accounts.second_factor import has_second_factor
+
+MAX_LISTED_SESSIONS = 50
+
+
+@require_safe
+@login_required
+def overview(request: HttpRequest) -> HttpResponse:
+    """What there is to an account."""
+    return render(request, "account/overview.html", {"has_second_factor": has_second_factor(_user(request))})
+
+
+@require_safe
+@login_required
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Where one is signed in; sessions that are over are forgotten here."""
+    alive = UserSession.objects.purge_and_list(_user(request))
+    newest = sorted(alive, key=lambda session: session.created_at, reverse=True)[:MAX_LISTED_SESSIONS]
+    return render(request, "account/sessions.html", {"sessions": newest})
+
+
+@require_POST
+@login_required
+def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Sign out elsewhere."""
+    session = get_object_or_404(UserSession, pk=session_id, user=_user(request))
+    session.end()
+    record_account(request, _user(request), "session_ended", {"sessions": 1})
+    messages.success(request, "That session is signed out.")
+    return redirect("account_sessions")
+
+
+@require_POST
+@login_required
+def end_other_sessions(request: HttpRequest) -> HttpResponse:
+    """Sign out everywhere but here."""
+    others = UserSession.objects.filter(user=_user(request)).exclude(session_key=request.session.session_key)
+    ended = 0
+    for session in others:
+        session.end()
+        ended += 1
+    record_account(request, _user(request), "session_ended", {"sessions": ended})
+    messages.success(request, f"Signed out of other sessions: {ended}.")
+    return redirect("account_sessions")
+
+
+class _ShownJustNow:
+    """A second factor that has just been set up was shown in this session, which need not be asked for it again."""
+
+    factor: str
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response: HttpResponse = super().form_valid(form)  # type: ignore[misc]
+        request: HttpRequest = self.request  # type: ignore[attr-defined]
+        record_authentication(request, _user(request), "mfa", type=self.factor, reauthenticated=True)
+        return response
+
+
+class AddAppView(_ShownJustNow, ActivateTOTPView):  # type: ignore[misc]
+    factor = Authenticator.Type.TOTP.value
+
+
+class AddPasskeyView(_ShownJustNow, AddWebAuthnView):  # type: ignore[misc]
+    factor = Authenticator.Type.WEBAUTHN.value
+
+
+class PasswordChangeView(auth_views.PasswordChangeView):
+    """A changed password ends every other session: Django's session hash covers it."""
+
+    template_name = "account/password_change.html"
+    success_url = reverse_lazy("account_overview")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        UserSession.objects.create_from_request(self.request)  # the session has a new key now
+        record_account(self.request, _user(self.request), "password_changed")
+        messages.success(self.request, "The password is changed. Your other sessions are signed out.")
+        return response
+
+
+class PasswordResetView(auth_views.PasswordResetView):
+    """Mails a link, and says the same whether or not there is such an account."""
+
+    template_name = "account/password_reset.html"
+    email_template_name = "account/password_reset_mail.txt"
+    subject_template_name = "account/password_reset_subject.txt"
+    success_url = reverse_lazy("account_reset_password_sent")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        if not ratelimit.consume(self.request, action="reset_password", key=form.cleaned_data["email"].lower()):
+            form.add_error(None, "Too many requests. Try again in a few minutes.")
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        self.extra_email_context = {"public_url": settings.PUBLIC_URL}
+        return super().form_valid(form)
+
+
+class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):
+    """The page behind the link. Whoever has a second factor is asked for it at the next sign-in all the same."""
+
+    template_name = "account/password_reset_confirm.html"
+    success_url = reverse_lazy("account_reset_password_done")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        record_account(self.request, form.user, "password_reset")
+        return response
+
+
+def _user(request: HttpRequest) -> User:
+    return cast(User, request.user)

@@ -1,0 +1,39 @@
+"""Accepts events as the intake does under load: reads `{"organization", "events", "process": bool}`.
+
+Each statement commits 20 to 100 of them, with one outbox entry; with `process` they get their deliveries, too.
+Runs in a process of its own under the platform's settings.
+"""
+
+import json
+import random
+import sys
+
+import django
+
+from benchmarks.streams import DATA, TYPE
+
+_FLUSH = (20, 100)
+
+
+def main() -> None:
+    django.setup()
+    from ingestion.decoding import DecodedEvent  # noqa: PLC0415 - the app registry must be ready
+    from ingestion.intake.storing import Incoming, store  # noqa: PLC0415
+    from ingestion.operations import process_outbox  # noqa: PLC0415
+    from organizations.models import Organization  # noqa: PLC0415
+    from rest.ports import DirectDatabase, run_now  # noqa: PLC0415
+
+    wanted = json.load(sys.stdin)
+    organization = Organization.objects.get(slug=wanted["organization"])
+    event = DecodedEvent(type=TYPE, data=DATA, source="/billing", subject="inv", time=None, idempotency_key=None)
+    chance, left = random.Random(1), wanted["events"]
+    while left:
+        size = min(left, chance.randint(*_FLUSH))
+        run_now(store(DirectDatabase(), [Incoming(organization.pk, event) for _ in range(size)]))
+        left -= size
+    while wanted["process"] and process_outbox():
+        pass
+
+
+if __name__ == "__main__":
+    main()

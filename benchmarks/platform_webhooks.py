@@ -1,0 +1,38 @@
+"""Makes webhook subscriptions: reads `[{"organization", "url", "event_types", "paused"}]`, writes their ids.
+
+Runs in a process of its own under the platform's settings.
+"""
+
+import json
+import sys
+
+import django
+
+
+def main() -> None:
+    django.setup()
+    from delivery.models import Kind, Subscription, SubscriptionStatus  # noqa: PLC0415 - the app registry must be ready
+    from delivery.secrets import encrypt_secret  # noqa: PLC0415
+    from delivery.signing import generate_secret  # noqa: PLC0415
+    from organizations.models import Organization  # noqa: PLC0415
+
+    organizations = {organization.slug: organization for organization in Organization.objects.all()}
+    made = Subscription.objects.bulk_create(
+        [
+            Subscription(
+                organization=organizations[wanted["organization"]],
+                kind=Kind.WEBHOOK,
+                url=wanted["url"],
+                secret=encrypt_secret(generate_secret()),
+                event_types=wanted["event_types"],
+                headers={},
+                status=SubscriptionStatus.PAUSED if wanted["paused"] else SubscriptionStatus.ACTIVE,
+            )
+            for wanted in json.load(sys.stdin)
+        ]
+    )
+    json.dump([str(subscription.pk) for subscription in made], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Who may see and do what in the console: the one place that decides.
+
+Every page belongs to an organization, named by the slug in its URL. A view never looks an organization up by itself:
+
+    @organization_page(Action.MANAGE_KEYS)                 # console.pages: signs in, enters, requires
+    def keys(request: HttpRequest, place: Place) -> HttpResponse:
+        rows = ApiKey.objects.for_organization(place.organization.pk)
+        may_see_audit = place.may(Action.SEE_AUDIT)        # to show or hide a link
+
+Outside of a page: `organization_for(user, slug)` is the organization or a 404, and
+`require(user, organization, action)` passes or is a 403. Templates get the same answers as `may.manage_keys` and so
+on (console.rendering).
+
+| who | sees | does |
+|---|---|---|
+| viewer | everything but keys and the audit log | keeps views of their own |
+| member | also keys | retries, replays, exports, manages subscriptions and event types |
+| admin | also the audit log | also manages keys and members |
+| owner | the same | also manages the organization and its owners |
+| staff | everything of every organization | nothing more; in the group `operator`, what an admin does |
+| superuser | the same | everything |
+| stranger | nothing: 404 for every organization, as if there were none | |
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import Http404
+
+from organizations.models import Membership, Organization, Role
+
+OPERATORS = "operator"
+
+
+class Action(StrEnum):
+    """What a page shows or does. A new page takes one of these, or adds one to exactly one row of the roles below."""
+
+    SEE_EVENTS = "see_events"
+    SEE_SUBSCRIPTIONS = "see_subscriptions"
+    SEE_EVENT_TYPES = "see_event_types"
+    SEE_MEMBERS = "see_members"
+    SEE_USAGE = "see_usage"
+    SAVE_VIEWS = "save_views"
+
+    SEE_KEYS = "see_keys"
+    RETRY_DELIVERIES = "retry_deliveries"
+    REPLAY_EVENTS = "replay_events"
+    EXPORT_EVENTS = "export_events"
+    MANAGE_SUBSCRIPTIONS = "manage_subscriptions"
+    MANAGE_EVENT_TYPES = "manage_event_types"
+
+    SEE_AUDIT = "see_audit"
+    MANAGE_KEYS = "manage_keys"
+    MANAGE_MEMBERS = "manage_members"
+
+    MANAGE_ORGANIZATION = "manage_organization"
+    MANAGE_OWNERS = "manage_owners"
+
+
+_VIEWER = frozenset(
+    {
+        Action.SEE_EVENTS,
+        Action.SEE_SUBSCRIPTIONS,
+        Action.SEE_EVENT_TYPES,
+        Action.SEE_MEMBERS,
+        Action.SEE_USAGE,
+        Action.SAVE_VIEWS,
+    }
+)
+_MEMBER = _VIEWER | {
+    Action.SEE_KEYS,
+    Action.RETRY_DELIVERIES,
+    Action.REPLAY_EVENTS,
+    Action.EXPORT_EVENTS,
+    Action.MANAGE_SUBSCRIPTIONS,
+    Action.MANAGE_EVENT_TYPES,
+}
+_ADMIN = _MEMBER | {Action.SEE_AUDIT, Action.MANAGE_KEYS, Action.MANAGE_MEMBERS}
+_OWNER = frozenset(Action)
+_OF_ROLE = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: _ADMIN, Role.OWNER: _OWNER}
+_STAFF = _VIEWER | {Action.SEE_KEYS, Action.SEE_AUDIT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A person in an organization, with what this person may do there. `role` is empty for staff without one."""
+
+    user: User
+    organization: Organization
+    role: Role | None
+    actions: frozenset[Action]
+
+    def may(self, action: Action) -> bool:
+        return action in self.actions
+
+    def require(self, action: Action) -> None:
+        """Raises PermissionDenied, a 403."""
+        if action not in self.actions:
+            raise PermissionDenied
+
+
+def visible_organizations(user: User) -> QuerySet[Organization]:
+    """All of them for staff, one's own for members; by name."""
+    organizations = Organization.objects.order_by("name")
+    return organizations if user.is_staff else organizations.filter(memberships__user=user)
+
+
+def enter(user: User, slug: str) -> Place:
+    """The organization with what `user` may do in it, in one query. Raises Http404 for a stranger."""
+    role = Membership.objects.filter(organization=OuterRef("pk"), user=user).values("role")[:1]
+    organization = visible_organizations(user).annotate(role_of_viewer=Subquery(role)).filter(slug=slug).first()
+    if organization is None:
+        raise Http404
+    own_role = Role(organization.role_of_viewer) if organization.role_of_viewer else None
+    return Place(user=user, organization=organization, role=own_role, actions=_actions(user, own_role))
+
+
+def organization_for(user: User, slug: str) -> Organization:
+    """The organization. Raises Http404 for a stranger: nobody learns that it exists."""
+    return enter(user, slug).organization
+
+
+def require(user: User, organization: Organization, action: Action) -> None:
+    """Raises PermissionDenied, a 403, unless `user` may do that there; Http404 for a stranger."""
+    enter(user, organization.slug).require(action)
+
+
+def roles_with(action: Action) -> Collection[Role]:
+    """Whom a person without the right can ask."""
+    return [role for role, actions in _OF_ROLE.items() if action in actions]
+
+
+def _actions(user: User, role: Role | None) -> frozenset[Action]:
+    actions = _OF_ROLE[role] if role else frozenset()
+    if user.is_superuser:
+        return _OWNER
+    if user.is_staff:
+        actions |= _STAFF
+        if user.groups.filter(name=OPERATORS).exists():
+            actions |= _ADMIN
+    return actions

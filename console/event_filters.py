@@ -1,0 +1,164 @@
+"""The filters of a list of events, as its URL carries them: every view is a link that can be shared.
+
+`?type=invoice.*&source=&subject=&status=failed&range=24h&path=customer.id&value=cus_1&before=<event id>`, or with
+`from=` and `to=` (RFC 3339; without an offset they are UTC) in place of `range`. What cannot be understood is named in
+`errors` and left out, so that a mistyped link still shows a page.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import QueryDict
+from django.utils.dateparse import parse_datetime
+
+from ingestion.models import EventStatus
+
+RANGES = {
+    "15m": ("Last 15 minutes", timedelta(minutes=15)),
+    "1h": ("Last hour", timedelta(hours=1)),
+    "6h": ("Last 6 hours", timedelta(hours=6)),
+    "24h": ("Last 24 hours", timedelta(hours=24)),
+    "7d": ("Last 7 days", timedelta(days=7)),
+    "30d": ("Last 30 days", timedelta(days=30)),
+}
+_TEXTS = ("type", "source", "subject", "status", "path", "value")
+# As long as the columns; a path as deep as the intake takes, with room for names.
+_MAX_LENGTH = {"type": 256, "source": 255, "subject": 255, "status": 20, "path": 500, "value": 500}
+_MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFilters:
+    """`type` may end in `*`; `path` is a dotted path in the data, whose value is `value`; ids below `before`.
+
+    `time_from` is inclusive, `time_to` exclusive; `range` is the name that they come from, or empty.
+    """
+
+    type: str = ""
+    source: str = ""
+    subject: str = ""
+    status: str = ""
+    range: str = ""
+    time_from: datetime | None = None
+    time_to: datetime | None = None
+    path: str = ""
+    value: str = ""
+    before: UUID | None = None
+    errors: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything but the position is chosen."""
+        return bool(self._parameters())
+
+    @property
+    def path_keys(self) -> list[str]:
+        """`items.0.sku` → `["items", "0", "sku"]`."""
+        return [key for key in self.path.split(".") if key]
+
+    def query(self, **changes: Any) -> str:
+        """`?…` with the filters as they are but for `changes`; the position only when it is among them."""
+        changed = replace(self, **{"before": None, **changes})
+        parameters = changed._parameters()
+        if changed.before:
+            parameters["before"] = str(changed.before)
+        return "?" + urlencode(parameters) if parameters else "?"
+
+    @property
+    def base_query(self) -> str:
+        """What a saved view keeps: without `?` and position."""
+        return self.query()[1:]
+
+    def chips(self) -> list[tuple[str, str]]:
+        """What is chosen, for people, each with the query that takes it away."""
+        found = [
+            (f"{name}: {getattr(self, name)}", self.query(**{name: ""}))
+            for name in ("type", "source", "subject", "status")
+            if getattr(self, name)
+        ]
+        if self.path:
+            found.append((f"data.{self.path} = {self.value}", self.query(path="", value="")))
+        if self.range:
+            found.append((RANGES[self.range][0].lower(), self.query(range="", time_from=None, time_to=None)))
+        elif self.time_from or self.time_to:
+            ends = [f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "…" for moment in (self.time_from, self.time_to)]
+            found.append((f"{ends[0]} – {ends[1]} UTC", self.query(time_from=None, time_to=None)))
+        return found
+
+    def _parameters(self) -> dict[str, str]:
+        found = {name: getattr(self, name) for name in _TEXTS}
+        if self.range:
+            found["range"] = self.range
+        else:
+            found["from"] = _as_text(self.time_from)
+            found["to"] = _as_text(self.time_to)
+        return {name: value for name, value in found.items() if value}
+
+    @classmethod
+    def read(cls, given: QueryDict, *, now: datetime) -> Self:
+        """Never raises: see `errors`."""
+        errors: list[str] = []
+        texts = {name: _text(given, name) for name in _TEXTS}
+        if texts["status"] and texts["status"] not in set(EventStatus):
+            errors.append(f"There is no status “{texts['status']}”.")
+            texts["status"] = ""
+        if bool(texts["path"]) != bool(texts["value"]):
+            errors.append("A search in the data needs both a path and a value.")
+            texts["path"] = texts["value"] = ""
+        if len(texts["path"].split(".")) > _MAX_DEPTH:
+            errors.append(f"A path has at most {_MAX_DEPTH} steps.")
+            texts["path"] = texts["value"] = ""
+        chosen = given.get("range", "")
+        time_from = time_to = None
+        if chosen in RANGES:
+            time_from = now - RANGES[chosen][1]
+        else:
+            if chosen:
+                errors.append(f"There is no range “{chosen[:20]}”.")
+            chosen = ""
+            time_from, time_to = (_time(given, name, errors) for name in ("from", "to"))
+        return cls(
+            **texts,
+            range=chosen,
+            time_from=time_from,
+            time_to=time_to,
+            before=_id(given, errors),
+            errors=tuple(errors),
+        )
+
+
+def _text(given: QueryDict, name: str) -> str:
+    """Without what PostgreSQL cannot hold."""
+    text = given.get(name, "").replace("\x00", "").strip()[: _MAX_LENGTH[name]]
+    return text.encode("utf-8", "ignore").decode()
+
+
+def _as_text(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z" if moment else ""
+
+
+def _time(given: QueryDict, name: str, errors: list[str]) -> datetime | None:
+    text = given.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        moment = parse_datetime(re.sub(r" (\d\d:\d\d)$", r"+\1", text))
+        if moment is not None:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    errors.append(f"“{text[:40]}” is not a time such as 2026-11-23T10:00:00Z.")
+    return None
+
+
+def _id(given: QueryDict, errors: list[str]) -> UUID | None:
+    text = given.get("before", "")
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        errors.append("The position in the list is not an event's id: this is the newest page.")
+        return None

@@ -1,0 +1,46 @@
+"""What the console's forms share: fields that PostgreSQL can hold, and an operation's Problem shown at its field."""
+
+from typing import Any
+
+from django import forms
+
+from rest.problems import Problem
+
+
+class LinesField(forms.CharField):
+    """One value a line, without the empty ones."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in (super().to_python(value) or "").splitlines() if line.strip()]
+
+    def validate(self, value: Any) -> None:
+        if self.required and not value:
+            raise forms.ValidationError(self.error_messages["required"], code="required")
+
+    def run_validators(self, value: Any) -> None:
+        for line in value:
+            super().run_validators(line)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+
+def show_problem(form: forms.Form, problem: Problem) -> None:
+    """Put each error at the field that its pointer begins with; what is about no field is about the form."""
+    if not problem.errors:
+        form.add_error(None, str(problem.detail))
+    for error in problem.errors:
+        name, _, place = error.pointer.strip("/").partition("/")
+        text = f"{_place_of(name, place)}{error.detail}"
+        form.add_error(name if name in form.fields else None, text)
+
+
+def _place_of(name: str, place: str) -> str:
+    """`/event_types/2` → `Line 3: `; `/filter/data.amount/gte` → `data.amount, gte: `."""
+    if not place:
+        return ""
+    if name == "event_types" and place.isdigit():
+        return f"Line {int(place) + 1}: "
+    return ", ".join(part.replace("~1", "/").replace("~0", "~") for part in place.split("/")) + ": "

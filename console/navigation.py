@@ -1,0 +1,69 @@
+"""What the console's navigation links to. A new page group adds an entry here, and appears for those who may see it."""
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from console.access import Action, Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """`section` is what a page passes to render_page(); `url_name` takes the slug; `needs` decides who sees it."""
+
+    section: str
+    label: str
+    url_name: str
+    needs: Action
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    label: str
+    url: str
+    is_current: bool
+
+
+# In the order of the page. Only what exists.
+ENTRIES = (
+    Entry(section="overview", label="Overview", url_name="console:overview", needs=Action.SEE_EVENTS),
+    Entry(section="events", label="Events", url_name="console:organization-events", needs=Action.SEE_EVENTS),
+    Entry(section="live", label="Live", url_name="console:live", needs=Action.SEE_EVENTS),
+    Entry(
+        section="subscriptions",
+        label="Subscriptions",
+        url_name="console:subscriptions",
+        needs=Action.SEE_SUBSCRIPTIONS,
+    ),
+    Entry(
+        section="event-types",
+        label="Event types",
+        url_name="console:event-types",
+        needs=Action.SEE_EVENT_TYPES,
+    ),
+    Entry(section="keys", label="Keys", url_name="console:keys", needs=Action.SEE_KEYS),
+    Entry(section="usage", label="Usage", url_name="console:usage", needs=Action.SEE_USAGE),
+    Entry(section="audit", label="Audit log", url_name="console:audit", needs=Action.SEE_AUDIT),
+)
+
+
+def links_for(place: Place, section: str) -> list[Link]:
+    """The entries that this person may follow."""
+    return [
+        Link(
+            label=entry.label,
+            url=reverse(entry.url_name, args=[place.organization.slug]),
+            is_current=entry.section == section,
+        )
+        for entry in ENTRIES
+        if place.may(entry.needs)
+    ]
+
+
+def links_of_all(section: str) -> list[Link]:
+    """What staff see of all organizations together."""
+    return [
+        Link(label="Events", url=reverse("console:events"), is_current=section == "events"),
+        Link(label="Live", url=reverse("console:all-live"), is_current=section == "live"),
+        Link(label="Organizations", url=reverse("console:organizations"), is_current=section == "organizations"),
+    ]

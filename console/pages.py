@@ -1,0 +1,92 @@
+"""The decorator of every view of an organization: signs in, enters, requires, and answers errors with a page."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import resolve_url
+from django.views.decorators.http import require_http_methods
+
+from console.access import Action, Place, enter, roles_with
+from console.rendering import render_page
+from organizations.audit import Actor, ActorKind
+from rest.problems import Problem
+
+P = ParamSpec("P")
+LAST_ORGANIZATION = "console_organization"
+READ = ("GET", "HEAD")
+WRITE = ("POST",)
+
+
+def organization_page(
+    action: Action, *, methods: tuple[str, ...] = READ
+) -> Callable[[Callable[Concatenate[HttpRequest, Place, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """A view of an organization's page; the URL's `slug` becomes the Place, whose person may do `action`.
+
+    Nobody signed in → the sign-in page; a stranger, or an object that is not there → 404; not allowed → 403; a Problem
+    of an operation → a page with its words and its status.
+    """
+
+    def decorate(
+        view: Callable[Concatenate[HttpRequest, Place, P], HttpResponseBase],
+    ) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def answer(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            place = None
+            try:
+                place = enter(cast(User, request.user), slug)
+                place.require(action)
+                remember(request, slug)
+                return view(request, place, *args, **kwargs)
+            except Http404:
+                return not_found(request, place)
+            except PermissionDenied:
+                roles = {"roles": roles_with(action)}
+                return render_page(request, "console/forbidden.html", roles, place=place, status=403)
+            except Problem as problem:
+                context = {"problem": problem}
+                return render_page(request, "console/problem.html", context, place=place, status=problem.status_code)
+
+        return require_http_methods(list(methods))(signed_in(answer))
+
+    return decorate
+
+
+def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Sends whoever is not signed in to the sign-in page, and htmx with the whole window."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if request.headers.get("HX-Request"):
+            # The answer must not be swapped into a part of the page; 403, as a redirect would be followed silently.
+            here = request.headers.get("HX-Current-URL", "")
+            path = "/" + here.split("://", 1)[-1].partition("/")[2]
+            target = f"{resolve_url('console:sign-in')}?{urlencode({'next': path})}"
+            return HttpResponse(status=403, headers={"HX-Redirect": target})
+        return redirect_to_login(request.get_full_path(), resolve_url("console:sign-in"))
+
+    return answer
+
+
+def not_found(request: HttpRequest, place: Place | None = None) -> HttpResponse:
+    """The page of whatever is not there, or not for this person."""
+    return render_page(request, "console/not_found.html", {}, place=place, status=404)
+
+
+def remember(request: HttpRequest, slug: str) -> None:
+    """The organization that `/console/` leads to next time."""
+    if request.session.get(LAST_ORGANIZATION) != slug:
+        request.session[LAST_ORGANIZATION] = slug
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The person, for the audit log."""
+    label = cast(User, request.user).get_username()
+    return Actor(kind=ActorKind.USER, label=label, address=request.META.get("REMOTE_ADDR") or None)

@@ -1,0 +1,32 @@
+"""Saved views: every path starts from the organization and the owner."""
+
+from django.contrib.auth.models import User
+
+from console.models import SavedView
+from organizations.models import Organization
+from rest.problems import Problem
+
+# More do not fit the page. A soft limit: two requests at once may both be the last one.
+MAX_VIEWS = 30
+
+
+def views_of(user: User, organization: Organization) -> list[SavedView]:
+    """By name."""
+    return list(SavedView.objects.for_organization(organization.pk).of(user.pk)[:MAX_VIEWS])
+
+
+def save_view(*, user: User, organization: Organization, name: str, query: str) -> SavedView:
+    """Keep a query under a name; one of that name is replaced. Raises Problem 409 when there are too many."""
+    own = SavedView.objects.for_organization(organization.pk).of(user.pk)
+    if own.count() >= MAX_VIEWS and not own.filter(name=name).exists():
+        raise Problem("limit_reached", f"You can keep {MAX_VIEWS} views. Delete one first.")
+    view, _ = SavedView.objects.update_or_create(
+        owner=user, organization=organization, name=name, defaults={"query": query}
+    )
+    return view
+
+
+def delete_view(*, user: User, organization: Organization, view_id: int) -> bool:
+    """Whether there was one of this person's to delete."""
+    deleted, _ = SavedView.objects.for_organization(organization.pk).of(user.pk).filter(pk=view_id).delete()
+    return deleted > 0

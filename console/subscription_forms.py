@@ -1,0 +1,207 @@
+"""The forms of subscriptions. They read texts; what a subscription may have, the operations decide."""
+
+import json
+from datetime import UTC
+from typing import Any
+
+import msgspec
+from django import forms
+from django.http import QueryDict
+from msgspec import UNSET
+
+from console.forms import LinesField
+from delivery.masking import mask_headers
+from delivery.matching import MAX_PATTERNS
+from delivery.models import DEFAULT_INBOX, Kind, Subscription
+from delivery.operations import ReplayWish, SubscriptionChanges
+from ingestion.decoding import check_data
+from rest.problems import Problem
+
+_MAX_FILTER = 256 * 1024
+_OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
+
+
+class JSONTextField(forms.CharField):
+    """JSON as people type it; the cleaned value is the text."""
+
+    widget = forms.Textarea
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        if text:
+            read_json(text)
+        return text
+
+
+class SubscriptionForm(forms.Form):
+    """Either kind: fields that the kind or the inbox `default` does not have are left out."""
+
+    url = forms.CharField(
+        max_length=2048,
+        label="URL",
+        help_text="Where to send: a public https address.",
+        widget=forms.URLInput(attrs={"placeholder": "https://example.com/webhooks", "autocomplete": "off"}),
+    )
+    name = forms.CharField(max_length=100)
+    description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    event_types = LinesField(
+        label="Event types",
+        initial=["*"],
+        max_length=256,
+        help_text="One a line. invoice.* takes every type that starts so, * takes all.",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
+        error_messages={"required": "Name at least one; * takes every event."},
+    )
+    filter = JSONTextField(
+        required=False,
+        max_length=_MAX_FILTER,
+        help_text='Only events that match, as JSON: {"data.amount": {"gte": 1000}, "data.currency": "EUR"}',
+        widget=forms.Textarea(attrs={"rows": 4, "class": "code", "spellcheck": "false"}),
+    )
+    headers = LinesField(
+        required=False,
+        max_length=8192,
+        help_text="Sent with every webhook, one a line: Authorization: Bearer … A masked value stays as it is.",
+        widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
+    )
+    max_leases = forms.IntegerField(
+        min_value=1,
+        max_value=1000,
+        initial=20,
+        label="Leases",
+        help_text="After so many leases without an ack an event is a dead letter.",
+    )
+
+    def __init__(self, given: QueryDict | None, *, kind: Kind, subscription: Subscription | None = None) -> None:
+        super().__init__(given, initial=_initial(subscription) if subscription else None)
+        left_out = ["max_leases"] if kind is Kind.WEBHOOK else ["url", "headers"]
+        if subscription is not None and kind is Kind.INBOX and subscription.name == DEFAULT_INBOX:
+            left_out += ["name", "event_types", "filter"]
+        for name in left_out:
+            del self.fields[name]
+        if "name" in self.fields:
+            self.fields["name"].required = kind is Kind.INBOX
+            self.fields["name"].help_text = (
+                "By which consumers find it: 1 to 100 of A-Za-z0-9._-" if kind is Kind.INBOX else "For people."
+            )
+
+    def clean_headers(self) -> dict[str, str]:
+        """`Name: value` lines."""
+        found: dict[str, str] = {}
+        for number, line in enumerate(self.cleaned_data["headers"], 1):
+            name, colon, value = line.partition(":")
+            if not colon or not name.strip():
+                raise forms.ValidationError(f"Line {number}: a header is Name: value.")
+            if name.strip().lower() in {other.lower() for other in found}:
+                raise forms.ValidationError(f"Line {number}: {name.strip()} is given twice.")
+            found[name.strip()] = value.strip()
+        return found
+
+    def clean_event_types(self) -> list[str]:
+        types: list[str] = self.cleaned_data["event_types"]
+        if len(types) > MAX_PATTERNS:
+            raise forms.ValidationError(f"At most {MAX_PATTERNS} lines.")
+        return types
+
+    def changes(self) -> SubscriptionChanges:
+        """What to set, by the fields that this form has."""
+        data = self.cleaned_data
+        wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
+        if "filter" in self.fields:
+            wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
+        return SubscriptionChanges(**wanted)
+
+
+class SecretForm(forms.Form):
+    """How long the old secret signs too."""
+
+    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old secret ends")
+
+
+class SendTestForm(forms.Form):
+    """The event to send."""
+
+    type = forms.RegexField(
+        r"\A[A-Za-z0-9._\-/]{1,255}\Z",
+        label="Event type",
+        initial="webhook.test",
+        error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
+    )
+    payload = JSONTextField(
+        label="Data",
+        initial='{"test": true}',
+        max_length=_MAX_FILTER,
+        widget=forms.Textarea(attrs={"rows": 6, "class": "code", "spellcheck": "false"}),
+    )
+
+
+class ReplayForm(forms.Form):
+    """Which old events. Times are UTC, as the fields say."""
+
+    received_after = forms.DateTimeField(label="Received from (UTC)")
+    received_before = forms.DateTimeField(label="Received before (UTC)")
+    event_types = LinesField(
+        label="Event types",
+        initial=["*"],
+        max_length=256,
+        help_text="One a line. The subscription's own types and filter apply too.",
+        widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false"}),
+    )
+    only_undelivered = forms.BooleanField(
+        required=False, label="Only events that were never delivered to this subscription"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("received_after", "received_before"):
+            field = self.fields[name]
+            field.widget = forms.DateTimeInput(
+                format="%Y-%m-%dT%H:%M:%S", attrs={"type": "datetime-local", "step": "1"}
+            )
+
+    def wish(self) -> ReplayWish:
+        data = self.cleaned_data
+        return ReplayWish(
+            received_after=data["received_after"].astimezone(UTC),
+            received_before=data["received_before"].astimezone(UTC),
+            event_types=data["event_types"],
+            only_undelivered=data["only_undelivered"],
+        )
+
+
+def read_json(text: str) -> Any:
+    """The value; a ValidationError says in which line the text ends to be JSON, or why jsonb cannot hold it."""
+    try:
+        value = msgspec.json.decode(text)
+        check_data(text.encode())
+    except msgspec.DecodeError as error:
+        raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise forms.ValidationError("This is not JSON that can be stored.") from error
+    except Problem as problem:
+        details = [error.detail for error in problem.errors] or [str(problem.detail)]
+        raise forms.ValidationError(details) from problem
+    return value
+
+
+def _what_is_wrong(text: str) -> str:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"{error.msg} in line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        pass
+    return ""
+
+
+def _initial(subscription: Subscription) -> dict[str, Any]:
+    wanted = subscription.filter
+    return {
+        "url": subscription.url,
+        "name": subscription.name,
+        "description": subscription.description,
+        "event_types": subscription.event_types,
+        "filter": json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "",
+        "headers": [f"{name}: {value}" for name, value in mask_headers(subscription.headers).items()],
+        "max_leases": subscription.max_leases,
+    }

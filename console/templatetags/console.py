@@ -1,0 +1,72 @@
+"""Small things that every page of the console writes."""
+
+from datetime import UTC, datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from console.charts import short_number
+from rest.rendering import format_time
+
+register = template.Library()
+
+
+@register.simple_tag
+def moment(when: datetime | str | None, style: str = "both") -> SafeString | str:
+    """A time as `<time>`: in UTC as it is sent, in the viewer's zone once the script has run, UTC in its title.
+
+    `style`: `both` shows the time and how long ago, `ago` only the latter, `time` only the former.
+    """
+    if not when:
+        return ""
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    when = when.astimezone(UTC)
+    shown = ago(when) if style == "ago" else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}" data-style="{}">{}</time>',
+        format_time(when),
+        f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond:06d} UTC",
+        style,
+        shown,
+    )
+
+
+def ago(when: datetime) -> str:
+    """`3 min ago`, `in 5 h`: static/console.js writes the same."""
+    seconds = (timezone.now() - when).total_seconds()
+    text = duration(abs(seconds))
+    return f"{text} ago" if seconds >= 0 else f"in {text}"
+
+
+@register.filter
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min`, `5 h`, `2 d`."""
+    if seconds < 10:
+        return f"{max(0, seconds):.1f} s".replace(".0 s", " s")
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (48 * 3600, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+@register.filter
+def short(number: int) -> str:
+    """`12.9k`."""
+    return short_number(number)
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """`12 900`, with narrow spaces that do not break."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+@register.filter
+def milliseconds(number: int | None) -> str:
+    """`87 ms`, `1.2 s`."""
+    if number is None:
+        return "–"
+    return f"{number} ms" if number < 1000 else f"{number / 1000:.1f} s"

@@ -1,0 +1,142 @@
+"""API keys: issue one, replace one, revoke one."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import newest_page
+from console.rendering import render_page
+from console.shown_once import keep_secret, take_secret
+from organizations.models import ApiKey
+from organizations.operations import issue_key, revoke_key, rotate_key
+from organizations.scopes import Scope
+
+_SCOPES = [
+    (Scope.EVENTS_WRITE.value, "events:write: send events"),
+    (Scope.EVENTS_READ.value, "events:read: read events and their types"),
+    (Scope.INBOX_CONSUME.value, "inbox:consume: take events from inboxes"),
+    (Scope.SUBSCRIPTIONS_MANAGE.value, "subscriptions:manage: subscriptions, deliveries, replays, event types"),
+    (Scope.KEYS_MANAGE.value, "keys:manage: make and revoke keys"),
+]
+_LIFETIMES = [("", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year")]
+_OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
+
+
+class KeyForm(forms.Form):
+    """A key to be made."""
+
+    name = forms.CharField(max_length=100, help_text="For people: what uses it, and where.")
+    scopes = forms.MultipleChoiceField(
+        choices=_SCOPES,
+        widget=forms.CheckboxSelectMultiple,
+        label="What it may do",
+        initial=[Scope.EVENTS_WRITE.value],
+        error_messages={"required": "Choose at least one."},
+    )
+    days = forms.ChoiceField(choices=_LIFETIMES, required=False, label="Expires")
+
+
+class RotationForm(forms.Form):
+    """How long the old key goes on."""
+
+    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old key ends")
+
+
+@organization_page(Action.SEE_KEYS)
+def keys(request: HttpRequest, place: Place) -> HttpResponse:
+    """The keys, newest first; after a form also the new key, this one time."""
+    return _list(request, place, KeyForm())
+
+
+@organization_page(Action.MANAGE_KEYS, methods=WRITE)
+def issue(request: HttpRequest, place: Place) -> HttpResponse:
+    """A new key."""
+    form = KeyForm(request.POST)
+    if not form.is_valid():
+        return _list(request, place, form, status=422)
+    days = form.cleaned_data["days"]
+    issued = issue_key(
+        organization=place.organization,
+        name=form.cleaned_data["name"],
+        scopes=form.cleaned_data["scopes"],
+        expires_at=timezone.now() + timedelta(days=int(days)) if days else None,
+        actor=actor_of(request),
+    )
+    keep_secret(request, about=_about(place), secret=issued.plaintext)
+    messages.success(request, f"The key “{issued.key.name}” is made.")
+    return _to_list(place)
+
+
+@organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
+def rotate(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
+    """A successor of the same name and scopes; asks how long the old one goes on."""
+    key = _key_or_404(place, key_id)
+    form = RotationForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
+        issued = rotate_key(key=key, overlap=overlap, actor=actor_of(request))
+        if issued is None:
+            messages.error(request, f"“{key.name}” was revoked: a revoked key has no successor.")
+            return _to_list(place)
+        keep_secret(request, about=_about(place), secret=issued.plaintext)
+        messages.success(request, f"“{key.name}” has a successor.")
+        return _to_list(place)
+    status = 422 if form.is_bound else 200
+    return _page(request, place, "console/keys/rotate.html", {"key": key, "form": form}, status)
+
+
+@organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
+def revoke(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
+    """Refuse the key from now on; asks first."""
+    key = _key_or_404(place, key_id)
+    if request.method != "POST":
+        return _page(request, place, "console/keys/revoke.html", {"key": key})
+    if revoke_key(key=key, actor=actor_of(request)):
+        messages.success(request, f"“{key.name}” is revoked.")
+    else:
+        messages.error(request, f"“{key.name}” was revoked already.")
+    return _to_list(place)
+
+
+def _list(request: HttpRequest, place: Place, form: KeyForm, status: int = 200) -> HttpResponse:
+    page = newest_page(ApiKey.objects.for_organization(place.organization.pk), request)
+    context = {
+        "page": page,
+        "form": form,
+        "now": timezone.now(),
+        "secret": take_secret(request, about=_about(place)) if status == 200 else None,
+    }
+    return _page(request, place, "console/keys/keys.html", context, status)
+
+
+def _page(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    """Never kept by a browser: a page may hold a key."""
+    response = render_page(request, template, context, place=place, section="keys", status=status)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _about(place: Place) -> str:
+    return f"keys:{place.organization.pk}"
+
+
+def _key_or_404(place: Place, key_id: UUID) -> ApiKey:
+    rows = ApiKey.objects.for_organization(place.organization.pk).select_related("organization")
+    key = rows.filter(pk=key_id).first()
+    if key is None:
+        raise Http404
+    return key
+
+
+def _to_list(place: Place) -> HttpResponse:
+    return redirect("console:keys", place.organization.slug)

@@ -1,0 +1,47 @@
+"""How an organization's events are doing."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+
+from console import stats
+from console.access import Action, Place
+from console.charts import intake_chart
+from console.pages import organization_page
+from console.rendering import render_page
+from ingestion.models import Event
+from rest.rendering import format_time
+
+
+@organization_page(Action.SEE_EVENTS)
+def overview(request: HttpRequest, place: Place) -> HttpResponse:
+    """`?range=1h|24h|7d|30d`. An organization without any event is led to its first one."""
+    now = timezone.now()
+    chosen = stats.RANGES.get(request.GET.get("range", ""), stats.RANGES["24h"])
+    organization = place.organization
+    intake = stats.intake_of(organization, chosen, now=now)
+    processed = stats.processed_of(organization, chosen, now=now)
+    if not intake.total and not processed.total and not Event.objects.for_organization(organization.pk).exists():
+        return redirect("console:start", organization.slug)
+    endpoints = stats.endpoints_of(organization, now=now)
+    context: dict[str, Any] = {
+        "chosen": chosen,
+        "ranges": stats.RANGES.values(),
+        "intake": intake,
+        "chart": intake_chart(intake.bars, lambda bar: _events_url(place, bar)),
+        "processed": processed,
+        "attempts": stats.attempts_of(organization, endpoints.ids, chosen, now=now),
+        "endpoints": endpoints,
+        "failed": stats.failed_events_of(organization),
+        "lag": stats.processing_lag(),
+    }
+    return render_page(request, "console/overview.html", context, place=place, section="overview")
+
+
+def _events_url(place: Place, bar: stats.Bar) -> str:
+    times = urlencode({"from": format_time(bar.start), "to": format_time(bar.end)})
+    return f"{reverse('console:organization-events', args=[place.organization.slug])}?{times}"

@@ -1,0 +1,92 @@
+"""Who wants which events, by organization: read once in each process, and again when it changes."""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from delivery.filters import Filter, compile_filter
+from delivery.matching import Interest, Matcher
+from delivery.models import Kind, Subscription
+from rest.problems import Problem
+
+logger = logging.getLogger(__name__)
+# A change gets its time before it is committed: look back this far, so that a late commit is not missed.
+OVERLAP_SECONDS = 10.0
+# Some 10 KB each with a dozen subscriptions.
+REMEMBERED_ORGANIZATIONS = 10_000
+
+_CHANGED = """
+SELECT DISTINCT organization_id FROM delivery_subscription
+WHERE changed_at > statement_timestamp() - make_interval(secs => %s)
+"""
+
+
+class Wanted(NamedTuple):
+    """A subscription that wants an event."""
+
+    subscription_id: UUID
+    is_webhook: bool
+
+
+class InterestCatalogue:
+    """The interests of the organizations that this process has seen."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[UUID, Matcher[Wanted]] = OrderedDict()
+        self._read_at = time.monotonic()
+
+    def of(self, organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
+        """As they are in the caller's transaction: a subscription that is committed misses no event after it."""
+        self._forget_changed()
+        if missing := [pk for pk in organization_ids if pk not in self._known]:
+            self._known.update(_read(missing))
+        found = {pk: self._known[pk] for pk in organization_ids}
+        while len(self._known) > REMEMBERED_ORGANIZATIONS:
+            self._known.popitem(last=False)
+        return found
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    def _forget_changed(self) -> None:
+        now = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(_CHANGED, [now - self._read_at + OVERLAP_SECONDS])
+            for (organization_id,) in cursor.fetchall():
+                self._known.pop(organization_id, None)
+        self._read_at = now
+
+
+def _read(organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
+    rows: dict[UUID, list[Interest[Wanted]]] = {pk: [] for pk in organization_ids}
+    shown = Subscription.objects.shown().filter(organization__in=organization_ids).order_by("pk")
+    for pk, organization_id, kind, patterns, wanted in shown.values_list(
+        "pk", "organization_id", "kind", "event_types", "filter"
+    ):
+        key = Wanted(subscription_id=pk, is_webhook=kind == Kind.WEBHOOK)
+        rows[organization_id].append(Interest(key=key, patterns=patterns, filter=_compiled(pk, wanted)))
+    return {pk: Matcher(found) for pk, found in rows.items()}
+
+
+def _compiled(subscription_id: UUID, wanted: Any) -> Filter | None:
+    """Without a filter that can be used, too many events are better than too few."""
+    if wanted is None:
+        return None
+    try:
+        return compile_filter(wanted)
+    except Problem:
+        logger.exception("the filter of subscription %s cannot be used and is ignored", subscription_id)
+        return None
+
+
+catalogue = InterestCatalogue()
+
+
+def forget_interests() -> None:
+    """Drop what this process knows, for tests."""
+    catalogue.forget()

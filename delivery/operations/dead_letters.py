@@ -1,0 +1,78 @@
+"""Dead letters get another chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
+from delivery.wakeup import wake_sending
+from organizations.audit import Actor, record
+from organizations.models import TenantQuerySet
+
+# One transaction: some 30 ms.
+DELIVERIES_PER_BATCH = 1_000
+# A request ends within seconds; who has more dead letters sees what remains, and asks again.
+BATCHES = 50
+MAX_COUNTED = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetriedDeadLetters:
+    """How many there were, counted up to MAX_COUNTED, and how many of them are due again."""
+
+    total: int
+    retried: int
+
+
+def retry_dead_letters(
+    *, subscription: Subscription, actor: Actor, now: datetime, dry_run: bool = False
+) -> RetriedDeadLetters:
+    """Make the subscription's dead letters due again, oldest first; on a dry run, only count.
+
+    Each batch is committed by itself, so a kill leaves each delivery a dead letter or due, and asking again goes on.
+    """
+    dead = Delivery.objects.for_organization(subscription.organization_id).filter(
+        subscription=subscription, status=DeliveryStatus.DEAD_LETTER
+    )
+    total = dead[:MAX_COUNTED].count()
+    retried = 0
+    if total and not dry_run:
+        _note(subscription, actor, total)
+        # Read once: right after a wave of failures the planner's numbers are old, and each reading may sort them all.
+        ids = list(dead.order_by("pk").values_list("pk", flat=True)[: DELIVERIES_PER_BATCH * BATCHES])
+        for start in range(0, len(ids), DELIVERIES_PER_BATCH):
+            retried += _retry_batch(dead, ids[start : start + DELIVERIES_PER_BATCH], subscription, now)
+    return RetriedDeadLetters(total=max(total, retried), retried=retried)
+
+
+def due_again(now: datetime) -> dict[str, Any]:
+    """What a dead letter is set to: as if it were new, with the whole schedule before it."""
+    return {"status": DeliveryStatus.PENDING, "next_attempt_at": now, "attempts": 0, "lease_id": None, "last_error": ""}
+
+
+@transaction.atomic
+def _retry_batch(dead: TenantQuerySet[Delivery], ids: Sequence[UUID], subscription: Subscription, now: datetime) -> int:
+    """Those of `ids`, in order, that are still dead letters and in nobody's hands."""
+    # The bounds keep the search to the partitions that matter.
+    portion = dead.filter(pk__gte=ids[0], pk__lte=ids[-1])
+    claimed = portion.filter(pk__in=ids).select_for_update(skip_locked=True).order_by("pk")
+    moved = portion.filter(pk__in=list(claimed.values_list("pk", flat=True))).update(**due_again(now))
+    if moved and subscription.kind == Kind.WEBHOOK:
+        transaction.on_commit(wake_sending)
+    return moved
+
+
+@transaction.atomic
+def _note(subscription: Subscription, actor: Actor, total: int) -> None:
+    """Before the first batch: a kill must not hide who began."""
+    record(
+        actor=actor,
+        action="subscription.dead_letters_retried",
+        target=subscription,
+        organization=subscription.organization,
+        changes={"total": total},
+    )

@@ -1,0 +1,44 @@
+"""What people do with single deliveries."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from delivery.models import OPEN_STATUSES, Delivery, Kind, Subscription, SubscriptionStatus, is_open_until
+from delivery.operations.dead_letters import due_again
+from delivery.wakeup import wake_sending
+from organizations.audit import Actor, record
+from rest.problems import Problem
+
+
+@transaction.atomic
+def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Actor, now: datetime) -> Delivery:
+    """Make it due now. One that is delivered or a dead letter starts over, with every attempt of the schedule ahead.
+
+    While its subscription is not active it is held, and due when that is resumed. Raises Problem 409 when the
+    subscription was deleted, or while somebody has taken the delivery: it must not be taken twice at once.
+    """
+    if subscription.status == SubscriptionStatus.DELETED:
+        raise Problem("wrong_state", "The subscription of this delivery was deleted.")
+    if delivery.lease_id is not None and is_open_until(delivery.next_attempt_at, now):
+        raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
+    is_open = delivery.status in OPEN_STATUSES
+    changes = {"next_attempt_at": now} if is_open else {**due_again(now), "delivered_at": None}
+    as_it_was = {name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "next_attempt_at")}
+    if (
+        not Delivery.objects.for_organization(delivery.organization_id)
+        .filter(pk=delivery.pk, **as_it_was)
+        .update(**changes)
+    ):
+        raise Problem("wrong_state", "The delivery changed at this very moment. Look at it again.")
+    record(
+        actor=actor,
+        action="delivery.retried",
+        target=delivery,
+        organization=subscription.organization,
+        changes={"status": delivery.status, "attempts": delivery.attempts},
+    )
+    if subscription.kind == Kind.WEBHOOK:
+        transaction.on_commit(wake_sending)
+    delivery.refresh_from_db()
+    return delivery

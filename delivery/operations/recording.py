@@ -1,0 +1,211 @@
+"""Write down what came of attempts: the deliveries, the attempts, and the health of the subscriptions, in bulk."""
+
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from uuid_utils.compat import uuid7
+
+from delivery.attempt_errors import AttemptError
+from delivery.models import DeliveryStatus
+from delivery.operations.claiming import Claimed
+from delivery.retry_schedule import next_attempt
+from delivery.sending import AttemptResult
+from rest.arrays import array, text_array, uuid_array
+from rest.ports import Database
+
+# After so many failures in a row the circuit opens: single attempts probe the endpoint, ever less often.
+CIRCUIT_FAILURES = 25
+CIRCUIT_SECONDS = 10
+LONGEST_CIRCUIT_SECONDS = 300
+# A timeout holds a connection for its whole length, so a hanging endpoint's circuit opens sooner.
+TIMEOUT_WEIGHT = 5
+# An endpoint that has done nothing but fail for so long is given up.
+GIVE_UP_AFTER = timedelta(hours=120)
+EVENT_GONE = "event_gone"
+
+# A delivery whose lease has passed to another is left alone: what happened to it is the other's to say.
+_DELIVERIES = """
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(leases)s::uuid[], %(statuses)s::text[], %(due)s::timestamptz[], %(errors)s::text[],
+        %(counted)s::int[]
+    ) AS outcome (id, lease_id, status, next_attempt_at, error, counted)
+), attempted AS (
+    INSERT INTO delivery_attempt (id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms,
+                                  status_code, error, response)
+    SELECT * FROM unnest(
+        %(attempt_ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(attempted)s::uuid[],
+        %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::int[], %(codes)s::int[],
+        %(attempt_errors)s::text[], %(responses)s::text[]
+    )
+)
+UPDATE delivery_delivery AS delivery
+SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
+    next_attempt_at = outcome.next_attempt_at, lease_id = NULL,
+    delivered_at = CASE outcome.status WHEN 'delivered' THEN %(now)s::timestamptz END
+FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
+RETURNING delivery.id
+"""
+
+# Rows are locked in primary-key order. A healthy subscription is written at most once a second.
+_HEALTH = """
+WITH seen AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(successes)s::int[], %(weights)s::int[], %(errors)s::text[], %(gone)s::bool[]
+    ) AS seen (id, successes, weight, error, gone)
+), locked AS (
+    SELECT id FROM delivery_subscription WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
+), judged AS (
+    SELECT subscription.id, seen.successes, seen.error,
+           CASE WHEN successes > 0 THEN 0 ELSE subscription.failures + weight END AS failures,
+           CASE WHEN successes > 0 THEN NULL ELSE coalesce(subscription.failing_since, %(now)s) END AS failing_since,
+           CASE WHEN subscription.status <> 'active' THEN ''
+                WHEN gone THEN 'gone'
+                WHEN successes = 0 AND subscription.failing_since < %(now)s - %(give_up)s::interval THEN 'failing'
+                ELSE '' END AS disabled
+    FROM seen JOIN locked USING (id) JOIN delivery_subscription AS subscription USING (id)
+    WHERE weight > 0 OR subscription.failures > 0 OR subscription.last_success_at IS NULL
+       OR subscription.last_success_at < %(now)s - interval '1 second'
+)
+UPDATE delivery_subscription AS subscription
+SET failures = judged.failures, failing_since = judged.failing_since, last_attempt_at = %(now)s,
+    last_success_at = CASE WHEN successes > 0 THEN %(now)s ELSE subscription.last_success_at END,
+    last_error = judged.error,
+    circuit_open_until = CASE WHEN judged.failures >= %(circuit)s THEN
+        %(now)s + make_interval(secs => least(%(longest)s, %(shortest)s * 2 ^ least(judged.failures - %(circuit)s, 9)))
+        END,
+    status = CASE disabled WHEN '' THEN subscription.status ELSE 'disabled' END,
+    disabled_reason = CASE disabled WHEN '' THEN subscription.disabled_reason ELSE disabled END,
+    disabled_at = CASE disabled WHEN '' THEN subscription.disabled_at ELSE %(now)s END
+FROM judged WHERE subscription.id = judged.id
+RETURNING subscription.id, subscription.organization_id, subscription.url, disabled
+"""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One attempt and what came of it; no `result` when there was nothing to send, as the event is gone."""
+
+    claimed: Claimed
+    started_at: datetime
+    result: AttemptResult | None
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What an outcome makes of its delivery."""
+
+    status: DeliveryStatus
+    next_attempt_at: datetime | None
+    error: str
+
+
+class Disabled(msgspec.Struct, frozen=True):
+    """A subscription that was given up."""
+
+    subscription_id: UUID
+    organization_id: UUID
+    url: str
+    reason: str
+
+
+def judge(outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
+    """Delivered, to be tried again, or a dead letter."""
+    result = outcome.result
+    if result is None:
+        return Verdict(DeliveryStatus.DEAD_LETTER, None, EVENT_GONE)
+    if result.error is None:
+        return Verdict(DeliveryStatus.DELIVERED, None, "")
+    due = next_attempt(
+        attempts=outcome.claimed.attempts + 1,
+        now=now,
+        schedule=settings.WEBHOOK_RETRY_SCHEDULE,
+        jitter=jitter,
+        retry_after=result.retry_after,
+    )
+    return Verdict(DeliveryStatus.RETRYING if due else DeliveryStatus.DEAD_LETTER, due, result.error.value)
+
+
+async def record_outcomes(
+    database: Database, outcomes: Sequence[Outcome], *, now: datetime
+) -> tuple[list[Outcome], list[Disabled]]:
+    """Write them; returns those that became dead letters, and the subscriptions that are disabled from now on."""
+    verdicts = [judge(outcome, now=now, jitter=random.random()) for outcome in outcomes]  # noqa: S311 - it spreads load
+    attempts = [outcome for outcome in outcomes if outcome.result is not None]
+    values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(attempts), "now": now}
+    written = {row[0] for row in await database.fetch(_DELIVERIES, values)}
+    disabled = await _record_health(database, attempts, now) if attempts else []
+    dead = [
+        outcome
+        for outcome, verdict in zip(outcomes, verdicts, strict=True)
+        if verdict.status == DeliveryStatus.DEAD_LETTER and outcome.claimed.id in written
+    ]
+    return dead, disabled
+
+
+def _delivery_columns(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    return {
+        "ids": uuid_array(outcome.claimed.id for outcome in outcomes),
+        "leases": uuid_array(outcome.claimed.lease_id for outcome in outcomes),
+        "statuses": array(verdict.status.value for verdict in verdicts),
+        "due": text_array(_text(verdict.next_attempt_at) for verdict in verdicts),
+        "errors": text_array(verdict.error for verdict in verdicts),
+        "counted": array("0" if outcome.result is None else "1" for outcome in outcomes),
+    }
+
+
+def _attempt_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    results = [outcome.result for outcome in outcomes if outcome.result]
+    claimed = [outcome.claimed for outcome in outcomes]
+    return {
+        "attempt_ids": uuid_array(uuid7() for _ in outcomes),
+        "organizations": uuid_array(one.organization_id for one in claimed),
+        "subscriptions": uuid_array(one.subscription_id for one in claimed),
+        "attempted": uuid_array(one.id for one in claimed),
+        "numbers": array(str(one.attempts + 1) for one in claimed),
+        "started": text_array(outcome.started_at.isoformat() for outcome in outcomes),
+        "durations": array(str(result.duration_ms) for result in results),
+        "codes": array("NULL" if result.status is None else str(result.status) for result in results),
+        "attempt_errors": text_array(result.error.value if result.error else "" for result in results),
+        "responses": text_array(result.response_text for result in results),
+    }
+
+
+async def _record_health(database: Database, outcomes: Sequence[Outcome], now: datetime) -> list[Disabled]:
+    by_subscription: dict[UUID, list[AttemptResult]] = {}
+    for outcome in outcomes:
+        if outcome.result is not None:
+            by_subscription.setdefault(outcome.claimed.subscription_id, []).append(outcome.result)
+    seen = list(by_subscription.values())
+    values = {
+        "ids": uuid_array(by_subscription),
+        "successes": array(str(sum(result.delivered for result in results)) for results in seen),
+        "weights": array(str(sum(map(_weight, results))) for results in seen),
+        "errors": text_array(_last_error(results) for results in seen),
+        "gone": array(str(any(result.gone for result in results)) for results in seen),
+        "now": now,
+        "give_up": GIVE_UP_AFTER,
+        "circuit": CIRCUIT_FAILURES,
+        "shortest": CIRCUIT_SECONDS,
+        "longest": LONGEST_CIRCUIT_SECONDS,
+    }
+    rows = await database.fetch(_HEALTH, values)
+    return [Disabled(*row) for row in rows if row[3]]
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _weight(result: AttemptResult) -> int:
+    if result.error is None:
+        return 0
+    return TIMEOUT_WEIGHT if result.error is AttemptError.TIMEOUT else 1
+
+
+def _last_error(results: Sequence[AttemptResult]) -> str:
+    last = results[-1].error
+    return last.value if last else ""

@@ -1,0 +1,158 @@
+"""Send what is due: claim, send concurrently, record in bulk, until nothing is left or the time is up."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connections, transaction
+from django.utils import timezone
+
+from delivery.operations.claiming import LEASE, Claimed, Claimer
+from delivery.operations.notices import NoticeKind, announce
+from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
+from delivery.secrets import decrypt_secret
+from delivery.sending import WebhookSender
+from delivery.signing import secret_key
+from delivery.webhook_requests import build_request
+from rest.gathering import Gatherer
+from rest.ports import Database
+
+logger = logging.getLogger(__name__)
+# Deliveries that one sender holds at once. Each may have 256 KiB of data.
+ROOM = 400
+# Requests at once to one endpoint: enough for 2 000 a second at 10 ms, too few to hurt it.
+CONCURRENCY = 20
+# How soon a claim follows another while attempts are in flight: what becomes due meanwhile waits no longer.
+PAUSE_SECONDS = 0.02
+
+
+class Sender:
+    """Of one event loop. `run` may be called again and again; connections to endpoints are kept between the runs."""
+
+    def __init__(self, database: Database, webhooks: WebhookSender) -> None:
+        self._claimer = Claimer(database)
+        self._webhooks = webhooks
+        self._recorder: Gatherer[Outcome, None] = Gatherer(self._record)
+        self._database = database
+        self._held: Counter[UUID] = Counter()
+        self._turns: dict[UUID, asyncio.Semaphore] = {}
+
+    async def run(self, *, seconds: float) -> int:
+        """Send until nothing is due, claiming for at most `seconds`; returns the number of attempts."""
+        deadline = time.monotonic() + seconds
+        in_flight: set[asyncio.Task[None]] = set()
+        sent = 0
+        while True:
+            claimed = await self._claim() if time.monotonic() < deadline else []
+            in_flight |= {asyncio.create_task(self._deliver(one, time.monotonic())) for one in claimed}
+            sent += len(claimed)
+            if not in_flight:
+                return sent
+            done, in_flight = await asyncio.wait(in_flight, timeout=PAUSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    async def _claim(self) -> list[Claimed]:
+        room = ROOM - self._held.total()
+        if room < CONCURRENCY:  # a claim of a few costs as much as one of many
+            return []
+        claimed = await self._claimer.claim(busy=self._held, room=room, now=timezone.now())
+        self._held.update(one.subscription_id for one in claimed)
+        return claimed
+
+    async def _deliver(self, claimed: Claimed, claimed_at: float) -> None:
+        key = claimed.subscription_id
+        turn = self._turns.setdefault(key, asyncio.Semaphore(CONCURRENCY))
+        try:
+            async with turn:
+                # Whoever waited too long for a turn would send while another may have claimed it: it comes again.
+                if time.monotonic() - claimed_at < LEASE.total_seconds() - settings.WEBHOOK_TIMEOUT_SECONDS - 5:
+                    outcome = await self._attempt(claimed)
+                else:
+                    return
+            await self._recorder.ask(outcome)
+        finally:
+            self._held[key] -= 1
+            if not self._held[key]:
+                del self._held[key], self._turns[key]
+
+    async def _attempt(self, claimed: Claimed) -> Outcome:
+        now = timezone.now()
+        if claimed.type is None or claimed.received_at is None or claimed.data is None:
+            return Outcome(claimed=claimed, started_at=now, result=None)
+        request = build_request(
+            url=claimed.url,
+            secrets=[_key(token) for token in (claimed.secret, claimed.previous_secret) if token],
+            headers=claimed.headers,
+            event_id=claimed.event_id,
+            event_type=claimed.type,
+            received_at=claimed.received_at,
+            data=claimed.data,
+            now=now,
+        )
+        return Outcome(claimed=claimed, started_at=now, result=await self._webhooks.send(request))
+
+    async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
+        dead, disabled = await record_outcomes(self._database, outcomes, now=timezone.now())
+        if dead or disabled:
+            await asyncio.to_thread(_announce, dead, disabled)
+        return [None] * len(outcomes)
+
+
+@lru_cache(maxsize=10_000)
+def _key(token: str) -> bytes:
+    return secret_key(decrypt_secret(token))
+
+
+def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
+    """Tell the organizations. In a thread, as it uses Django's connection; what fails here is only not told."""
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            for outcome in dead:
+                _announce_dead_letter(outcome, now)
+            for one in disabled:
+                _announce_disabled(one, now)
+    except Exception:
+        logger.exception("notices of %d dead letters were not stored", len(dead))
+    finally:
+        connections.close_all()
+
+
+def _announce_dead_letter(outcome: Outcome, now: datetime) -> None:
+    claimed = outcome.claimed
+    error = outcome.result.error if outcome.result else None
+    announce(
+        organization_id=claimed.organization_id,
+        kind=NoticeKind.DEAD_LETTER,
+        subject=str(claimed.id),
+        data={
+            "delivery_id": str(claimed.id),
+            "subscription_id": str(claimed.subscription_id),
+            "event_id": str(claimed.event_id),
+            "event_type": claimed.type,
+            "attempts": claimed.attempts + (outcome.result is not None),
+            "last_error": error.value if error else EVENT_GONE,
+        },
+        now=now,
+    )
+
+
+def _announce_disabled(disabled: Disabled, now: datetime) -> None:
+    announce(
+        organization_id=disabled.organization_id,
+        kind=NoticeKind.SUBSCRIPTION_DISABLED,
+        subject=str(disabled.subscription_id),
+        data={
+            "subscription_id": str(disabled.subscription_id),
+            "url": disabled.url,
+            "reason": disabled.reason,
+        },
+        now=now,
+    )

@@ -1,0 +1,74 @@
+"""Try a webhook out."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+from uuid_utils.compat import uuid7
+
+from delivery.models import Subscription
+from delivery.operations.subscriptions import require_webhook
+from delivery.secrets import decrypt_secret
+from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.signing import secret_key
+from delivery.webhook_requests import build_request
+from organizations.audit import Actor, record
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestOutcome:
+    """The id of the event that was made for the test, which is stored nowhere, and what came of its one attempt."""
+
+    __test__ = False  # It is none of pytest's.
+
+    event_id: UUID
+    result: AttemptResult
+
+
+def send_test(*, subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
+    """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
+
+    It takes up to WEBHOOK_TIMEOUT_SECONDS. Call it outside of a transaction and of an event loop. Raises Problem 409
+    for an inbox.
+    """
+    require_webhook(subscription)
+    event_id = uuid7()
+    request = build_request(
+        url=subscription.url,
+        secrets=_signing_keys(subscription, now),
+        headers=subscription.headers,
+        event_id=event_id,
+        event_type=event_type,
+        received_at=now,
+        data=data,
+        now=now,
+    )
+    with transaction.atomic():
+        record(
+            actor=actor,
+            action="subscription.tested",
+            target=subscription,
+            organization=subscription.organization,
+        )
+    _give_connection_back()
+    return TestOutcome(event_id=event_id, result=asyncio.run(_send(request)))
+
+
+async def _send(request: WebhookRequest) -> AttemptResult:
+    async with WebhookSender.from_settings() as sender:
+        return await sender.send(request)
+
+
+def _give_connection_back() -> None:
+    """Others can use it meanwhile: the pool is small, and an endpoint may take long."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def _signing_keys(subscription: Subscription, now: datetime) -> list[bytes]:
+    tokens = [subscription.secret]
+    if subscription.previous_secret_until and subscription.previous_secret_until > now:
+        tokens.append(subscription.previous_secret)
+    return [secret_key(decrypt_secret(token)) for token in tokens]

@@ -1,0 +1,334 @@
+"""Make, change and delete subscriptions; hold and resume them; renew the secrets of webhooks."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Value
+from django.db.models.functions import Now
+from msgspec import UNSET, UnsetType
+
+from delivery.filters import compile_filter
+from delivery.guard import NetworkPolicy, UnsafeUrl, check_destination
+from delivery.header_rules import check_headers
+from delivery.masking import restore_masked
+from delivery.matching import check_patterns
+from delivery.models import (
+    DEFAULT_INBOX,
+    Delivery,
+    DeliveryStatus,
+    Kind,
+    Subscription,
+    SubscriptionQuerySet,
+    SubscriptionStatus,
+)
+from delivery.secrets import decrypt_secret, encrypt_secret
+from delivery.signing import generate_secret
+from delivery.wakeup import wake_sending
+from organizations.audit import Actor, record
+from organizations.models import Organization
+from rest.problems import Problem, invalid
+
+# Processing keeps all of an organization's in memory, and looks at the filters of those that may want an event.
+MAX_SUBSCRIPTIONS = 1_000
+# Retries that a resumed subscription gets at once, the oldest first: a second's work in one transaction. The others
+# keep the times of their schedule.
+MAX_HASTENED = 10_000
+INBOX_NAME = r"\A[A-Za-z0-9._-]{1,100}\Z"
+
+_ONLY_OF = {Kind.WEBHOOK: ("url", "headers"), Kind.INBOX: ("max_leases",)}
+# The inbox `default` takes every event, and is where consumers look that name none.
+_FIXED_OF_DEFAULT = ("name", "event_types", "filter")
+# These may hold tokens or be long, and are shown elsewhere: the audit log only says that they changed.
+_NOT_FOR_THE_LOG = ("url", "headers", "filter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionChanges:
+    """What to set; UNSET leaves a field as it is, or as it is by default."""
+
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    event_types: Sequence[str] | UnsetType = UNSET
+    filter: Mapping[str, Any] | UnsetType | None = UNSET
+    url: str | UnsetType = UNSET
+    headers: Mapping[str, str] | UnsetType = UNSET
+    max_leases: int | UnsetType = UNSET
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreatedSubscription:
+    """`secret` is that of a webhook, `whsec_…`; None for an inbox."""
+
+    subscription: Subscription
+    secret: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSecret:
+    """The secret, `whsec_…`, and until when the one before it signs too."""
+
+    secret: str
+    previous_until: datetime | None
+
+
+def create_subscription(
+    *, organization: Organization, kind: Kind, changes: SubscriptionChanges, actor: Actor
+) -> CreatedSubscription:
+    """A new one, which gets the events from now on. Raises Problem 409 (inbox_exists, limit_reached) or 422.
+
+    The host of a URL is resolved, so call it outside of a transaction.
+    """
+    fields = _checked_fields(kind, changes)
+    if kind is Kind.INBOX and fields["name"] == DEFAULT_INBOX:
+        raise Problem("inbox_exists", "Every organization has the inbox default.")
+    secret = generate_secret() if kind is Kind.WEBHOOK else None
+    with _one_inbox_of_each_name(), transaction.atomic():
+        _refuse_too_many(organization)
+        subscription = Subscription.objects.create(
+            organization=organization, kind=kind, secret=encrypt_secret(secret) if secret else "", **fields
+        )
+        _record("created", subscription, actor, _summary({}, fields))
+    subscription.refresh_from_db()
+    return CreatedSubscription(subscription=subscription, secret=secret)
+
+
+def update_subscription(*, subscription: Subscription, changes: SubscriptionChanges, actor: Actor) -> Subscription:
+    """Set what `changes` names. Raises Problem 404 (just deleted), 409 (inbox_exists, wrong_state) or 422.
+
+    The host of a URL is resolved, so call it outside of a transaction.
+    """
+    fields = _checked_fields(Kind(subscription.kind), changes)
+    with _one_inbox_of_each_name(), transaction.atomic():
+        locked = _lock(subscription)
+        if "headers" in fields:
+            fields["headers"] = restore_masked(fields["headers"], locked.headers)
+        before = {
+            name: getattr(locked, name) for name, value in fields.items() if not _is_same(getattr(locked, name), value)
+        }
+        if _is_default(locked) and (fixed := sorted(before.keys() & set(_FIXED_OF_DEFAULT))):
+            raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
+        if before:
+            after = {name: fields[name] for name in before}
+            _rows(locked).update(changed_at=Now(), **after)
+            _record("updated", locked, actor, _summary(before, after))
+    locked.refresh_from_db()
+    return locked
+
+
+@transaction.atomic
+def delete_subscription(*, subscription: Subscription, actor: Actor) -> None:
+    """Nothing is delivered to it any more. Raises Problem 404 (deleted already) or 409 (the inbox default)."""
+    if _is_default(subscription):
+        raise Problem("wrong_state", "The inbox default cannot be deleted. Pausing it holds its events.")
+    moved = _rows(subscription).update(
+        status=SubscriptionStatus.DELETED,
+        changed_at=Now(),
+        secret="",
+        previous_secret="",
+        previous_secret_until=None,
+        headers={},
+    )
+    if not moved:
+        raise Problem("not_found")
+    _record("deleted", subscription, actor)
+
+
+@transaction.atomic
+def pause_subscription(*, subscription: Subscription, actor: Actor) -> Subscription:
+    """Hold its deliveries until it is resumed. A paused one stays so; a disabled one is a Problem 409."""
+    moved = (
+        _rows(subscription)
+        .filter(status=SubscriptionStatus.ACTIVE)
+        .update(status=SubscriptionStatus.PAUSED, changed_at=Now())
+    )
+    if moved:
+        _record("paused", subscription, actor)
+    current = _lock(subscription)
+    if current.status == SubscriptionStatus.DISABLED:
+        raise Problem("wrong_state", "A disabled subscription holds its deliveries already. Resume it to enable it.")
+    return current
+
+
+@transaction.atomic
+def resume_subscription(*, subscription: Subscription, actor: Actor) -> Subscription:
+    """Deliver again, what was held first; a disabled one starts with a clean record. An active one stays as it is."""
+    moved = (
+        _rows(subscription)
+        .filter(status__in=[SubscriptionStatus.PAUSED, SubscriptionStatus.DISABLED])
+        .update(
+            status=SubscriptionStatus.ACTIVE,
+            changed_at=Now(),
+            disabled_reason="",
+            disabled_at=None,
+            failing_since=None,
+            failures=0,
+            circuit_open_until=None,
+        )
+    )
+    if moved:
+        _hasten_retries(subscription)
+        _record("resumed", subscription, actor)
+        transaction.on_commit(wake_sending)
+    return _lock(subscription)
+
+
+def _hasten_retries(subscription: Subscription) -> None:
+    """What failed before waits for a time that may be a day ahead: whoever resumes has repaired the endpoint."""
+    retries = Delivery.objects.for_organization(subscription.organization_id).filter(
+        subscription=subscription, status=DeliveryStatus.RETRYING, lease_id=None
+    )
+    oldest = retries.select_for_update(skip_locked=True).order_by("pk")[:MAX_HASTENED]
+    retries.filter(pk__in=list(oldest.values_list("pk", flat=True))).update(next_attempt_at=Now())
+
+
+@transaction.atomic
+def rotate_secret(*, subscription: Subscription, overlap: timedelta, actor: Actor) -> WebhookSecret:
+    """A new secret, at once; the previous one signs too during `overlap`. Raises Problem 409 for an inbox."""
+    require_webhook(subscription)
+    locked = _lock(subscription)
+    secret = generate_secret()
+    _rows(locked).update(
+        secret=encrypt_secret(secret),
+        previous_secret=locked.secret if overlap else "",
+        previous_secret_until=Now() + Value(overlap) if overlap else None,
+        changed_at=Now(),
+    )
+    _record("secret_rotated", locked, actor, {"overlap_seconds": int(overlap.total_seconds())})
+    locked.refresh_from_db()
+    return WebhookSecret(secret=secret, previous_until=locked.previous_secret_until)
+
+
+@transaction.atomic
+def show_secret(*, subscription: Subscription, actor: Actor, now: datetime) -> WebhookSecret:
+    """The secret, with an entry in the audit log that it was shown. Raises Problem 409 for an inbox."""
+    require_webhook(subscription)
+    _record("secret_shown", subscription, actor)
+    until = subscription.previous_secret_until
+    return WebhookSecret(
+        secret=decrypt_secret(subscription.secret), previous_until=until if until and until > now else None
+    )
+
+
+def require_webhook(subscription: Subscription) -> None:
+    """Raises Problem 409 for an inbox, to which nothing is sent."""
+    if subscription.kind != Kind.WEBHOOK:
+        raise Problem("wrong_state", "This subscription is an inbox. Only a webhook has a secret and can be tested.")
+
+
+def _rows(subscription: Subscription) -> SubscriptionQuerySet:
+    """The subscription, unless it was deleted meanwhile."""
+    return Subscription.objects.for_organization(subscription.organization_id).shown().filter(pk=subscription.pk)
+
+
+def _lock(subscription: Subscription) -> Subscription:
+    """The row as it is now, held until the end of the transaction; 404 when it has just been deleted."""
+    rows = _rows(subscription).select_related("organization")
+    locked = rows.select_for_update(of=("self",), no_key=True).first()
+    if locked is None:
+        raise Problem("not_found")
+    return locked
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """As JSON, where true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _is_default(subscription: Subscription) -> bool:
+    return subscription.kind == Kind.INBOX and subscription.name == DEFAULT_INBOX
+
+
+def _refuse_too_many(organization: Organization) -> None:
+    """The lock makes creations of one organization wait for each other, so that the limit holds."""
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    if Subscription.objects.for_organization(organization.pk).shown().count() >= MAX_SUBSCRIPTIONS:
+        raise Problem("limit_reached", f"An organization has at most {MAX_SUBSCRIPTIONS} subscriptions.")
+
+
+@contextmanager
+def _one_inbox_of_each_name() -> Iterator[None]:
+    """PostgreSQL knows best; its refusal becomes Problem 409."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "one_inbox_per_name" not in str(error):
+            raise
+        raise Problem("inbox_exists") from error
+
+
+def _record(what: str, subscription: Subscription, actor: Actor, changes: dict[str, Any] | None = None) -> None:
+    record(
+        actor=actor,
+        action=f"subscription.{what}",
+        target=subscription,
+        organization=subscription.organization,
+        changes=changes,
+    )
+
+
+def _summary(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """For the audit log: old and new values, or that there was a change."""
+    return {name: "changed" if name in _NOT_FOR_THE_LOG else [before.get(name), value] for name, value in after.items()}
+
+
+# --- Fields --------------------------------------------------------------------------------------------------
+
+
+def _checked_fields(kind: Kind, changes: SubscriptionChanges) -> dict[str, Any]:
+    """The columns to set. Raises Problem 422 for the first field that a subscription of this kind cannot have so."""
+    given = {name: value for name, value in vars(changes).items() if value is not UNSET}
+    for owner, names in _ONLY_OF.items():
+        for name in names:
+            if owner is not kind and name in given:
+                raise invalid(f"/{name}", "wrong_kind", f"Only a subscription of the kind {owner.value} has this.")
+    if kind is Kind.INBOX and "name" in given and re.fullmatch(INBOX_NAME, given["name"]) is None:
+        raise invalid("/name", "invalid", "The name of an inbox has 1 to 100 of A-Za-z0-9._-.")
+    return {name: _CHECKS[name](value) for name, value in given.items()}
+
+
+def _checked_url(url: str) -> str:
+    try:
+        check_destination(url, NetworkPolicy.from_settings())
+    except UnsafeUrl as error:
+        raise invalid("/url", "unsafe_url", error.reason) from error
+    return url
+
+
+def _checked_patterns(patterns: Sequence[str]) -> list[str]:
+    return list(check_patterns(patterns))
+
+
+def _checked_filter(value: Any) -> Any:
+    if value is not None:
+        compile_filter(value)
+    return value
+
+
+def _text_of(pointer: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if "\x00" in text:
+            raise invalid(pointer, "nul_character", "NUL characters cannot be stored.")
+        return text
+
+    return check
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": _text_of("/name"),
+    "description": _text_of("/description"),
+    "event_types": _checked_patterns,
+    "filter": _checked_filter,
+    "url": _checked_url,
+    "headers": check_headers,
+    "max_leases": _as_it_is,
+}

@@ -1,0 +1,148 @@
+"""Subscriptions, deliveries and attempts as the API shows them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Left
+
+from delivery.delivery_ids import bounds_of_event
+from delivery.masking import mask_headers
+from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus, is_open_until
+from delivery.openapi import DeliveryShown, Health, SubscriptionShown
+from ingestion.models import Event
+from ingestion.openapi import AttemptShown, DeliveryDetails
+from rest.rendering import format_time
+
+# A schedule has some ten attempts; more come from retries by hand.
+MAX_ATTEMPTS = 100
+# Of an event that very many subscriptions want, an answer shows no more than this; the rest is in their own lists.
+MAX_DELIVERIES_OF_EVENT = 100
+MAX_ATTEMPTS_OF_EVENT = 1_000
+EXCERPT_LENGTH = 500
+
+
+def describe_subscription(subscription: Subscription, *, now: datetime) -> SubscriptionShown:
+    """Without the secret, and with masked headers. A circuit that is open until before `now` is not shown."""
+    return SubscriptionShown(**subscription_members(subscription, now=now))
+
+
+def subscription_members(subscription: Subscription, *, now: datetime) -> dict[str, Any]:
+    """The members of describe_subscription()."""
+    is_webhook = subscription.kind == Kind.WEBHOOK
+    circuit = subscription.circuit_open_until if is_open_until(subscription.circuit_open_until, now) else None
+    return {
+        "id": subscription.pk,
+        "kind": Kind(subscription.kind),
+        "name": subscription.name,
+        "url": subscription.url if is_webhook else None,
+        "description": subscription.description,
+        "event_types": subscription.event_types,
+        "filter": subscription.filter,
+        "headers": mask_headers(subscription.headers),
+        "status": SubscriptionStatus(subscription.status),
+        "disabled_reason": DisabledReason(subscription.disabled_reason) if subscription.disabled_reason else None,
+        "disabled_at": _time(subscription.disabled_at),
+        "created_at": format_time(subscription.created_at),
+        "health": Health(
+            failing_since=_time(subscription.failing_since),
+            failures=subscription.failures,
+            circuit_open_until=_time(circuit),
+            last_attempt_at=_time(subscription.last_attempt_at),
+            last_success_at=_time(subscription.last_success_at),
+            last_error=subscription.last_error or None,
+        ),
+        "max_leases": None if is_webhook else subscription.max_leases,
+    }
+
+
+def describe_deliveries(deliveries: Sequence[Delivery], subscription: Subscription) -> list[DeliveryShown]:
+    """Deliveries of one subscription, with the types of their events."""
+    organization = subscription.organization_id
+    events = Event.objects.for_organization(organization).filter(pk__in=[delivery.event_id for delivery in deliveries])
+    types = dict(events.values_list("pk", "type"))
+    return [
+        DeliveryShown(
+            **_delivery_members(delivery, subscription, types.get(delivery.event_id)), attempts=delivery.attempts
+        )
+        for delivery in deliveries
+    ]
+
+
+def describe_delivery(delivery: Delivery, subscription: Subscription) -> DeliveryDetails:
+    """A delivery with the type of its event and its latest attempts."""
+    events = Event.objects.for_organization(delivery.organization_id).filter(pk=delivery.event_id)
+    attempts = Attempt.objects.for_organization(delivery.organization_id).filter(delivery_id=delivery.pk)
+    return DeliveryDetails(
+        **_delivery_members(delivery, subscription, events.values_list("type", flat=True).first()),
+        attempts=_describe_attempts(attempts.order_by("delivery_id", "-id")[:MAX_ATTEMPTS]),
+    )
+
+
+def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
+    """`{"deliveries": […]}`: what became of an event, for EVENT_DETAILS of the settings."""
+    rows = Delivery.objects.for_organization(event.organization_id).filter(
+        pk__range=bounds_of_event(event.pk), event_id=event.pk
+    )
+    deliveries = list(rows.order_by("pk")[:MAX_DELIVERIES_OF_EVENT])
+    subscriptions = Subscription.objects.for_organization(event.organization_id).in_bulk(
+        {delivery.subscription_id for delivery in deliveries}
+    )
+    attempts = _excerpts(event.organization_id, [delivery.pk for delivery in deliveries])
+    shown = [
+        DeliveryDetails(
+            **_delivery_members(delivery, subscriptions[delivery.subscription_id], event.type),
+            attempts=_describe_attempts(attempts[delivery.pk][:MAX_ATTEMPTS]),
+        )
+        for delivery in deliveries
+    ]
+    return {"deliveries": shown}
+
+
+def _excerpts(organization_id: UUID, delivery_ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
+    """The attempts by delivery, newest first, with the begin of their responses; MAX_ATTEMPTS_OF_EVENT in all."""
+    rows = Attempt.objects.for_organization(organization_id).filter(delivery_id__in=delivery_ids)
+    excerpts = rows.annotate(excerpt=Left("response", EXCERPT_LENGTH)).defer("response")
+    found: defaultdict[UUID, list[Attempt]] = defaultdict(list)
+    for attempt in excerpts.order_by("delivery_id", "-id")[:MAX_ATTEMPTS_OF_EVENT]:
+        attempt.response = attempt.excerpt
+        found[attempt.delivery_id].append(attempt)
+    return found
+
+
+def _delivery_members(delivery: Delivery, subscription: Subscription, event_type: str | None) -> dict[str, Any]:
+    """The fields of DeliveryFields."""
+    return {
+        "id": delivery.pk,
+        "subscription": subscription.pk,
+        "event_id": delivery.event_id,
+        "event_type": event_type,
+        "status": delivery.shown_status(subscription).value,
+        "next_attempt_at": _time(delivery.next_attempt_at),
+        "last_error": delivery.last_error or None,
+        "created_at": format_time(delivery.created_at),
+        "delivered_at": _time(delivery.delivered_at),
+        "replay_id": delivery.replay_id,
+    }
+
+
+def _describe_attempts(newest_first: Iterable[Attempt]) -> list[AttemptShown]:
+    """Oldest first."""
+    shown = [
+        AttemptShown(
+            number=attempt.number,
+            started_at=format_time(attempt.started_at),
+            duration_ms=attempt.duration_ms,
+            status_code=attempt.status_code,
+            error=attempt.error or None,
+            response=attempt.response,
+        )
+        for attempt in newest_first
+    ]
+    return shown[::-1]
+
+
+def _time(moment: datetime | None) -> str | None:
+    return format_time(moment) if moment else None

@@ -1,0 +1,163 @@
+"""Replays and retried dead letters: bodies and answers, as the views use them and as `/api/schema` shows them."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct, field
+
+from delivery.models import ReplayStatus
+from delivery.operations.dead_letters import MAX_COUNTED as MAX_COUNTED_DEAD_LETTERS
+from delivery.operations.replays import MAX_COUNTED, MAX_RUNNING, SETTLED_AFTER
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
+
+GivenTime = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class NewReplay(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which events to deliver again, and to whom."""
+
+    subscription: Annotated[UUID, Meta(description="Id of a webhook or an inbox.")]
+    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive.")]
+    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; at most now.")]
+    event_types: Annotated[
+        list[str], Meta(description="Types, or starts of types with a trailing `*`; beside those of the subscription.")
+    ] = field(default_factory=lambda: ["*"])
+    only_undelivered: Annotated[
+        bool, Meta(description="Only events that were never delivered to this subscription.")
+    ] = False
+    dry_run: Annotated[bool, Meta(description="Only count.")] = False
+
+
+class ReplayShown(Struct):
+    """A replay. After a dry run there is none: `id`, `status` and `created_at` are null."""
+
+    id: UUID | None
+    subscription: UUID
+    status: ReplayStatus | None
+    total: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=f"How many events it is to look at, counted up to {MAX_COUNTED:,} and then as it goes. The"
+            " filter of the subscription may let fewer of them pass.",
+        ),
+    ]
+    looked_at: Annotated[int, Meta(ge=0, description="How many of them it is through with.")]
+    created: Annotated[int, Meta(ge=0, description="How many deliveries it has made.")]
+    received_after: Time
+    received_before: Time
+    event_types: list[str]
+    only_undelivered: bool
+    created_at: Time | None
+    finished_at: Time | None
+
+
+class ReplayList(Listed[ReplayShown]):
+    """Replays, newest first."""
+
+
+class DeadLettersToRetry(Struct, forbid_unknown_fields=True):
+    """All dead letters of the subscription."""
+
+    dry_run: Annotated[bool, Meta(description="Only count.")] = False
+
+
+class DeadLettersRetried(Struct):
+    """`remaining` dead letters are left by a dry run, or because there were too many for one request: ask again."""
+
+    total: Annotated[int, Meta(ge=0, description=f"How many there were, counted up to {MAX_COUNTED_DEAD_LETTERS:,}.")]
+    retried: Annotated[int, Meta(ge=0, description="How many are due again.")]
+    remaining: Count
+
+
+_WINDOW = {"received_after": "2026-11-23T00:00:00.000000Z", "received_before": EXAMPLE_TIME}
+_REPLAY = {
+    "id": EXAMPLE_ID,
+    "subscription": OTHER_ID,
+    "status": "running",
+    "total": 12_000,
+    "looked_at": 4_000,
+    "created": 3_900,
+    **_WINDOW,
+    "event_types": ["invoice.*"],
+    "only_undelivered": False,
+    "created_at": EXAMPLE_TIME,
+    "finished_at": None,
+}
+_STARTED = {**_REPLAY, "looked_at": 0, "created": 0}
+_COUNTED = {**_STARTED, "id": None, "status": None, "created_at": None}
+_CANCELLED = {**_REPLAY, "status": "cancelled", "finished_at": EXAMPLE_TIME}
+_NEW = {"subscription": EXAMPLE_ID, **_WINDOW}
+
+REPLAYS = {
+    "GET": Operation(
+        id="list_replays",
+        summary="List replays",
+        parameters=PAGE,
+        answers={
+            200: Answer(
+                description="A page of replays.",
+                content=json_of(ReplayList, page={"data": [_REPLAY], "next_cursor": None}),
+            )
+        },
+    ),
+    "POST": Operation(
+        id="create_replay",
+        summary="Replay events",
+        description="Makes new deliveries of old events to one subscription: a webhook is sent them again, in an inbox"
+        " they are pending again. The event types and the filter of the subscription apply, as they are now. A paused"
+        " or disabled subscription holds the deliveries until it is resumed. An organization can have"
+        f" {MAX_RUNNING} replays running.",
+        body=json_of(
+            NewReplay,
+            everything=_NEW,
+            some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
+            count={**_NEW, "dry_run": True},
+        ),
+        answers={
+            202: Answer(
+                description="The replay has begun; on a dry run, it was only counted what it would look at.",
+                content=json_of(ReplayShown, started=_STARTED, dry_run=_COUNTED),
+            )
+        },
+        problems=("not_found",),
+    ),
+}
+REPLAY = {
+    "GET": Operation(
+        id="get_replay",
+        summary="Show a replay's progress",
+        description="A window that reaches up to now stays open for some"
+        f" {SETTLED_AFTER.total_seconds():.0f} seconds, until it is sure that no event of it is missing.",
+        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, running=_REPLAY))},
+    )
+}
+CANCEL = {
+    "POST": Operation(
+        id="cancel_replay",
+        summary="Cancel a replay",
+        description="It stops within a second. The deliveries that it made stay. A replay that is over stays as it is.",
+        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, cancelled=_CANCELLED))},
+    )
+}
+RETRY_DEAD_LETTERS = {
+    "POST": Operation(
+        id="retry_dead_letters",
+        summary="Retry all dead letters of a subscription",
+        description="They are due at once, the oldest first, with every attempt ahead of them.",
+        body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
+        body_required=False,
+        answers={
+            200: Answer(
+                description="How many there were, and how many are due again.",
+                content=json_of(
+                    DeadLettersRetried,
+                    retried={"total": 12, "retried": 12, "remaining": 0},
+                    dry_run={"total": 12, "retried": 0, "remaining": 12},
+                ),
+            )
+        },
+    )
+}

@@ -1,0 +1,143 @@
+"""`/api/v1/replays`, and `/api/v1/subscriptions/{id}/retry-dead-letters`."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.http import Http404
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from delivery import replay_openapi as openapi
+from delivery.matching import check_patterns
+from delivery.models import Replay, ReplayStatus, Subscription
+from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
+from delivery.replay_openapi import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayList, ReplayShown
+from organizations.audit import Actor
+from organizations.authentication import caller_of
+from organizations.scopes import Scope
+from rest.lists import check_parameters, newest_first, read_page
+from rest.parsing import decode, read_body, read_raw
+from rest.problems import invalid
+from rest.rendering import format_time
+
+BODY_LIMIT = 64 * 1024
+
+
+class ReplaysView(APIView):
+    """List replays; start one."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE, "POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.REPLAYS
+
+    def get(self, request: Request) -> Response:
+        page = read_page(request, "replays")
+        found, cursor = newest_first(Replay.objects.for_organization(caller_of(request).organization_id), page)
+        return Response(ReplayList(data=[describe_replay(replay) for replay in found], next_cursor=cursor))
+
+    def post(self, request: Request) -> Response:
+        check_parameters(request, ())
+        wanted = decode(read_body(request, limit=BODY_LIMIT), NewReplay)
+        wish = ReplayWish(
+            received_after=_in_utc("/received_after", wanted.received_after),
+            received_before=_in_utc("/received_before", wanted.received_before),
+            event_types=check_patterns(wanted.event_types),
+            only_undelivered=wanted.only_undelivered,
+        )
+        replay = create_replay(
+            subscription=_own_subscription(request, wanted.subscription),
+            wish=wish,
+            actor=_actor(request),
+            now=timezone.now(),
+            dry_run=wanted.dry_run,
+        )
+        return Response(describe_replay(replay, is_counted_only=wanted.dry_run), status=202)
+
+
+class ReplayView(APIView):
+    """One replay."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.REPLAY
+
+    def get(self, request: Request, replay_id: UUID) -> Response:
+        check_parameters(request, ())
+        return Response(describe_replay(_own_replay(request, replay_id)))
+
+
+class CancelReplayView(APIView):
+    """Stop a replay."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.CANCEL
+
+    def post(self, request: Request, replay_id: UUID) -> Response:
+        check_parameters(request, ())
+        replay = _own_replay(request, replay_id)
+        return Response(describe_replay(cancel_replay(replay=replay, actor=_actor(request), now=timezone.now())))
+
+
+class RetryDeadLettersView(APIView):
+    """Retry all dead letters of a subscription."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = openapi.RETRY_DEAD_LETTERS
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        check_parameters(request, ())
+        subscription = _own_subscription(request, subscription_id)
+        body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
+        wanted = decode(body, DeadLettersToRetry)
+        outcome = retry_dead_letters(
+            subscription=subscription, actor=_actor(request), now=timezone.now(), dry_run=wanted.dry_run
+        )
+        return Response(
+            DeadLettersRetried(total=outcome.total, retried=outcome.retried, remaining=outcome.total - outcome.retried)
+        )
+
+
+def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayShown:
+    """As the API shows it; `is_counted_only` after a dry run."""
+    return ReplayShown(
+        id=None if is_counted_only else replay.pk,
+        subscription=replay.subscription_id,
+        status=None if is_counted_only else ReplayStatus(replay.status),
+        total=replay.total,
+        looked_at=replay.looked_at,
+        created=replay.created,
+        received_after=format_time(replay.received_after),
+        received_before=format_time(replay.received_before),
+        event_types=replay.event_types,
+        only_undelivered=replay.only_undelivered,
+        created_at=None if is_counted_only else format_time(replay.created_at),
+        finished_at=format_time(replay.finished_at) if replay.finished_at else None,
+    )
+
+
+def _in_utc(pointer: str, moment: datetime) -> datetime:
+    """PostgreSQL takes no offset of 16 hours or more; 422 for what is beyond the years that Python has."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise invalid(pointer, "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
+
+
+def _actor(request: Request) -> Actor:
+    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))
+
+
+def _own_subscription(request: Request, subscription_id: UUID) -> Subscription:
+    shown = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
+    subscription = shown.select_related("organization").filter(pk=subscription_id).first()
+    if subscription is None:
+        raise Http404
+    return subscription
+
+
+def _own_replay(request: Request, replay_id: UUID) -> Replay:
+    replays = Replay.objects.for_organization(caller_of(request).organization_id).select_related("organization")
+    replay = replays.filter(pk=replay_id).first()
+    if replay is None:
+        raise Http404
+    return replay

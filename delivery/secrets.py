@@ -1,0 +1,53 @@
+"""Secrets at rest: encrypted with Fernet (AES-128-CBC and HMAC-SHA256), readable with any of several keys."""
+
+import base64
+import functools
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+# Separates this use of SECRET_KEY from every other; changing it loses what was encrypted.
+_PURPOSE = b"events-platform field encryption"
+
+
+class UnreadableSecretError(Exception):
+    """No key that is set decrypts the token: a key was dropped too early, or the token was altered."""
+
+
+def encrypt_secret(text: str) -> str:
+    """A token for the database, made with the first key. Two calls never give the same token."""
+    return _ciphers().encrypt(text.encode()).decode()
+
+
+def decrypt_secret(token: str) -> str:
+    """What was encrypted; UnreadableSecretError when no key fits."""
+    try:
+        return _ciphers().decrypt(token.encode()).decode()
+    except InvalidToken as error:
+        raise UnreadableSecretError("no key of FIELD_ENCRYPTION_KEYS decrypts a stored secret") from error
+
+
+def re_encrypt(token: str) -> str:
+    """The same secret under the first key, for use after a new key was put in front; UnreadableSecretError."""
+    try:
+        return _ciphers().rotate(token.encode()).decode()
+    except InvalidToken as error:
+        raise UnreadableSecretError("no key of FIELD_ENCRYPTION_KEYS decrypts a stored secret") from error
+
+
+def _ciphers() -> MultiFernet:
+    return _ciphers_of(tuple(settings.FIELD_ENCRYPTION_KEYS), settings.SECRET_KEY)
+
+
+@functools.lru_cache(maxsize=4)
+def _ciphers_of(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
+    """The key derived from SECRET_KEY stays last, so that what it encrypted is readable once others are set."""
+    return MultiFernet([*map(Fernet, keys), Fernet(_derived_key(secret_key))])
+
+
+def _derived_key(secret_key: str) -> bytes:
+    # HKDF (RFC 5869) suits a SECRET_KEY that is long and random, which the settings demand; it is not for passwords.
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret_key.encode())
+    return base64.urlsafe_b64encode(key)

@@ -1,0 +1,32 @@
+"""Celery's entrances to the operations on deliveries. Each may run twice, late or never."""
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from delivery import operations
+from delivery.sending_process import sending_process
+
+
+@shared_task(name="delivery.send_due")
+def send_due() -> None:
+    sending_process.run()
+
+
+@shared_task(name="delivery.run_replays")
+def run_replays() -> None:
+    operations.run_replays()
+
+
+@shared_task(name="delivery.announce_limits")
+def announce_limits() -> None:
+    operations.announce_limits(now=timezone.now())
+
+
+# A mail server that is away is tried again for about an hour; what is older than that is no news.
+@shared_task(
+    name="delivery.mail_notice", autoretry_for=(OSError,), retry_backoff=60, retry_backoff_max=1200, max_retries=6
+)
+def mail_notice(*, event_id: str) -> None:
+    operations.mail_notice(event_id=UUID(event_id))

@@ -1,0 +1,216 @@
+"use strict";
+
+// What the console's pages do beyond links and forms. Everything works without this file, except the live page.
+
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const one = (selector, root = document) => root.querySelector(selector);
+
+  // --- Times: in the viewer's zone, with UTC in the title --------------------------------------------------------
+
+  const thisYear = new Date().getFullYear();
+  const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const near = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...clock });
+  const far = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric", ...clock });
+
+  // The same words as ago() of console/templatetags/console.py.
+  function ago(when) {
+    const passed = (Date.now() - when) / 1000;
+    const seconds = Math.abs(passed);
+    let text;
+    if (seconds < 10) text = `${seconds < 1 ? 0 : Math.round(seconds)} s`;
+    else if (seconds < 90) text = `${Math.round(seconds)} s`;
+    else if (seconds < 5400) text = `${Math.round(seconds / 60)} min`;
+    else if (seconds < 172800) text = `${Math.round(seconds / 3600)} h`;
+    else text = `${Math.round(seconds / 86400)} d`;
+    return passed >= 0 ? `${text} ago` : `in ${text}`;
+  }
+
+  function showTimes(root) {
+    for (const element of all("time[data-style]", root)) {
+      const when = new Date(element.dateTime);
+      if (Number.isNaN(when.getTime())) continue;
+      const style = element.dataset.style;
+      const text = style === "ago" ? ago(when) : (when.getFullYear() === thisYear ? near : far).format(when);
+      if (element.textContent !== text) element.textContent = text;
+      if (style === "both") element.dataset.ago = ago(when);
+    }
+  }
+
+  // A field for a time is UTC on the server and local here.
+  const pad = (number) => String(number).padStart(2, "0");
+  const asLocal = (date) =>
+    `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}T` +
+    `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+
+  function localizeFilters(form) {
+    const fields = all("input[data-utc]", form);
+    for (const field of fields) {
+      if (field.value) field.value = asLocal(new Date(`${field.value}Z`));
+      field.addEventListener("change", () => {
+        if (field.value) one("#range", form).value = "";
+      });
+    }
+    for (const zone of all(".zone", form)) zone.textContent = "(your time)";
+    one("#range", form).addEventListener("change", (event) => {
+      if (event.target.value) for (const field of fields) field.value = "";
+    });
+    form.addEventListener("formdata", (event) => {
+      for (const [name, value] of [...event.formData]) {
+        const field = form.elements[name];
+        if (!value) event.formData.delete(name);
+        else if (field && "utc" in field.dataset) event.formData.set(name, new Date(value).toISOString().replace(".000", ""));
+      }
+    });
+  }
+
+  // --- Copying and folding ------------------------------------------------------------------------------------------
+
+  async function copy(button) {
+    const label = button.dataset.label ?? (button.dataset.label = button.textContent);
+    try {
+      const text = button.dataset.copyUrl
+        ? await (await fetch(button.dataset.copyUrl)).text()
+        : one(button.dataset.copy).textContent;
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Could not copy";
+    }
+    setTimeout(() => (button.textContent = label), 2000);
+  }
+
+  function unfold(button) {
+    const parts = all("details", one(button.dataset.unfold));
+    const open = parts.some((part) => !part.open);
+    for (const part of parts) part.open = open;
+    button.textContent = open ? "Fold all" : "Unfold all";
+  }
+
+  // --- Keyboard ---------------------------------------------------------------------------------------------------
+
+  function moveRow(step) {
+    const rows = all("[data-row]").filter((row) => row.offsetParent !== null);
+    if (!rows.length) return;
+    const here = rows.indexOf(document.activeElement);
+    const next = here < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, here + step));
+    rows[next].focus();
+    rows[next].scrollIntoView({ block: "nearest" });
+  }
+
+  function search() {
+    const field = one("[data-search]") ?? one("#switcher-search");
+    const menu = field?.closest("details");
+    if (menu) menu.open = true;
+    field?.focus();
+    field?.select();
+  }
+
+  const keys = {
+    j: () => moveRow(1),
+    k: () => moveRow(-1),
+    "/": search,
+    "?": () => one("#help").showModal(),
+    p: () => one("[data-live-pause]")?.click(),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || one("dialog[open]")) return;
+    if (event.key === "Escape") {
+      for (const menu of all("details.menu[open]")) menu.open = false;
+      if (event.target.matches("input")) event.target.blur();
+      return;
+    }
+    if (event.target.matches("input, select, textarea, [contenteditable]")) return;
+    const action = keys[event.key];
+    if (action) {
+      event.preventDefault();
+      action();
+    }
+  });
+
+  document.addEventListener("click", (event) => {
+    for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.copy || button.dataset.copyUrl) copy(button);
+    else if (button.dataset.unfold) unfold(button);
+    else if ("help" in button.dataset) one("#help").showModal();
+  });
+
+  // --- Live -------------------------------------------------------------------------------------------------------
+
+  const MOST_ROWS = 500;
+
+  function startLive(rows) {
+    const pause = one("[data-live-pause]");
+    const held = one("[data-live-held]");
+    const state = one("[data-live-state]");
+    const holding = one("#live-holding");
+    const seen = new Set(all("tr[data-id]", rows).map((row) => row.dataset.id));
+    let paused = false;
+    let failed = false;
+
+    const tell = () => {
+      const text = paused ? "Paused" : failed ? "No connection, trying again" : "Watching";
+      if (state.textContent !== text) state.textContent = text;
+      state.dataset.state = paused ? "paused" : failed ? "failed" : "on";
+      pause.textContent = paused ? "Go on" : "Pause";
+      const waiting = all("tr[data-id]", holding).length;
+      held.hidden = waiting === 0;
+      held.textContent = `${waiting} new event${waiting === 1 ? "" : "s"}`;
+      rows.setAttribute("hx-target", paused ? "#live-holding" : "this");
+    };
+    const keepFew = (body) => all("tr", body).slice(MOST_ROWS).forEach((row) => row.remove());
+    const show = () => {
+      rows.prepend(...holding.children);
+      keepFew(rows);
+      tell();
+    };
+
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      if (!paused) show();
+      tell();
+    });
+    held.addEventListener("click", show);
+    // Each answer holds the last seconds again: what is there already is left out before it is swapped in.
+    document.body.addEventListener("htmx:beforeSwap", (event) => {
+      const answer = document.createElement("template");
+      answer.innerHTML = event.detail.serverResponse;
+      for (const row of all("tr[data-id]", answer.content)) {
+        if (seen.has(row.dataset.id)) row.remove();
+        else seen.add(row.dataset.id);
+      }
+      event.detail.serverResponse = answer.innerHTML;
+    });
+    document.body.addEventListener("htmx:afterSwap", () => {
+      failed = false;
+      keepFew(paused ? holding : rows);
+      tell();
+    });
+    for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+      rows.addEventListener(name, () => {
+        failed = true;
+        tell();
+      });
+    }
+    setInterval(() => {
+      if (document.visibilityState === "visible") htmx.trigger(rows, "live-tick");
+    }, 1000);
+    tell();
+  }
+
+  // --- Start ------------------------------------------------------------------------------------------------------
+
+  for (const button of all("button[data-copy], button[data-copy-url], button[data-unfold], button[data-help]")) {
+    button.hidden = false;
+  }
+  for (const form of all("form[data-filters]")) localizeFilters(form);
+  showTimes(document);
+  setInterval(() => showTimes(document), 10_000);
+  document.body.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement ?? document));
+  const liveRows = one("#live-rows");
+  if (liveRows) startLive(liveRows);
+})();

@@ -1,0 +1,346 @@
+"""Notices: what the platform tells an organization about itself, by events and by mail."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from smtplib import SMTPServerDisconnected
+from typing import Any
+from unittest import mock
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.test import override_settings
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
+from uuid_utils.compat import uuid7
+
+from delivery.models import Delivery
+from delivery.operations import NoticeKind, announce, announce_limits, mail_notice
+from delivery.operations.notices import SOURCE
+from delivery.tasks import mail_notice as mail_notice_task
+from events_platform.settings import CELERY_BEAT_SCHEDULE
+from events_platform.up.data_dir import CHECKOUT
+from ingestion.intake.counting import note, record_counts
+from ingestion.models import Event, IdempotencyKey, IntakeCount
+from ingestion.operations import process_outbox
+from organizations.models import Membership, Organization, Role
+from rest.ports import DirectDatabase, run_now
+from tests.conftest import Tenant
+from tests.factories import UserFactory, make_organization
+
+NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
+Capture = Callable[..., Any]
+ENDPOINT = "https://example.com/hook"
+SEND_TASK = "delivery.operations.notices.current_app.send_task"
+
+
+def dead_letter(organization: Organization, now: datetime = NOW, event_type: str = "invoice.paid") -> dict[str, Any]:
+    """Announces one; returns its data."""
+    data: dict[str, Any] = {
+        "delivery_id": str(uuid7()),
+        "subscription_id": str(uuid7()),
+        "event_id": str(uuid7()),
+        "event_type": event_type,
+        "attempts": 10,
+        "last_error": "timeout",
+    }
+    announce(
+        organization_id=organization.pk, kind=NoticeKind.DEAD_LETTER, subject=data["delivery_id"], data=data, now=now
+    )
+    return data
+
+
+def disabled(organization: Organization, now: datetime = NOW, subject: str = "s", reason: str = "gone") -> None:
+    data = {"subscription_id": subject, "reason": reason, "url": ENDPOINT}
+    announce(
+        organization_id=organization.pk, kind=NoticeKind.SUBSCRIPTION_DISABLED, subject=subject, data=data, now=now
+    )
+
+
+def add_person(organization: Organization, email: str, role: Role = Role.OWNER, **values: Any) -> None:
+    Membership.objects.create(organization=organization, user=UserFactory.create(email=email, **values), role=role)
+
+
+def notice(organization: Organization) -> Event:
+    return Event.objects.for_organization(organization.pk).latest("id")
+
+
+@pytest.fixture
+def organization(db: None) -> Organization:
+    organization = make_organization()
+    add_person(organization, "owner@example.com")
+    return organization
+
+
+def test_it_works(
+    tenant: Tenant, mailoutbox: list[EmailMessage], django_capture_on_commit_callbacks: Capture, settings: Any
+) -> None:
+    add_person(tenant.organization, "owner@example.com")
+    settings.PUBLIC_URL = "https://events.example.com"
+    with mock.patch(SEND_TASK) as sent, django_capture_on_commit_callbacks(execute=True):
+        data = dead_letter(tenant.organization)
+    (event,) = tenant.get("/api/v1/events").json()["data"]
+    assert event["type"] == "delivery.dead_letter"
+    assert event["data"] == data
+    assert event["subject"] == data["delivery_id"]
+    assert event["source"] == SOURCE
+    assert event["time"] == "2026-11-24T12:34:56.000000Z"
+
+    process_outbox()
+    assert [found["id"] for found in tenant.get("/api/v1/inbox").json()["data"]] == [event["id"]]
+
+    sent.assert_called_once_with("delivery.mail_notice", kwargs={"event_id": event["id"]}, retry=False)
+    mail_notice_task(event_id=event["id"])
+    (mail,) = mailoutbox
+    assert mail.to == ["owner@example.com"]
+    assert mail.subject == f"An event could not be delivered: {tenant.organization.name}"
+    for told in (data["event_id"], "invoice.paid", data["subscription_id"], "10", "timeout"):
+        assert str(told) in mail.body
+    assert "https://events.example.com/console/" in mail.body
+    assert "{" not in mail.body
+
+
+def test_a_subject_is_told_once_an_hour(organization: Organization) -> None:
+    disabled(organization)
+    disabled(organization, NOW + timedelta(minutes=20))
+    disabled(organization, NOW + timedelta(minutes=20), reason="failing")
+    assert Event.objects.count() == 1
+    disabled(organization, subject="another")
+    disabled(organization, NOW + timedelta(hours=1))
+    disabled(make_organization())
+    assert Event.objects.count() == 4
+
+
+@pytest.mark.parametrize("event_type", NoticeKind.values)
+def test_a_dead_letter_of_a_notice_is_not_told(organization: Organization, event_type: str) -> None:
+    dead_letter(organization, event_type=event_type)
+    assert not Event.objects.exists()
+
+
+def test_a_notice_is_stored_with_what_it_is_about_or_not_at_all(
+    organization: Organization, django_capture_on_commit_callbacks: Capture
+) -> None:
+    with django_capture_on_commit_callbacks() as callbacks, transaction.atomic():
+        disabled(organization)
+        assert Event.objects.exists()
+        transaction.set_rollback(True)
+    assert not Event.objects.exists()
+    assert callbacks == []
+
+
+def test_a_broker_that_is_away_is_nothing_to_the_caller(
+    organization: Organization, django_capture_on_commit_callbacks: Capture
+) -> None:
+    with mock.patch(SEND_TASK, side_effect=BrokerError), django_capture_on_commit_callbacks(execute=True):
+        disabled(organization)
+    assert Event.objects.count() == 1
+
+
+def test_mails_go_to_owners_who_can_read_them(organization: Organization, mailoutbox: list[EmailMessage]) -> None:
+    add_person(organization, "second@example.com")
+    add_person(organization, "")
+    add_person(organization, "gone@example.com", is_active=False)
+    for role in (Role.ADMIN, Role.MEMBER, Role.VIEWER):
+        add_person(organization, f"{role}@example.com", role)
+    add_person(make_organization(), "elsewhere@example.com")
+    disabled(organization)
+    assert mail_notice(event_id=notice(organization).pk)
+    (mail,) = mailoutbox
+    assert mail.to == ["owner@example.com", "second@example.com"]
+
+
+def test_without_owners_nothing_is_mailed(db: None, mailoutbox: list[EmailMessage]) -> None:
+    organization = make_organization()
+    disabled(organization)
+    assert not mail_notice(event_id=notice(organization).pk)
+    assert not mail_notice(event_id=uuid7())
+    assert mailoutbox == []
+
+
+def test_only_notices_are_mailed(tenant: Tenant, mailoutbox: list[EmailMessage]) -> None:
+    add_person(tenant.organization, "owner@example.com")
+    event_id = tenant.post("/api/v1/events", {"type": "a", "data": 1}).json()["id"]
+    mail_notice_task(event_id=event_id)
+    assert mailoutbox == []
+
+
+def test_one_mail_an_hour_for_each_kind(organization: Organization, mailoutbox: list[EmailMessage]) -> None:
+    def mailed() -> bool:
+        return mail_notice(event_id=notice(organization).pk)
+
+    dead_letter(organization)
+    assert mailed()
+    assert not mailed(), "a task may run twice"
+    dead_letter(organization)
+    assert not mailed()
+    disabled(organization)
+    assert mailed()
+    dead_letter(organization, NOW + timedelta(hours=1))
+    assert mailed()
+    assert [mail.subject.partition(":")[0] for mail in mailoutbox] == [
+        "An event could not be delivered",
+        "A subscription was disabled",
+        "An event could not be delivered",
+    ]
+
+
+def test_no_mail_is_asked_for_that_would_not_be_sent(
+    organization: Organization, django_capture_on_commit_callbacks: Capture
+) -> None:
+    dead_letter(organization)
+    mail_notice(event_id=notice(organization).pk)
+    with mock.patch(SEND_TASK) as sent, django_capture_on_commit_callbacks(execute=True):
+        dead_letter(organization)
+    assert Event.objects.count() == 2
+    sent.assert_not_called()
+
+
+def test_a_mail_that_failed_is_tried_again(organization: Organization, mailoutbox: list[EmailMessage]) -> None:
+    disabled(organization)
+    event_id = notice(organization).pk
+    away = mock.patch.object(EmailMessage, "send", side_effect=SMTPServerDisconnected)
+    with away, pytest.raises(SMTPServerDisconnected):
+        mail_notice(event_id=event_id)
+    assert mail_notice(event_id=event_id)
+    assert len(mailoutbox) == 1
+
+
+def test_the_task_tries_again_by_itself(organization: Organization) -> None:
+    disabled(organization)
+    event_id = str(notice(organization).pk)
+    with mock.patch.object(EmailMessage, "send", side_effect=[SMTPServerDisconnected, 1]) as send:
+        mail_notice_task.apply(kwargs={"event_id": event_id})
+    assert send.call_count == 2
+
+
+def test_the_claim_of_a_mail_is_removed_like_an_idempotency_key(organization: Organization) -> None:
+    disabled(organization)
+    mail_notice(event_id=notice(organization).pk)
+    assert IdempotencyKey.objects.filter(key__startswith="op-mail:", expires_at__gt=timezone.now()).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [("gone", "410 Gone"), ("failing", "only failed"), ("something new", "something new")]
+)
+def test_a_disabled_subscription_is_explained(
+    organization: Organization, mailoutbox: list[EmailMessage], reason: str, said: str
+) -> None:
+    disabled(organization, reason=reason)
+    mail_notice(event_id=notice(organization).pk)
+    assert said in mailoutbox[0].body
+    assert ENDPOINT in mailoutbox[0].body
+
+
+def test_a_name_cannot_add_headers_or_markup(db: None, mailoutbox: list[EmailMessage]) -> None:
+    organization = make_organization(name="A\nBcc: all@example.com & <b>")
+    add_person(organization, "owner@example.com")
+    disabled(organization)
+    assert mail_notice(event_id=notice(organization).pk)
+    assert mailoutbox[0].subject == "A subscription was disabled: A Bcc: all@example.com & <b>"
+    assert "A Bcc: all@example.com & <b>" in mailoutbox[0].body
+
+
+# --- The limit of events -----------------------------------------------------------------------------------------
+
+
+def refuse(organization: Organization, minute: datetime, count: int = 1, outcome: str = "rate_limited") -> None:
+    minute = minute.replace(second=0, microsecond=0)
+    IntakeCount.objects.create(organization=organization, minute=minute, outcome=outcome, count=count)
+
+
+def test_a_reached_limit_is_told(organization: Organization, mailoutbox: list[EmailMessage]) -> None:
+    refuse(organization, NOW - timedelta(minutes=2), 3)
+    refuse(organization, NOW - timedelta(minutes=1), 4)
+    assert announce_limits(now=NOW) == 1
+    event = notice(organization)
+    assert (event.type, event.subject) == ("organization.limit_reached", str(organization.pk))
+    assert '"events_per_minute": 100' in str(event.data)
+    assert '"refused_requests": 7' in str(event.data)
+    assert '"since": "2026-11-24T12:32:00.000000Z"' in str(event.data)
+    assert mail_notice(event_id=event.pk)
+    assert "100 events a minute" in mailoutbox[0].body
+    assert "2026-11-24T12:32:00.000000Z: 7 so far" in mailoutbox[0].body
+
+
+def test_a_limit_is_told_once_an_hour(organization: Organization) -> None:
+    refuse(organization, NOW)
+    assert announce_limits(now=NOW) == 1
+    assert announce_limits(now=NOW + timedelta(minutes=1)) == 0
+    refuse(organization, NOW + timedelta(minutes=1))
+    assert announce_limits(now=NOW + timedelta(minutes=2)) == 0
+    refuse(organization, NOW + timedelta(hours=1))
+    assert announce_limits(now=NOW + timedelta(hours=1)) == 1
+    assert Event.objects.count() == 2
+
+
+def test_the_end_of_an_hour_belongs_to_that_hour(organization: Organization) -> None:
+    end = datetime(2026, 11, 24, 12, 59, tzinfo=UTC)
+    refuse(organization, end)
+    assert announce_limits(now=end + timedelta(seconds=30)) == 1
+    assert announce_limits(now=end + timedelta(minutes=2)) == 0
+
+
+def test_other_outcomes_and_old_minutes_are_not_told(organization: Organization) -> None:
+    refuse(organization, NOW, outcome="validation_failed")
+    refuse(organization, NOW - timedelta(hours=1))
+    assert announce_limits(now=NOW) == 0
+
+
+def test_a_refused_request_leads_to_the_notice(tenant: Tenant) -> None:
+    Organization.objects.filter(pk=tenant.organization.pk).update(events_per_minute_override=1)
+    answers = [tenant.post("/api/v1/events", {"type": "a", "data": 1}).status_code for _ in range(2)]
+    assert answers == [202, 429]
+    run_now(record_counts(DirectDatabase()))
+    assert announce_limits(now=timezone.now()) == 1
+    note(tenant.organization.pk, "accepted")
+    process_outbox()
+    assert Delivery.objects.filter(event_id=notice(tenant.organization).pk).count() == 1
+    assert CELERY_BEAT_SCHEDULE["announce-limits"]["task"] == "delivery.announce_limits"
+
+
+# --- The mail server ---------------------------------------------------------------------------------------------
+
+
+def mail_settings(**environ: str) -> "subprocess.CompletedProcess[str]":
+    names = ("BACKEND", "HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    code = "from events_platform import settings as s; print([" + ", ".join(f"s.EMAIL_{name}" for name in names) + "])"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("console:", ["console", "localhost", 25, "", "", False, False]),
+        ("smtp://mail", ["smtp", "mail", 25, "", "", False, False]),
+        ("smtp+tls://me%40x:p%2Fw@mail", ["smtp", "mail", 587, "me@x", "p/w", True, False]),
+        ("smtps://me:pw@mail:4650", ["smtp", "mail", 4650, "me", "pw", False, True]),
+    ],
+)
+def test_the_mail_server_is_a_url(url: str, expected: list[Any]) -> None:
+    backend = f"django.core.mail.backends.{expected[0]}.EmailBackend"
+    assert mail_settings(EMAIL_URL=url).stdout.strip() == str([backend, *expected[1:]])
+
+
+@pytest.mark.parametrize("url", ["mail", "smtp://", "http://mail", "smtp://u:hunter2@mail:port", "smtp://mail:99999"])
+def test_a_bad_mail_server_stops_the_start_without_its_password(url: str) -> None:
+    stopped = mail_settings(EMAIL_URL=url)
+    assert stopped.returncode != 0
+    assert "EMAIL_URL" in stopped.stderr
+    assert "hunter2" not in stopped.stderr.splitlines()[-1]
+
+
+@override_settings(DEFAULT_FROM_EMAIL="Events <events@example.com>")
+def test_the_sender_is_a_setting(organization: Organization, mailoutbox: list[EmailMessage]) -> None:
+    disabled(organization)
+    mail_notice(event_id=notice(organization).pk)
+    assert mailoutbox[0].from_email == "Events <events@example.com>"
