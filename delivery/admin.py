@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
@@ -26,6 +27,8 @@ from organizations.read_only_admin import BEFORE, KeysetChangeList, Organization
 from rest.problems import Problem
 
 ATTEMPTS_SHOWN = 20
+# A URL may have 2 048 characters; a list has no room for them.
+LABEL_LENGTH = 48
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -57,7 +60,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Subscription")
     def label(self, subscription: Subscription) -> str:
-        return subscription.name or subscription.url
+        return Truncator(subscription.name or subscription.url).chars(LABEL_LENGTH)
 
     @admin.display(description="See its")
     def lists(self, subscription: Subscription) -> SafeString:
@@ -163,7 +166,7 @@ def _uuid(text: str | None) -> UUID | None:
 class DeliveryAdmin(ReadOnlyAdmin):
     actions = ("retry",)
     change_list_template = "admin/deliveries.html"
-    list_display = ("id", "status", "last_error", "side", "subscription", "organization", "created_at", "attempts")
+    list_display = ("id", "status", "last_error", "side", "to", "organization", "created_at", "attempts")
     list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
     list_select_related = ("organization", "subscription")
     readonly_fields = ("event", "tries")
@@ -189,6 +192,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         except ValidationError:
             messages.warning(request, "Search for a whole id.")
             return queryset.none(), False
+
+    @admin.display(description="Subscription")
+    def to(self, delivery: Delivery) -> str:
+        return Truncator(delivery.subscription.name or delivery.subscription.url).chars(LABEL_LENGTH)
 
     @admin.display(description="Side")
     def side(self, delivery: Delivery) -> str:

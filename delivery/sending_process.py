@@ -15,8 +15,14 @@ from rest.waiting_ports import SingleDatabase
 # Claims end after this, and what is in flight after the timeout of a webhook more, before a stop loses patience.
 RUN_SECONDS = 8.0
 # Claims and records touch a few hundred rows, found by their index. Until a new partition has statistics the planner
-# would rather sort or hash the whole table.
-BY_INDEX = {"enable_sort": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+# would rather sort or hash the whole table. And no claim or record waits for the disk: one that a crash of PostgreSQL
+# takes along makes a delivery that was sent be sent again, which every receiver must bear.
+SERVER_SETTINGS = {
+    "enable_sort": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "synchronous_commit": "off",
+}
 
 
 class SendingProcess:
@@ -39,7 +45,7 @@ class SendingProcess:
 
 async def _make_sender() -> Sender:
     webhooks = WebhookSender.from_settings()
-    return Sender(SingleDatabase(**BY_INDEX), await webhooks.__aenter__())
+    return Sender(SingleDatabase(**SERVER_SETTINGS), await webhooks.__aenter__())
 
 
 sending_process = SendingProcess()

@@ -19,7 +19,9 @@ from ingestion.models import EventType, OutboxEntry
 from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
 
-EVENTS = 5_000
+# Several transactions of processing, so that the first kill finds some done and some not.
+EVENTS = 30_000
+EVENTS_PER_ENTRY = 100
 DEADLINE_SECONDS = 120
 
 
@@ -53,11 +55,11 @@ def test_a_killed_worker_loses_and_doubles_nothing() -> None:
     organization = make_organization()
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
     incoming = [Incoming(organization.pk, event) for _ in range(EVENTS)]
-    for one in incoming:  # an outbox entry each, as an idle server writes them
-        run_now(store(DirectDatabase(), [one]))
+    for start in range(0, EVENTS, EVENTS_PER_ENTRY):
+        run_now(store(DirectDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
     ids = {one.id for one in incoming}
     with worker():
-        wait_until(EVENTS - 1)
+        wait_until(EVENTS // EVENTS_PER_ENTRY - 1)
     assert OutboxEntry.objects.exists(), "the worker was to be killed in the middle"
     with worker():
         wait_until(0)

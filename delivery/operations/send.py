@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 ROOM = 400
 # Requests at once to one endpoint: enough for 2 000 a second at 10 ms, too few to hurt it.
 CONCURRENCY = 20
-# How soon a claim follows another while attempts are in flight: what becomes due meanwhile waits no longer.
+# A claim follows another when so many have ended, or after this pause: what becomes due meanwhile waits no longer.
+FREED = 50
 PAUSE_SECONDS = 0.02
 
 
@@ -54,9 +55,16 @@ class Sender:
             sent += len(claimed)
             if not in_flight:
                 return sent
-            done, in_flight = await asyncio.wait(in_flight, timeout=PAUSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            in_flight = await self._free_some(in_flight)
+
+    async def _free_some(self, in_flight: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+        """Wait until enough have ended for the next claim to be worth its statement, or a moment has passed."""
+        until, goal = time.monotonic() + PAUSE_SECONDS, len(in_flight) - FREED
+        while in_flight and len(in_flight) > goal and (left := until - time.monotonic()) > 0:
+            done, in_flight = await asyncio.wait(in_flight, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        return in_flight
 
     async def _claim(self) -> list[Claimed]:
         room = ROOM - self._held.total()
