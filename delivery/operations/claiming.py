@@ -6,13 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from rest.arrays import array, uuid_array
 from rest.ports import Database
 
-# How long a taker that dies keeps its deliveries: more than the longest wait for a turn and the longest attempt.
-LEASE = timedelta(seconds=120)
 # An endpoint that works may have so many taken at once; one that failed has fewer with each failure, down to one.
 MOST_FOR_WORKING = 100
 MOST_FOR_FAILING = 10
@@ -52,6 +51,11 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           CASE WHEN subscription.previous_secret_until > %(now)s THEN subscription.previous_secret ELSE '' END
 """
 _FIRST = UUID(int=0)
+
+
+def lease_seconds() -> float:
+    """How long a taker that dies keeps its deliveries: a wait for a turn and an attempt, each as long as can be."""
+    return 2 * settings.WEBHOOK_TIMEOUT_SECONDS + 10
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -99,6 +103,6 @@ class Claimer:
             "room": room,
             "lease": uuid7(),
             "now": now,
-            "until": now + LEASE,
+            "until": now + timedelta(seconds=lease_seconds()),
         }
         return [Claimed(*row) for row in await self._database.fetch(_CLAIM, values)]

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.utils import timezone
 
-from delivery.operations.claiming import LEASE, Claimed, Claimer
+from delivery.operations.claiming import Claimed, Claimer, lease_seconds
 from delivery.operations.notices import NoticeKind, announce
 from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.secrets import decrypt_secret
@@ -80,7 +80,7 @@ class Sender:
         try:
             async with turn:
                 # Whoever waited too long for a turn would send while another may have claimed it: it comes again.
-                if time.monotonic() - claimed_at < LEASE.total_seconds() - settings.WEBHOOK_TIMEOUT_SECONDS - 5:
+                if time.monotonic() - claimed_at < lease_seconds() - settings.WEBHOOK_TIMEOUT_SECONDS - 5:
                     outcome = await self._attempt(claimed)
                 else:
                     return
