@@ -1,12 +1,16 @@
 """How allauth fits in: nobody signs up by themselves, addresses come from one place, secrets are encrypted."""
 
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
+from accounts.second_factor import SecondFactor, second_factor_of
 from delivery.secrets import decrypt_secret, encrypt_secret
 from rest.client_address import client_address
 
@@ -18,6 +22,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def get_client_ip(self, request: HttpRequest) -> str:
         # Behind a Unix socket there is no address; limits then count everybody together.
         return client_address(request) or "0.0.0.0"  # noqa: S104 - no address to listen on
+
+    def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
+        """Who has given nothing but the password confirms with something else."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if not methods or second_factor_of(context.request, user) is not SecondFactor.CONFIRM:
+            return methods
+        return [method for method in methods if method["id"] != "reauthenticate"]
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]

@@ -1,5 +1,7 @@
 """Accounts in the admin: superusers only, since no group holds a permission on them."""
 
+from typing import Any
+
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
@@ -11,6 +13,7 @@ from django.http import HttpRequest
 
 from accounts.operations import remove_second_factor
 from organizations.admin import actor_of
+from organizations.audit import record
 
 # Their pages would show secrets, or change them without an audit entry.
 for model in (Authenticator, EmailAddress, UserSession, User):
@@ -21,6 +24,23 @@ for model in (Authenticator, EmailAddress, UserSession, User):
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ("remove_second_factor",)
     show_facets = admin.ShowFacets.NEVER
+
+    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        self._record(request, obj, "account.created")
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
+        self._record(request, obj, "account.changed", {"what": message})
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
+        for user in queryset:
+            self._record(request, user, "account.deleted")
+        return super().log_deletions(request, queryset)
+
+    def _record(self, request: HttpRequest, user: User, action: str, changes: dict[str, Any] | None = None) -> None:
+        """Names of fields, never their values: Django's message of a change holds no more."""
+        record(actor=actor_of(request), action=action, target=user, organization=None, changes=changes)
 
     @admin.action(description="Remove the second factor of the selected people (a lost device)", permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:

@@ -18,6 +18,8 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.core.cache import cache
 from django.http import HttpRequest
 
+from accounts.operations import forget_ended_sessions
+from accounts.second_factor import has_second_factor
 from organizations.audit import Actor, ActorKind, record
 from rest.client_address import client_address
 
@@ -51,9 +53,11 @@ def agent_of(request: HttpRequest) -> str:
 
 
 def _signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    # A password that was given a moment ago need not be asked for again to set up a second factor.
-    record_authentication(request, user, "password", reauthenticated=True)
+    # A password that was given a moment ago need not be asked for again to set up a second factor; where there is one,
+    # the password confirms nothing.
+    record_authentication(request, user, "password", reauthenticated=None if has_second_factor(user) else True)
     if "REMOTE_ADDR" in request.META:
+        forget_ended_sessions(user)
         UserSession.objects.create_from_request(request)
     record_account(request, user, "signed_in")
 

@@ -3,9 +3,17 @@
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.utils import timezone
 
 from organizations.audit import Actor, record
+
+
+def forget_ended_sessions(user: User) -> None:
+    """Forget where the person was signed in: sessions that expired or were ended."""
+    alive = Session.objects.filter(expire_date__gt=timezone.now()).values("session_key")
+    UserSession.objects.filter(user=user).exclude(session_key__in=alive).delete()
 
 
 @transaction.atomic

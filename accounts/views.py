@@ -19,6 +19,7 @@ from django.urls import reverse_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.audit import record_account
+from accounts.operations import forget_ended_sessions
 from accounts.second_factor import has_second_factor
 
 MAX_LISTED_SESSIONS = 50
@@ -35,9 +36,10 @@ def overview(request: HttpRequest) -> HttpResponse:
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
     """Where one is signed in; sessions that are over are forgotten here."""
-    alive = UserSession.objects.purge_and_list(_user(request))
-    newest = sorted(alive, key=lambda session: session.created_at, reverse=True)[:MAX_LISTED_SESSIONS]
-    return render(request, "account/sessions.html", {"sessions": newest})
+    forget_ended_sessions(_user(request))
+    newest = UserSession.objects.filter(user=_user(request)).order_by("-created_at")[:MAX_LISTED_SESSIONS]
+    # A changed password ends sessions whose rows are still there.
+    return render(request, "account/sessions.html", {"sessions": [each for each in newest if not each.purge()]})
 
 
 @require_POST

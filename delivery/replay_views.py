@@ -14,8 +14,7 @@ from delivery.matching import check_patterns
 from delivery.models import Replay, ReplayStatus, Subscription
 from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
 from delivery.replay_openapi import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayList, ReplayShown
-from organizations.audit import Actor
-from organizations.authentication import caller_of
+from organizations.authentication import actor_of, caller_of
 from organizations.scopes import Scope
 from rest.lists import check_parameters, newest_first, read_page
 from rest.parsing import decode, read_body, read_raw
@@ -48,7 +47,7 @@ class ReplaysView(APIView):
         replay = create_replay(
             subscription=_own_subscription(request, wanted.subscription),
             wish=wish,
-            actor=_actor(request),
+            actor=actor_of(request),
             now=timezone.now(),
             dry_run=wanted.dry_run,
         )
@@ -75,7 +74,7 @@ class CancelReplayView(APIView):
     def post(self, request: Request, replay_id: UUID) -> Response:
         check_parameters(request, ())
         replay = _own_replay(request, replay_id)
-        return Response(describe_replay(cancel_replay(replay=replay, actor=_actor(request), now=timezone.now())))
+        return Response(describe_replay(cancel_replay(replay=replay, actor=actor_of(request), now=timezone.now())))
 
 
 class RetryDeadLettersView(APIView):
@@ -90,7 +89,7 @@ class RetryDeadLettersView(APIView):
         body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
         wanted = decode(body, DeadLettersToRetry)
         outcome = retry_dead_letters(
-            subscription=subscription, actor=_actor(request), now=timezone.now(), dry_run=wanted.dry_run
+            subscription=subscription, actor=actor_of(request), now=timezone.now(), dry_run=wanted.dry_run
         )
         return Response(
             DeadLettersRetried(total=outcome.total, retried=outcome.retried, remaining=outcome.total - outcome.retried)
@@ -121,10 +120,6 @@ def _in_utc(pointer: str, moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise invalid(pointer, "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
-
-
-def _actor(request: Request) -> Actor:
-    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))
 
 
 def _own_subscription(request: Request, subscription_id: UUID) -> Subscription:

@@ -47,8 +47,7 @@ from delivery.presenting import (
 )
 from delivery.selecting import newest_deliveries
 from ingestion.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
-from organizations.audit import Actor
-from organizations.authentication import caller_of
+from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
 from rest.lists import check_parameters, newest_first, read_page
@@ -87,7 +86,7 @@ class SubscriptionsView(APIView):
             organization=Organization.objects.get(pk=caller_of(request).organization_id),
             kind=Kind.WEBHOOK if isinstance(wanted, NewWebhook) else Kind.INBOX,
             changes=_changes(wanted),
-            actor=_actor(request),
+            actor=actor_of(request),
         )
         answer = SubscriptionCreated(**subscription_members(created.subscription, now=timezone.now()))
         if created.secret:
@@ -111,10 +110,10 @@ class SubscriptionView(APIView):
     def patch(self, request: Request, subscription_id: UUID) -> Response:
         subscription = _own_subscription(request, subscription_id)
         changes = _changes(decode(_body(request), SubscriptionPatch))
-        return _shown(update_subscription(subscription=subscription, changes=changes, actor=_actor(request)))
+        return _shown(update_subscription(subscription=subscription, changes=changes, actor=actor_of(request)))
 
     def delete(self, request: Request, subscription_id: UUID) -> Response:
-        delete_subscription(subscription=_own_subscription(request, subscription_id), actor=_actor(request))
+        delete_subscription(subscription=_own_subscription(request, subscription_id), actor=actor_of(request))
         return Response(status=204)
 
 
@@ -126,7 +125,7 @@ class PauseView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = _own_subscription(request, subscription_id)
-        return _shown(pause_subscription(subscription=subscription, actor=_actor(request)))
+        return _shown(pause_subscription(subscription=subscription, actor=actor_of(request)))
 
 
 class ResumeView(APIView):
@@ -137,7 +136,7 @@ class ResumeView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = _own_subscription(request, subscription_id)
-        return _shown(resume_subscription(subscription=subscription, actor=_actor(request)))
+        return _shown(resume_subscription(subscription=subscription, actor=actor_of(request)))
 
 
 class SecretView(APIView):
@@ -148,7 +147,7 @@ class SecretView(APIView):
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
         subscription = _own_subscription(request, subscription_id)
-        return _secret_shown(show_secret(subscription=subscription, actor=_actor(request), now=timezone.now()))
+        return _secret_shown(show_secret(subscription=subscription, actor=actor_of(request), now=timezone.now()))
 
 
 class RotateSecretView(APIView):
@@ -161,7 +160,7 @@ class RotateSecretView(APIView):
         subscription = _own_subscription(request, subscription_id)
         rotation = _optional(request, SecretRotation)
         overlap = timedelta(seconds=rotation.overlap_seconds)
-        return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=_actor(request)))
+        return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
 
 
 class TestView(APIView):
@@ -180,7 +179,7 @@ class TestView(APIView):
             subscription=subscription,
             event_type=event.type,
             data=data.decode(),
-            actor=_actor(request),
+            actor=actor_of(request),
             now=timezone.now(),
         )
         result = outcome.result
@@ -232,7 +231,7 @@ class RetryView(APIView):
         check_parameters(request, ())
         delivery, subscription = _own_delivery(request, delivery_id)
         retried = retry_delivery(
-            delivery=delivery, subscription=subscription, actor=_actor(request), now=timezone.now()
+            delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
         )
         return Response(describe_deliveries([retried], subscription)[0], status=202)
 
@@ -291,7 +290,3 @@ def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:
     if given is not None and given not in values:
         raise invalid(f"/{name}", "invalid", f"{name} is one of {', '.join(values)}.")
     return given
-
-
-def _actor(request: Request) -> Actor:
-    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))

@@ -175,6 +175,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
     # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
     "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": {"expires": 5.0}},
+    "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": {"expires": 5.0}},
+    "remove-expired-exports": {"task": "console.remove_expired_exports", "schedule": crontab(minute="23")},
     "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": {"expires": 60.0}},
 }
 
@@ -226,6 +228,8 @@ FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
 EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
+# Called with an organization's id and `now` for its page in the admin; returns counts by name.
+ORGANIZATION_USAGE = "ingestion.usage.usage_of"
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.ApiKeyAuthentication"],

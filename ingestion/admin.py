@@ -10,12 +10,8 @@ from django.utils.safestring import SafeString
 
 from ingestion.models import Event, EventType, ProcessingFailure
 from ingestion.operations.requeue import requeue_failures
-from ingestion.usage import usage_of
-from organizations import admin as organizations_admin
 from organizations.admin import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
-
-organizations_admin.usage_of = usage_of
 
 
 @admin.register(Event)

@@ -14,8 +14,7 @@ from ingestion.event_type_openapi import EventTypeList, EventTypePatch, EventTyp
 from ingestion.models import EventType, Validation
 from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges
-from organizations.audit import Actor
-from organizations.authentication import caller_of
+from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
 from rest.lists import check_parameters, newest_first, read_page
@@ -46,7 +45,7 @@ class EventTypesView(APIView):
     def post(self, request: Request) -> Response:
         wanted = _read(request, NewEventType)
         created = create_event_type(
-            organization=_organization(request), name=wanted.name, changes=_changes(wanted), actor=_actor(request)
+            organization=_organization(request), name=wanted.name, changes=_changes(wanted), actor=actor_of(request)
         )
         return Response(describe_event_type(created), status=201)
 
@@ -69,11 +68,11 @@ class EventTypeView(APIView):
         event_type = _own_type(request, name)
         changes = _changes(_read(request, EventTypePatch))
         return Response(
-            describe_event_type(update_event_type(event_type=event_type, changes=changes, actor=_actor(request)))
+            describe_event_type(update_event_type(event_type=event_type, changes=changes, actor=actor_of(request)))
         )
 
     def delete(self, request: Request, name: str) -> Response:
-        delete_event_type(event_type=_own_type(request, name), actor=_actor(request))
+        delete_event_type(event_type=_own_type(request, name), actor=actor_of(request))
         return Response(status=204)
 
 
@@ -106,10 +105,6 @@ def _read(request: Request, kind: type[Any]) -> Any:
 
 def _organization(request: Request) -> Organization:
     return Organization.objects.get(pk=caller_of(request).organization_id)
-
-
-def _actor(request: Request) -> Actor:
-    return caller_of(request).actor(request.META.get("REMOTE_ADDR"))
 
 
 def _own_type(request: Request, name: str) -> EventType:

@@ -1,12 +1,12 @@
 """Organizations, members, API keys and the audit log. Every change is one operation, with the person as its actor."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -44,10 +45,6 @@ _LISTS = (
     ("Dead letters", "delivery_delivery_dead_letters"),
     ("Audit log", "organizations_auditentry_changelist"),
 )
-
-Usage = Callable[..., dict[str, int]]
-# Set by the room that counts events.
-usage_of: Usage | None = None
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -136,9 +133,7 @@ class OrganizationAdmin(ModelAdmin):
 
     @admin.display(description="Usage")
     def usage(self, organization: Organization) -> str:
-        if usage_of is None:
-            return "–"
-        used = usage_of(organization.pk, now=timezone.now())
+        used = import_string(settings.ORGANIZATION_USAGE)(organization.pk, now=timezone.now())
         return f"{used['events_last_24_hours']:,} events in 24 hours, {used['events_last_30_days']:,} in 30 days"
 
     @admin.display(description="See its")

@@ -19,6 +19,7 @@ from organizations.audit import Actor, ActorKind
 from organizations.key_format import hash_key, public_id
 from organizations.key_use import note_use
 from organizations.plans import limits_of
+from rest.client_address import client_address
 from rest.ports import DirectDatabase, KeyedDatabase, run_now
 from rest.problems import Problem
 
@@ -155,6 +156,11 @@ class HasScope(BasePermission):
         if needed := view.scopes.get(method):
             require_scope(caller_of(request), needed)
         return True
+
+
+def actor_of(request: Request) -> Actor:
+    """Who acts by a DRF request, for the audit log."""
+    return caller_of(request).actor(client_address(request._request))
 
 
 def caller_of(request: Request) -> Caller:

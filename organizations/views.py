@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from organizations import openapi
-from organizations.authentication import Caller, caller_of
+from organizations.authentication import Caller, actor_of, caller_of
 from organizations.models import ApiKey, Organization
 from organizations.openapi import ApiKeyIssued, ApiKeyList, ApiKeyShown, NewApiKey, Rotation
 from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
@@ -46,7 +46,7 @@ class KeysView(APIView):
             name=wanted.name,
             scopes=wanted.scopes,
             expires_at=_checked_expiry(wanted.expires_at),
-            actor=caller.actor(request.META.get("REMOTE_ADDR")),
+            actor=actor_of(request),
         )
         return Response(_describe_issued(issued), status=201)
 
@@ -61,7 +61,7 @@ class KeyView(APIView):
         return Response(_describe(_own_key(request, key_id)))
 
     def delete(self, request: Request, key_id: UUID) -> Response:
-        actor = caller_of(request).actor(request.META.get("REMOTE_ADDR"))
+        actor = actor_of(request)
         revoke_key(key=_own_key(request, key_id), actor=actor)
         return Response(status=204)
 
@@ -78,7 +78,7 @@ class RotateKeyView(APIView):
         rotation = decode(read_body(request, limit=BODY_LIMIT), Rotation) if request._request.body else Rotation()
         _refuse_more_scopes(caller, key.scopes)
         overlap = timedelta(seconds=rotation.overlap_seconds)
-        issued = rotate_key(key=key, overlap=overlap, actor=caller.actor(request.META.get("REMOTE_ADDR")))
+        issued = rotate_key(key=key, overlap=overlap, actor=actor_of(request))
         if issued is None:
             raise Problem("not_found", "A revoked key cannot be rotated.")
         return Response(_describe_issued(issued), status=201)

@@ -192,6 +192,25 @@ def test_a_superuser_removes_a_lost_second_factor(staff: User, person: User) -> 
     assert remove_second_factor(user=person, actor=TESTER) == 0
 
 
+def test_what_superusers_do_to_accounts_is_written_down(staff: User, person: User) -> None:
+    admin, _ = sign_in(staff)
+    form = {"username": "casey", "is_active": "on", "is_staff": "on", "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00"}  # fmt: skip
+    assert admin.post(f"/admin/auth/user/{person.pk}/change/", form).status_code == 302
+    new = {
+        "usable_password": "true",
+        "password1": "another fine long password",
+        "password2": "another fine long password",
+    }
+    assert admin.post(f"/admin/auth/user/{person.pk}/password/", new).status_code == 302
+    assert admin.post(f"/admin/auth/user/{person.pk}/delete/", {"post": "yes"}).status_code == 302
+    entries = AuditEntry.objects.filter(actor_label="sam", target_label="casey").order_by("pk")
+    actions = [entry.action for entry in entries]
+    assert actions == ["account.changed", "account.changed", "account.deleted"]
+    assert "Staff status" in str(entries[0].changes)
+    assert "another fine" not in str(list(AuditEntry.objects.values()))
+
+
 def test_one_cannot_sign_up(db: None) -> None:
     for path in ("/account/signup/", "/account/sign-up/", "/account/login/"):
         assert Client().get(path).status_code == 404
@@ -338,7 +357,7 @@ def test_a_passkey_is_added_and_asked_for(transactional_db: None, live_server: A
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_account_pages_fit_a_phone_in_both_schemes(transactional_db: None, live_server: Any, scheme: str) -> None:
+def test_account_pages_fit_a_phone_and_axe_finds_nothing(transactional_db: None, live_server: Any, scheme: str) -> None:
     make_user("sam")
     with open_tab(live_server.url, viewport=PHONE, color_scheme=scheme) as tab:
         tab.sign_in("sam", PASSWORD, "/console/sign-in/")
@@ -346,3 +365,4 @@ def test_account_pages_fit_a_phone_in_both_schemes(transactional_db: None, live_
                      "/account/second-factor/app/", "/account/second-factor/passkeys/add/"]:  # fmt: skip
             tab.go(path)
             assert tab.has_no_sideways_scroll(), path
+            assert not tab.barriers(), path
