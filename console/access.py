@@ -28,7 +28,7 @@ from enum import StrEnum
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.http import Http404
 
 from organizations.models import Membership, Organization, Role
@@ -112,11 +112,15 @@ def visible_organizations(user: User) -> QuerySet[Organization]:
 def enter(user: User, slug: str) -> Place:
     """The organization with what `user` may do in it, in one query. Raises Http404 for a stranger."""
     role = Membership.objects.filter(organization=OuterRef("pk"), user=user).values("role")[:1]
-    organization = visible_organizations(user).annotate(role_of_viewer=Subquery(role)).filter(slug=slug).first()
+    organizations = visible_organizations(user).annotate(
+        role_of_viewer=Subquery(role), viewer_operates=Exists(user.groups.filter(name=OPERATORS))
+    )
+    organization = organizations.filter(slug=slug).first()
     if organization is None:
         raise Http404
     own_role = Role(organization.role_of_viewer) if organization.role_of_viewer else None
-    return Place(user=user, organization=organization, role=own_role, actions=_actions(user, own_role))
+    actions = _actions(user, own_role, is_operator=organization.viewer_operates)
+    return Place(user=user, organization=organization, role=own_role, actions=actions)
 
 
 def organization_for(user: User, slug: str) -> Organization:
@@ -134,12 +138,12 @@ def roles_with(action: Action) -> Collection[Role]:
     return [role for role, actions in _OF_ROLE.items() if action in actions]
 
 
-def _actions(user: User, role: Role | None) -> frozenset[Action]:
+def _actions(user: User, role: Role | None, *, is_operator: bool) -> frozenset[Action]:
     actions = _OF_ROLE[role] if role else frozenset()
     if user.is_superuser:
         return _OWNER
     if user.is_staff:
         actions |= _STAFF
-        if user.groups.filter(name=OPERATORS).exists():
+        if is_operator:
             actions |= _ADMIN
     return actions

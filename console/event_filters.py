@@ -29,6 +29,7 @@ _TEXTS = ("type", "source", "subject", "status", "path", "value")
 # As long as the columns; a path as deep as the intake takes, with room for names.
 _MAX_LENGTH = {"type": 256, "source": 255, "subject": 255, "status": 20, "path": 500, "value": 500}
 _MAX_DEPTH = 64
+_LAST_YEAR = 2999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,8 @@ def _time(given: QueryDict, name: str, errors: list[str]) -> datetime | None:
         return None
     try:
         moment = parse_datetime(re.sub(r" (\d\d:\d\d)$", r"+\1", text))
-        if moment is not None:
+        # No event is older than the epoch of the ids, and bounds are added to.
+        if moment is not None and 1970 <= moment.year <= _LAST_YEAR:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass

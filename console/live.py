@@ -6,7 +6,7 @@ and none while its tab is hidden), and what it costs is one look at the end of a
 
 Ids are made before their rows are committed, so a row may appear behind an id that was already shown. The cursor
 therefore never passes `now` minus SETTLED: each answer holds the events of that time again, and the page leaves out
-those that it has.
+those that it has, but for their status, which may have changed.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ MAX_BACKLOG = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """Newest first. `cursor` is where the next question begins; `skipped`: there were more than one can read."""
+    """Newest first. `cursor` is where the next question begins; `skipped`: there were more than MAX_ROWS."""
 
     events: list[Event]
     cursor: UUID

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from console.views import audit, deliveries, event_types, keys, replays, subscriptions, usage, webhooks
+from console.views import (
+    audit,
+    deliveries,
+    event_types,
+    exports,
+    invitation,
+    keys,
+    members,
+    replays,
+    subscriptions,
+    usage,
+    webhooks,
+)
 
 of_organization = [
     path("keys/", keys.keys, name="keys"),
@@ -35,9 +47,21 @@ of_organization = [
     path("event-types/<int:type_id>/", event_types.event_type, name="event-type"),
     path("event-types/<int:type_id>/edit", event_types.edit, name="edit-event-type"),
     path("event-types/<int:type_id>/delete", event_types.delete, name="delete-event-type"),
+    path("exports/", exports.exports, name="exports"),
+    path("exports/new", exports.create, name="create-export"),
+    path("exports/<uuid:export_id>/", exports.export, name="export"),
+    path("exports/<uuid:export_id>/cancel", exports.cancel, name="cancel-export"),
+    path("exports/<uuid:export_id>/download", exports.download, name="download-export"),
+    path("members/", members.members, name="members"),
+    path("members/invite", members.invite, name="invite"),
+    path("members/<int:membership_id>/role", members.change, name="change-role"),
+    path("members/<int:membership_id>/remove", members.remove, name="remove-member"),
+    path("invitations/<uuid:invitation_id>/withdraw", members.withdraw, name="withdraw-invitation"),
     path("usage/", usage.usage, name="usage"),
     path("audit/", audit.audit, name="audit"),
     path("replays/", replays.replays, name="replays"),
     path("replays/<uuid:replay_id>/", replays.progress, name="replay-progress"),
     path("replays/<uuid:replay_id>/cancel", replays.cancel, name="cancel-replay"),
 ]
+
+of_nobody = [path("invitations/<str:token>/", invitation.invitation, name="invitation")]

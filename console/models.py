@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from organizations.models import Organization, TenantQuerySet
 
@@ -33,3 +34,69 @@ class SavedView(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ExportFormat(models.TextChoices):
+    CSV = "csv", "CSV"
+    NDJSON = "ndjson", "NDJSON"
+
+
+class ExportStatus(models.TextChoices):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Export(models.Model):
+    """The events of a list, written portion by portion until there are no more or too many (see console.exports).
+
+    `cursor` is the last event that was looked at: a killed portion is simply done again from there.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
+    )
+    format = models.CharField(max_length=10, choices=ExportFormat.choices)
+    # The query string of the list, with times in place of a range that moves.
+    query = models.TextField(blank=True)
+    status = models.CharField(max_length=10, choices=ExportStatus.choices, default=ExportStatus.RUNNING)
+    cursor = models.UUIDField(null=True, blank=True)
+    # How many events there are, when an index can tell.
+    total = models.BigIntegerField(null=True, blank=True)
+    events = models.BigIntegerField(default=0)
+    parts = models.PositiveIntegerField(default=0)
+    # Bytes as they are stored, and as they are downloaded.
+    stored_size = models.BigIntegerField(default=0)
+    size = models.BigIntegerField(default=0)
+    is_cut = models.BooleanField(default=False)
+    failures = models.PositiveSmallIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TenantQuerySet["Export"].as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["id"], name="export_running", condition=models.Q(status="running")),
+            models.Index(fields=["expires_at"], name="export_expiry", condition=models.Q(status="done")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.format} export of {self.events} events"
+
+
+class ExportPart(models.Model):
+    """A portion of an export's file, compressed by zlib."""
+
+    export = models.ForeignKey(Export, on_delete=models.CASCADE, db_index=False, related_name="+")
+    number = models.PositiveIntegerField()
+    body = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["export", "number"], name="one_export_part_per_number")]

@@ -10,11 +10,13 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import resolve_url
+from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_http_methods
 
 from console.access import Action, Place, enter, roles_with
 from console.rendering import render_page
 from organizations.audit import Actor, ActorKind
+from rest.client_address import client_address
 from rest.problems import Problem
 
 P = ParamSpec("P")
@@ -58,12 +60,14 @@ def organization_page(
 
 
 def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Sends whoever is not signed in to the sign-in page, and htmx with the whole window."""
+    """Sends whoever is not signed in to the sign-in page, and htmx with the whole window. No proxy keeps a page."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.user.is_authenticated:
-            return view(request, *args, **kwargs)
+            response = view(request, *args, **kwargs)
+            patch_cache_control(response, private=True, no_cache=True)
+            return response
         if request.headers.get("HX-Request"):
             # The answer must not be swapped into a part of the page; 403, as a redirect would be followed silently.
             here = request.headers.get("HX-Current-URL", "")
@@ -81,12 +85,17 @@ def not_found(request: HttpRequest, place: Place | None = None) -> HttpResponse:
 
 
 def remember(request: HttpRequest, slug: str) -> None:
-    """The organization that `/console/` leads to next time."""
-    if request.session.get(LAST_ORGANIZATION) != slug:
+    """The organization that `/console/` leads to next time; not what a page in the background asks for."""
+    if not request.headers.get("HX-Request") and request.session.get(LAST_ORGANIZATION) != slug:
         request.session[LAST_ORGANIZATION] = slug
 
 
 def actor_of(request: HttpRequest) -> Actor:
     """The person, for the audit log."""
     label = cast(User, request.user).get_username()
-    return Actor(kind=ActorKind.USER, label=label, address=request.META.get("REMOTE_ADDR") or None)
+    return Actor(kind=ActorKind.USER, label=label, address=client_address(request))
+
+
+def words_of(problem: Problem) -> str:
+    """What went wrong, for people: of each field, or else of the whole."""
+    return " ".join(error.detail for error in problem.errors) or str(problem.detail)

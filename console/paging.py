@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, QuerySet
+from django.db.models import BigAutoField, Model, QuerySet
 from django.http import HttpRequest
 
 PAGE_SIZE = 50
@@ -21,9 +21,10 @@ class Listed(Generic[M]):
 
 
 def newest_page(rows: "QuerySet[M]", request: HttpRequest, *, size: int = PAGE_SIZE) -> Listed[M]:
-    """The page below `?before=<id>`; other parameters stay in the links. What is no id is the newest page."""
-    before = read_id(request, "before")
-    if before is not None:
+    """The page below `?before=<id>`, a UUID or a number; other parameters stay. What is no id is the newest page."""
+    given = request.GET.get("before", "")
+    before = int(given) if given.isascii() and given.isdigit() and len(given) < 18 else read_id(request, "before")
+    if before is not None and isinstance(before, int) == isinstance(rows.model._meta.pk, BigAutoField):
         rows = rows.filter(pk__lt=before)
     found = list(rows.order_by("-pk")[: size + 1])
     return listed(found, request, size=size)

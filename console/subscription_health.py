@@ -14,7 +14,7 @@ from ingestion.event_ids import lowest_id
 from organizations.models import Organization
 
 HOURS = 24
-# Of each webhook; a page of 50 reads 25 000 entries of an index at most, and says so when there were more.
+# Of each webhook; a page of 25 reads 12 500 entries of an index at most, and says so when there were more.
 ATTEMPTS_EACH = 500
 COUNTED = 1_000
 

@@ -29,7 +29,8 @@ def trends_of(organization_id: UUID, types: Sequence[str], *, now: datetime) -> 
     if not types:
         return {}
     start = hour_of(now) - timedelta(hours=DAYS * 24 - 1)
-    values: dict[str, Any] = {"start": start, "each": _HOURS_EACH * 3600, "organization": organization_id, "types": list(types)}
+    values: dict[str, Any] = {"start": start, "each": _HOURS_EACH * 3600, "organization": organization_id}
+    values["types"] = list(types)
     with connection.cursor() as cursor:
         cursor.execute(_HOURS, values)
         for name, bar, count in cursor:

@@ -30,6 +30,7 @@ urlpatterns = [
     path("events/", events.all_events, name="events"),
     path("live/", live.all_live, name="all-live"),
     path("live/newer", live.all_newer, name="all-live-newer"),
+    *manage_urls.of_nobody,
     path("o/<slug:slug>/", include(of_organization)),
     path(
         "sign-in/",

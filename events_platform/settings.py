@@ -278,7 +278,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "console:sign-in"
-LOGIN_REDIRECT_URL = "console:events"
+LOGIN_REDIRECT_URL = "console:home"
 LOGOUT_REDIRECT_URL = "console:sign-in"
 
 # Ten failures of one user name from one address lock that pair for a quarter of an hour: a stranger cannot lock

@@ -8,7 +8,7 @@ from events_platform import api_docs, health
 from rest.views import ProblemTypesView
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="console:events"), name="home"),
+    path("", RedirectView.as_view(pattern_name="console:home"), name="home"),
     path("account/", include("accounts.urls")),
     # Django's sign-in page of the admin links to this name.
     path(

@@ -175,6 +175,7 @@ class HourlyStat(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["organization", "type", "hour"], name="one_stat_per_hour")]
+        indexes = [models.Index(fields=["organization", "hour"], name="stat_of_hour")]
 
 
 class IntakeCount(models.Model):

@@ -43,6 +43,8 @@
     `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}T` +
     `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 
+  const asUtc = (date) => date.toISOString().replace(".000Z", "Z");
+
   function localizeFilters(form) {
     const fields = all("input[data-utc]", form);
     for (const field of fields) {
@@ -59,7 +61,7 @@
       for (const [name, value] of [...event.formData]) {
         const field = form.elements[name];
         if (!value) event.formData.delete(name);
-        else if (field && "utc" in field.dataset) event.formData.set(name, new Date(value).toISOString().replace(".000", ""));
+        else if (field && "utc" in field.dataset) event.formData.set(name, asUtc(new Date(value)));
       }
     });
   }
@@ -141,6 +143,8 @@
   // --- Live -------------------------------------------------------------------------------------------------------
 
   const MOST_ROWS = 500;
+  // More than come in the seconds that answers overlap, as each has at most a hundred.
+  const MOST_REMEMBERED = 20_000;
 
   function startLive(rows) {
     const pause = one("[data-live-pause]");
@@ -175,18 +179,32 @@
       tell();
     });
     held.addEventListener("click", show);
-    // Each answer holds the last seconds again: what is there already is left out before it is swapped in.
+    // Each answer holds the last seconds again. What is there already only renews its status; an answer without any
+    // of it has a gap before it, so only then is its line about skipped events true.
     document.body.addEventListener("htmx:beforeSwap", (event) => {
       const answer = document.createElement("template");
       answer.innerHTML = event.detail.serverResponse;
+      let known = 0;
       for (const row of all("tr[data-id]", answer.content)) {
-        if (seen.has(row.dataset.id)) row.remove();
-        else seen.add(row.dataset.id);
+        if (!seen.has(row.dataset.id)) {
+          seen.add(row.dataset.id);
+          continue;
+        }
+        known += 1;
+        const shown = one(`tr[data-id="${row.dataset.id}"] .status`);
+        const status = one(".status", row);
+        if (shown && shown.textContent !== status.textContent) shown.replaceWith(document.importNode(status, true));
+        row.remove();
       }
+      if (known) one(".skipped", answer.content)?.remove();
       event.detail.serverResponse = answer.innerHTML;
     });
     document.body.addEventListener("htmx:afterSwap", () => {
       failed = false;
+      if (seen.size > MOST_REMEMBERED) {
+        seen.clear();
+        for (const row of all("tr[data-id]")) seen.add(row.dataset.id);
+      }
       keepFew(paused ? holding : rows);
       tell();
     });
@@ -211,6 +229,7 @@
   showTimes(document);
   setInterval(() => showTimes(document), 10_000);
   document.body.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement ?? document));
+  one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const liveRows = one("#live-rows");
   if (liveRows) startLive(liveRows);
 })();

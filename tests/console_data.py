@@ -108,9 +108,10 @@ def make_counts(organization: Organization, now: datetime) -> None:
             ("validation_failed", back % 3),
         ):
             if count:
-                IntakeCount.objects.create(
+                # The intake of the same test may have counted in this minute already.
+                IntakeCount.objects.update_or_create(
                     organization=organization,
-                    minute=minute - timedelta(minutes=back * 29),
+                    minute=minute - timedelta(minutes=back * 28),
                     outcome=outcome,
-                    count=count,
+                    defaults={"count": count},
                 )

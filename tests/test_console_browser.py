@@ -3,23 +3,27 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped, unused-ignore]
 from django.conf import settings
+from django.contrib.auth.models import User
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from ingestion.operations import process_outbox
 from organizations.models import Role
 from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
+from tests.factories import UserFactory
 
 CHROMIUM = Path("/usr/bin/chromium")
 PHONE = {"width": 390, "height": 800}
 SERIOUS = {"serious", "critical"}
+_OVERHANG = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
     pytest.mark.django_db(transaction=True),
@@ -77,25 +81,30 @@ def visit(browser: Browser, live_server: Any, tenant: Tenant) -> Iterator[Visit]
         yield found
 
 
-class _visit:  # noqa: N801 - used like a function
-    """A context manager: a browser context of its own for a new member of the tenant."""
+@contextmanager
+def _visit(
+    browser: Browser, base_url: str, tenant: Tenant, user: User | None = None, **options: Any
+) -> Iterator[Visit]:
+    """A browser context of its own, for a new member of the tenant unless `user` is somebody."""
+    client = browser_of(user or make_member(tenant.organization, Role.MEMBER))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    with browser.new_context(timezone_id="Europe/Vienna", locale="en-GB", **options) as context:
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": base_url}])
+        page = context.new_page()
+        visit = Visit(page=page, base_url=base_url, prefix=f"/console/o/{tenant.organization.slug}/")
+        page.on("console", lambda message: visit.complaints.append(message.text))
+        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        page.on("request", lambda request: visit.requests.append(request.url))
+        yield visit
 
-    def __init__(self, browser: Browser, base_url: str, tenant: Tenant, **options: Any) -> None:
-        member = make_member(tenant.organization, Role.MEMBER)
-        cookie = browser_of(member).cookies[settings.SESSION_COOKIE_NAME].value
-        self.context = browser.new_context(timezone_id="Europe/Vienna", locale="en-GB", **options)
-        self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": base_url}])
-        page = self.context.new_page()
-        self.visit = Visit(page=page, base_url=base_url, prefix=f"/console/o/{tenant.organization.slug}/")
-        page.on("console", lambda message: self.visit.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.visit.complaints.append(str(error)))
-        page.on("request", lambda request: self.visit.requests.append(request.url))
 
-    def __enter__(self) -> Visit:
-        return self.visit
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
+def serious_violations(page: Page, path: str) -> list[Any]:
+    """What axe finds, but for what it calls moderate or minor."""
+    return [
+        (path, violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
+        for violation in Axe().run(page).response["violations"]
+        if violation["impact"] in SERIOUS
+    ]
 
 
 def page_paths(scene: Scene) -> list[str]:
@@ -207,6 +216,20 @@ def test_live_shows_what_comes_pauses_and_goes_on(visit: Visit, tenant: Tenant) 
     visit.check()
 
 
+def test_live_renews_the_status_and_tells_of_a_gap_once(
+    visit: Visit, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.live.MAX_ROWS", 2)
+    page = visit.go("live/")
+    expect(page.get_by_text("Watching")).to_be_visible()
+    tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": number} for number in range(3)]})
+    expect(page.locator("#live-rows .status")).to_have_text(["accepted", "accepted"])
+    process_outbox()
+    expect(page.locator("#live-rows .status")).to_have_text(["processed", "processed"])
+    expect(page.locator("#live-rows .skipped")).to_have_count(1)
+    visit.check()
+
+
 def test_the_first_run_turns_green(visit: Visit, tenant: Tenant) -> None:
     page = visit.go("")
     expect(page.get_by_text("Waiting for the first event")).to_be_visible()
@@ -226,12 +249,7 @@ def test_axe_finds_nothing_serious(
             if path.startswith("events/0"):
                 for part in page.locator("details").all():
                     part.evaluate("part => part.open = true")
-            results = Axe().run(page)
-            found += [
-                (path, violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
-                for violation in results.response["violations"]
-                if violation["impact"] in SERIOUS
-            ]
+            found += serious_violations(page, path)
     assert found == []
 
 
@@ -239,9 +257,29 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Browser, live_server: Any,
     with _visit(browser, live_server.url, tenant, viewport=PHONE) as visit:
         for path in page_paths(scene):
             page = visit.go(path)
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, path
+            assert page.evaluate(_OVERHANG) <= 0, path
+            page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+            assert page.evaluate(_OVERHANG) <= 0, f"{path} with everything open"
         assert [line for line in visit.complaints if "404" not in line] == []
+
+
+def test_staff_reach_every_organization_on_a_phone(
+    browser: Browser, live_server: Any, tenant: Tenant, scene: Scene
+) -> None:
+    staff = UserFactory.create(is_staff=True)
+    with _visit(browser, live_server.url, tenant, user=staff, viewport=PHONE) as visit:
+        page, found = visit.page, []
+        for path in ("/console/organizations/", "/console/events/", "/console/live/"):
+            page.goto(visit.base_url + path)
+            assert page.evaluate(_OVERHANG) <= 0, path
+            found += serious_violations(page, path)
+        page.locator(".switcher > summary").click()
+        page.get_by_label("Search organizations").fill(scene.organization.name)
+        page.keyboard.press("Enter")
+        page.locator("main").get_by_role("link", name=scene.organization.name, exact=True).click()
+        expect(page.locator("h1")).to_have_text("Overview")
+        visit.check()
+    assert found == []
 
 
 def test_pages_work_without_javascript(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene) -> None:
@@ -258,7 +296,7 @@ if folder := os.environ.get("CONSOLE_SCREENSHOTS"):
 
     @pytest.mark.parametrize("look", ["light", "dark", "phone"])
     def test_screenshots(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene, look: str) -> None:
-        options = {
+        options: dict[str, dict[str, Any]] = {
             "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
             "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
             "phone": {"color_scheme": "light", "viewport": PHONE},

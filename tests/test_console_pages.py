@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -16,11 +17,11 @@ from uuid_utils.compat import uuid7
 from console import event_search, stats
 from console.models import SavedView
 from delivery.models import Attempt, Delivery, DeliveryStatus, Replay
-from ingestion.models import Event, EventType, IntakeCount
+from ingestion.models import Event, EventType, IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 from organizations.models import AuditEntry, Membership, Role
 from tests.conftest import Tenant
-from tests.console_data import DATA, Scene, browser_of, make_member, make_scene
+from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import UserFactory, make_organization
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +74,11 @@ def test_an_overview_without_any_event_leads_to_the_first_one(member: Client, ho
     page = member.get(home, follow=True)
     assert page.redirect_chain == [(f"{home}start/", 302)]
     assert "Waiting for the first event" in page.content.decode()
+
+
+def test_an_overview_of_long_gone_events_is_no_first_run(tenant: Tenant, member: Client, home: str) -> None:
+    EventType.objects.create(organization=tenant.organization, name="old", first_seen_at=timezone.now(), count=1)
+    assert "Nothing was processed in this time." in text_of(member, home)
 
 
 def test_a_suspended_organization_says_so(scene: Scene, member: Client, home: str) -> None:
@@ -137,6 +143,8 @@ def test_the_list_filters(scene: Scene, member: Client, home: str, query: str, c
         ("range=3y", "There is no range “3y”."),
         ("from=yesterday", "“yesterday” is not a time"),
         ("from=2026-13-01T00:00:00Z", "is not a time"),
+        ("to=9999-12-31T23:59:59Z", "is not a time"),
+        ("from=0001-01-01T00:00:00%2B14:00", "is not a time"),
         ("path=customer.id", "needs both a path and a value"),
         ("before=1", "is not an event&#x27;s id"),
         ("value=1&path=" + ".".join("a" * 70), "at most 64 steps"),
@@ -181,6 +189,34 @@ def test_a_filter_without_index_says_how_far_it_looked_and_goes_on(
         path = home + "events/" + re.findall(r'href="(\?[^"]+before=[^"]+)"', page)[0].replace("&amp;", "&")
         clicks += 1
     assert clicks == 1
+
+
+def test_the_start_of_a_rare_type_is_found_however_many_came_since(
+    tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_search, "SCANNED_EVENTS", 1)
+    for name in ("rare.one", "rare.two", "common", "common"):
+        tenant.post("/api/v1/events", {"type": name, "data": 1})
+    process_outbox()
+    page = text_of(member, f"{home}events/?type=rare.*")
+    assert re.findall(r"data-row>([^<]+)<", page) == ["rare.two", "rare.one"]
+    assert text_of(member, f"{home}events/?type=rare.o*").count("<tr data-id") == 1
+
+
+def test_failed_events_are_found_wherever_they_are(
+    tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_search, "MAX_FAILURES", 1)
+    sent = [tenant.post("/api/v1/events", {"type": "a", "data": 1}).json()["id"] for _ in range(2)]
+    process_outbox()
+    for event_id in sent:
+        ProcessingFailure.objects.create(event_id=event_id, organization=tenant.organization, failed_at=timezone.now())
+    page = text_of(member, f"{home}events/?status=failed&from=2020-01-01&to=2100-01-01")
+    assert sent[1] in page
+    older = re.findall(r'href="(\?[^"]+before=[^"]+)"', page)[0].replace("&amp;", "&")
+    page = text_of(member, f"{home}events/{older}")
+    assert sent[0] in page
+    assert sent[1] not in page
 
 
 def test_a_search_that_takes_too_long_is_stopped_and_says_so(
@@ -313,11 +349,11 @@ def test_a_retry_makes_the_delivery_due_and_is_audited(scene: Scene, member: Cli
     assert member.post(f"{home}deliveries/{NOBODY}/retry").status_code == 404
 
 
-def test_a_retry_that_cannot_be_is_a_page_that_says_why(scene: Scene, member: Client, home: str) -> None:
+def test_a_retry_that_cannot_be_says_why_on_the_events_page(scene: Scene, member: Client, home: str) -> None:
     taken = {"lease_id": uuid7(), "status": "pending", "next_attempt_at": timezone.now() + timedelta(minutes=1)}
     Delivery.objects.filter(pk=scene.dead.pk).update(**taken)
-    refused = member.post(f"{home}deliveries/{scene.dead.pk}/retry")
-    assert refused.status_code == 409
+    refused = member.post(f"{home}deliveries/{scene.dead.pk}/retry", follow=True)
+    assert refused.redirect_chain == [(f"{home}events/{scene.event_id}/", 302)]
     assert "being attempted now" in refused.content.decode()
 
 
@@ -338,6 +374,14 @@ def test_a_replay_of_a_whole_batch_asks_first(tenant: Tenant, scene: Scene, memb
     assert not Replay.objects.exists()
     member.post(path, {**values, "confirmed": "2"})
     assert Replay.objects.get().total == 2
+
+
+def test_a_replay_that_cannot_be_says_why(
+    scene: Scene, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.operations.replays.MAX_RUNNING", 0)
+    refused = member.post(f"{home}events/{scene.event_id}/replay", {"subscription": str(scene.webhook.pk)}, follow=True)
+    assert "replays running" in refused.content.decode()
 
 
 def test_a_replay_to_a_subscription_of_other_types_is_refused(scene: Scene, member: Client, home: str) -> None:
@@ -393,6 +437,14 @@ def test_live_says_when_more_came_than_it_shows(
     assert "More came than can be shown" in page
 
 
+def test_a_page_in_the_background_does_not_change_where_one_is(member: Client, tenant: Tenant, home: str) -> None:
+    other = make_organization()
+    other.memberships.create(user=User.objects.get())
+    member.get(f"/console/o/{other.slug}/events/")
+    member.get(f"{home}live/newer", headers={"HX-Request": "true"})
+    assert member.get("/console/")["Location"] == f"/console/o/{other.slug}/"
+
+
 def test_live_names_what_was_rejected(scene: Scene, member: Client, home: str) -> None:
     IntakeCount.objects.create(
         organization=scene.organization,
@@ -422,6 +474,8 @@ def test_staff_watch_everybody(tenant: Tenant, scene: Scene) -> None:
         "events/",
         "events/?type=invoice.*&source=/billing&status=processed&path=amount&value=12900&range=24h",
         "events/?status=failed",
+        "events/?type=user.*",
+        "events/?type=unknown.*",
         "events/{event}/",
         "events/{event}/raw",
         "live/",
@@ -438,11 +492,28 @@ def test_a_page_takes_few_queries(
         assert member.get(home + path.format(event=scene.event_id)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/console/events/", "/console/live/", "/console/organizations/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/events/",
+        "/console/live/",
+        "/console/organizations/",
+        "/console/o/{slug}/",
+        "/console/o/{slug}/events/?type=user.*",
+        "/console/o/{slug}/events/?status=failed",
+        "/console/o/{slug}/events/{event}/",
+    ],
+)
 def test_a_page_of_staff_takes_few_queries(scene: Scene, path: str, django_assert_max_num_queries: Any) -> None:
     staff = browser_of(UserFactory.create(is_staff=True))
+    path = path.format(slug=scene.organization.slug, event=scene.event_id)
+    staff.get(path)
     with django_assert_max_num_queries(MAX_QUERIES):
         assert staff.get(path).status_code == 200
+
+
+def test_no_proxy_keeps_a_page(scene: Scene, member: Client, home: str) -> None:
+    assert "private" in member.get(f"{home}events/{scene.event_id}/raw")["Cache-Control"]
 
 
 def test_no_query_of_the_overview_touches_events(
@@ -464,8 +535,3 @@ def test_the_files_of_others_are_what_their_table_says() -> None:
     assert rows
     for path, digest in rows:
         assert hashlib.sha256((ROOT / "static/vendor" / path).read_bytes()).hexdigest() == digest
-
-
-def test_the_scene_is_processed(scene: Scene) -> None:
-    assert process_outbox() == 0
-    assert DATA["amount"] == 12900

@@ -18,13 +18,14 @@ from console.event_page import (
     story_of,
 )
 from console.json_tree import json_tree
-from console.pages import WRITE, actor_of, organization_page
+from console.pages import WRITE, actor_of, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
 from delivery.models import Delivery, Subscription
 from delivery.operations import create_replay, retry_delivery
 from ingestion.models import Event
 from ingestion.presenting import describe_event
+from rest.problems import Problem
 
 
 @organization_page(Action.SEE_EVENTS)
@@ -68,7 +69,7 @@ def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def retry(request: HttpRequest, place: Place, delivery_id: UUID) -> HttpResponse:
-    """Make one delivery due now; a Problem is said on the event's page, where the person is."""
+    """Make one delivery due now. What stands against it is said on the event's page, where the person is."""
     organization_id = place.organization.pk
     delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
     if delivery is None:
@@ -77,8 +78,12 @@ def retry(request: HttpRequest, place: Place, delivery_id: UUID) -> HttpResponse
     subscription = subscriptions.filter(pk=delivery.subscription_id).first()
     if subscription is None:
         raise Http404
-    retry_delivery(delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now())
-    messages.success(request, "The delivery is due now.")
+    try:
+        retry_delivery(delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now())
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, "The delivery is due now.")
     return _to_event(place, delivery.event_id)
 
 
@@ -94,13 +99,17 @@ def replay(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
         "now": timezone.now(),
     }
     count = create_replay(**values, dry_run=True).total
-    if count == 0:
-        messages.error(request, f"{subscription} does not take events of the type {found.type}.")
-    elif count > 1 and request.POST.get("confirmed") != str(count):
+    if count > 1 and request.POST.get("confirmed") != str(count):
         context = {"event": found, "subscription": subscription, "count": count}
         return render_page(request, "console/confirm_replay.html", context, place=place, section="events")
-    else:
+    if count == 0:
+        messages.error(request, f"{subscription} does not take events of the type {found.type}.")
+        return _to_event(place, event_id)
+    try:
         create_replay(**values)
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
         messages.success(request, f"A new delivery to {subscription} is under way.")
     return _to_event(place, event_id)
 

@@ -43,8 +43,8 @@ def events(request: HttpRequest, place: Place) -> HttpResponse:
     wanted = EventFilters.read(request.GET, now=now)
     found = search_events(place.organization, wanted)
     views = views_of(place.user, place.organization)
-    types = EventType.objects.for_organization(place.organization.pk).filter(first_seen_at__isnull=False)
-    names = list(types.order_by("name").values_list("name", flat=True)[:_SUGGESTED_TYPES])
+    # Who has chosen a type needs no suggestion.
+    names = [] if wanted.type else _type_names(place)
     context: dict[str, Any] = {
         "found": found,
         "wanted": wanted,
@@ -84,6 +84,11 @@ def delete(request: HttpRequest, place: Place, view_id: int) -> HttpResponse:
 
 def _list_url(place: Place) -> str:
     return reverse("console:organization-events", args=[place.organization.slug])
+
+
+def _type_names(place: Place) -> list[str]:
+    types = EventType.objects.for_organization(place.organization.pk).filter(first_seen_at__isnull=False)
+    return list(types.order_by("name").values_list("name", flat=True)[:_SUGGESTED_TYPES])
 
 
 def _paging(found: Found, wanted: EventFilters) -> dict[str, str | None]:

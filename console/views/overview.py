@@ -13,7 +13,8 @@ from console.access import Action, Place
 from console.charts import intake_chart
 from console.pages import organization_page
 from console.rendering import render_page
-from ingestion.models import Event
+from ingestion.models import Event, EventType
+from organizations.models import Organization
 from rest.rendering import format_time
 
 
@@ -25,7 +26,7 @@ def overview(request: HttpRequest, place: Place) -> HttpResponse:
     organization = place.organization
     intake = stats.intake_of(organization, chosen, now=now)
     processed = stats.processed_of(organization, chosen, now=now)
-    if not intake.total and not processed.total and not Event.objects.for_organization(organization.pk).exists():
+    if not intake.total and not processed.total and not _has_ever_sent(organization):
         return redirect("console:start", organization.slug)
     endpoints = stats.endpoints_of(organization, now=now)
     context: dict[str, Any] = {
@@ -40,6 +41,12 @@ def overview(request: HttpRequest, place: Place) -> HttpResponse:
         "lag": stats.processing_lag(),
     }
     return render_page(request, "console/overview.html", context, place=place, section="overview")
+
+
+def _has_ever_sent(organization: Organization) -> bool:
+    """Types stay when events are long gone; an event is there before its type is."""
+    types = EventType.objects.for_organization(organization.pk).filter(first_seen_at__isnull=False)
+    return types.exists() or Event.objects.for_organization(organization.pk).exists()
 
 
 def _events_url(place: Place, bar: stats.Bar) -> str:

@@ -29,6 +29,8 @@ from delivery.operations import (
 )
 from rest.problems import Problem
 
+# The health of each looks into every week of deliveries.
+_LISTED = 25
 _RECENT = 10
 _REPLAYS = 5
 
@@ -40,7 +42,7 @@ def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
     rows = Subscription.objects.for_organization(place.organization.pk).shown()
     if kind in Kind.values:
         rows = rows.filter(kind=kind)
-    page = newest_page(rows, request)
+    page = newest_page(rows, request, size=_LISTED)
     health = health_of(place.organization, page.rows, now=timezone.now())
     context = {"page": page, "rows": health, "kind": kind, "kinds": Kind.choices}
     return _render(request, place, "console/subscriptions/subscriptions.html", context)

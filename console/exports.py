@@ -1,0 +1,268 @@
+"""Exports: the events of a list as a file, made in the background.
+
+The file lies in PostgreSQL, as compressed parts, rather than in a folder: web servers and workers may run on different
+hosts, a part is written in the transaction that moves the cursor (a killed worker leaves neither a gap nor a repeated
+event), and nothing is left behind when an organization is deleted. It is bounded and gone after a day, so the tables
+stay small.
+
+Events that are committed while an export runs are not in it: it covers what was received until it was asked for.
+"""
+
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.core import signing
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F
+from django.http import QueryDict
+from django.utils import timezone
+from psycopg.errors import QueryCanceled
+
+from console.event_filters import EventFilters
+from console.event_search import search_events
+from console.export_files import file_header, file_lines
+from console.models import Export, ExportFormat, ExportPart, ExportStatus
+from ingestion.models import Event
+from ingestion.selecting import EventFilter, select_events
+from ingestion.wakeup import Waker
+from organizations.audit import Actor, record
+from organizations.models import Organization, TenantQuerySet
+from rest.problems import Problem
+
+logger = logging.getLogger(__name__)
+MAX_EVENTS = 1_000_000
+# As they are stored: some 2 GiB of JSON.
+MAX_STORED_BYTES = 256 * 1024 * 1024
+MAX_RUNNING = 3
+LIFETIME = timedelta(hours=24)
+# One transaction: a second at most when each page looks at 10 000 events, some 100 ms when it is found by an index.
+PAGES_PER_PART = 20
+PART_BYTES = 8 * 1024 * 1024
+EXPORTS_PER_ROUND = 100
+REMOVED_AT_ONCE = 100
+# A portion that fails so often in a row will not succeed: most likely its filter is too slow.
+MAX_FAILURES = 5
+KEPT_DAYS = 30
+_SALT = "console.export"
+
+_waker = Waker("console.run_exports")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Portion:
+    """The next lines of the file. `cursor` is None at the end of the list."""
+
+    events: int
+    body: bytes
+    cursor: UUID | None
+
+
+class TooSlowError(Exception):
+    """Not even one page was found in time."""
+
+
+@transaction.atomic
+def create_export(
+    *, organization: Organization, user: User, wanted: EventFilters, kind: ExportFormat, actor: Actor, now: datetime
+) -> Export:
+    """Start an export of what `wanted` finds until `now`. Raises Problem 409 when too many are running."""
+    # Exports of one organization wait for each other here, so that the limit holds.
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    running = Export.objects.for_organization(organization.pk).filter(status=ExportStatus.RUNNING)
+    if running.count() >= MAX_RUNNING:
+        raise Problem("limit_reached", f"{MAX_RUNNING} exports are running. Wait for one, or cancel it.")
+    time_to = min(wanted.time_to or now, now)
+    query = replace(wanted, range="", time_to=time_to).base_query
+    export = Export.objects.create(organization=organization, created_by=user, format=kind, query=query, created_at=now)
+    record(
+        actor=actor,
+        action="export.created",
+        target=export,
+        organization=organization,
+        changes={"format": kind.value, "query": query},
+    )
+    transaction.on_commit(_waker.wake)
+    return export
+
+
+@transaction.atomic
+def cancel_export(*, export: Export, actor: Actor, now: datetime) -> bool:
+    """Stop it and drop what it has; False when it was over already."""
+    moved = _running(export.pk).update(status=ExportStatus.CANCELLED, finished_at=now)
+    if moved:
+        ExportPart.objects.filter(export=export).delete()
+        record(actor=actor, action="export.cancelled", target=export, organization=export.organization)
+    return bool(moved)
+
+
+def run_exports(*, seconds: float = 20.0) -> int:
+    """Get the running exports on, a portion of each in turn, for some `seconds`; returns how many portions it made."""
+    deadline = time.monotonic() + seconds
+    made = 0
+    while time.monotonic() < deadline:
+        running = Export.objects.filter(status=ExportStatus.RUNNING).order_by("pk").values_list("pk", flat=True)
+        moved = sum(_run_or_log(pk) for pk in running[:EXPORTS_PER_ROUND])
+        if not moved:
+            break
+        made += moved
+    return made
+
+
+def remove_expired_exports(*, now: datetime) -> int:
+    """Drop files that are too old, then also what is known of them; returns how many files."""
+    done = Export.objects.filter(status=ExportStatus.DONE, expires_at__lte=now).order_by("expires_at")
+    expired = list(done.values_list("pk", flat=True)[:REMOVED_AT_ONCE])
+    with transaction.atomic():
+        ExportPart.objects.filter(export__in=expired).delete()
+        Export.objects.filter(pk__in=expired, status=ExportStatus.DONE).update(status=ExportStatus.EXPIRED)
+    old = Export.objects.exclude(status__in=[ExportStatus.RUNNING, ExportStatus.DONE])
+    forgotten = old.filter(created_at__lt=now - timedelta(days=KEPT_DAYS)).values_list("pk", flat=True)
+    Export.objects.filter(pk__in=list(forgotten[:REMOVED_AT_ONCE])).delete()
+    return len(expired)
+
+
+def download_token(export: Export) -> str:
+    """For the link of a file: good for a day, and only for members who may export."""
+    return signing.dumps(str(export.pk), salt=_SALT)
+
+
+def is_download_token(token: str, export: Export) -> bool:
+    try:
+        return bool(signing.loads(token, salt=_SALT, max_age=LIFETIME) == str(export.pk))
+    except signing.BadSignature:
+        return False
+
+
+@transaction.atomic
+def note_download(*, export: Export, actor: Actor) -> None:
+    """Who has taken the events away."""
+    record(actor=actor, action="export.downloaded", target=export, organization=export.organization)
+
+
+def export_part(export_id: UUID, number: int) -> bytes:
+    """A part of the file, as it is downloaded; empty when it has just been removed."""
+    body = ExportPart.objects.filter(export=export_id, number=number).values_list("body", flat=True).first()
+    return b"" if body is None else zlib.decompress(bytes(body))
+
+
+def filters_of(export: Export) -> EventFilters:
+    return EventFilters.read(QueryDict(export.query), now=export.created_at)
+
+
+def _run_or_log(export_id: UUID) -> bool:
+    """One portion; an export that fails holds up no other one."""
+    try:
+        return _run_portion(export_id, timezone.now())
+    except (OperationalError, InterfaceError) as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise  # PostgreSQL's trouble, not the export's
+        logger.warning("a portion of export %s took too long", export_id)
+        _note_failure(export_id)
+        return False
+    except TooSlowError:
+        logger.info("a portion of export %s found nothing in time", export_id)
+        _note_failure(export_id)
+        return False
+    except Exception:
+        logger.exception("a portion of export %s failed", export_id)
+        _note_failure(export_id)
+        return False
+
+
+def _note_failure(export_id: UUID) -> None:
+    _running(export_id).update(failures=F("failures") + 1)
+    given_up = _running(export_id).filter(failures__gte=MAX_FAILURES)
+    if given_up.update(status=ExportStatus.FAILED, finished_at=timezone.now()):
+        ExportPart.objects.filter(export=export_id).delete()
+
+
+@transaction.atomic
+def _run_portion(export_id: UUID, now: datetime) -> bool:
+    """Whether there was something to do."""
+    claimed = _running(export_id).select_for_update(skip_locked=True, of=("self",))
+    export = claimed.select_related("organization").first()
+    if export is None:
+        return False
+    wanted = filters_of(export)
+    if export.parts == 0 and export.total is None and is_countable(wanted):
+        _running(export_id).update(total=_count(export, wanted))
+    portion = _next_portion(export, wanted)
+    body = zlib.compress(portion.body, level=6)
+    ExportPart.objects.create(export=export, number=export.parts, body=body)
+    events, stored = export.events + portion.events, export.stored_size + len(body)
+    is_full = events >= MAX_EVENTS or stored >= MAX_STORED_BYTES
+    _running(export_id).update(
+        cursor=portion.cursor,
+        events=events,
+        parts=export.parts + 1,
+        stored_size=stored,
+        size=export.size + len(portion.body),
+        failures=0,
+    )
+    if portion.cursor is None or is_full:
+        _running(export_id).update(
+            status=ExportStatus.DONE,
+            finished_at=now,
+            expires_at=now + LIFETIME,
+            is_cut=portion.cursor is not None,
+        )
+    return True
+
+
+def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
+    kind = ExportFormat(export.format)
+    parts = [file_header(kind)] if export.parts == 0 else []
+    size, count = 0, 0
+    cursor = export.cursor
+    for _ in range(PAGES_PER_PART):
+        found = search_events(export.organization, replace(wanted, before=cursor))
+        if found.timed_out:
+            raise TooSlowError
+        events = found.events[: MAX_EVENTS - export.events - count]
+        lines = file_lines(kind, _with_data(export, events))
+        parts.append(lines)
+        size, count = size + len(lines), count + len(events)
+        cursor = found.older if len(events) == len(found.events) else events[-1].pk
+        if cursor is None or size >= PART_BYTES or export.events + count >= MAX_EVENTS:
+            break
+    return _Portion(events=count, body=b"".join(parts), cursor=cursor)
+
+
+def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
+    """The lists leave out what is large."""
+    if not events:
+        return
+    rows = Event.objects.for_organization(export.organization_id).filter(
+        pk__in=[event.pk for event in events], pk__gte=events[-1].pk, pk__lte=events[0].pk
+    )
+    found = {pk: (data, annotations) for pk, data, annotations in rows.values_list("pk", "data", "annotations")}
+    for event in events:
+        if event.pk in found:  # else it aged out this very moment
+            event.data, event.annotations = found[event.pk]
+            yield event
+
+
+def is_countable(wanted: EventFilters) -> bool:
+    """Whether an index knows which events are meant; else they have to be looked at one by one."""
+    is_prefix = wanted.type.endswith("*") and wanted.type != "*"
+    return not (is_prefix or wanted.source or wanted.subject or wanted.status or wanted.path)
+
+
+def _count(export: Export, wanted: EventFilters) -> int:
+    """Up to MAX_EVENTS: about a second."""
+    chosen = EventFilter(
+        type=wanted.type if wanted.type != "*" else None,
+        received_after=wanted.time_from,
+        received_before=wanted.time_to,
+    )
+    return select_events(export.organization_id, chosen)[:MAX_EVENTS].count()
+
+
+def _running(export_id: UUID) -> TenantQuerySet[Export]:
+    return Export.objects.filter(pk=export_id, status=ExportStatus.RUNNING)

@@ -1,0 +1,69 @@
+"""What the link of an invitation leads to: one joins with the account that one has, or makes one."""
+
+from typing import TYPE_CHECKING, cast
+
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.models import User
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from console.rendering import render_page
+from organizations.audit import Actor, ActorKind
+from organizations.models import Invitation
+from organizations.operations import accept_invitation, find_invitation
+from rest.client_address import client_address
+from rest.problems import Problem
+
+# Generic for the type checker only.
+if TYPE_CHECKING:
+    _CreationForm = BaseUserCreationForm[User]
+else:
+    _CreationForm = BaseUserCreationForm
+
+
+class AccountForm(_CreationForm):
+    """An account to be made; its mail address is the invitation's."""
+
+    class Meta(BaseUserCreationForm.Meta):
+        fields = ("username",)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """No sign-in is asked for: whoever has the link was given it."""
+    found = find_invitation(token, now=timezone.now())
+    if found is None:
+        return render_page(request, "console/members/no_invitation.html", {}, status=404)
+    form = None if request.user.is_authenticated else AccountForm(request.POST or None)
+    if request.method != "POST" or (form is not None and not form.is_valid()):
+        context = {"invitation": found, "form": form}
+        status = 422 if request.method == "POST" else 200
+        return render_page(request, "console/members/invitation.html", context, status=status)
+    user = cast(User, request.user) if form is None else form.save(commit=False)
+    try:
+        accept_invitation(invitation=found, user=user, actor=_actor(request, user), now=timezone.now())
+    except Problem as problem:
+        return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=409)
+    except IntegrityError:
+        cast(AccountForm, form).add_error("username", "This name was just taken. Choose another one.")
+        context = {"invitation": found, "form": form}
+        return render_page(request, "console/members/invitation.html", context, status=422)
+    return _enter(request, found, user, is_new=form is not None)
+
+
+def _enter(request: HttpRequest, found: Invitation, user: User, *, is_new: bool) -> HttpResponse:
+    if is_new:
+        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    messages.success(request, f"Welcome to {found.organization.name}. You are {found.role} here.")
+    return redirect("console:overview", found.organization.slug)
+
+
+def _actor(request: HttpRequest, user: User) -> Actor:
+    return Actor(kind=ActorKind.USER, label=user.get_username(), address=client_address(request))
