@@ -49,10 +49,10 @@ class Scenario:
     clients: int
 
     def seconds(self, options: Options) -> float:
-        return 2 * (options.seconds if self.group != SEED else _COUNTED_SECONDS) * options.rounds
+        return 2 * (options.seconds if self.group != PATTERNS else _COUNTED_SECONDS) * options.rounds
 
 
-SINGLE, BATCHES, MIXES, SEED = "One event per request", "Batches", "Mixed traffic", "Patterns of the seed project"
+SINGLE, BATCHES, MIXES, PATTERNS = "One event per request", "Batches", "Mixed traffic", "A script, bursts, a crowd"
 
 
 def scenarios(options: Options) -> list[Scenario]:
@@ -112,13 +112,13 @@ def _seed_patterns() -> list[Scenario]:
 
         return load
 
-    sequential = [_same(SEED, f"sequential, {count} requests", counted(1, each=count), 1) for count in _SEQUENTIAL]
+    sequential = [_same(PATTERNS, f"sequential, {count} requests", counted(1, each=count), 1) for count in _SEQUENTIAL]
     crowd = counted(_CROWD, each=_CROWD_REQUESTS)
     burst = counted(_BURST, each=1, repeat=_BURSTS, reconnect=True)
     return [
         *sequential,
-        _same(SEED, f"{_BURSTS} bursts of {_BURST} at once", burst, _BURST),
-        _same(SEED, f"{_CROWD} clients, {_CROWD_REQUESTS} requests each", crowd, _CROWD),
+        _same(PATTERNS, f"{_BURSTS} bursts of {_BURST} at once", burst, _BURST),
+        _same(PATTERNS, f"{_CROWD} clients, {_CROWD_REQUESTS} requests each", crowd, _CROWD),
     ]
 
 
