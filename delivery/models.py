@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Self
+from urllib.parse import urlsplit
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -111,7 +112,8 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name or self.url}"
+        # Only the host: the path of a URL is often a secret, and this text goes into the audit log.
+        return f"{self.kind} {self.name or urlsplit(self.url).hostname}"
 
 
 class Delivery(models.Model):
