@@ -20,7 +20,7 @@ from django.http import HttpRequest
 
 from accounts.operations import forget_ended_sessions
 from accounts.second_factor import has_second_factor
-from organizations.audit import Actor, ActorKind, record
+from organizations.audit import Actor, record
 from rest.client_address import client_address
 
 AGENT_LENGTH = 200
@@ -43,8 +43,7 @@ def connect() -> None:
 
 def record_account(request: HttpRequest, user: User, action: str, changes: dict[str, Any] | None = None) -> None:
     """An entry `account.<action>` of what `user` did."""
-    actor = Actor(kind=ActorKind.USER, label=user.get_username(), address=client_address(request))
-    record(actor=actor, action=f"account.{action}", target=user, organization=None,
+    record(actor=Actor.person(user, request), action=f"account.{action}", target=user, organization=None,
            changes={**(changes or {}), "agent": agent_of(request)})  # fmt: skip
 
 

@@ -15,8 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from console.access import Action, Place, enter, roles_with
 from console.rendering import render_page
-from organizations.audit import Actor, ActorKind
-from rest.client_address import client_address
+from organizations.audit import Actor
 from rest.problems import Problem
 
 P = ParamSpec("P")
@@ -92,8 +91,7 @@ def remember(request: HttpRequest, slug: str) -> None:
 
 def actor_of(request: HttpRequest) -> Actor:
     """The person, for the audit log."""
-    label = cast(User, request.user).get_username()
-    return Actor(kind=ActorKind.USER, label=label, address=client_address(request))
+    return Actor.person(cast(User, request.user), request)
 
 
 def words_of(problem: Problem) -> str:

@@ -11,9 +11,10 @@ from rest_framework.views import APIView
 
 from delivery import replay_openapi as openapi
 from delivery.matching import check_patterns
-from delivery.models import Replay, ReplayStatus, Subscription
+from delivery.models import Replay, ReplayStatus
 from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
 from delivery.replay_openapi import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayList, ReplayShown
+from delivery.selecting import own_subscription
 from organizations.authentication import actor_of, caller_of
 from organizations.scopes import Scope
 from rest.lists import check_parameters, newest_first, read_page
@@ -45,7 +46,7 @@ class ReplaysView(APIView):
             only_undelivered=wanted.only_undelivered,
         )
         replay = create_replay(
-            subscription=_own_subscription(request, wanted.subscription),
+            subscription=own_subscription(request, wanted.subscription),
             wish=wish,
             actor=actor_of(request),
             now=timezone.now(),
@@ -85,7 +86,7 @@ class RetryDeadLettersView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
         wanted = decode(body, DeadLettersToRetry)
         outcome = retry_dead_letters(
@@ -120,14 +121,6 @@ def _in_utc(pointer: str, moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise invalid(pointer, "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
-
-
-def _own_subscription(request: Request, subscription_id: UUID) -> Subscription:
-    shown = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
-    subscription = shown.select_related("organization").filter(pk=subscription_id).first()
-    if subscription is None:
-        raise Http404
-    return subscription
 
 
 def _own_replay(request: Request, replay_id: UUID) -> Replay:

@@ -1,13 +1,26 @@
-"""Which deliveries a list shows."""
+"""Which subscription a request means, and which deliveries a list shows."""
 
 import heapq
 from uuid import UUID
 
+from django.http import Http404
+from rest_framework.request import Request
+
 from delivery.models import OPEN_STATUSES, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from organizations.authentication import caller_of
 from rest.lists import Page, newest_first
 
 # In the order in which deliveries go through them: one that moves on while they are read one after the other is seen.
 _STORED = (*OPEN_STATUSES, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD_LETTER)
+
+
+def own_subscription(request: Request, subscription_id: UUID) -> Subscription:
+    """The caller's subscription, with its organization; Http404 for another's or a deleted one."""
+    shown = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
+    subscription = shown.select_related("organization").filter(pk=subscription_id).first()
+    if subscription is None:
+        raise Http404
+    return subscription
 
 
 def newest_deliveries(

@@ -45,7 +45,7 @@ from delivery.presenting import (
     describe_subscription,
     subscription_members,
 )
-from delivery.selecting import newest_deliveries
+from delivery.selecting import newest_deliveries, own_subscription
 from ingestion.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
 from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
@@ -105,15 +105,15 @@ class SubscriptionView(APIView):
     operations = openapi.SUBSCRIPTION
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
-        return _shown(_own_subscription(request, subscription_id))
+        return _shown(own_subscription(request, subscription_id))
 
     def patch(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         changes = _changes(decode(_body(request), SubscriptionPatch))
         return _shown(update_subscription(subscription=subscription, changes=changes, actor=actor_of(request)))
 
     def delete(self, request: Request, subscription_id: UUID) -> Response:
-        delete_subscription(subscription=_own_subscription(request, subscription_id), actor=actor_of(request))
+        delete_subscription(subscription=own_subscription(request, subscription_id), actor=actor_of(request))
         return Response(status=204)
 
 
@@ -124,7 +124,7 @@ class PauseView(APIView):
     operations = openapi.PAUSE
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         return _shown(pause_subscription(subscription=subscription, actor=actor_of(request)))
 
 
@@ -135,7 +135,7 @@ class ResumeView(APIView):
     operations = openapi.RESUME
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         return _shown(resume_subscription(subscription=subscription, actor=actor_of(request)))
 
 
@@ -146,7 +146,7 @@ class SecretView(APIView):
     operations = openapi.SECRET
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         return _secret_shown(show_secret(subscription=subscription, actor=actor_of(request), now=timezone.now()))
 
 
@@ -157,7 +157,7 @@ class RotateSecretView(APIView):
     operations = openapi.ROTATE_SECRET
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         rotation = _optional(request, SecretRotation)
         overlap = timedelta(seconds=rotation.overlap_seconds)
         return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
@@ -171,7 +171,7 @@ class TestView(APIView):
     operations = openapi.TEST
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         event = _optional(request, TestEvent)
         data = bytes(event.data)
         check_data(data)
@@ -205,7 +205,7 @@ class SubscriptionDeliveriesView(APIView):
     def get(self, request: Request, subscription_id: UUID) -> Response:
         page = read_page(request, f"deliveries:{subscription_id}", ("status",))
         status = _read_choice(request, "status", DeliveryStatus.values)
-        subscription = _own_subscription(request, subscription_id)
+        subscription = own_subscription(request, subscription_id)
         found, cursor = newest_deliveries(subscription, DeliveryStatus(status) if status else None, page)
         return Response(DeliveryList(data=describe_deliveries(found, subscription), next_cursor=cursor))
 
@@ -234,14 +234,6 @@ class RetryView(APIView):
             delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
         )
         return Response(describe_deliveries([retried], subscription)[0], status=202)
-
-
-def _own_subscription(request: Request, subscription_id: UUID) -> Subscription:
-    rows = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
-    subscription = rows.select_related("organization").filter(pk=subscription_id).first()
-    if subscription is None:
-        raise Http404
-    return subscription
 
 
 def _own_delivery(request: Request, delivery_id: UUID) -> tuple[Delivery, Subscription]:

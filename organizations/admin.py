@@ -1,13 +1,14 @@
 """Organizations, members, API keys and the audit log. Every change is one operation, with the person as its actor."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -21,12 +22,11 @@ from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
 from organizations import operations
-from organizations.audit import Actor, ActorKind
+from organizations.audit import Actor
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import IssuedKey
 from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
 from organizations.scopes import Scope
-from rest.client_address import client_address
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)
@@ -49,7 +49,7 @@ _LISTS = (
 
 def actor_of(request: HttpRequest) -> Actor:
     """The signed-in person."""
-    return Actor(kind=ActorKind.USER, label=request.user.get_username(), address=client_address(request))
+    return Actor.person(cast(User, request.user), request)
 
 
 class ReasonForm(forms.Form):

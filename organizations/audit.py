@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Model
+from django.http import HttpRequest
 
 from organizations.models import AuditEntry, Organization
+from rest.client_address import client_address
 
 
 class ActorKind(StrEnum):
@@ -22,6 +25,11 @@ class Actor:
     kind: str
     label: str
     address: str | None = None
+
+    @classmethod
+    def person(cls, user: AbstractBaseUser, request: HttpRequest) -> Self:
+        """`user`, by this request."""
+        return cls(kind=ActorKind.USER, label=user.get_username(), address=client_address(request))
 
     @classmethod
     def system(cls, label: str) -> Self:

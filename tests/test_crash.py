@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +17,7 @@ from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
 from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
+from tests.waiting import wait_until
 
 # Several transactions of processing, so that the first kill finds some done and some not.
 EVENTS = 30_000
@@ -41,12 +41,9 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_until(left: int) -> None:
+def wait_until_left(left: int) -> None:
     """Until at most `left` batches wait in the outbox."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while OutboxEntry.objects.count() > left:
-        assert time.monotonic() < deadline, "the worker processes nothing"
-        time.sleep(0.02)
+    wait_until(lambda: OutboxEntry.objects.count() <= left, seconds=DEADLINE_SECONDS)
 
 
 @pytest.mark.faults
@@ -59,10 +56,10 @@ def test_a_killed_worker_loses_and_doubles_nothing() -> None:
         run_now(store(DirectDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
     ids = {one.id for one in incoming}
     with worker():
-        wait_until(EVENTS // EVENTS_PER_ENTRY - 1)
+        wait_until_left(EVENTS // EVENTS_PER_ENTRY - 1)
     assert OutboxEntry.objects.exists(), "the worker was to be killed in the middle"
     with worker():
-        wait_until(0)
+        wait_until_left(0)
     assert set(Delivery.objects.values_list("event_id", flat=True)) == ids
     assert Delivery.objects.count() == EVENTS
     assert EventType.objects.get(organization=organization).count == EVENTS

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,6 +28,7 @@ from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
 from tests.receiver import receiver_process
 from tests.servers import test_database_url
+from tests.waiting import wait_until
 
 DEADLINE_SECONDS = 240
 SECRET = generate_secret()
@@ -74,13 +74,6 @@ def workers() -> Iterator[Workers]:
         yield running
     finally:
         running.kill()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
 
 
 def reached(deliveries: "QuerySet[Delivery]", count: float) -> bool:
@@ -129,14 +122,16 @@ def test_kills_and_flushes_lose_no_delivery_and_count_none_twice(events: int) ->
         delivered = Delivery.objects.filter(subscription=healthy, status="delivered")
         with workers() as running:
             for share in (0.1, 0.4, 0.7):
-                wait_until(partial(reached, delivered, events * share))
+                wait_until(partial(reached, delivered, events * share), seconds=DEADLINE_SECONDS)
                 running.kill()
                 if share < 0.7:
                     get_redis_connection("default").execute_command("FLUSHALL")
                 running.start()
-            wait_until(lambda: delivered.count() == events and not OutboxEntry.objects.exists())
+            wait_until(
+                lambda: delivered.count() == events and not OutboxEntry.objects.exists(), seconds=DEADLINE_SECONDS
+            )
             settled = Delivery.objects.filter(subscription=flaky, status__in=["delivered", "dead_letter"])
-            wait_until(lambda: settled.count() == events)
+            wait_until(lambda: settled.count() == events, seconds=DEADLINE_SECONDS)
         at_healthy, at_flaky = received(healthy_at), received(flaky_at)
     assert set(at_healthy) == ids
     assert set(at_flaky) == ids

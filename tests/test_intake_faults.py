@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.clients import Client, Sender, make_sender
 from tests.factories import make_organization
 from tests.proxies import postgres_proxy
 from tests.servers import Server, serve, test_database_url
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults]
 
@@ -65,13 +65,6 @@ class Senders:
 
 def big_sender(server: Server) -> Sender:
     return make_sender(server.base_url, organization=make_organization(plan="enterprise"))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.02)
 
 
 def test_eight_processes_and_one_thousand_keys_are_one_thousand_events() -> None:

@@ -14,10 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from console.rendering import render_page
-from organizations.audit import Actor, ActorKind
+from organizations.audit import Actor
 from organizations.models import Invitation
 from organizations.operations import accept_invitation, find_invitation
-from rest.client_address import client_address
 from rest.problems import Problem
 
 # Generic for the type checker only.
@@ -48,7 +47,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         return render_page(request, "console/members/invitation.html", context, status=status)
     user = cast(User, request.user) if form is None else form.save(commit=False)
     try:
-        accept_invitation(invitation=found, user=user, actor=_actor(request, user), now=timezone.now())
+        accept_invitation(invitation=found, user=user, actor=Actor.person(user, request), now=timezone.now())
     except Problem as problem:
         return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=409)
     except IntegrityError:
@@ -63,7 +62,3 @@ def _enter(request: HttpRequest, found: Invitation, user: User, *, is_new: bool)
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     messages.success(request, f"Welcome to {found.organization.name}. You are {found.role} here.")
     return redirect("console:overview", found.organization.slug)
-
-
-def _actor(request: HttpRequest, user: User) -> Actor:
-    return Actor(kind=ActorKind.USER, label=user.get_username(), address=client_address(request))

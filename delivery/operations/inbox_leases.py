@@ -12,13 +12,13 @@ from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
-from delivery.operations.notices import NoticeKind, announce
+from delivery.operations.notices import announce_dead_letter
+from delivery.operations.recording import EVENT_GONE
 from ingestion.models import Event
 from rest.arrays import uuid_array
 
 # What `last_error` says of a dead letter: leased too often, or older than its event is kept.
 MAX_LEASES_ERROR = "max_leases"
-EVENT_GONE_ERROR = "event_gone"
 # An answer is built in memory, and 1000 events of 256 KiB would be 250 MiB.
 MAX_DATA_BYTES = 16 * 1024 * 1024
 # How often a lease that found nothing but dead letters tries again.
@@ -128,7 +128,7 @@ def _take(
     sizes = _sizes_of([row.delivery.event_id for row in taken])
     if gone := [row.delivery.pk for row in taken if row.delivery.event_id not in sizes]:
         Delivery.objects.filter(pk__in=gone).update(
-            status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, lease_id=None, last_error=EVENT_GONE_ERROR
+            status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, lease_id=None, last_error=EVENT_GONE
         )
         taken = [row for row in taken if row.delivery.event_id in sizes]
     totals = accumulate(sizes[row.delivery.event_id] for row in taken)
@@ -176,18 +176,14 @@ def _announce(poisonous: Sequence[Delivery], now: datetime) -> None:
     ids = [delivery.event_id for delivery in poisonous]
     types = dict(Event.objects.filter(pk__in=ids).values_list("pk", "type"))
     for delivery in poisonous:
-        announce(
+        announce_dead_letter(
             organization_id=delivery.organization_id,
-            kind=NoticeKind.DEAD_LETTER,
-            subject=str(delivery.pk),
-            data={
-                "delivery_id": str(delivery.pk),
-                "subscription_id": str(delivery.subscription_id),
-                "event_id": str(delivery.event_id),
-                "event_type": types.get(delivery.event_id),
-                "attempts": delivery.attempts,
-                "last_error": MAX_LEASES_ERROR,
-            },
+            delivery_id=delivery.pk,
+            subscription_id=delivery.subscription_id,
+            event_id=delivery.event_id,
+            event_type=types.get(delivery.event_id),
+            attempts=delivery.attempts,
+            last_error=MAX_LEASES_ERROR,
             now=now,
         )
 

@@ -76,6 +76,34 @@ def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Map
         logger.error("the notice %s of organization %s was refused: %s", kind, organization_id, outcome)
 
 
+def announce_dead_letter(
+    *,
+    organization_id: UUID,
+    delivery_id: UUID,
+    subscription_id: UUID,
+    event_id: UUID,
+    event_type: str | None,
+    attempts: int,
+    last_error: str,
+    now: datetime,
+) -> None:
+    """Tell the organization that a delivery was given up; `event_type` is None when its event is gone."""
+    announce(
+        organization_id=organization_id,
+        kind=NoticeKind.DEAD_LETTER,
+        subject=str(delivery_id),
+        data={
+            "delivery_id": str(delivery_id),
+            "subscription_id": str(subscription_id),
+            "event_id": str(event_id),
+            "event_type": event_type,
+            "attempts": attempts,
+            "last_error": last_error,
+        },
+        now=now,
+    )
+
+
 def announce_limits(*, now: datetime) -> int:
     """Tell organizations of events that their limit has refused in the last minutes; returns how many notices."""
     refused = IntakeCount.objects.filter(outcome=RATE_LIMITED, minute__gte=now - _LOOK_BACK)

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from delivery.operations.claiming import Claimed, Claimer, lease_seconds
-from delivery.operations.notices import NoticeKind, announce
+from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
 from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.secrets import decrypt_secret
 from delivery.sending import WebhookSender
@@ -136,18 +136,14 @@ def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
 def _announce_dead_letter(outcome: Outcome, now: datetime) -> None:
     claimed = outcome.claimed
     error = outcome.result.error if outcome.result else None
-    announce(
+    announce_dead_letter(
         organization_id=claimed.organization_id,
-        kind=NoticeKind.DEAD_LETTER,
-        subject=str(claimed.id),
-        data={
-            "delivery_id": str(claimed.id),
-            "subscription_id": str(claimed.subscription_id),
-            "event_id": str(claimed.event_id),
-            "event_type": claimed.type,
-            "attempts": claimed.attempts + (outcome.result is not None),
-            "last_error": error.value if error else EVENT_GONE,
-        },
+        delivery_id=claimed.id,
+        subscription_id=claimed.subscription_id,
+        event_id=claimed.event_id,
+        event_type=claimed.type,
+        attempts=claimed.attempts + (outcome.result is not None),
+        last_error=error.value if error else EVENT_GONE,
         now=now,
     )
 

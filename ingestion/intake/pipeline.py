@@ -105,7 +105,7 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
 async def _limit(ports: Ports, request: IntakeRequest, cost: int) -> None:
     """Take `cost` events of the organization's plan, or raise Problem 429."""
     caller = request.caller
-    request.allowance = limiter.take_locally(caller, cost) or await limiter.take(ports.redis, caller, cost)
+    request.allowance = await limiter.take(ports.redis, caller, cost)
     if not request.allowance.allowed:
         raise rate_limited(caller, request.allowance, cost)
 
