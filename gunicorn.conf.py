@@ -2,6 +2,13 @@
 
 import gc
 import os
+import shutil
+from pathlib import Path
+
+from events_platform.metrics.folder import add_up_ended, choose_folder, clean_folder
+
+logger_class = "events_platform.server.Logger"
+_own_folder: Path | None = None
 
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -18,10 +25,33 @@ keepalive = 65
 control_socket_disable = True
 
 
+def on_starting(server: object) -> None:
+    """Before the workers fork: where they and the master find each other's numbers."""
+    global _own_folder  # noqa: PLW0603 - gunicorn's hooks are functions of this module
+    _own_folder = choose_folder()
+    clean_folder()
+
+
+def child_exit(server: object, worker: object) -> None:
+    """In the master: the ended worker's counters are kept, its files are not."""
+    add_up_ended(worker.pid)  # type: ignore[attr-defined]
+
+
+def on_exit(server: object) -> None:
+    if _own_folder is not None:
+        shutil.rmtree(_own_folder, ignore_errors=True)
+
+
 def post_worker_init(worker: object) -> None:
     """What is loaded by now lives as long as the process: no garbage collection needs to look at it again.
 
     A full collection of Django's and our modules takes tens of milliseconds, in which no request is answered.
     """
+    from events_platform.tracing import start_tracing  # noqa: PLC0415 - the settings load with the application
+
+    start_tracing()
+    from rest.metrics import start_process  # noqa: PLC0415 - likewise
+
+    start_process("web")
     gc.collect()
     gc.freeze()

@@ -29,6 +29,9 @@ def run_django() -> int:
     from events_platform.up.errors import UpError, setting_error
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
+    # Commands come and go: nobody reads their numbers.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    os.environ.pop("METRICS_PORT", None)
     try:
         try:
             adopt_environment(os.environ)

@@ -1,6 +1,6 @@
 """How allauth fits in: nobody signs up by themselves, addresses come from one place, secrets are encrypted."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
@@ -32,6 +32,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
 
 class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    error_messages: ClassVar[dict[str, Any]] = {
+        **DefaultMFAAdapter.error_messages,
+        "cannot_delete_authenticator": (
+            "This is your last second factor, and staff must have one: add another one first, then remove this."
+        ),
+    }
+
     def encrypt(self, text: str) -> str:
         return encrypt_secret(text)
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.notices import Change, tell_owner
 from accounts.operations import remove_second_factor
 from organizations.admin import actor_of
 from organizations.audit import record
@@ -31,6 +32,8 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 
     def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
         self._record(request, obj, "account.changed", {"what": message})
+        if _is_about_password(message):
+            tell_owner(obj, Change.PASSWORD_SET)
         return super().log_change(request, obj, message)
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
@@ -46,3 +49,9 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
         removed = [remove_second_factor(user=user, actor=actor_of(request)) for user in users.order_by("pk")]
         self.message_user(request, f"Removed from: {sum(map(bool, removed))}.", messages.SUCCESS)
+
+
+def _is_about_password(message: Any) -> bool:
+    """`message` is Django's: `[{"changed": {"fields": ["password"]}}]`."""
+    parts = message if isinstance(message, list) else []
+    return any("password" in part.get("changed", {}).get("fields", []) for part in parts)

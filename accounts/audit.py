@@ -1,4 +1,7 @@
-"""Audit entries of what people do with their accounts: with the address, and the agent among the changes."""
+"""Audit entries of what people do with their accounts, with the address and the user agent.
+
+What changes the second factor is mailed to the account's owner as well.
+"""
 
 from typing import Any
 
@@ -18,15 +21,18 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.core.cache import cache
 from django.http import HttpRequest
 
+from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
 from accounts.second_factor import has_second_factor
 from organizations.audit import Actor, record
 from rest.client_address import client_address
 
-AGENT_LENGTH = 200
 # Guessing must not fill the log: so many failures of one address are written down in an hour.
 FAILURES_LISTED = 60
 HOUR = 3600
+# Recovery codes come and go with the others.
+_ADDED = {Authenticator.Type.TOTP: Change.APP_ADDED, Authenticator.Type.WEBAUTHN: Change.PASSKEY_ADDED}
+_REMOVED = {Authenticator.Type.TOTP: Change.APP_REMOVED, Authenticator.Type.WEBAUTHN: Change.PASSKEY_REMOVED}
 
 
 def connect() -> None:
@@ -44,11 +50,7 @@ def connect() -> None:
 def record_account(request: HttpRequest, user: User, action: str, changes: dict[str, Any] | None = None) -> None:
     """An entry `account.<action>` of what `user` did."""
     record(actor=Actor.person(user, request), action=f"account.{action}", target=user, organization=None,
-           changes={**(changes or {}), "agent": agent_of(request)})  # fmt: skip
-
-
-def agent_of(request: HttpRequest) -> str:
-    return str(request.META.get("HTTP_USER_AGENT", "")).replace("\x00", "")[:AGENT_LENGTH]
+           changes=changes)  # fmt: skip
 
 
 def _signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
@@ -94,14 +96,19 @@ def _is_listed(request: HttpRequest) -> bool:
 
 def _factor_added(sender: Any, request: HttpRequest, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
     record_account(request, user, "second_factor_added", {"type": authenticator.type})
+    if change := _ADDED.get(authenticator.type):
+        tell_owner(user, change, request)
 
 
 def _factor_removed(sender: Any, request: HttpRequest, user: User, authenticator: Authenticator, **kwargs: Any) -> None:
     record_account(request, user, "second_factor_removed", {"type": authenticator.type})
+    if change := _REMOVED.get(authenticator.type):
+        tell_owner(user, change, request)
 
 
 def _codes_renewed(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
     record_account(request, user, "recovery_codes_renewed")
+    tell_owner(user, Change.CODES_RENEWED, request)
 
 
 def _factor_used(sender: Any, request: HttpRequest, user: User, authenticator: Authenticator, **kwargs: Any) -> None:

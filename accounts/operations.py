@@ -7,6 +7,7 @@ from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.notices import Change, tell_owner
 from organizations.audit import Actor, record
 
 
@@ -28,4 +29,5 @@ def remove_second_factor(*, user: User, actor: Actor) -> int:
             session.end()
         record(actor=actor, action="account.second_factor_removed", target=user, organization=None,
                changes={"removed": removed})  # fmt: skip
+        tell_owner(user, Change.FACTORS_REMOVED)
     return removed

@@ -4,9 +4,10 @@ from typing import Any, cast
 
 from allauth.account.internal.flows.login import record_authentication
 from allauth.core import ratelimit
+from allauth.mfa.adapter import get_adapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.views import ActivateTOTPView
-from allauth.mfa.webauthn.views import AddWebAuthnView
+from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib import messages
@@ -18,7 +19,9 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from accounts.adapters import SecondFactorAdapter
 from accounts.audit import record_account
+from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
 from accounts.second_factor import has_second_factor
 
@@ -87,6 +90,17 @@ class AddPasskeyView(_ShownJustNow, AddWebAuthnView):  # type: ignore[misc]
     factor = Authenticator.Type.WEBAUTHN.value
 
 
+class RemovePasskeyView(RemoveWebAuthnView):  # type: ignore[misc]
+    """allauth asks only before it removes the app whether that may be removed."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        if not get_adapter().can_delete_authenticator(self.object):
+            messages.error(self.request, SecondFactorAdapter.error_messages["cannot_delete_authenticator"])
+            return redirect("mfa_list_webauthn")
+        response: HttpResponse = super().form_valid(form)
+        return response
+
+
 class PasswordChangeView(auth_views.PasswordChangeView):
     """A changed password ends every other session: Django's session hash covers it."""
 
@@ -97,6 +111,7 @@ class PasswordChangeView(auth_views.PasswordChangeView):
         response = super().form_valid(form)
         UserSession.objects.create_from_request(self.request)  # the session has a new key now
         record_account(self.request, _user(self.request), "password_changed")
+        tell_owner(_user(self.request), Change.PASSWORD_CHANGED, self.request)
         messages.success(self.request, "The password is changed. Your other sessions are signed out.")
         return response
 
@@ -126,6 +141,7 @@ class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
         record_account(self.request, form.user, "password_reset")
+        tell_owner(form.user, Change.PASSWORD_RESET, self.request)
         return response
 
 

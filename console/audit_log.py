@@ -83,7 +83,9 @@ def search_audit_log(organization: Organization, wanted: AuditFilters, request: 
 
 
 def _entry(entry: AuditEntry) -> Entry:
-    return Entry(entry=entry, changes=[(name, _change(value)) for name, value in entry.changes.items()])
+    # Of something new there is no old value, and two are a list of two.
+    words = _short if entry.action.endswith((".created", ".issued")) else _change
+    return Entry(entry=entry, changes=[(name, words(value)) for name, value in entry.changes.items()])
 
 
 def _change(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 `?type=invoice.*&source=&subject=&status=failed&range=24h&path=customer.id&value=cus_1&before=<event id>`, or with
 `from=` and `to=` (RFC 3339; without an offset they are UTC) in place of `range`. What cannot be understood is named in
-`errors` and left out, so that a mistyped link still shows a page.
+`errors` and left out, so that a mistyped link still shows a page; `typed` keeps it for the form.
 """
 
 import re
@@ -36,7 +36,8 @@ _LAST_YEAR = 2999
 class EventFilters:
     """`type` may end in `*`; `path` is a dotted path in the data, whose value is `value`; ids below `before`.
 
-    `time_from` is inclusive, `time_to` exclusive; `range` is the name that they come from, or empty.
+    `time_from` is inclusive, `time_to` exclusive; `range` is the name that they come from, or empty. `errors` has what
+    is wrong by the parameter's name; `typed` the texts before those that are wrong were left out.
     """
 
     type: str = ""
@@ -49,7 +50,8 @@ class EventFilters:
     path: str = ""
     value: str = ""
     before: UUID | None = None
-    errors: tuple[str, ...] = field(default=(), compare=False)
+    errors: dict[str, str] = field(default_factory=dict, compare=False)
+    typed: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def is_any(self) -> bool:
@@ -102,24 +104,16 @@ class EventFilters:
     @classmethod
     def read(cls, given: QueryDict, *, now: datetime) -> Self:
         """Never raises: see `errors`."""
-        errors: list[str] = []
-        texts = {name: _text(given, name) for name in _TEXTS}
-        if texts["status"] and texts["status"] not in set(EventStatus):
-            errors.append(f"There is no status “{texts['status']}”.")
-            texts["status"] = ""
-        if bool(texts["path"]) != bool(texts["value"]):
-            errors.append("A search in the data needs both a path and a value.")
-            texts["path"] = texts["value"] = ""
-        if len(texts["path"].split(".")) > _MAX_DEPTH:
-            errors.append(f"A path has at most {_MAX_DEPTH} steps.")
-            texts["path"] = texts["value"] = ""
+        errors: dict[str, str] = {}
+        typed = {name: _text(given, name) for name in _TEXTS}
+        texts = _without_wrong(typed, errors)
         chosen = given.get("range", "")
         time_from = time_to = None
         if chosen in RANGES:
             time_from = now - RANGES[chosen][1]
         else:
             if chosen:
-                errors.append(f"There is no range “{chosen[:20]}”.")
+                errors["range"] = f"There is no range “{chosen[:20]}”."
             chosen = ""
             time_from, time_to = (_time(given, name, errors) for name in ("from", "to"))
         return cls(
@@ -128,8 +122,25 @@ class EventFilters:
             time_from=time_from,
             time_to=time_to,
             before=_id(given, errors),
-            errors=tuple(errors),
+            errors=errors,
+            typed=typed,
         )
+
+
+def _without_wrong(typed: dict[str, str], errors: dict[str, str]) -> dict[str, str]:
+    """`typed` with what is wrong emptied, and added to `errors`."""
+    texts = dict(typed)
+    if texts["status"] and texts["status"] not in set(EventStatus):
+        errors["status"] = f"There is no status “{texts['status']}”."
+        texts["status"] = ""
+    if bool(texts["path"]) != bool(texts["value"]):
+        missing = "path" if texts["value"] else "value"
+        errors[missing] = "A search in the data needs both a path and a value."
+    elif len(texts["path"].split(".")) > _MAX_DEPTH:
+        errors["path"] = f"A path has at most {_MAX_DEPTH} steps."
+    if {"path", "value"} & errors.keys():
+        texts["path"] = texts["value"] = ""
+    return texts
 
 
 def _text(given: QueryDict, name: str) -> str:
@@ -142,7 +153,7 @@ def _as_text(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z" if moment else ""
 
 
-def _time(given: QueryDict, name: str, errors: list[str]) -> datetime | None:
+def _time(given: QueryDict, name: str, errors: dict[str, str]) -> datetime | None:
     text = given.get(name, "").strip()
     if not text:
         return None
@@ -153,14 +164,14 @@ def _time(given: QueryDict, name: str, errors: list[str]) -> datetime | None:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    errors.append(f"“{text[:40]}” is not a time such as 2026-11-23T10:00:00Z.")
+    errors[name] = f"“{text[:40]}” is not a time such as 2026-11-23T10:00:00Z."
     return None
 
 
-def _id(given: QueryDict, errors: list[str]) -> UUID | None:
+def _id(given: QueryDict, errors: dict[str, str]) -> UUID | None:
     text = given.get("before", "")
     try:
         return UUID(text) if text else None
     except ValueError:
-        errors.append("The position in the list is not an event's id: this is the newest page.")
+        errors["before"] = "The position in the list is not an event's id: this is the newest page."
         return None

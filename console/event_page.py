@@ -56,7 +56,7 @@ def story_of(event: Event) -> Story:
 
 
 def annotations_of(event: Event) -> dict[str, Any]:
-    """`{"attributes"?: {…}, "schema_errors"?: […]}`."""
+    """`{"attributes"?: {…}, "schema_errors"?: […], "headers"?: {…}, "headers_left_out"?: <count>}`."""
     return dict(msgspec.json.decode(event.annotations)) if event.annotations else {}
 
 

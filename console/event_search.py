@@ -106,9 +106,12 @@ def _search(organization: Organization, wanted: EventFilters) -> Found:
         events = events.of_type(wanted.type)
     floor = None
     if wanted.status == EventStatus.FAILED:
-        failures = _failures(organization, wanted)
+        # Only what they are searched for decides whether more are needed than fit on the page.
+        is_searched = wanted.type or wanted.source or wanted.subject or wanted.path
+        size = MAX_FAILURES if is_searched else PAGE_SIZE + 1
+        failures = _failures(organization, wanted, size)
         events = events.filter(pk__in=failures)
-        floor = failures[-1] if len(failures) == MAX_FAILURES else None
+        floor = failures[-1] if len(failures) == size else None
     elif wanted.source or wanted.subject or wanted.status or wanted.path:
         floor = _floor(events, SCANNED_DATA if wanted.path else SCANNED_EVENTS)
     elif _is_prefix(wanted):
@@ -157,11 +160,11 @@ def _newest_of_types(organization: Organization, wanted: EventFilters) -> list[U
         return [row[0] for row in cursor]
 
 
-def _failures(organization: Organization, wanted: EventFilters) -> list[UUID]:
+def _failures(organization: Organization, wanted: EventFilters, size: int) -> list[UUID]:
     """The newest failed events of the time and the position that are asked for."""
     low, high = _id_bounds(wanted)
     rows = ProcessingFailure.objects.for_organization(organization.pk).filter(event_id__gte=low, event_id__lt=high)
-    return list(rows.order_by("-event_id").values_list("event_id", flat=True)[:MAX_FAILURES])
+    return list(rows.order_by("-event_id").values_list("event_id", flat=True)[:size])
 
 
 def _in_time(events: EventQuerySet, wanted: EventFilters) -> EventQuerySet:

@@ -26,7 +26,7 @@ def invitation_link(invitation: Invitation) -> str:
 def request_invitation_mail(invitation: Invitation) -> bool:
     """Leave it to a worker; False when the broker is away: then the link has to be sent by hand."""
     try:
-        current_app.send_task("console.mail_invitation", kwargs={"invitation_id": str(invitation.pk)}, retry=False)
+        current_app.send_task("console.mail_invitation", kwargs={"invitation_id": str(invitation.pk)})
     except (BrokerError, RedisError, OSError) as error:
         logger.warning("an invitation will not be mailed, as the broker is away: %s", type(error).__name__)
         return False

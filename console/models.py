@@ -88,7 +88,7 @@ class Export(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.format} export of {self.events} events"
+        return f"{self.get_format_display()} export"
 
 
 class ExportPart(models.Model):

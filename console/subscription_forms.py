@@ -10,10 +10,10 @@ from django.http import QueryDict
 from msgspec import UNSET
 
 from console.forms import LinesField
-from delivery.masking import mask_headers
 from delivery.matching import MAX_PATTERNS
 from delivery.models import DEFAULT_INBOX, Kind, Subscription
 from delivery.operations import ReplayWish, SubscriptionChanges
+from delivery.sealed_headers import show_headers
 from ingestion.decoding import check_data
 from rest.problems import Problem
 
@@ -202,6 +202,6 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "description": subscription.description,
         "event_types": subscription.event_types,
         "filter": json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "",
-        "headers": [f"{name}: {value}" for name, value in mask_headers(subscription.headers).items()],
+        "headers": [f"{name}: {value}" for name, value in show_headers(subscription.headers).items()],
         "max_leases": subscription.max_leases,
     }

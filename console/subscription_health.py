@@ -18,15 +18,17 @@ HOURS = 24
 ATTEMPTS_EACH = 500
 COUNTED = 1_000
 
+# The time is no condition of the inner query: PostgreSQL would take it for a rare one, and sort a day's attempts.
 _ATTEMPTS = """
 SELECT wanted.id, floor(extract(epoch FROM %(now)s - newest.started_at) / 3600)::int AS age,
     count(*) FILTER (WHERE newest.error = ''), count(*) FILTER (WHERE newest.error <> '')
 FROM unnest(%(subscriptions)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT error, started_at FROM delivery_attempt
-    WHERE subscription_id = wanted.id AND organization_id = %(organization)s AND id >= %(first)s
+    SELECT id, error, started_at FROM delivery_attempt
+    WHERE subscription_id = wanted.id AND organization_id = %(organization)s
     ORDER BY id DESC LIMIT %(each)s
 ) AS newest
+WHERE newest.id >= %(first)s
 GROUP BY 1, 2
 """
 _WAITING = """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
@@ -15,10 +16,11 @@ from organizations.models import Organization
 # A meter that is this full is worth a warning.
 _HIGH_PERCENT = 80
 
-# A day is 1 440 minutes of few outcomes each, by the index of organization and minute.
+# A day is 1 440 minutes of few outcomes each, by the index of organization and minute: see console.stats.
 _PEAK = """
 SELECT minute, sum(count)::bigint AS number FROM ingestion_intakecount
-WHERE organization_id = %s AND minute >= %s AND outcome IN (%s, %s)
+WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
+    AND outcome = ANY(%(outcomes)s)
 GROUP BY minute ORDER BY number DESC, minute DESC LIMIT 1
 """
 
@@ -87,6 +89,8 @@ def usage_of(organization: Organization, *, now: datetime) -> Usage:
 
 def _peak_of(organization: Organization, now: datetime) -> tuple[datetime | None, int]:
     with connection.cursor() as cursor:
-        cursor.execute(_PEAK, [organization.pk, now - timedelta(hours=24), ACCEPTED, DUPLICATE])
+        values: dict[str, Any] = {"organization": organization.pk, "start": now - timedelta(hours=24)}
+        values["outcomes"] = [ACCEPTED, DUPLICATE]
+        cursor.execute(_PEAK, values)
         row = cursor.fetchone()
     return (row[0], int(row[1])) if row else (None, 0)

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from delivery.attempt_errors import AttemptError
 from delivery.operations.inbox_leases import MAX_LEASES_ERROR
+from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
 
 
 class Side(StrEnum):
@@ -14,7 +15,8 @@ class Side(StrEnum):
     THEIRS = "theirs"
 
 
-# An endpoint that is down, slow, badly set up or that says no, and a consumer that never acknowledges.
+# An endpoint that is down, slow, badly set up or that says no, a consumer that never acknowledges, and a subscription
+# that was paused for longer than events are kept, or deleted.
 # Everything else is ours: an address that our guard refuses (`unsafe_address`: perhaps it is too strict), an event that
 # was gone before it could be sent (`event_gone`: we kept it too briefly, or sent too late), and whatever gets a name
 # later: a new error has to be looked at before it may be called somebody else's.
@@ -29,6 +31,8 @@ THEIRS: Collection[str] = (
     AttemptError.REDIRECT.value,
     AttemptError.INVALID_RESPONSE.value,
     MAX_LEASES_ERROR,
+    EXPIRED,
+    SUBSCRIPTION_DELETED,
 )
 
 

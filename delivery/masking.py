@@ -12,11 +12,6 @@ def mask(value: str) -> str:
     return _MASK + (value[-4:] if len(value) >= _MIN_LENGTH else "")
 
 
-def mask_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers with their values masked."""
-    return {name: mask(value) for name, value in headers.items()}
-
-
 def restore_masked(headers: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """The headers; a value that is the stored one's mask stands for it, so that clients may send back what they got."""
     return {

@@ -77,6 +77,7 @@ class Subscription(models.Model):
 
     # Webhooks only. Secrets are encrypted; the previous one signs too until its time is over.
     url = models.CharField(max_length=2048, blank=True, db_default="")
+    # Their values are encrypted, see delivery.sealed_headers.
     headers = models.JSONField(db_default={})
     secret = models.TextField(blank=True, db_default="")
     previous_secret = models.TextField(blank=True, db_default="")

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db.models.functions import Left
 
 from delivery.delivery_ids import bounds_of_event
-from delivery.masking import mask_headers
 from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus, is_open_until
 from delivery.openapi import DeliveryShown, Health, SubscriptionShown
+from delivery.sealed_headers import show_headers
 from ingestion.models import Event
 from ingestion.openapi import AttemptShown, DeliveryDetails
 from rest.rendering import format_time
@@ -41,7 +41,7 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "description": subscription.description,
         "event_types": subscription.event_types,
         "filter": subscription.filter,
-        "headers": mask_headers(subscription.headers),
+        "headers": show_headers(subscription.headers),
         "status": SubscriptionStatus(subscription.status),
         "disabled_reason": DisabledReason(subscription.disabled_reason) if subscription.disabled_reason else None,
         "disabled_at": _time(subscription.disabled_at),

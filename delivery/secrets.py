@@ -37,6 +37,17 @@ def re_encrypt(token: str) -> str:
         raise UnreadableSecretError("no key of FIELD_ENCRYPTION_KEYS decrypts a stored secret") from error
 
 
+def is_current(token: str) -> bool:
+    """Whether the first key made it, so that all others could be dropped."""
+    keys = settings.FIELD_ENCRYPTION_KEYS
+    first: str | bytes = keys[0] if keys else _derived_key(settings.SECRET_KEY)
+    try:
+        Fernet(first).decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True
+
+
 def _ciphers() -> MultiFernet:
     return _ciphers_of(tuple(settings.FIELD_ENCRYPTION_KEYS), settings.SECRET_KEY)
 

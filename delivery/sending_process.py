@@ -5,6 +5,7 @@ So a wake-up that finds nothing due costs one query, and connections to endpoint
 
 import asyncio
 import os
+from contextvars import copy_context
 
 import uvloop
 
@@ -40,7 +41,8 @@ class SendingProcess:
             self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
             self._sender = self._runner.run(_make_sender())
         assert self._sender is not None  # noqa: S101 - it is made with the runner
-        return self._runner.run(self._sender.run(seconds=RUN_SECONDS))
+        # The runner would keep the context of its first task.
+        return self._runner.run(self._sender.run(seconds=RUN_SECONDS), context=copy_context())
 
 
 async def _make_sender() -> Sender:

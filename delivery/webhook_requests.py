@@ -9,6 +9,7 @@ import msgspec
 from delivery.sending import WebhookRequest
 from delivery.signing import sign
 from rest.rendering import format_time
+from rest.tracing import TraceContext
 
 USER_AGENT = "EventsPlatform/1"
 
@@ -23,11 +24,12 @@ def build_request(
     received_at: datetime,
     data: str,
     now: datetime,
+    context: TraceContext | None = None,
 ) -> WebhookRequest:
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
     Body and `webhook-id` are the same in every attempt; the time and thus the signature are not. `headers` are the
-    subscription's own, which passed `delivery.header_rules`; the platform's win even so.
+    subscription's own, which passed `delivery.header_rules`; the platform's win even so. `context` is sent on.
     """
     body = b'{"id":"%s","type":%s,"timestamp":"%s","data":%s}' % (
         str(event_id).encode(),
@@ -45,6 +47,12 @@ def build_request(
             "webhook-id": str(event_id),
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secrets, str(event_id), timestamp, body),
+            **(_trace_headers(context, headers) if context else {}),
         },
         body=body,
     )
+
+
+def _trace_headers(context: TraceContext, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """None for a subscription with a trace of its own: two are as good as none (Trace Context, 3.2.2)."""
+    return {} if any(name.lower() == "traceparent" for name in headers) else context.headers()

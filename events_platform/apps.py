@@ -4,6 +4,7 @@ from django.contrib.admin import apps as admin_apps
 
 class EventsPlatformConfig(AppConfig):
     name = "events_platform"
+    verbose_name = "Platform"
     default = True
 
 

@@ -1,14 +1,22 @@
 """Is the process alive, and can the platform do its work? For load balancers and operators."""
 
 import logging
+import time
 from collections.abc import Callable
+from functools import cache
 
+from django.conf import settings
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
 from django_redis import get_redis_connection
 
 from events_platform.celery import app
+from events_platform.heartbeat import LATE_SECONDS, last_beat
 from ingestion.models import OutboxEntry
+from ingestion.partitions import WEEK, has_partition, week_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +30,10 @@ def live(request: HttpRequest) -> JsonResponse:
 
 
 def ready(request: HttpRequest) -> JsonResponse:
-    """200, or 503 with the failing part named: `{"status", "parts": {name: "ok" | what is wrong}}`."""
+    """200, or 503 with the failing part named: `{"status", "failing", "parts": {name: "ok" | what is wrong}, "notes"}`.
+
+    `notes` are of the same form and change no status: what will be trouble, but does not keep events from being taken.
+    """
     checks: dict[str, Callable[[], str]] = {
         "postgresql": _postgresql,
         "redis": _redis,
@@ -31,8 +42,20 @@ def ready(request: HttpRequest) -> JsonResponse:
     }
     parts = {name: _outcome(name, check) for name, check in checks.items()}
     failing = [name for name, outcome in parts.items() if outcome != "ok"]
-    body = {"status": "failing" if failing else "ok", "failing": failing, "parts": parts}
+    body = {"status": "failing" if failing else "ok", "failing": failing, "parts": parts, "notes": _notes(parts)}
     return JsonResponse(body, status=503 if failing else 200)
+
+
+def _notes(parts: dict[str, str]) -> dict[str, str]:
+    """Not asked of what is known to be away, which would only take its time again."""
+    checks = {
+        "beat": ("redis", _beat),
+        "migrations": ("postgresql", _migrations),
+        "partitions": ("postgresql", _partitions),
+    }
+    return {
+        name: _outcome(name, check) if parts[needed] == "ok" else "unknown" for name, (needed, check) in checks.items()
+    }
 
 
 def _outcome(name: str, check: Callable[[], str]) -> str:
@@ -56,10 +79,38 @@ def _redis() -> str:
 
 def _broker() -> str:
     with app.connection_for_write(connect_timeout=2) as broker:
-        broker.ensure_connection(max_retries=1, timeout=2)
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
     return "ok"
 
 
 def _processing() -> str:
     age = OutboxEntry.objects.oldest_age_seconds()
     return "ok" if age < MAX_UNPROCESSED_SECONDS else f"the oldest unprocessed event is {age:.0f} s old"
+
+
+def _beat() -> str:
+    beat = last_beat()
+    if beat is None:
+        return "no sign of life is known"
+    age = time.time() - beat
+    return "ok" if age < LATE_SECONDS else f"its last sign of life is {age:.0f} s old"
+
+
+def _migrations() -> str:
+    missing = _known_migrations() - MigrationRecorder(connection).applied_migrations().keys()
+    return "ok" if not missing else f"{len(missing)} are not applied"
+
+
+@cache
+def _known_migrations() -> frozenset[tuple[str, str]]:
+    """Of the code that runs; they do not change while it does."""
+    loader = MigrationLoader(None)
+    replacing = {key for key, migration in loader.disk_migrations.items() if migration.replaces}
+    return frozenset(loader.disk_migrations.keys() - replacing)
+
+
+def _partitions() -> str:
+    """Rows would go into the default partition, from which it costs a lock to move them."""
+    next_week = week_of(timezone.now()) + WEEK
+    missing = [table for table in settings.PARTITIONED_TABLES if not has_partition(table, next_week)]
+    return "ok" if not missing else f"missing for next week: {', '.join(missing)}"

@@ -1,16 +1,29 @@
-"""gunicorn's ASGI worker, stopping without waiting for clients that keep idle connections open.
+"""gunicorn's logs in our form; its ASGI worker, which does not wait for clients with idle connections at its end.
 
 gunicorn 27 waits for every connection to close, up to its graceful timeout, also for those on which nothing is asked.
 """
 
 import asyncio
+import os
+from logging.config import dictConfig
 from weakref import WeakSet
 
 from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers import gasgi
+
+from events_platform.logs import configuration_of
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0
+
+
+class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
+    """The master's lines; the workers get the same from the settings. Each request has a line of ours already."""
+
+    def setup(self, cfg: object) -> None:
+        super().setup(cfg)
+        dictConfig(configuration_of(os.environ))
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types

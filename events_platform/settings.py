@@ -10,13 +10,18 @@ from urllib.parse import unquote, urlsplit
 
 from celery.schedules import crontab
 from cryptography.fernet import Fernet
-from environs import Env, ValidationError, validate
+from django.core.exceptions import ImproperlyConfigured
+from environs import ValidationError, validate
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
+from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES, queue_type, transport_options
+from events_platform.environment import Environment, refuse_unsafe
+from events_platform.logs import FORMATS, LEVELS, configuration
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = Env()
+env = Environment()
 
 # --- The process ---------------------------------------------------------------------------------------------
 
@@ -26,7 +31,7 @@ PUBLIC_URL: str = env.str("PUBLIC_URL", "http://127.0.0.1:8000", validate=valida
 _public = urlsplit(PUBLIC_URL)
 HTTPS: bool = _public.scheme == "https"
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]", _public.hostname or ""])
-LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+LOG_LEVEL: str = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(LEVELS))
 
 ROOT_URLCONF = "events_platform.urls"
 WSGI_APPLICATION = "events_platform.wsgi.application"
@@ -48,6 +53,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
+    "django.forms",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -63,9 +69,11 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "ingestion.middleware.BookkeepingMiddleware",
     "rest.middleware.RequestIdMiddleware",
+    "rest.observing.ObservingMiddleware",
     "organizations.middleware.RateLimitMiddleware",
     "rest.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "events_platform.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -94,6 +102,9 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
+# So that templates/ may hold those of widgets.
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
 # --- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
@@ -109,9 +120,11 @@ def _database(url: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
 
 
-_default_database = _database(env.str("DATABASE_URL"))
+_DATABASE_URL = env.str("DATABASE_URL")
+_default_database = _database(_DATABASE_URL)
 # "Acknowledged means committed": whatever the server's default is.
-_default_database["OPTIONS"].setdefault("options", "-c synchronous_commit=on")
+_options = _default_database["OPTIONS"]
+_options["options"] = f"-c synchronous_commit=on {_options.get('options', '')}".strip()
 # Only the web server pools: under ASGI each request runs in a thread of its own and would open a connection of its
 # own. Celery closes Django's pool at every task, so workers keep one persistent connection each instead.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
@@ -135,21 +148,49 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": REDIS_URL,
         # A cache that is away is an empty cache, never an error.
-        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        "OPTIONS": {
+            "IGNORE_EXCEPTIONS": True,
+            "SOCKET_CONNECT_TIMEOUT": 1,
+            "SOCKET_TIMEOUT": 1,
+            # The default is pickle: whoever writes to Redis would run code here.
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        },
+        # What processes of another form have put there is not read.
+        "VERSION": 2,
     }
 }
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
-CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL)
+
+def _broker(url: str) -> str:
+    if urlsplit(url).scheme not in REDIS_SCHEMES | RABBITMQ_SCHEMES:
+        # Without the text: it may hold a password.
+        raise ValidationError("Give redis://, rediss://, redis+socket://, amqp:// or amqps://.")
+    return url
+
+
+CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL, validate=_broker)
+if HTTPS:
+    refuse_unsafe(
+        debug=DEBUG,
+        secrets={
+            "SECRET_KEY": SECRET_KEY,
+            "DATABASE_URL": _DATABASE_URL,
+            "REDIS_URL": REDIS_URL,
+            "CELERY_BROKER_URL": CELERY_BROKER_URL,
+        },
+    )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": 2,
-    "socket_timeout": 10,
-    "visibility_timeout": 3600,
-}
+CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL)
+CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = queue_type(CELERY_BROKER_URL)
 # Messages are wake-ups: one that cannot be sent within a moment is dropped, and the sweep does its work.
-CELERY_TASK_PUBLISH_RETRY = False
+# Once more at once, since the first try may find a connection that ended long ago; RabbitMQ's are only renewed so.
+CELERY_TASK_PUBLISH_RETRY = True
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 CELERY_TASK_IGNORE_RESULT = True
+# Never pickle: whoever writes to the broker would run code here.
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_TIME_LIMIT = 300
@@ -173,10 +214,14 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "options": {"expires": 60.0},
     },
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
+    "roll-up-intake-counts": {"task": "ingestion.roll_up_intake_counts", "schedule": crontab(minute="29")},
     # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
     "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": {"expires": 5.0}},
     "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": {"expires": 5.0}},
     "remove-expired-exports": {"task": "console.remove_expired_exports", "schedule": crontab(minute="23")},
+    # Both are bounded in time, and only one of each runs at once.
+    "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": {"expires": 1800.0}},
+    "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": {"expires": 10.0}},
     "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": {"expires": 60.0}},
 }
 
@@ -223,6 +268,19 @@ WEBHOOK_RETRY_SCHEDULE: list[int] = env.list(
     subcast=_retry_wait,
     validate=validate.Length(min=1, max=50),
 )
+# For how many days things are kept; events by their organization's plan (docs/operations/retention.md).
+_days = validate.Range(min=1, max=3_650)
+# 0: as long as their events. A shorter time leaves out what has not been delivered yet.
+DELIVERY_RETENTION_DAYS: int = env.int("DELIVERY_RETENTION_DAYS", 0, validate=validate.Range(min=0, max=3_650))
+# Usage is told for the last 30 days.
+STATS_RETENTION_DAYS: int = env.int("STATS_RETENTION_DAYS", 400, validate=validate.Range(min=31, max=3_650))
+INTAKE_COUNT_RETENTION_DAYS: int = env.int(
+    "INTAKE_COUNT_RETENTION_DAYS", 35, validate=validate.Range(min=31, max=3_650)
+)
+AUDIT_RETENTION_DAYS: int = env.int("AUDIT_RETENTION_DAYS", 730, validate=_days)
+INVITATION_RETENTION_DAYS: int = env.int("INVITATION_RETENTION_DAYS", 30, validate=_days)
+REPLAY_RETENTION_DAYS: int = env.int("REPLAY_RETENTION_DAYS", 90, validate=_days)
+LOGIN_RETENTION_DAYS: int = env.int("LOGIN_RETENTION_DAYS", 90, validate=_days)
 FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=_fernet_key)
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
@@ -311,11 +369,16 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
 PASSWORD_RESET_TIMEOUT = 24 * 3600
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# With this prefix browsers take a cookie from nobody but this very host, over TLS: no neighbour can plant one.
+_prefix = "__Host-" if HTTPS else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrftoken"
+# Forms hold the token; no script reads it.
+CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_SSL_REDIRECT = False if not HTTPS else env.bool("SECURE_SSL_REDIRECT", True)
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
@@ -371,27 +434,47 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["events_platform.formats"]
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # The files are served from where they lie: no collecting step, no second copy.
 WHITENOISE_USE_FINDERS = True
 
+# --- Traces --------------------------------------------------------------------------------------------------
+
+# OpenTelemetry reads its other variables itself (docs/traces.md).
+_OTEL_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+OTEL_TRACES_EXPORTER: str = env.str(
+    "OTEL_TRACES_EXPORTER",
+    "otlp" if _OTEL_ENDPOINT else "none",
+    validate=validate.OneOf(["none", "otlp", "console"]),
+)
+# A process that ends waits about so long for a collector that is away. OpenTelemetry's own default is 10.
+OTEL_EXPORTER_OTLP_TIMEOUT: float = env.float("OTEL_EXPORTER_OTLP_TIMEOUT", 3.0, validate=validate.Range(min=1, max=60))
+
 # --- Logs ----------------------------------------------------------------------------------------------------
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname:<7} {name}: {message}", "style": "{", "datefmt": "%H:%M:%S"}
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "celery": {"level": "WARNING"},
-        "kombu": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
-        # 4xx answers are the client's business; 5xx are logged with their trace by django.request itself.
-        "django.request": {"level": "ERROR"},
-    },
-}
+LOGGING: dict[str, Any] = configuration(
+    level=LOG_LEVEL, style=env.str("LOG_FORMAT", "auto", validate=validate.OneOf(FORMATS))
+)
+# `summary`: a line for each request, but the good ones of the intake share one a second.
+LOG_REQUESTS: str = env.str("LOG_REQUESTS", "summary", validate=validate.OneOf(["all", "summary", "errors", "none"]))
+LOG_ATTEMPTS: str = env.str("LOG_ATTEMPTS", "all", validate=validate.OneOf(["all", "errors", "none"]))
+
+# --- Metrics -------------------------------------------------------------------------------------------------
+
+
+def _metrics_token(text: str) -> str:
+    if text and not (len(text) >= 16 and text.isascii() and text.isprintable() and " " not in text):
+        # Without the text.
+        raise ValidationError("A token is 16 or more ASCII characters, none of them a space.")
+    return text
+
+
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", "", validate=_metrics_token)
+# Of Celery's workers, where no web server runs on their host; 0 is none.
+METRICS_PORT: int = env.int("METRICS_PORT", 0, validate=validate.Range(min=0, max=65535))
+METRICS_HOST: str = env.str("METRICS_HOST", "127.0.0.1")
+if METRICS_PORT and METRICS_HOST not in ("127.0.0.1", "::1", "localhost") and not METRICS_TOKEN:
+    raise ImproperlyConfigured("METRICS_HOST is not loopback: set METRICS_TOKEN, which everyone else must show.")

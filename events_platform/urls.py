@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from events_platform import api_docs, health
+from events_platform.metrics.views import metrics
 from rest.views import ProblemTypesView
 
 urlpatterns = [
@@ -24,6 +25,7 @@ urlpatterns = [
     path("api/schema", api_docs.schema, name="api-schema"),
     path("api/docs", api_docs.docs, name="api-docs"),
     path("docs/errors", ProblemTypesView.as_view(), name="problem-types"),
+    path("metrics", metrics, name="metrics"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
 ]

@@ -28,7 +28,7 @@ class EventAdmin(ReadOnlyAdmin):
         "idempotency_key",
         "pretty_data",
     )
-    heavy_fields = ("data",)
+    heavy_fields = ("data", "annotations")
     list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)

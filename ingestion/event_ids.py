@@ -10,3 +10,8 @@ def lowest_id(moment: datetime) -> UUID:
     """The smallest id of an event received at `moment` or later: a bound for ranges, never an event's id."""
     milliseconds = max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
     return UUID(int=milliseconds << 80)
+
+
+def time_of(event_id: UUID) -> datetime:
+    """When an event of this id was received, to the millisecond."""
+    return _EPOCH + timedelta(milliseconds=event_id.int >> 80)

@@ -28,17 +28,39 @@ def make_partitions(*, now: datetime | None = None, tables: Iterable[str] | None
     return [name for table in tables or settings.PARTITIONED_TABLES for week in weeks if (name := _make(table, week))]
 
 
+def has_partition(table: str, week: datetime) -> bool:
+    """Whether the week has one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_name_of(table, week)])
+        return bool(cursor.fetchone()[0])
+
+
+@transaction.atomic
+def attach_partition(table: str, week: datetime, *, filled: str) -> None:
+    """The table `filled`, which has the indexes of `table` and rows of that week alone, becomes its partition."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute(f"ALTER TABLE {filled} RENAME TO {_name_of(table, week)}")
+    _attach(table, week)
+
+
 @transaction.atomic
 def _make(table: str, week: datetime) -> str | None:
     """One partition; rows of its week that the default partition has caught move into it."""
-    name = f"{table}_{week:%Y%m%d}"
-    low, high = str(lowest_id(week)), str(lowest_id(week + WEEK))
+    name = _name_of(table, week)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone()[0]:
+        if has_partition(table, week):
             return None
         cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+    _attach(table, week)
+    return name
+
+
+def _attach(table: str, week: datetime) -> None:
+    name = _name_of(table, week)
+    low, high = str(lowest_id(week)), str(lowest_id(week + WEEK))
+    with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {table}_default IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(
             f"WITH moved AS (DELETE FROM {table}_default WHERE id >= %s AND id < %s RETURNING *)"  # noqa: S608
@@ -46,4 +68,7 @@ def _make(table: str, week: datetime) -> str | None:
             [low, high],
         )
         cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')")
-    return name
+
+
+def _name_of(table: str, week: datetime) -> str:
+    return f"{table}_{week:%Y%m%d}"

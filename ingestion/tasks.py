@@ -3,6 +3,7 @@
 import time
 
 from celery import shared_task
+from django.utils import timezone
 
 from ingestion import operations, partitions
 from ingestion.wakeup import PAUSE_SECONDS
@@ -25,6 +26,11 @@ def retry_failed() -> None:
 @shared_task(name="ingestion.remove_expired_idempotency_keys")
 def remove_expired_idempotency_keys() -> None:
     operations.remove_expired_idempotency_keys()
+
+
+@shared_task(name="ingestion.roll_up_intake_counts")
+def roll_up_intake_counts() -> None:
+    operations.roll_up_intake_counts(now=timezone.now())
 
 
 @shared_task(name="ingestion.make_partitions")

@@ -29,6 +29,7 @@ from rest.parsing import read_raw
 from rest.ports import DirectDatabase, DirectRedis, run_now
 from rest.problems import invalid
 from rest.rendering import format_time
+from rest.tracing import request_span
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Answer]]
 _FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
@@ -114,9 +115,14 @@ _PORTS = Ports(database=DirectDatabase(), redis=DirectRedis(), store=_store)
 def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     """The WSGI door: the same stages as the ASGI door's, without waiting and without sharing commits."""
     limit = MAX_BATCH_BODY_BYTES if receive is receive_batch else MAX_SINGLE_BODY_BYTES
-    intake_request = IntakeRequest(caller=caller_of(request), headers=_headers(request), body=read_raw(request, limit))
+    headers = _headers(request)
+    intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=read_raw(request, limit))
     try:
-        answer = run_now(receive(_PORTS, intake_request))
+        with request_span(request.path, headers) as span:
+            intake_request.span = span
+            answer = run_now(receive(_PORTS, intake_request))
+            if span is not None:
+                span.note("http.response.status_code", answer.status)
     finally:
         if intake_request.allowance:
             request._request.rate_limit = intake_request.allowance  # type: ignore[attr-defined]

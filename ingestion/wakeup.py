@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.05
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
+# How long RabbitMQ may take to confirm one; Redis confirms nothing.
+CONFIRM_SECONDS = 2.0
 
 
 class Waker:
@@ -48,7 +50,13 @@ class Waker:
     def send(self) -> bool:
         """Whether the broker took it; never raises for a broker that is away."""
         try:
-            current_app.send_task(self._task, kwargs=self._arguments, queue=self._queue, expires=60, retry=False)
+            current_app.send_task(
+                self._task,
+                kwargs=self._arguments,
+                queue=self._queue,
+                expires=60,
+                confirm_timeout=CONFIRM_SECONDS,
+            )
         except (OperationalError, RedisError, OSError) as error:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False

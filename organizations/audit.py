@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from organizations.models import AuditEntry, Organization
 from rest.client_address import client_address
 
+AGENT_LENGTH = 200
+
 
 class ActorKind(StrEnum):
     USER = "user"
@@ -20,20 +22,32 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who acts: a person, an API key or the platform; `address` is where the request came from."""
+    """Who acts: a person, an API key or the platform; `address` and `user_agent` are those of the request."""
 
     kind: str
     label: str
     address: str | None = None
+    user_agent: str = ""
 
     @classmethod
     def person(cls, user: AbstractBaseUser, request: HttpRequest) -> Self:
         """`user`, by this request."""
-        return cls(kind=ActorKind.USER, label=user.get_username(), address=client_address(request))
+        return cls(
+            kind=ActorKind.USER,
+            label=user.get_username(),
+            address=client_address(request),
+            user_agent=agent_of(request),
+        )
 
     @classmethod
     def system(cls, label: str) -> Self:
         return cls(kind=ActorKind.SYSTEM, label=label)
+
+
+def agent_of(request: HttpRequest) -> str:
+    """What the client calls itself, as one line that can be stored: its header is anyone's text."""
+    text = request.META.get("HTTP_USER_AGENT", "").replace("\x00", "").encode(errors="replace").decode()
+    return " ".join(text.split())[:AGENT_LENGTH]
 
 
 def record(
@@ -58,4 +72,5 @@ def record(
         target_label=str(target)[:250],
         changes=changes or {},
         address=actor.address,
+        user_agent=actor.user_agent,
     )

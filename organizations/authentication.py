@@ -14,8 +14,9 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+from structlog.contextvars import bind_contextvars
 
-from organizations.audit import Actor, ActorKind
+from organizations.audit import Actor, ActorKind, agent_of
 from organizations.key_format import hash_key, public_id
 from organizations.key_use import note_use
 from organizations.plans import limits_of
@@ -48,10 +49,12 @@ class Caller:
     scopes: frozenset[str]
     events_per_minute: int
     expires_at: datetime | None
+    # The public part of the key, by which people find it.
+    key_prefix: str = ""
     is_authenticated: bool = True
 
-    def actor(self, address: str | None) -> Actor:
-        return Actor(kind=ActorKind.API_KEY, label=self.key_label, address=address)
+    def actor(self, address: str | None, user_agent: str) -> Actor:
+        return Actor(kind=ActorKind.API_KEY, label=self.key_label, address=address, user_agent=user_agent)
 
 
 # SHA-256 of the key → (when the entry ends on the monotonic clock, the caller or the code of the refusal).
@@ -132,6 +135,7 @@ def _judge(found_id: str, row: tuple[Any, ...] | None, digest: bytes) -> Caller 
         scopes=frozenset(scopes),
         events_per_minute=limits_of(plan, events_per_minute=override, retention_days=None).events_per_minute,
         expires_at=expires_at,
+        key_prefix=found_id,
     )
 
 
@@ -142,6 +146,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         headers = {name.lower(): value for name, value in request.headers.items()}
         caller = run_now(authenticate(DirectDatabase(), headers))
         request._request.caller = caller  # type: ignore[attr-defined]
+        bind_contextvars(organization_id=caller.organization_id, key_prefix=caller.key_prefix)
         return caller, None
 
     def authenticate_header(self, request: Request) -> str:
@@ -160,7 +165,7 @@ class HasScope(BasePermission):
 
 def actor_of(request: Request) -> Actor:
     """Who acts by a DRF request, for the audit log."""
-    return caller_of(request).actor(client_address(request._request))
+    return caller_of(request).actor(client_address(request._request), agent_of(request._request))
 
 
 def caller_of(request: Request) -> Caller:

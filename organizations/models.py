@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -29,7 +30,7 @@ class Organization(models.Model):
     slug = models.SlugField(max_length=63, unique=True)
     plan = models.CharField(max_length=20, choices=Plan.choices, default=Plan.FREE)
     events_per_minute_override = models.PositiveIntegerField(null=True, blank=True)
-    retention_days_override = models.PositiveIntegerField(null=True, blank=True)
+    retention_days_override = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -114,6 +115,8 @@ class AuditEntry(models.Model):
     target_label = models.CharField(max_length=250)
     changes = models.JSONField(default=dict)
     address = models.GenericIPAddressField(null=True, blank=True)
+    # What the client called itself; processes of an older version leave it out.
+    user_agent = models.CharField(max_length=200, blank=True, db_default="")
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = TenantQuerySet["AuditEntry"].as_manager()

@@ -17,8 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from prometheus_client import Counter, Gauge
 from redis.exceptions import RedisError
 
+from rest.metrics import GatheredCounter
 from rest.problems import Problem
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
     from rest.ports import Redis
 
 logger = logging.getLogger(__name__)
+
+FAILED_OPEN = GatheredCounter(
+    Counter("events_limiter_failed_open_requests", "Requests that passed unchecked because Redis was away.")
+)
+LEASES = Gauge(
+    "events_limiter_leases",
+    "Organizations whose window the web processes know; each process counts its own.",
+    multiprocess_mode="livesum",
+)
 
 WINDOW_SECONDS = 60
 # Leases that follow each other closer than this double the chunk.
@@ -164,7 +175,7 @@ class RateLimiter:
             if limit == 0:
                 return self._without_window(limit, allowed=cost == 0)
             if self._open_until > now:
-                self.failed_open += 1
+                self._note_failed_open()
                 return self._without_window(limit, allowed=True)
         return None
 
@@ -234,7 +245,7 @@ class RateLimiter:
             except RedisError as error:
                 self._note_failure(error)
                 with self._lock:
-                    self.failed_open += 1
+                    self._note_failed_open()
                 return self._without_window(caller.events_per_minute, allowed=True)
             allowance = self._settle(caller, cost, question, reply)
             if allowance is not None:
@@ -301,6 +312,7 @@ class RateLimiter:
             lease = self._leases[organization] = _Lease()
             if len(self._leases) > REMEMBERED_ORGANIZATIONS:
                 self._leases.popitem(last=False)
+            LEASES.set(len(self._leases))
         self._leases.move_to_end(organization)
         # Much later than it was (a quarter of a second of sixty): Redis has forgotten the window, and opened another.
         if lease.ends <= now or lease.ends < ends - self._window / 240:
@@ -318,6 +330,10 @@ class RateLimiter:
                 self._warn_at = now + WARNING_SECONDS
         if warn:
             logger.warning("Redis is away, rate limits are not enforced: %s", error)
+
+    def _note_failed_open(self) -> None:
+        self.failed_open += 1
+        FAILED_OPEN.inc()
 
     def _without_window(self, limit: int, *, allowed: bool) -> Allowance:
         return Allowance(allowed=allowed, limit=limit, left=limit, reset_seconds=WINDOW_SECONDS)

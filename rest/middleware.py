@@ -55,7 +55,9 @@ class ProblemMiddleware:
             and response.get("Content-Type") not in _OUR_OWN
         ):
             problem = problem_response(problem_for_status(response.status_code), request.request_id)  # type: ignore[attr-defined]
-            if "Allow" in response:
-                problem["Allow"] = response["Allow"]
+            for name, value in response.items():
+                # `Allow`, and what protects browsers; only the body is another one.
+                if not name.lower().startswith("content-") or name.lower() == "content-security-policy":
+                    problem.headers.setdefault(name, value)
             return problem
         return response

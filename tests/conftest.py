@@ -18,6 +18,7 @@ from organizations.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
 from organizations.rate_limits import forget_leases
 from tests.factories import make_key, make_organization
+from tests.rabbitmq import running_rabbitmq
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +81,13 @@ def tenant(db: None) -> Tenant:
 @pytest.fixture
 def other_tenant(db: None) -> Tenant:
     return make_tenant()
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """What processes that a test starts need in their environment to use this broker."""
+    if request.param == "redis":
+        yield {}
+        return
+    with running_rabbitmq() as node:
+        yield {"CELERY_BROKER_URL": node.url}

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import IO, Literal
 
 from django.db import connection
 from psycopg.conninfo import make_conninfo
@@ -35,8 +35,10 @@ class Server:
 
 
 @contextmanager
-def serve(kind: Literal["asgi", "wsgi"] = "asgi", *, workers: int = 2, **environ: str) -> Iterator[Server]:
-    """gunicorn, answering on a free port of 127.0.0.1; `environ` is added to its environment.
+def serve(
+    kind: Literal["asgi", "wsgi"] = "asgi", *, workers: int = 2, log: IO[bytes] | None = None, **environ: str
+) -> Iterator[Server]:
+    """gunicorn, answering on a free port of 127.0.0.1; `environ` is added to its environment, `log` takes its output.
 
     It reads what the test has committed, so the test needs `django_db(transaction=True)`.
     """
@@ -49,6 +51,8 @@ def serve(kind: Literal["asgi", "wsgi"] = "asgi", *, workers: int = 2, **environ
             env={**os.environ, "DATABASE_URL": test_database_url(), **environ},
             pass_fds=[listener.fileno()],
             start_new_session=True,
+            stdout=log,
+            stderr=log,
         )
     # From here on only the server holds the socket: when it is dead, connections are refused.
     try:

@@ -18,7 +18,7 @@ from delivery.models import Delivery, DeliveryStatus, Kind, Subscription, Subscr
 from ingestion.models import OutboxEntry, ProcessingFailure
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from tests.factories import UserFactory, make_key, make_organization
-from tests.people_browser import PHONE, needs_chromium, open_tab
+from tests.people_browser import needs_chromium, open_tab
 
 KEYS = "/admin/organizations/apikey/"
 DELIVERIES = "/admin/delivery/delivery/"
@@ -529,15 +529,3 @@ def test_dead_letters_are_tried_again_by_clicking(live_server: Any, operators_pa
         page.click("text=Try 2 again")
         page.wait_for_selector("text=Due again: 2 of 2.")
     assert not Delivery.objects.filter(status=DeliveryStatus.DEAD_LETTER).exists()
-
-
-@needs_chromium
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit_a_phone_in_both_schemes(live_server: Any, operators_password: str, scheme: str) -> None:
-    make_delivery(make_hook(make_organization()), last_error="timeout")
-    make_key()
-    with open_tab(live_server.url, viewport=PHONE, color_scheme=scheme) as tab:
-        tab.sign_in("olga", operators_password)
-        for path in READABLE:
-            tab.go(path)
-            assert tab.has_no_sideways_scroll(), path

@@ -16,6 +16,7 @@ from delivery import guard
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import run_replays
 from delivery.operations import subscriptions as subscription_operations
+from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
@@ -181,7 +182,7 @@ def test_a_webhook_is_made_and_its_secret_shown_once(member: Site) -> None:
     made = Subscription.objects.get(name="Ledger")
     assert made.event_types == ["invoice.*", "user.created"]
     assert made.filter == {"data.amount": {"gte": 1000}}
-    assert made.headers == {"Authorization": "Bearer 0123456789abcdef"}
+    assert open_headers(made.headers) == {"Authorization": "Bearer 0123456789abcdef"}
     assert decrypt_secret(made.secret) in page
     again = member.page(f"subscriptions/{made.pk}/")
     assert decrypt_secret(made.secret) not in again
@@ -236,7 +237,7 @@ def test_a_subscription_is_changed_and_a_masked_header_stays(scene: Scene, membe
     )
     scene.webhook.refresh_from_db()
     assert scene.webhook.name == "Bills"
-    assert scene.webhook.headers == {"Authorization": "Bearer 0123456789abcdef", "X-More": "1"}
+    assert open_headers(scene.webhook.headers) == {"Authorization": "Bearer 0123456789abcdef", "X-More": "1"}
 
 
 def test_the_default_inbox_offers_only_what_can_be_changed(scene: Scene, member: Site) -> None:

@@ -1,13 +1,11 @@
-"""The pages by which members help themselves, in a real browser: each important click, narrow screens, and axe."""
+"""The pages by which members help themselves, in a real browser: each important click."""
 
-import os
 from datetime import timedelta
-from typing import Any, Literal
 from unittest import mock
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from console.event_filters import EventFilters
 from console.exports import create_export, run_exports
@@ -15,20 +13,16 @@ from console.models import Export, ExportFormat
 from delivery import guard
 from delivery.models import DeliveryStatus, Replay
 from delivery.operations import subscriptions as subscription_operations
-from ingestion.models import EventType
-from organizations.models import ApiKey, Membership, Role
+from organizations.models import Membership, Role
 from organizations.operations import invite_member
 from tests.conftest import Tenant
 from tests.console_data import Scene, make_counts, make_member, make_scene
 from tests.factories import TESTER
 from tests.test_console_browser import (
     CHROMIUM,
-    PHONE,
     Visit,
     _queries_beside_a_running_loop,
-    _visit,
     browser,
-    serious_violations,
     visit,
 )
 
@@ -76,42 +70,6 @@ def scene(tenant: Tenant) -> Scene:
 def be_admin(tenant: Tenant) -> None:
     """Whoever is signed in: roles are read anew at each request."""
     Membership.objects.filter(organization=tenant.organization, role=Role.MEMBER).update(role=Role.ADMIN)
-
-
-def page_paths(scene: Scene) -> list[str]:
-    webhook = f"subscriptions/{scene.webhook.pk}/"
-    replay = Replay.objects.get(organization=scene.organization)
-    event_type = EventType.objects.get(organization=scene.organization, name="invoice.paid")
-    return [
-        "keys/",
-        f"keys/{ApiKey.objects.get(organization=scene.organization).pk}/rotate",
-        "subscriptions/",
-        "subscriptions/new",
-        webhook,
-        f"{webhook}edit",
-        f"{webhook}delete",
-        f"{webhook}test",
-        f"{webhook}deliveries/",
-        f"{webhook}deliveries/{scene.dead.pk}/",
-        f"{webhook}dead-letters/",
-        f"{webhook}dead-letters/retry-all",
-        f"{webhook}replay",
-        f"replays/{replay.pk}/",
-        "replays/",
-        "event-types/",
-        f"event-types/{event_type.pk}/",
-        f"event-types/{event_type.pk}/edit",
-        "event-types/new",
-        "usage/",
-        "audit/",
-        "audit/?action=replay",
-        "members/",
-        f"members/{Membership.objects.filter(organization=scene.organization)[0].pk}/remove",
-        "exports/",
-        "exports/new?type=invoice.*&range=24h",
-        *[f"exports/{export.pk}/" for export in Export.objects.all()],
-        "subscriptions/?kind=inbox",
-    ]
 
 
 def test_a_webhook_is_made_and_its_secret_rotated(visit: Visit, scene: Scene) -> None:
@@ -212,40 +170,3 @@ def test_an_export_is_asked_for(visit: Visit, scene: Scene) -> None:
     expect(page.get_by_role("link", name="Download NDJSON")).to_be_visible()
     expect(page.locator("#export label")).to_have_text("2 events")
     visit.check()
-
-
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    browser: Browser, live_server: Any, tenant: Tenant, scene: Scene, color_scheme: Literal["light", "dark"]
-) -> None:
-    found = []
-    with _visit(browser, live_server.url, tenant, color_scheme=color_scheme) as visit:
-        be_admin(tenant)
-        for path in page_paths(scene):
-            found += serious_violations(visit.go(path), path)
-        visit.check()
-    assert found == []
-
-
-def test_nothing_scrolls_sideways_on_a_phone(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene) -> None:
-    with _visit(browser, live_server.url, tenant, viewport=PHONE) as visit:
-        be_admin(tenant)
-        for path in page_paths(scene):
-            page = visit.go(path)
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, path
-
-
-if folder := os.environ.get("CONSOLE_SCREENSHOTS"):
-
-    @pytest.mark.parametrize("look", ["light", "dark", "phone"])
-    def test_screenshots(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene, look: str) -> None:
-        options: dict[str, dict[str, Any]] = {
-            "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 860}},
-            "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 860}},
-            "phone": {"color_scheme": "light", "viewport": PHONE},
-        }
-        with _visit(browser, live_server.url, tenant, **options[look]) as visit:
-            be_admin(tenant)
-            for number, path in enumerate(page_paths(scene)):
-                visit.go(path).screenshot(path=f"{folder}/manage-{number:02}-{look}.png", full_page=True)

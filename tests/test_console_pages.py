@@ -158,6 +158,17 @@ def test_a_mistyped_link_says_what_is_wrong_and_shows_the_rest(
     assert page.count("<tr data-id") == 9
 
 
+@pytest.mark.parametrize(("query", "kept"), [("path=customer.id", "customer.id"), ("value=cus_42", "cus_42")])
+def test_a_search_without_its_other_half_keeps_what_was_typed(
+    scene: Scene, member: Client, home: str, query: str, kept: str
+) -> None:
+    page = text_of(member, f"{home}events/?{query}")
+    assert f'value="{kept}"' in page
+    missing = "value" if query.startswith("path") else "path"
+    assert f'name="{missing}" aria-invalid="true" aria-describedby="{missing}-error"' in page
+    assert f'id="{missing}-error"' in page
+
+
 def test_pages_of_the_list_are_stable_and_complete(
     tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +222,7 @@ def test_failed_events_are_found_wherever_they_are(
     process_outbox()
     for event_id in sent:
         ProcessingFailure.objects.create(event_id=event_id, organization=tenant.organization, failed_at=timezone.now())
-    page = text_of(member, f"{home}events/?status=failed&from=2020-01-01&to=2100-01-01")
+    page = text_of(member, f"{home}events/?status=failed&type=a&from=2020-01-01&to=2100-01-01")
     assert sent[1] in page
     older = re.findall(r'href="(\?[^"]+before=[^"]+)"', page)[0].replace("&amp;", "&")
     page = text_of(member, f"{home}events/{older}")

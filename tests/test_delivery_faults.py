@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -41,9 +41,10 @@ _ENVIRONMENT = {
 
 
 class Workers:
-    """Both Celery workers and beat, as the platform runs them."""
+    """Both Celery workers and beat, as the platform runs them; `environ` is added to their environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -54,7 +55,7 @@ class Workers:
             [*celery, "worker", "--queues=events", "--hostname=events@%h", "-B", "-s", schedule, *options],
             [*celery, "worker", "--queues=deliveries", "--hostname=deliveries@%h", *options],
         ]
-        environment = {**os.environ, **_ENVIRONMENT, "DATABASE_URL": test_database_url()}
+        environment = {**os.environ, **_ENVIRONMENT, "DATABASE_URL": test_database_url(), **self._environ}
         self._processes = [
             subprocess.Popen(command, cwd=CHECKOUT, env=environment, start_new_session=True) for command in commands
         ]
@@ -67,8 +68,8 @@ class Workers:
 
 
 @contextmanager
-def workers() -> Iterator[Workers]:
-    running = Workers()
+def workers(**environ: str) -> Iterator[Workers]:
+    running = Workers(environ)
     running.start()
     try:
         yield running
@@ -112,7 +113,7 @@ def received(address: str) -> list[str]:
     "events", [pytest.param(1_000, marks=pytest.mark.faults), pytest.param(10_000, marks=pytest.mark.long)]
 )
 @pytest.mark.django_db(transaction=True)
-def test_kills_and_flushes_lose_no_delivery_and_count_none_twice(events: int) -> None:
+def test_kills_and_flushes_lose_no_delivery_and_count_none_twice(events: int, broker: dict[str, str]) -> None:
     organization = make_organization(plan="enterprise")
     with receiver_process(SECRET, keep=True) as healthy_at, receiver_process(SECRET, keep=True) as flaky_at:
         healthy = webhook(organization, f"{healthy_at}/ok")
@@ -120,7 +121,7 @@ def test_kills_and_flushes_lose_no_delivery_and_count_none_twice(events: int) ->
         dead = webhook(organization, "http://127.0.0.1:9/nobody")
         ids = accept(organization, events)
         delivered = Delivery.objects.filter(subscription=healthy, status="delivered")
-        with workers() as running:
+        with workers(**broker) as running:
             for share in (0.1, 0.4, 0.7):
                 wait_until(partial(reached, delivered, events * share), seconds=DEADLINE_SECONDS)
                 running.kill()

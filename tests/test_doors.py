@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -277,6 +279,46 @@ def test_outcomes_are_counted_by_reason(sender: Sender) -> None:
         for outcome, count in rows:
             counts[outcome] += count
     assert counts == expected
+
+
+def test_both_doors_keep_the_same_headers(door: Server, sender: Sender) -> None:
+    given_headers = {
+        "Content-Type": "application/json; charset=utf-8", "X-Request-ID": "r-1", "X-Note": "Gr\xfc\xdfe\t;",
+        "X-Forwarded-For": "1.2.3.4", "X-Api-Token": "s3cr3t", "X_Underscore": "1",
+    }  # fmt: skip
+    extra = [("X-Twice", "a"), ("User-Agent", "test/1"), ("X-Twice", "b")]
+    sender.client.post("/api/v1/events", EVENT, **given_headers)
+    status = send_raw(door, sender, [*extra, ("X-Utf8", "é")])
+    first, second = [json.loads(event.annotations or "{}")["headers"] for event in stored()]
+    assert first == {
+        "accept-encoding": "identity", "content-type": "application/json; charset=utf-8", "x-request-id": "r-1",
+        "x-note": "Grüße\t;".replace("\t", "\N{REPLACEMENT CHARACTER}"), "x-api-token": "***",
+    }  # fmt: skip
+    assert (status, second) == (202, {
+        "content-type": "application/json", "user-agent": "test/1", "x-twice": "a,b", "x-utf8": "é",
+    })  # fmt: skip
+
+
+def test_odd_bytes_in_headers_harm_no_event(door: Server, sender: Sender) -> None:
+    odd = ["\x80\xff", "\udcff", "\x00", "\x01\x1f\x7f", '"\\"', "\\u0000", "%00", "{}", "é" * 900, "\xa0 \x85", ""]
+    statuses = [send_raw(door, sender, [("X-Odd", value)]) for value in odd]
+    assert set(statuses) <= {202, 400}
+    kept = [json.loads(event.annotations or "{}")["headers"] for event in stored()]
+    assert len(kept) == statuses.count(202) >= 8
+    assert all("x-odd" in headers for headers in kept)
+
+
+def send_raw(door: Server, sender: Sender, headers: list[tuple[str, str]]) -> int:
+    """The status of an event with these headers, byte by byte: surrogates stand for bytes."""
+    body = json.dumps(EVENT).encode()
+    own = [("Host", "127.0.0.1"), ("Authorization", f"Bearer {sender.client.key}"), ("Connection", "close")]
+    own += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    lines = [f"{name}: {value}".encode("utf-8", "surrogateescape") for name, value in [*own, *headers]]
+    head = b"\r\n".join([b"POST /api/v1/events HTTP/1.1", *lines, b"", b""])
+    address = urlsplit(door.base_url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
+        connection.sendall(head + body)
+        return int(connection.makefile("rb").readline().split()[1])
 
 
 def test_methods_and_paths_beside_the_doors_are_djangos(sender: Sender) -> None:

@@ -92,7 +92,7 @@ def test_it_works(
     process_outbox()
     assert [found["id"] for found in tenant.get("/api/v1/inbox").json()["data"]] == [event["id"]]
 
-    sent.assert_called_once_with("delivery.mail_notice", kwargs={"event_id": event["id"]}, retry=False)
+    sent.assert_called_once_with("delivery.mail_notice", kwargs={"event_id": event["id"]})
     mail_notice_task(event_id=event["id"])
     (mail,) = mailoutbox
     assert mail.to == ["owner@example.com"]

@@ -47,6 +47,8 @@ def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
         "curl": event_as_curl(found),
         "attributes": annotations.get("attributes") or {},
         "schema_errors": annotations.get("schema_errors") or [],
+        "headers": sorted((annotations.get("headers") or {}).items()),
+        "headers_left_out": annotations.get("headers_left_out", 0),
         "story": story_of(found),
     }
     return render_page(request, "console/event.html", context, place=place, section="events")

@@ -18,7 +18,6 @@ from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from console.subscription_forms import SubscriptionForm
 from console.subscription_health import health_of
-from delivery.masking import mask_headers
 from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
 from delivery.operations import (
     create_subscription,
@@ -27,6 +26,7 @@ from delivery.operations import (
     resume_subscription,
     update_subscription,
 )
+from delivery.sealed_headers import show_headers
 from rest.problems import Problem
 
 # The health of each looks into every week of deliveries.
@@ -58,7 +58,7 @@ def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> H
         "subscription": found,
         "health": health,
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
-        "headers": mask_headers(found.headers),
+        "headers": show_headers(found.headers),
         "is_default": found.kind == Kind.INBOX and found.name == DEFAULT_INBOX,
         "rows": with_types(found, newest_deliveries(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),

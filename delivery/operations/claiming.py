@@ -9,6 +9,7 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
+from ingestion import trace_contexts
 from rest.arrays import array, uuid_array
 from rest.ports import Database
 
@@ -18,7 +19,7 @@ MOST_FOR_FAILING = 10
 
 # Subscriptions are visited in the order of their ids, from where the last claim ended, so that none is left out when
 # there is more due than room. The limit of each is what it may have, less what it has.
-_CLAIM = """
+_CLAIM = f"""
 WITH picked AS (
     SELECT due.id, due.event_id, subscription.id AS subscription_id
     FROM delivery_subscription AS subscription
@@ -46,10 +47,10 @@ LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
 WHERE delivery.id = picked.id
 RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
           delivery.attempts,
-          event.type, event.received_at, event.data::text,
+          event.type, event.received_at, event.data::text, {trace_contexts.COLUMNS},
           subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > %(now)s THEN subscription.previous_secret ELSE '' END
-"""
+"""  # noqa: S608 - no input
 _FIRST = UUID(int=0)
 
 
@@ -59,7 +60,10 @@ def lease_seconds() -> float:
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone."""
+    """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
+
+    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    """
 
     id: UUID
     lease_id: UUID
@@ -70,6 +74,8 @@ class Claimed(msgspec.Struct, frozen=True):
     type: str | None
     received_at: datetime | None
     data: str | None
+    traceparent: str | None
+    tracestate: str | None
     url: str
     headers: dict[str, str]
     secret: str

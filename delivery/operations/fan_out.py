@@ -11,6 +11,7 @@ from delivery.delivery_ids import delivery_id
 from delivery.event_view import EventView
 from delivery.interests import Wanted, catalogue
 from delivery.matching import Matcher
+from delivery.metrics import FANNED_OUT
 from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
 from delivery.wakeup import wake_sending
 from ingestion.operations.process import StoredEvent
@@ -100,3 +101,5 @@ def _insert(matches: Sequence[tuple[StoredEvent, Wanted]]) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, values)
+        made = cursor.rowcount
+    transaction.on_commit(lambda: FANNED_OUT.inc(made))

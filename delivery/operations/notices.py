@@ -170,7 +170,7 @@ def _after_commit(mailed_id: UUID | None) -> None:
     if mailed_id is None:
         return
     try:
-        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(mailed_id)}, retry=False)
+        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(mailed_id)})
     except (BrokerError, RedisError, OSError) as error:
         logger.warning("a notice will not be mailed, as the broker is away: %s", type(error).__name__)
 

@@ -1,5 +1,6 @@
 """Write down what came of attempts: the deliveries, the attempts, and the health of the subscriptions, in bulk."""
 
+import logging
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,13 +12,16 @@ from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from delivery.attempt_errors import AttemptError
+from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
 from delivery.operations.claiming import Claimed
 from delivery.retry_schedule import next_attempt
 from delivery.sending import AttemptResult
 from rest.arrays import array, text_array, uuid_array
+from rest.log_lines import log_line
 from rest.ports import Database
 
+logger = logging.getLogger("attempts")
 # After so many failures in a row the circuit opens: single attempts probe the endpoint, ever less often.
 CIRCUIT_FAILURES = 25
 CIRCUIT_SECONDS = 10
@@ -143,7 +147,33 @@ async def record_outcomes(
         for outcome, verdict in zip(outcomes, verdicts, strict=True)
         if verdict.status == DeliveryStatus.DEAD_LETTER and outcome.claimed.id in written
     ]
+    note_dead_letters(verdict.error for verdict in verdicts if verdict.status == DeliveryStatus.DEAD_LETTER)
+    note_attempts(
+        (verdict.error or DELIVERED for outcome, verdict in zip(outcomes, verdicts, strict=True) if outcome.result),
+        (outcome.result.duration_ms for outcome in attempts if outcome.result),
+    )
+    for outcome in attempts:
+        _log(outcome)
     return dead, disabled
+
+
+def _log(outcome: Outcome) -> None:
+    """One line for an attempt. Without the URL and the answer, which are the tenant's."""
+    claimed, result, wanted = outcome.claimed, outcome.result, settings.LOG_ATTEMPTS
+    if result is None or wanted == "none" or (wanted == "errors" and result.error is None):
+        return
+    log_line(
+        logger,
+        "attempt",
+        outcome=result.error.value if result.error else DELIVERED,
+        status=result.status,
+        duration_ms=result.duration_ms,
+        attempt=claimed.attempts + 1,
+        organization_id=claimed.organization_id,
+        subscription_id=claimed.subscription_id,
+        delivery_id=claimed.id,
+        event_id=claimed.event_id,
+    )
 
 
 def _delivery_columns(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:

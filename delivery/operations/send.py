@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.conf import settings
@@ -16,12 +17,14 @@ from django.utils import timezone
 from delivery.operations.claiming import Claimed, Claimer, lease_seconds
 from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
 from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
+from delivery.sealed_headers import open_value
 from delivery.secrets import decrypt_secret
-from delivery.sending import WebhookSender
+from delivery.sending import AttemptResult, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from rest.gathering import Gatherer
 from rest.ports import Database
+from rest.tracing import Span, Value, read_context, sending_span
 
 logger = logging.getLogger(__name__)
 # Deliveries that one sender holds at once. Each may have 256 KiB of data.
@@ -94,17 +97,23 @@ class Sender:
         now = timezone.now()
         if claimed.type is None or claimed.received_at is None or claimed.data is None:
             return Outcome(claimed=claimed, started_at=now, result=None)
-        request = build_request(
-            url=claimed.url,
-            secrets=[_key(token) for token in (claimed.secret, claimed.previous_secret) if token],
-            headers=claimed.headers,
-            event_id=claimed.event_id,
-            event_type=claimed.type,
-            received_at=claimed.received_at,
-            data=claimed.data,
-            now=now,
-        )
-        return Outcome(claimed=claimed, started_at=now, result=await self._webhooks.send(request))
+        context = read_context(claimed.traceparent, claimed.tracestate)
+        with sending_span("send webhook", parent=context, attributes=lambda: _attributes(claimed)) as span:
+            request = build_request(
+                url=claimed.url,
+                secrets=[_key(token) for token in (claimed.secret, claimed.previous_secret) if token],
+                headers={name: _header(stored) for name, stored in claimed.headers.items()},
+                event_id=claimed.event_id,
+                event_type=claimed.type,
+                received_at=claimed.received_at,
+                data=claimed.data,
+                now=now,
+                context=span.context if span else context,
+            )
+            result = await self._webhooks.send(request)
+            if span:
+                _note_result(span, result)
+        return Outcome(claimed=claimed, started_at=now, result=result)
 
     async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
         dead, disabled = await record_outcomes(self._database, outcomes, now=timezone.now())
@@ -116,6 +125,31 @@ class Sender:
 @lru_cache(maxsize=10_000)
 def _key(token: str) -> bytes:
     return secret_key(decrypt_secret(token))
+
+
+# A value has up to 4 KiB: at most some 20 MB.
+_header = lru_cache(maxsize=2_000)(open_value)
+
+
+def _attributes(claimed: Claimed) -> dict[str, Value]:
+    """Of the endpoint only the host: paths may hold secrets."""
+    return {
+        "http.request.method": "POST",
+        "http.request.resend_count": claimed.attempts,
+        "server.address": urlsplit(claimed.url).hostname or "",
+        "organization.id": str(claimed.organization_id),
+        "subscription.id": str(claimed.subscription_id),
+        "delivery.id": str(claimed.id),
+        "event.id": str(claimed.event_id),
+        "event.type": claimed.type or "",
+    }
+
+
+def _note_result(span: Span, result: AttemptResult) -> None:
+    if result.status is not None:
+        span.note("http.response.status_code", result.status)
+    if result.error is not None:
+        span.fail(result.error.value)
 
 
 def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from delivery.models import Subscription
 from delivery.operations.subscriptions import require_webhook
+from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
@@ -38,7 +39,7 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
     request = build_request(
         url=subscription.url,
         secrets=_signing_keys(subscription, now),
-        headers=subscription.headers,
+        headers=open_headers(subscription.headers),
         event_id=event_id,
         event_type=event_type,
         received_at=now,

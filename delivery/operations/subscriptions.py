@@ -27,6 +27,7 @@ from delivery.models import (
     SubscriptionQuerySet,
     SubscriptionStatus,
 )
+from delivery.sealed_headers import open_headers, seal_headers
 from delivery.secrets import decrypt_secret, encrypt_secret
 from delivery.signing import generate_secret
 from delivery.wakeup import wake_sending
@@ -91,7 +92,7 @@ def create_subscription(
     with _one_inbox_of_each_name(), transaction.atomic():
         _refuse_too_many(organization)
         subscription = Subscription.objects.create(
-            organization=organization, kind=kind, secret=encrypt_secret(secret) if secret else "", **fields
+            organization=organization, kind=kind, secret=encrypt_secret(secret) if secret else "", **_stored(fields)
         )
         _record("created", subscription, actor, _summary({}, fields))
     subscription.refresh_from_db()
@@ -107,15 +108,13 @@ def update_subscription(*, subscription: Subscription, changes: SubscriptionChan
     with _one_inbox_of_each_name(), transaction.atomic():
         locked = _lock(subscription)
         if "headers" in fields:
-            fields["headers"] = restore_masked(fields["headers"], locked.headers)
-        before = {
-            name: getattr(locked, name) for name, value in fields.items() if not _is_same(getattr(locked, name), value)
-        }
+            fields["headers"] = restore_masked(fields["headers"], open_headers(locked.headers))
+        before = {name: old for name, value in fields.items() if not _is_same(old := _current(locked, name), value)}
         if _is_default(locked) and (fixed := sorted(before.keys() & set(_FIXED_OF_DEFAULT))):
             raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
         if before:
             after = {name: fields[name] for name in before}
-            _rows(locked).update(changed_at=Now(), **after)
+            _rows(locked).update(changed_at=Now(), **_stored(after))
             _record("updated", locked, actor, _summary(before, after))
     locked.refresh_from_db()
     return locked
@@ -233,6 +232,16 @@ def _lock(subscription: Subscription) -> Subscription:
     if locked is None:
         raise Problem("not_found")
     return locked
+
+
+def _current(subscription: Subscription, name: str) -> Any:
+    value = getattr(subscription, name)
+    return open_headers(value) if name == "headers" else value
+
+
+def _stored(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """As the row holds them."""
+    return {name: seal_headers(value) if name == "headers" else value for name, value in fields.items()}
 
 
 def _is_same(one: Any, other: Any) -> bool:

@@ -62,20 +62,30 @@ class Configuration:
     def platform_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment of every child: `environ`, with what it leaves open filled in."""
         chosen = {name: value for name, value in environ.items() if value or name not in _SHARED}
+        if chosen.get("LOG_FORMAT") in ("", "auto"):
+            del chosen["LOG_FORMAT"]
         demo = {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32", "WEBHOOK_ALLOW_HTTP": "true"}
         return {
             "PUBLIC_URL": self.base_url,
             "SECRET_KEY": environ.get("SECRET_KEY") or _kept_secret_key(self.data),
             "DJANGO_SETTINGS_MODULE": SETTINGS_MODULE,
             **demo,
+            "LOG_FORMAT": "console",
+            **_colours(environ),
             **chosen,
             **server_urls(self.data, environ),
             "EVENTS_DATA_DIR": str(self.data.root),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.data.metrics),
             "HOST": self.host,
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.web_processes),
             "PYTHONUNBUFFERED": "1",
         }
+
+
+def _colours(environ: Mapping[str, str]) -> dict[str, str]:
+    """The children write into pipes; whether people read them at a terminal is known here only."""
+    return {"FORCE_COLOR": "1"} if os.isatty(1) and not environ.get("NO_COLOR") else {}
 
 
 def share_environment(data: DataDir, environment: Mapping[str, str]) -> None:
@@ -89,7 +99,7 @@ def adopt_environment(environ: MutableMapping[str, str]) -> None:
 
     Nothing happens when `environ` names its own database and Redis.
     """
-    if environ.get("DATABASE_URL") and environ.get("REDIS_URL"):
+    if all(environ.get(name) or environ.get(f"{name}_FILE") for name in ("DATABASE_URL", "REDIS_URL")):
         return
     data = DataDir.from_environment(environ)
     try:

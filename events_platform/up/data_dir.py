@@ -49,6 +49,11 @@ class DataDir:
     def beat_schedule(self) -> Path:
         return self.root / "beat-schedule"
 
+    @property
+    def metrics(self) -> Path:
+        """Where the processes share their numbers; emptied at each start."""
+        return self.root / "metrics"
+
     def make(self) -> None:
         """Create the folder, readable by its owner alone; an existing one keeps its mode."""
         try:

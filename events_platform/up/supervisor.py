@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,8 @@ class Supervisor:
             raise UpError(message, status=UNSUITABLE if bad_setting else 1)
 
     def _start_programs(self) -> None:
+        shutil.rmtree(self._data.metrics, ignore_errors=True)
+        self._data.metrics.mkdir(mode=0o700)
         with self._output.timed("Web server ready"):
             web = Child(programs.web(self._environment), self._output)
             worker = Child(programs.worker(self._configuration, self._environment), self._output)

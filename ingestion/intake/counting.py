@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
+from ingestion.metrics import note_events
 from rest.ports import Database
 from rest.problems import Problem
 
@@ -30,6 +31,7 @@ _counts: Counter[tuple[UUID, int, str]] = Counter()
 def note(organization_id: UUID, outcome: str, count: int = 1) -> None:
     """`outcome`: ACCEPTED, DUPLICATE or the code of a problem."""
     _counts[organization_id, int(time.time() // 60), outcome] += count
+    note_events(outcome, count)
 
 
 def note_outcome(organization_id: UUID, outcome: object) -> None:

@@ -15,6 +15,7 @@ from django.http.request import split_domain_port, validate_host
 
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
+from ingestion.intake.observing import IntakeObserver, Passage
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import Caller, authenticate, require_scope
@@ -23,6 +24,7 @@ from organizations.scopes import Scope
 from rest.middleware import request_id_of, server_timing
 from rest.parsing import MAX_DISCARDED_BYTES
 from rest.problems import MEDIA_TYPE, Problem, as_problem, problem_body
+from rest.tracing import Span, request_span
 from rest.waiting_ports import PooledDatabase, SingleDatabase, WaitingRedis
 
 logger = logging.getLogger(__name__)
@@ -93,47 +95,55 @@ class _Intake:
         self._redis = WaitingRedis()
         self.books = Bookkeeper(self._database)
         writer = GroupCommitWriter(self._write_database)
+        self._observer = IntakeObserver(lambda: writer.queued)
         self._ports = Ports(database=self._database, redis=self._redis, store=writer.store)
 
     async def close(self) -> None:
         await self.books.write(last=True)
+        self._observer.write()
         await self._write_database.close()
         await self._database.close()
         await self._redis.close()
 
     async def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
         request_id = request_id_of(headers.get("request-id"))
+        passage = Passage(path, request_id, time.perf_counter())
         fields: dict[str, str] = {"content-type": "application/json"}
+        code = ""
         try:
-            answer = await self._answer(path, headers, receive, fields)
+            with request_span(path, headers) as span:
+                answer = await self._answer(passage, headers, receive, fields, span)
+                if span is not None:
+                    span.note("http.response.status_code", answer.status)
         except ClientGone:
             return
-        except Problem as problem:
-            answer = _problem_answer(problem, request_id, fields)
         except Exception as error:
             known = as_problem(error)
             if known is None:
-                logger.exception("%s failed (request %s)", path, request_id)
-            answer = _problem_answer(known or Problem("internal_error"), request_id, fields)
+                logger.exception("%s failed", path, extra={"fields": {"request_id": request_id}})
+            problem = known or Problem("internal_error")
+            code = problem.problem_type.code
+            answer = _problem_answer(problem, request_id, fields)
         fields["request-id"] = request_id
-        fields["server-timing"] = server_timing(started)
+        fields["server-timing"] = server_timing(passage.started)
+        self._observer.note(passage, status=answer.status, code=code, size=len(answer.body))
         await _send(send, answer, fields)
 
-    async def _answer(self, path: str, headers: dict[str, str], receive: Receive, fields: dict[str, str]) -> Answer:
+    async def _answer(
+        self, passage: Passage, headers: dict[str, str], receive: Receive, fields: dict[str, str], span: Span | None
+    ) -> Answer:
         """Through the stages; `fields` gets the header fields of the rate limit, however it ends."""
-        caller: Caller | None = None
         request: IntakeRequest | None = None
-        batch = path == BATCH or is_batch(headers)
+        batch = passage.path == BATCH or is_batch(headers)
         try:
             body = await _read_body(receive, MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES)
-            caller = await authenticate(self._database, headers)
+            caller = passage.caller = await authenticate(self._database, headers)
             require_scope(caller, Scope.EVENTS_WRITE)
-            request = IntakeRequest(caller=caller, headers=headers, body=body)
+            request = IntakeRequest(caller=caller, headers=headers, body=body, span=span)
             return await (receive_batch if batch else receive_event)(self._ports, request)
         finally:
-            if caller is not None:
-                fields |= (await self._allowance(caller, request)).headers()
+            if passage.caller is not None:
+                fields |= (await self._allowance(passage.caller, request)).headers()
 
     async def _allowance(self, caller: Caller, request: IntakeRequest | None) -> Allowance:
         if request is not None and request.allowance is not None:

@@ -19,6 +19,7 @@ from ingestion.formats import (
 from ingestion.intake import counting
 from ingestion.intake.storing import Accepted, Incoming, Outcome
 from ingestion.models import EventStatus, Validation
+from ingestion.request_headers import kept_headers
 from ingestion.schemas import catalogue
 from organizations.authentication import Caller
 from organizations.rate_limits import Allowance, limiter, rate_limited
@@ -26,6 +27,7 @@ from rest.bodies import unpack
 from rest.ports import Database, Redis
 from rest.problems import Problem, describe_problem
 from rest.rendering import format_time
+from rest.tracing import Span
 
 Store = Callable[[Sequence[Incoming]], Awaitable[list[Outcome]]]
 
@@ -41,12 +43,16 @@ class Ports:
 
 @dataclass(slots=True, kw_only=True)
 class IntakeRequest:
-    """An authenticated request: `headers` with names in lower case. `allowance` is set by the limit, for the door."""
+    """An authenticated request: `headers` with names in lower case. `allowance` is set by the limit, for the door.
+
+    `span` is its own one when traces are recorded.
+    """
 
     caller: Caller
     headers: Mapping[str, str]
     body: bytes
     allowance: Allowance | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,7 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
         await _limit(ports, request, 1)
         event = decode_single(request.headers, _unpacked(request, MAX_SINGLE_BODY_BYTES))
         await catalogue.refresh(ports.database)
-        incoming = _validated(request.caller, event)
+        incoming = _validated(request.caller, event, _origin(request))
         (outcome,) = await ports.store([incoming])
         if isinstance(outcome, Problem):
             raise outcome
@@ -72,6 +78,9 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
         counting.note_outcome(organization_id, problem)
         raise
     counting.note_outcome(organization_id, outcome)
+    if request.span is not None:
+        request.span.note("event.id", str(outcome.id))
+        request.span.note("event.type", event.type)
     body = {
         "id": str(outcome.id),
         "type": event.type,
@@ -91,7 +100,8 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
         items = decode_batch(request.headers, _unpacked(request, MAX_BATCH_BODY_BYTES))
         await _limit(ports, request, len(items))
         await catalogue.refresh(ports.database)
-        results = [_validated_or_problem(caller, item) for item in items]
+        origin = _origin(request)
+        results = [_validated_or_problem(caller, item, origin) for item in items]
         good = [result for result in results if isinstance(result, Incoming)]
         if good:
             await ports.store(good)
@@ -100,6 +110,16 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
         raise
     outcomes = [result.outcome if isinstance(result, Incoming) else result for result in results]
     return _batch_answer(caller, outcomes)
+
+
+def _origin(request: IntakeRequest) -> str | None:
+    """What the request leaves with each of its events, a JSON object: its headers, and its place in a trace."""
+    kept = kept_headers(request.headers)
+    if request.span is None or (context := request.span.context) is None:
+        return kept
+    request.span.note("organization.id", str(request.caller.organization_id))
+    traced = f'{{"traceparent":"{context.traceparent}"'
+    return traced + (f",{kept[1:]}" if kept else "}")
 
 
 async def _limit(ports: Ports, request: IntakeRequest, cost: int) -> None:
@@ -119,22 +139,22 @@ def _unpacked(request: IntakeRequest, limit: int) -> bytes:
     return request.body
 
 
-def _validated(caller: Caller, event: DecodedEvent) -> Incoming:
+def _validated(caller: Caller, event: DecodedEvent, origin: str | None) -> Incoming:
     """The event after the schema of its type: raises Problem 422 in `reject` mode, notes the errors in `warn` mode."""
     verdict = catalogue.check(caller.organization_id, event.type, event.data)
     if verdict is None:
-        return Incoming(caller.organization_id, event)
+        return Incoming(caller.organization_id, event, origin=origin)
     if verdict.mode == Validation.REJECT:
         raise Problem("validation_failed", "data does not fit the schema of its type.", errors=verdict.errors)
     errors = msgspec.json.encode([vars(error) for error in verdict.errors]).decode()
-    return Incoming(caller.organization_id, event, schema_errors=errors)
+    return Incoming(caller.organization_id, event, schema_errors=errors, origin=origin)
 
 
-def _validated_or_problem(caller: Caller, item: DecodedEvent | Problem) -> Incoming | Problem:
+def _validated_or_problem(caller: Caller, item: DecodedEvent | Problem, origin: str | None) -> Incoming | Problem:
     if isinstance(item, Problem):
         return item
     try:
-        return _validated(caller, item)
+        return _validated(caller, item, origin)
     except Problem as problem:
         return problem
 

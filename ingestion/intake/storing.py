@@ -22,13 +22,20 @@ from rest.problems import Problem, invalid
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3
 
+# Annotations that are equal, such as the headers of a batch, come once and by their number: parsed for each event they
+# would take a third of the time. Only some of them, since PostgreSQL walks through an array to find an element.
+SHARED_ANNOTATIONS = 32
+
 # Claims are made in the order of the primary key, so that two processes never wait for each other crosswise.
 _STORE = """
 WITH given AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[],
-        %(times)s::timestamptz[], %(data)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[], %(annotations)s::text[]
-    ) AS given (id, organization_id, type, source, subject, time, data, idempotency_key, fingerprint, annotations)
+        %(times)s::timestamptz[], %(data)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(annotations)s::text[], %(shares)s::int[]
+    ) AS given (
+        id, organization_id, type, source, subject, time, data, idempotency_key, fingerprint, annotations, share
+    )
 ), claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
@@ -41,7 +48,7 @@ WITH given AS (
     INSERT INTO ingestion_event
         (id, organization_id, type, source, subject, time, data, idempotency_key, received_at, batch_id, annotations)
     SELECT id, organization_id, type, source, subject, time, data::jsonb, idempotency_key, %(received_at)s, %(batch)s,
-           annotations::jsonb
+           coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
 ), queued AS (
@@ -57,11 +64,11 @@ SELECT wanted.number, held.event_id, held.fingerprint, event.received_at,
        (event.type, event.source, event.subject, event.time, event.data, event.annotations -> 'attributes')
        IS NOT DISTINCT FROM
        (wanted.type, wanted.source, wanted.subject, wanted.time, wanted.data::jsonb,
-        wanted.annotations::jsonb -> 'attributes') AS same
+        coalesce((%(shared)s::jsonb[])[wanted.share], wanted.annotations::jsonb) -> 'attributes') AS same
 FROM unnest(
     %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[], %(times)s::timestamptz[],
-    %(data)s::text[], %(keys)s::text[], %(annotations)s::text[]
-) WITH ORDINALITY AS wanted (organization_id, type, source, subject, time, data, key, annotations, number)
+    %(data)s::text[], %(keys)s::text[], %(annotations)s::text[], %(shares)s::int[]
+) WITH ORDINALITY AS wanted (organization_id, type, source, subject, time, data, key, annotations, share, number)
 JOIN ingestion_idempotencykey AS held USING (organization_id, key)
 LEFT JOIN ingestion_event AS event ON event.id = held.event_id
 """
@@ -81,11 +88,16 @@ Outcome = Accepted | Problem
 
 @dataclass(slots=True, eq=False)
 class Incoming:
-    """An event on its way into the database. `schema_errors` is JSON text: what a schema in `warn` mode found."""
+    """An event on its way into the database.
+
+    Both are JSON texts: `schema_errors` is what a schema in `warn` mode found, `origin` an object of what its request
+    leaves with each of its events.
+    """
 
     organization_id: UUID
     event: DecodedEvent
     schema_errors: str | None = None
+    origin: str | None = None
     id: UUID = field(default_factory=uuid7)
     outcome: Outcome | None = None
 
@@ -97,11 +109,12 @@ class Incoming:
 
     @property
     def annotations(self) -> str | None:
-        """The event's own annotations and the schema's findings, as one JSON object."""
-        if self.schema_errors is None:
-            return self.event.annotations
-        found = f'{{"schema_errors":{self.schema_errors}'
-        return f"{found},{self.event.annotations[1:]}" if self.event.annotations else found + "}"
+        """The event's own annotations, the schema's findings and the request's, as one JSON object."""
+        found = None if self.schema_errors is None else f'{{"schema_errors":{self.schema_errors}}}'
+        objects = [text for text in (self.origin, found, self.event.annotations) if text is not None]
+        if len(objects) > 1:
+            return "{" + ",".join(text[1:-1] for text in objects) + "}"
+        return objects[0] if objects else None
 
 
 async def store(database: Database, events: Sequence[Incoming]) -> list[Outcome]:
@@ -177,7 +190,20 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
         "fingerprints": array(
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),
-        "annotations": text_array(event.annotations for event in events),
+        **_annotation_columns([event.annotations for event in events]),
+    }
+
+
+def _annotation_columns(annotations: Sequence[str | None]) -> dict[str, object]:
+    """The first that differ are shared: `shares` are their places in `shared`, from 1. The others come as they are."""
+    shared: dict[str | None, int] = {}
+    for text in annotations:
+        if text is not None and text not in shared and len(shared) < SHARED_ANNOTATIONS:
+            shared[text] = len(shared) + 1
+    return {
+        "annotations": text_array(None if text in shared else text for text in annotations),
+        "shares": array(str(shared.get(text, "NULL")) for text in annotations),
+        "shared": text_array(shared),
     }
 
 

@@ -6,6 +6,7 @@ for it, and share the next one. So the batches grow with the load, and the commi
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import psycopg
 
 from ingestion.intake.storing import Incoming, Outcome, store
+from ingestion.metrics import FLUSH_FAILURES, FLUSHED_EVENTS, FLUSHED_SECONDS
 from ingestion.wakeup import wake_processing
 from rest.ports import Database
 from rest.problems import Problem
@@ -45,10 +47,16 @@ class GroupCommitWriter:
         self._running: asyncio.Task[None] | None = None
         self._refuses_until = 0.0
 
+    @property
+    def queued(self) -> int:
+        """Events that wait for their commit, those of the running statement included."""
+        return self._events
+
     async def store(self, events: Sequence[Incoming]) -> list[Outcome]:
         """The outcomes in order, after their commit. Raises Problem 503: the queue is full, or PostgreSQL is away."""
         loop = asyncio.get_running_loop()
-        size = sum(len(event.event.data) for event in events)
+        # One request's events share their origin.
+        size = sum(len(event.event.data) for event in events) + len(events[0].origin or "")
         full = self._events + len(events) > QUEUE_EVENTS or self._bytes + size > QUEUE_BYTES
         if full or loop.time() < self._refuses_until:
             raise _unavailable()
@@ -83,15 +91,20 @@ class GroupCommitWriter:
 
     async def _flush(self, taken: Sequence[_Submission]) -> None:
         events = [event for submission in taken for event in submission.events]
+        started = time.perf_counter()
         try:
             await store(self._database, events)
         except (psycopg.Error, OSError) as error:
+            FLUSH_FAILURES.inc()
             logger.warning("PostgreSQL is away: %s", error)
             self._refuse([*taken, *self._waiting])
         except Exception:
+            FLUSH_FAILURES.inc()
             logger.exception("a flush of %d events failed", len(events))
             self._answer(taken, lambda: Problem("internal_error"))
         else:
+            FLUSHED_SECONDS.observe(time.perf_counter() - started)
+            FLUSHED_EVENTS.observe(len(events))
             wake_processing()
             self._answer(taken)
 

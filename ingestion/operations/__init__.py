@@ -8,6 +8,7 @@ from ingestion.operations.event_types import (
 )
 from ingestion.operations.expire import remove_expired_idempotency_keys
 from ingestion.operations.process import process_outbox, retry_failed
+from ingestion.operations.roll_up import roll_up_intake_counts
 
 __all__ = [
     "create_event_type",
@@ -15,6 +16,7 @@ __all__ = [
     "process_outbox",
     "remove_expired_idempotency_keys",
     "retry_failed",
+    "roll_up_intake_counts",
     "shown_event_types",
     "update_event_type",
 ]

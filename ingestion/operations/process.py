@@ -1,6 +1,7 @@
 """Process accepted events: count them, catalogue their types, hand them to the handlers. One transaction a batch."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
@@ -12,8 +13,12 @@ from django.db import Error, InterfaceError, OperationalError, connection, trans
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
+from ingestion.trace_contexts import contexts_of
 from rest.arrays import uuid_array
+from rest.log_lines import log_line
+from rest.tracing import batch_span
 
 logger = logging.getLogger(__name__)
 # A batch's transaction stays short, so that a lost worker costs little work. Entries hold 1 to 1 000 events.
@@ -65,9 +70,12 @@ def process_outbox(*, batches: int = 100) -> int:
     """Process what waits, at most `batches` batches; returns how many events. Safe to run anywhere at any time."""
     processed = 0
     for _ in range(batches):
+        started = time.perf_counter()
         count = _process_batch()
         if count == 0:
             break
+        PROCESSING_SECONDS.observe(time.perf_counter() - started)
+        PROCESSED.inc(count)
         processed += count
     return processed
 
@@ -90,7 +98,7 @@ def _process_batch() -> int:
         return 0
     events = _load(ids)
     try:
-        with transaction.atomic():
+        with batch_span("process events", count=len(ids), contexts=lambda: contexts_of(ids)), transaction.atomic():
             _process(events)
     except (OperationalError, InterfaceError):
         raise  # PostgreSQL's trouble, not the events': the batch stays in the outbox
@@ -160,7 +168,16 @@ def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error
             "next_attempt_at": now + FIRST_RETRY * 2 ** (attempts - 1) if again else None,
         },
     )
-    logger.error("event %s could not be processed (attempt %d): %s", event.id, attempts, type(error).__name__)
+    PROCESSING_FAILURES.inc()
+    log_line(
+        logger,
+        "an event could not be processed",
+        level=logging.ERROR,
+        event_id=event.id,
+        organization_id=event.organization_id,
+        attempt=attempts,
+        error=type(error).__name__,
+    )
 
 
 def _count(events: Sequence[StoredEvent]) -> None:

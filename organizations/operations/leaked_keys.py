@@ -47,6 +47,7 @@ def find_leaked_key(*, text: str, actor: Actor) -> LeakedKey:
             target_label="no key of this platform",
             changes={"outcome": found.outcome.value},
             address=actor.address,
+            user_agent=actor.user_agent,
         )
     return found
 

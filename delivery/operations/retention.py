@@ -1,0 +1,283 @@
+"""Deliveries and attempts that are past their time leave; those that are still open end first, and say why."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+
+from delivery.delivery_ids import bounds_of_event
+from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription
+from ingestion.event_ids import lowest_id
+from ingestion.partition_drops import Partition
+from organizations.audit import Actor, record
+from rest.arrays import uuid_array
+
+# What `last_error` says of a dead letter that nobody gave up but time, or the end of its subscription.
+EXPIRED = "expired"
+SUBSCRIPTION_DELETED = "subscription_deleted"
+ROWS_PER_BATCH = 5_000
+_LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
+# Of each subscription and status, by `delivery_newest_of_status`; the floors bound the ids, and so the partitions.
+_WITH_OPEN = """
+SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
+JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+    ON kept.id = subscription.organization_id
+WHERE EXISTS (
+    SELECT FROM delivery_delivery AS delivery
+    WHERE delivery.subscription_id = subscription.id
+      AND delivery.status IN ('pending', 'retrying') AND delivery.id < kept.floor
+) ORDER BY subscription.id
+"""
+_DELETED_WITH_OPEN = """
+SELECT subscription.id, %(end)s::uuid FROM delivery_subscription AS subscription
+WHERE subscription.status = 'deleted' AND EXISTS (
+    SELECT FROM delivery_delivery AS delivery
+    WHERE delivery.subscription_id = subscription.id AND delivery.status IN ('pending', 'retrying')
+) ORDER BY subscription.id
+"""
+# What somebody holds at this moment is left to the one who holds it.
+_END = """
+WITH ending AS MATERIALIZED (
+    SELECT id FROM delivery_delivery
+    WHERE subscription_id = %(subscription)s
+      AND status IN ('pending', 'retrying') AND id < %(below)s
+      AND (lease_id IS NULL OR next_attempt_at <= %(now)s)
+    ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE delivery_delivery AS delivery
+SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, last_error = %(reason)s
+FROM ending WHERE delivery.id = ending.id AND delivery.status IN ('pending', 'retrying')
+"""
+_WITH_OLD: dict[str, str] = {
+    "delivery_delivery": """
+SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
+JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+    ON kept.id = subscription.organization_id
+WHERE EXISTS (
+    SELECT FROM {table} AS delivery
+    WHERE delivery.subscription_id = subscription.id
+      AND delivery.status IN ('delivered', 'dead_letter') AND delivery.id < kept.floor
+) ORDER BY subscription.id
+""",
+    "delivery_attempt": """
+SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
+JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+    ON kept.id = subscription.organization_id
+WHERE EXISTS (
+    SELECT FROM {table} AS attempt WHERE attempt.subscription_id = subscription.id AND attempt.id < kept.floor
+) ORDER BY subscription.id
+""",
+}
+_OPEN_EVENTS = """
+SELECT kept.id, (
+    SELECT min(delivery.event_id::text)::uuid FROM delivery_subscription AS subscription
+    JOIN delivery_delivery AS delivery ON delivery.subscription_id = subscription.id
+    WHERE subscription.organization_id = kept.id
+      AND delivery.status IN ('pending', 'retrying') AND delivery.id < kept.floor
+) FROM unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+"""
+_IS_NEEDED: dict[str, str] = {
+    # An open delivery is needed whatever its age.
+    "delivery_delivery": """
+SELECT EXISTS (
+    SELECT FROM unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+    JOIN delivery_subscription AS subscription ON subscription.organization_id = kept.id
+    CROSS JOIN (VALUES ('pending'), ('retrying'), ('delivered'), ('dead_letter')) AS wanted (status)
+    CROSS JOIN LATERAL (
+        SELECT FROM {table} AS delivery
+        WHERE delivery.subscription_id = subscription.id AND delivery.status = wanted.status AND delivery.id >=
+            CASE WHEN wanted.status IN ('pending', 'retrying') THEN %(lowest)s::uuid ELSE kept.floor END
+        LIMIT 1
+    ) AS needed
+)""",
+    "delivery_attempt": """
+SELECT EXISTS (
+    SELECT FROM unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
+    JOIN delivery_subscription AS subscription ON subscription.organization_id = kept.id
+    CROSS JOIN LATERAL (
+        SELECT FROM {table} AS attempt
+        WHERE attempt.subscription_id = subscription.id AND attempt.id >= kept.floor LIMIT 1
+    ) AS needed
+)""",
+}
+_PICK: dict[str, str] = {
+    "delivery_delivery": """
+SELECT id FROM {table} AS delivery
+WHERE subscription_id = %(subscription)s
+      AND status IN ('delivered', 'dead_letter') AND id < %(below)s LIMIT %(limit)s""",
+    "delivery_attempt": """
+SELECT id FROM {table} WHERE subscription_id = %(subscription)s AND id < %(below)s
+ORDER BY subscription_id, id LIMIT %(limit)s""",
+}
+_DELETE = "DELETE FROM {table} WHERE id = ANY(%s::uuid[]) AND id >= %s AND id <= %s"
+# Events that came together share the start of their ids, and so the span.
+_OF_EVENTS = """
+SELECT delivery.id FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS span (event_id, low, high)
+CROSS JOIN LATERAL (
+    SELECT id FROM delivery_delivery
+    WHERE id BETWEEN span.low AND span.high AND event_id = span.event_id AND organization_id = %s
+) AS delivery
+"""
+# Whatever their state is: for organizations that leave altogether.
+_PICK_ANY = "SELECT id FROM delivery_delivery WHERE subscription_id = %(subscription)s LIMIT %(limit)s"
+
+
+def subscriptions_with_expired(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
+    """Those with open deliveries of events below the floor of their organization, and that floor."""
+    return _pairs(_WITH_OPEN, _columns(floors))
+
+
+def subscriptions_with_old(floors: Mapping[UUID, UUID], *, kind: str, table: str) -> dict[UUID, UUID]:
+    """Those with closed deliveries or attempts below the floor of their organization in `table`, and that floor.
+
+    `kind` is the table that `table` is, or is a partition of.
+    """
+    return _pairs(_WITH_OLD[kind].format(table=table), _columns(floors))
+
+
+def deleted_subscriptions_with_open() -> dict[UUID, UUID]:
+    """With the end of all ids, as these deliveries end whatever their age is."""
+    return _pairs(_DELETED_WITH_OPEN, {"end": _HIGHEST})
+
+
+@transaction.atomic
+def expire_deliveries(*, subscription_id: UUID, below: UUID, now: datetime) -> int:
+    """Make a batch of open deliveries of old events dead letters; returns how many. The audit log tells the number."""
+    ended = _end(subscription_id, below, EXPIRED, now)
+    if ended:
+        subscription = Subscription.objects.select_related("organization").get(pk=subscription_id)
+        record(
+            actor=Actor.system("retention"),
+            action="subscription.deliveries_expired",
+            target=subscription,
+            organization=subscription.organization,
+            changes={"deliveries": ended},
+        )
+    return ended
+
+
+def end_deliveries_of_deleted(*, subscription_id: UUID, now: datetime) -> int:
+    """Take a batch of a deleted subscription's open deliveries out of what is due; returns how many."""
+    return _end(subscription_id, _HIGHEST, SUBSCRIPTION_DELETED, now)
+
+
+def open_events(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
+    """Organization → its oldest event that an open delivery below its floor or a running replay still needs."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN_EVENTS, _columns(floors))
+        found = {pk: event_id for pk, event_id in cursor.fetchall() if event_id}
+    for replay in Replay.objects.filter(status=ReplayStatus.RUNNING).order_by():
+        first = replay.cursor or lowest_id(replay.received_after)
+        found[replay.organization_id] = min(first, found.get(replay.organization_id, first))
+    return found
+
+
+def deliveries_are_needed(partition: Partition, floors: Mapping[UUID, UUID]) -> bool:
+    """Whether the partition of deliveries or attempts has a row at or above the floor of its organization."""
+    if partition.table == "delivery_attempt":
+        floors = {pk: floor for pk, floor in floors.items() if floor < partition.end}
+    with connection.cursor() as cursor:
+        statement = _IS_NEEDED[partition.table].format(table=partition.name)
+        cursor.execute(statement, {**_columns(floors), "lowest": _LOWEST})
+        return bool(cursor.fetchone()[0])
+
+
+def remove_deliveries(*, subscription_id: UUID, below: UUID, table: str = "delivery_delivery") -> int:
+    """Delete a batch of closed deliveries whose ids are lower; returns how many."""
+    return _remove(_PICK["delivery_delivery"].format(table=table), table, subscription_id, below)
+
+
+def remove_attempts(*, subscription_id: UUID, below: UUID, table: str = "delivery_attempt") -> int:
+    """Delete a batch of attempts whose ids are lower; returns how many."""
+    return _remove(_PICK["delivery_attempt"].format(table=table), table, subscription_id, below)
+
+
+def remove_any_deliveries(*, subscription_id: UUID) -> int:
+    """Delete a batch of deliveries, open ones too; returns how many."""
+    return _remove(_PICK_ANY, "delivery_delivery", subscription_id, _LOWEST)
+
+
+@transaction.atomic
+def remove_deliveries_of_events(*, organization_id: UUID, event_ids: Collection[UUID]) -> int:
+    """Delete all deliveries of these events with their attempts, which may quote them; returns how many deliveries."""
+    deliveries = _deliveries_of(organization_id, event_ids)
+    Attempt.objects.for_organization(organization_id).filter(delivery_id__in=deliveries).delete()
+    Delivery.objects.for_organization(organization_id).filter(pk__in=deliveries).delete()
+    return len(deliveries)
+
+
+def forget_responses(*, organization_id: UUID, event_ids: Collection[UUID]) -> int:
+    """Empty what endpoints answered to these events, as they may repeat them; returns how many attempts."""
+    deliveries = _deliveries_of(organization_id, event_ids)
+    attempts = Attempt.objects.for_organization(organization_id).filter(delivery_id__in=deliveries)
+    return attempts.exclude(response="").update(response="")
+
+
+def old_replays(*, before: datetime, kept_until: Mapping[UUID, datetime]) -> QuerySet[Replay]:
+    """Those that ended before, of windows of which nothing is kept: acks of replayed events look them up.
+
+    `kept_until`: organization → the time before which it has no events.
+    """
+    by_time: dict[datetime, list[UUID]] = {}
+    for organization_id, moment in kept_until.items():
+        by_time.setdefault(moment, []).append(organization_id)
+    gone = [Q(organization__in=ids, received_before__lt=moment) for moment, ids in by_time.items()]
+    if not gone:
+        return Replay.objects.none()
+    return Replay.objects.filter(reduce(or_, gone), finished_at__lt=before).order_by("pk")
+
+
+def _deliveries_of(organization_id: UUID, event_ids: Collection[UUID]) -> list[UUID]:
+    if not event_ids:
+        return []
+    spans = [bounds_of_event(event_id) for event_id in event_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _OF_EVENTS,
+            [
+                uuid_array(event_ids),
+                uuid_array(low for low, _ in spans),
+                uuid_array(high for _, high in spans),
+                organization_id,
+            ],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _end(subscription_id: UUID, below: UUID, reason: str, now: datetime) -> int:
+    values: dict[str, Any] = {
+        "subscription": subscription_id,
+        "below": below,
+        "reason": reason,
+        "now": now,
+        "limit": ROWS_PER_BATCH,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_END, values)
+        ended: int = cursor.rowcount
+    return ended
+
+
+@transaction.atomic
+def _remove(statement: str, table: str, subscription_id: UUID, below: UUID) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"subscription": subscription_id, "below": below, "limit": ROWS_PER_BATCH})
+        ids = [row[0] for row in cursor.fetchall()]
+        if ids:
+            cursor.execute(_DELETE.format(table=table), [uuid_array(ids), min(ids), max(ids)])
+    return len(ids)
+
+
+def _columns(floors: Mapping[UUID, UUID]) -> dict[str, Any]:
+    return {"organizations": uuid_array(floors), "floors": uuid_array(floors.values())}
+
+
+def _pairs(statement: str, values: dict[str, Any]) -> dict[UUID, UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return dict(cursor.fetchall())

@@ -1,0 +1,26 @@
+"""What differs between the brokers that Celery's messages may go through: Redis or RabbitMQ."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "unix"})
+RABBITMQ_SCHEMES = frozenset({"amqp", "amqps"})
+_CONNECT_SECONDS = 2.0
+
+
+def is_rabbitmq(url: str) -> bool:
+    """Whether a broker's URL names a RabbitMQ."""
+    return urlsplit(url).scheme in RABBITMQ_SCHEMES
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    """Options of kombu's transport for this URL. Those of one transport are errors, or ignored, in another."""
+    if is_rabbitmq(url):
+        # A message counts as sent once a majority of the queue's replicas has it.
+        return {"confirm_publish": True, "connect_timeout": _CONNECT_SECONDS}
+    return {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": 10, "visibility_timeout": 3600}
+
+
+def queue_type(url: str) -> str:
+    """RabbitMQ's replicated queues: classic ones live on one node, and with it they are gone."""
+    return "quorum" if is_rabbitmq(url) else "classic"

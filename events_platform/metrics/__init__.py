@@ -1,0 +1,1 @@
+"""`/metrics`: the numbers of a host's processes, and what PostgreSQL and Redis know (docs/operations/monitoring.md)."""

@@ -1,0 +1,25 @@
+"""Celery's entrances to what concerns the platform as a whole. Each may run twice, late or never.
+
+Both work in portions, and send themselves again while there is more; a message that is lost costs the time until
+beat's next.
+"""
+
+from celery import current_app, shared_task
+
+from events_platform.erasing.running import run_erasures as _run_erasures
+from events_platform.retention.running import retain as _retain
+
+_EXPIRES = 60.0
+
+
+@shared_task(name="events_platform.retain")
+def retain() -> None:
+    portion = _retain()
+    if portion and not portion.is_over:
+        current_app.send_task("events_platform.retain", expires=_EXPIRES)
+
+
+@shared_task(name="events_platform.run_erasures")
+def run_erasures() -> None:
+    if _run_erasures():
+        current_app.send_task("events_platform.run_erasures", expires=_EXPIRES)

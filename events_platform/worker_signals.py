@@ -1,0 +1,61 @@
+"""What Celery's processes do at their start, around each task, and at their end, so that they can be observed."""
+
+import os
+from typing import Any
+
+from celery import signals
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from events_platform.metrics.folder import add_up_ended, clean_folder, folder
+
+
+@signals.worker_init.connect
+def _start_parent(**_: Any) -> None:
+    if folder():
+        clean_folder()
+
+
+@signals.worker_ready.connect
+def _export(**_: Any) -> None:
+    """After the pool has forked: its processes have no use for the server's socket."""
+    from events_platform.metrics.exporter import start_exporter  # noqa: PLC0415 - the settings load later than this
+
+    start_exporter()
+
+
+@signals.worker_process_init.connect
+def _start_process(**_: Any) -> None:
+    from rest.metrics import start_process  # noqa: PLC0415 - likewise
+
+    start_process("worker")
+
+
+@signals.beat_init.connect
+@signals.beat_embedded_init.connect
+def _start_beat(**_: Any) -> None:
+    from rest.metrics import start_process  # noqa: PLC0415 - likewise
+
+    start_process("beat")
+
+
+@signals.task_prerun.connect
+def _bind(task_id: str, task: Any, **_: Any) -> None:
+    clear_contextvars()
+    bind_contextvars(task=task.name, task_id=task_id)
+
+
+@signals.task_postrun.connect
+def _unbind(**_: Any) -> None:
+    from rest.metrics import write_gathered_if_due  # noqa: PLC0415 - likewise
+
+    write_gathered_if_due()
+    clear_contextvars()
+
+
+@signals.worker_process_shutdown.connect
+def _end_process(**_: Any) -> None:
+    """A process that is killed cannot; the next scrape does it then."""
+    from rest.metrics import write_gathered  # noqa: PLC0415 - likewise
+
+    write_gathered()
+    add_up_ended(os.getpid())

@@ -1,0 +1,113 @@
+"""Events that are past their time leave, and what was counted of them."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from ingestion.models import HourlyStat, IntakeCount, ProcessingFailure
+from ingestion.partition_drops import Partition
+from rest.arrays import uuid_array
+
+ROWS_PER_BATCH = 5_000
+# An id is made a moment before the row of the outbox.
+_SLACK = timedelta(hours=1)
+# `order by` makes it the oldest ones, so that a partition that will be dropped has as few dead rows as can be.
+_PICK = "SELECT id FROM {table} WHERE organization_id = %s AND id < %s ORDER BY organization_id, id LIMIT %s"
+_DELETE = "DELETE FROM {table} WHERE id = ANY(%s::uuid[]) AND id >= %s AND id <= %s"
+_IS_NEEDED = """
+SELECT EXISTS (
+    SELECT FROM unnest(%s::uuid[], %s::uuid[]) AS kept (organization_id, floor)
+    CROSS JOIN LATERAL (
+        SELECT FROM {table} AS event
+        WHERE event.organization_id = kept.organization_id AND event.id >= kept.floor LIMIT 1
+    ) AS needed
+)
+"""
+_WITH_OLD = """
+SELECT kept.id, kept.floor FROM unnest(%s::uuid[], %s::uuid[]) AS kept (id, floor)
+WHERE EXISTS (SELECT FROM {table} AS event WHERE event.organization_id = kept.id AND event.id < kept.floor)
+"""
+_FORGET_FAILURES = """
+DELETE FROM ingestion_processingfailure AS failure
+USING unnest(%s::uuid[], %s::uuid[]) AS kept (id, floor)
+WHERE failure.organization_id = kept.id AND failure.event_id < kept.floor
+  AND NOT EXISTS (SELECT FROM ingestion_event AS event WHERE event.id = failure.event_id)
+"""
+_WAITING = """
+SELECT event.organization_id, min(event.id::text)::uuid
+FROM ingestion_outboxentry AS entry CROSS JOIN LATERAL unnest(entry.event_ids) AS waiting (id)
+JOIN ingestion_event AS event ON event.id = waiting.id
+WHERE entry.created_at < %s GROUP BY event.organization_id
+"""
+_DUE = """
+SELECT organization_id, min(event_id::text)::uuid FROM ingestion_processingfailure
+WHERE next_attempt_at IS NOT NULL GROUP BY organization_id
+"""
+
+
+def waiting_events(*, before: datetime) -> dict[UUID, UUID]:
+    """Organization → its oldest event that still has to be processed, of those received before."""
+    found: dict[UUID, UUID] = {}
+    with connection.cursor() as cursor:
+        for statement, values in ((_WAITING, [before + _SLACK]), (_DUE, [])):
+            cursor.execute(statement, values)
+            for organization_id, event_id in cursor.fetchall():
+                found[organization_id] = min(event_id, found.get(organization_id, event_id))
+    return found
+
+
+def events_are_needed(partition: Partition, floors: Mapping[UUID, UUID]) -> bool:
+    """Whether the partition has an event at or above the floor of its organization."""
+    reaching = {pk: floor for pk, floor in floors.items() if floor < partition.end}
+    if not reaching:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_NEEDED.format(table=partition.name), [uuid_array(reaching), uuid_array(reaching.values())])
+        return bool(cursor.fetchone()[0])
+
+
+def organizations_with_old(floors: Mapping[UUID, UUID], *, table: str = "ingestion_event") -> dict[UUID, UUID]:
+    """Those with events below their floor, and that floor."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WITH_OLD.format(table=table), [uuid_array(floors), uuid_array(floors.values())])
+        return dict(cursor.fetchall())
+
+
+def forget_failures(floors: Mapping[UUID, UUID]) -> int:
+    """Delete the failures of events that left with their partition; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_FAILURES, [uuid_array(floors), uuid_array(floors.values())])
+        removed: int = cursor.rowcount
+    return removed
+
+
+@transaction.atomic
+def remove_events(*, organization_id: UUID, below: UUID, table: str = "ingestion_event") -> int:
+    """Delete a batch of an organization's oldest events whose ids are lower, with their failures; returns how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PICK.format(table=table), [organization_id, below, ROWS_PER_BATCH])
+        ids = [row[0] for row in cursor.fetchall()]
+    remove_events_by_id(ids, table=table)
+    return len(ids)
+
+
+@transaction.atomic
+def remove_events_by_id(ids: Collection[UUID], *, table: str = "ingestion_event") -> None:
+    """Delete these events and their failures."""
+    if not ids:
+        return
+    ProcessingFailure.objects.filter(event_id__in=ids).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE.format(table=table), [uuid_array(ids), min(ids), max(ids)])
+
+
+def old_stats(*, organization_ids: Collection[UUID], before: datetime) -> QuerySet[HourlyStat]:
+    """By organization, as the index is."""
+    return HourlyStat.objects.filter(organization__in=organization_ids, hour__lt=before)
+
+
+def old_intake_counts(*, before: datetime) -> QuerySet[IntakeCount]:
+    return IntakeCount.objects.filter(minute__lt=before).order_by("minute")
