@@ -1,9 +1,10 @@
 """A report as an SVG bar chart, readable on light and dark pages and by screen readers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from benchmarks.rows import Measure, Report, Row
+from benchmarks.rows import Measure, Row
 
 _WIDTH, _LABELS, _NUMBERS, _MARGIN = 860, 270, 190, 16
 _BAR, _ROW, _GROUP = 13, 40, 52
@@ -18,28 +19,27 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 """
 
 
-def chart_of(report: Report) -> str:
+def chart_of(title: str, rows: Sequence[Row], *, facts: Mapping[str, Any], unit: str) -> str:
     """Bars of our side and the reference for each row; each group has a linear scale of its own, from zero."""
     groups: dict[str, list[Row]] = {}
-    for row in report.rows:
+    for row in rows:
         if row.measured:
             groups.setdefault(row.group, []).append(row)
     parts, top = [], 64
-    for name, rows in groups.items():
-        parts.append(_group(name, rows, top, report.unit))
-        top += _GROUP + _ROW * len(rows)
-    legend = _text(_MARGIN, 48, f"Blue: ours. Grey: the reference. {_when(report)}", "small")
+    for name, members in groups.items():
+        parts.append(_group(name, members, top, unit))
+        top += _GROUP + _ROW * len(members)
+    legend = _text(_MARGIN, 48, f"Blue: ours. Grey: the reference. {_when(facts)}", "small")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top}" role="img" '
         'aria-labelledby="title desc">\n'
-        f'<title id="title">{escape(report.title)}</title>\n<desc id="desc">{escape(_description(groups))}</desc>\n'
+        f'<title id="title">{escape(title)}</title>\n<desc id="desc">{escape(_description(groups))}</desc>\n'
         f'<style>{_STYLE}</style>\n<rect class="ground" width="{_WIDTH}" height="{top}" rx="6"/>\n'
-        f"{_text(_MARGIN, 28, report.title, 'title')}\n{legend}\n{''.join(parts)}</svg>"
+        f"{_text(_MARGIN, 28, title, 'title')}\n{legend}\n{''.join(parts)}</svg>"
     )
 
 
-def _when(report: Report) -> str:
-    facts = report.facts
+def _when(facts: Mapping[str, Any]) -> str:
     count = facts["rounds"]
     rounds = f"{'medians of' if count > 1 else ''} {count} round{'s' * (count > 1)} of {facts['seconds']:g} s".strip()
     return f"{facts['cores']} cores, {rounds}, {facts['measured_at'][:10]}"

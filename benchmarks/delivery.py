@@ -10,7 +10,8 @@ from benchmarks.lab import Lab, running_lab
 from benchmarks.options import Options
 from benchmarks.progress import Progress
 from benchmarks.receiver import Receiver, receiving
-from benchmarks.rows import Report, Row
+from benchmarks.report import Report
+from benchmarks.rows import Row
 from benchmarks.samples import Sample
 from benchmarks.servers import HOST, WebServer, free_port
 from benchmarks.systems import platform_without_sender

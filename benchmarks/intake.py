@@ -9,7 +9,8 @@ from benchmarks.machine import machine_facts
 from benchmarks.measuring import Bench
 from benchmarks.options import Options
 from benchmarks.progress import Progress
-from benchmarks.rows import Measure, Report, Row
+from benchmarks.report import Report
+from benchmarks.rows import Measure, Row
 from benchmarks.samples import Sample
 from benchmarks.scenarios import Access, Scenario, scenarios
 from benchmarks.streams import Kind, Stream

@@ -61,31 +61,40 @@ class Lab:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def run(self, *arguments: str, environment: Mapping[str, str], stdin: str = "") -> str:
-        """Run Python with `arguments` in the checkout, and return what it prints; an UpError when it fails."""
+    def run(
+        self, *arguments: str, environment: Mapping[str, str], stdin: str = "", shows_progress: bool = False
+    ) -> str:
+        """Run Python with `arguments` in the checkout, and return what it prints; an UpError when it fails.
+
+        `shows_progress`: what it writes to standard error is for people to see.
+        """
         done = subprocess.run(
             [sys.executable, *arguments],
             env=dict(environment),
             cwd=CHECKOUT,
             input=stdin,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=None if shows_progress else subprocess.PIPE,
             text=True,
             check=False,
         )
         if done.returncode != 0:
-            raise UpError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
+            raise UpError(f"`python {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr or ''}")
         return done.stdout
 
 
 @contextmanager
-def running_lab() -> Iterator[Lab]:
-    """Start the servers in a folder of the data folder; at the end stop them and remove it."""
+def running_lab(keep: Path | None = None) -> Iterator[Lab]:
+    """Start the servers in a folder of the data folder; at the end stop them and remove it.
+
+    With `keep` they run in that folder, which stays for the next time.
+    """
     environ = {name: value for name, value in os.environ.items() if name not in _NAMED_SERVERS}
     base = DataDir.from_environment(environ)
     base.make()
     output = Output(os.open(os.devnull, os.O_WRONLY))
     _sweep(base, output)
-    data = DataDir(base.root / f"benchmark-{os.getpid()}")
+    data = DataDir(keep.expanduser().resolve() if keep else base.root / f"benchmark-{os.getpid()}")
     data.make()
     try:
         with data.locked():
@@ -96,7 +105,8 @@ def running_lab() -> Iterator[Lab]:
             finally:
                 servers.stop()
     finally:
-        shutil.rmtree(data.root, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(data.root, ignore_errors=True)
 
 
 def _sweep(base: DataDir, output: Output) -> None:

@@ -14,7 +14,10 @@ Generator = Literal["auto", "wrk", "python"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """`seconds` is the length of one measurement, `rounds` how often it is repeated; `rows` is in the rows' names."""
+    """`seconds` is the length of one measurement, `rounds` how often it is repeated; `rows` is in the rows' names.
+
+    `minutes` is the length of the soak.
+    """
 
     only: str | None
     seconds: float
@@ -24,6 +27,10 @@ class Options:
     generator: Generator
     processes: int
     rows: str
+    minutes: float
+    events: int
+    requests: int
+    keep: Path | None
 
 
 def read_options(arguments: Sequence[str] | None, *, names: Iterable[str]) -> Options:
@@ -37,9 +44,15 @@ def read_options(arguments: Sequence[str] | None, *, names: Iterable[str]) -> Op
     parser.add_argument("--publish", action="store_true", help="write the results to docs/benchmarks")
     parser.add_argument("--generator", choices=["auto", "wrk", "python"], default="auto", help="the load generator")
     parser.add_argument("--processes", type=int, default=_processes(), help="processes of the Python load generator")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the soak (60)")
+    parser.add_argument("--events", type=int, default=10_000_000, help="events of console and retention (10 000 000)")
+    parser.add_argument("--requests", type=int, default=20, help="requests of each of the console's pages (20)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the console's events are, or stay, seeded")
     chosen = parser.parse_args(arguments)
     if chosen.seconds <= 0 or chosen.rounds < 1 or chosen.processes < 1:
         parser.error("--seconds, --rounds and --processes must be positive")
+    if chosen.events < 10_000 or chosen.requests < 1:
+        parser.error("--events must be at least 10000, and --requests positive")
     return Options(
         only=chosen.only,
         seconds=chosen.seconds,
@@ -49,6 +62,10 @@ def read_options(arguments: Sequence[str] | None, *, names: Iterable[str]) -> Op
         generator=chosen.generator,
         processes=chosen.processes,
         rows=chosen.rows,
+        minutes=chosen.minutes,
+        events=chosen.events,
+        requests=chosen.requests,
+        keep=chosen.keep,
     )
 
 

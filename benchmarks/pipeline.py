@@ -10,7 +10,8 @@ from benchmarks.lab import Lab, running_lab
 from benchmarks.options import Options
 from benchmarks.progress import Progress
 from benchmarks.receiver import Receiver, receiving
-from benchmarks.rows import Report, Row
+from benchmarks.report import Report
+from benchmarks.rows import Row
 from benchmarks.systems import whole_platform, whole_textbook
 from benchmarks.targets import Target, Tenant, prepared_platform, prepared_textbook
 from benchmarks.workers import our_worker

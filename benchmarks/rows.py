@@ -1,9 +1,7 @@
-"""What the benchmarks tell: rows with medians over rounds, and how the two sides of a row compare."""
+"""What a comparison tells: rows with medians over rounds, and how the two sides of a row compare."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from benchmarks.samples import Sample
 
@@ -67,29 +65,3 @@ class Row:
         ]
         ratios = [ours / reference for ours, reference in pairs if reference]
         return median(ratios) if ratios else None
-
-
-@dataclass(kw_only=True)
-class Report:
-    """The outcome of one benchmark; `facts` tell the machine and the versions.
-
-    `unit` is what is counted, `promise` what must have become of each.
-    """
-
-    name: str
-    title: str
-    facts: dict[str, Any]
-    rows: Sequence[Row]
-    unit: str = "events"
-    promise: str = "found in PostgreSQL"
-
-    @property
-    def accounts_hold(self) -> bool:
-        """Was the promise kept for every accepted event, in every row?"""
-        measures = [measure for row in self.rows for measure in (row.ours, row.reference)]
-        return all(measure.accounts_hold for measure in measures)
-
-    def as_json(self) -> dict[str, Any]:
-        rows = [{**asdict(row), "ratio": row.ratio, "medians": row.medians()} for row in self.rows]
-        return {"name": self.name, "title": self.title, "facts": self.facts,
-                "accepted_equals_found": self.accounts_hold, "rows": rows}  # fmt: skip
