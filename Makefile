@@ -7,7 +7,7 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input -
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo bench faults screenshots clean
+.PHONY: help run test check demo bench faults screenshots docs clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -30,8 +30,12 @@ bench: $(VENV)/.installed-dev ## Measure against the textbook build (ONLY=intake
 faults: $(VENV)/.installed-dev ## Run the fault-injection tests
 	@exec $(PYTHON) -m pytest -m 'faults or long'
 
-screenshots: $(VENV)/.installed-dev ## Take pictures of the console's pages into docs/images/console (needs chromium)
-	@CONSOLE_SCREENSHOTS=docs/images/console exec $(PYTHON) -m pytest -q tests/test_console_browser.py -k screenshots
+screenshots: $(VENV)/.installed-dev ## Take a picture of every page into docs/images (needs chromium)
+	@SCREENSHOTS=docs/images exec $(PYTHON) -m pytest -q tests/test_screenshots.py
+
+docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a broken link is an error
+	@$(PYTHON) -m scripts.write_api_page
+	@NO_MKDOCS_2_WARNING=1 exec $(PYTHON) -m mkdocs build --strict
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
