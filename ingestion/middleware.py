@@ -5,13 +5,13 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 from ingestion.intake.bookkeeping import Bookkeeper
-from rest.ports import DirectDatabase, run_now
+from rest.ports import DirectDatabase, DirectRedis, run_now
 
 
 class BookkeepingMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.books = Bookkeeper(DirectDatabase())
+        self.books = Bookkeeper(DirectDatabase(), DirectRedis())
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)

@@ -12,6 +12,7 @@ from django_redis import get_redis_connection
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from delivery.interests import forget_interests
 from ingestion.intake.counting import forget_counts
+from ingestion.intake.rejections import forget_rejections
 from ingestion.schemas import forget_schemas
 from organizations.authentication import forget_cached_keys
 from organizations.key_use import forget_noted_uses
@@ -34,6 +35,7 @@ def _forget() -> None:
     forget_cached_keys()
     forget_noted_uses()
     forget_counts()
+    forget_rejections()
     forget_leases()
     forget_interests()
     forget_schemas()

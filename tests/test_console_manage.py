@@ -21,9 +21,11 @@ from delivery.secrets import decrypt_secret
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
 from organizations.models import ApiKey, AuditEntry, Organization, Role
+from organizations.operations import issue_key
+from organizations.scopes import Scope
 from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
-from tests.factories import UserFactory, make_organization
+from tests.factories import TESTER, UserFactory, make_organization
 from tests.receiver import receiving
 
 OWNER, ADMIN, MEMBER, VIEWER = Role.OWNER, Role.ADMIN, Role.MEMBER, Role.VIEWER
@@ -490,6 +492,15 @@ def test_usage_tells_of_refused_events(tenant: Tenant, member: Site) -> None:
 
 def test_usage_of_nothing(db: None) -> None:
     assert "Nothing was sent" in as_role(make_organization(), VIEWER).page("usage/")
+
+
+def test_two_scopes_of_a_new_key_are_no_change_of_one(tenant: Tenant, admin: Site) -> None:
+    issue_key(
+        organization=tenant.organization, name="Two", scopes=[Scope.EVENTS_READ, Scope.EVENTS_WRITE], actor=TESTER
+    )
+    page = admin.page("audit/")
+    assert "events:read, events:write" in page
+    assert "events:read → events:write" not in page
 
 
 def test_the_audit_log_is_filtered_and_paged(tenant: Tenant, admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:

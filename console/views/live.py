@@ -14,6 +14,10 @@ from console.live import Arrived, events_after, newest_events
 from console.pages import organization_page, signed_in
 from console.rendering import render_page
 from console.stats import rejected_lately
+from ingestion.intake.rejections import newest_rejections
+
+# The events are what the page is about.
+REJECTIONS_SHOWN = 5
 
 
 @organization_page(Action.SEE_EVENTS)
@@ -24,6 +28,7 @@ def live(request: HttpRequest, place: Place) -> HttpResponse:
         "arrived": newest_events(place.organization, pattern, now=now),
         "pattern": pattern,
         "rejected": rejected_lately(place.organization.pk, now=now),
+        "rejections": newest_rejections(place.organization.pk, limit=REJECTIONS_SHOWN),
     }
     return render_page(request, "console/live.html", context, place=place, section="live")
 
@@ -33,7 +38,11 @@ def newer(request: HttpRequest, place: Place) -> HttpResponse:
     """The rows that came since, for htmx."""
     now, pattern = timezone.now(), _pattern(request)
     arrived = events_after(place.organization, pattern, _cursor(request), now=now)
-    context = {"rejected": rejected_lately(place.organization.pk, now=now), "organization": place.organization}
+    context = {
+        "rejected": rejected_lately(place.organization.pk, now=now),
+        "rejections": newest_rejections(place.organization.pk, limit=REJECTIONS_SHOWN),
+        "organization": place.organization,
+    }
     return _rows(request, arrived, context)
 
 

@@ -7,8 +7,9 @@ import time
 import psycopg
 
 from ingestion.intake.counting import record_counts
+from ingestion.intake.rejections import record_rejections
 from organizations.key_use import record_key_use
-from rest.ports import Database
+from rest.ports import Database, Redis
 
 logger = logging.getLogger(__name__)
 COUNTS_SECONDS = 5.0
@@ -18,8 +19,8 @@ KEYS_SECONDS = 60.0
 class Bookkeeper:
     """Of one process. With an event loop: `schedule` at each request. Without one: `write` when `due`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, redis: Redis) -> None:
+        self._database, self._redis = database, redis
         self._scheduled = False
         self._counts_at = self._keys_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -34,8 +35,9 @@ class Bookkeeper:
         return time.monotonic() - self._counts_at >= COUNTS_SECONDS
 
     async def write(self, *, last: bool = False) -> None:
-        """Never raises for a database that is away. `last`: the process ends, write all."""
+        """Never raises for a database or a Redis that is away. `last`: the process ends, write all."""
         now = self._counts_at = time.monotonic()
+        await record_rejections(self._redis)
         try:
             await record_counts(self._database)
             if last or now - self._keys_at >= KEYS_SECONDS:

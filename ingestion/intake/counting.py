@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
+from ingestion.intake.rejections import note_rejection
 from ingestion.metrics import note_events
 from rest.ports import Database
 from rest.problems import Problem
@@ -38,6 +39,7 @@ def note_outcome(organization_id: UUID, outcome: object) -> None:
     """An event's Accepted or Problem."""
     if isinstance(outcome, Problem):
         note(organization_id, outcome.problem_type.code)
+        note_rejection(organization_id, outcome.problem_type.code)
     else:
         note(organization_id, DUPLICATE if getattr(outcome, "duplicate", False) else ACCEPTED)
 

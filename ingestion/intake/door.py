@@ -93,7 +93,7 @@ class _Intake:
         self._database = PooledDatabase()
         self._write_database = SingleDatabase()
         self._redis = WaitingRedis()
-        self.books = Bookkeeper(self._database)
+        self.books = Bookkeeper(self._database, self._redis)
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         self._ports = Ports(database=self._database, redis=self._redis, store=writer.store)
