@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "unix"})
 RABBITMQ_SCHEMES = frozenset({"amqp", "amqps"})
 _CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
 
 
 def is_rabbitmq(url: str) -> bool:
@@ -16,9 +17,15 @@ def is_rabbitmq(url: str) -> bool:
 def transport_options(url: str) -> dict[str, Any]:
     """Options of kombu's transport for this URL. Those of one transport are errors, or ignored, in another."""
     if is_rabbitmq(url):
-        # A message counts as sent once a majority of the queue's replicas has it.
-        return {"confirm_publish": True, "connect_timeout": _CONNECT_SECONDS}
-    return {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": 10, "visibility_timeout": 3600}
+        # A message counts as sent once a majority of the queue's replicas has it. Without a time to read, a connection
+        # to a host that is gone, or to a queue that has no leader, would be waited for without end.
+        return {
+            "confirm_publish": True,
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _ANSWER_SECONDS,
+            "write_timeout": _ANSWER_SECONDS,
+        }
+    return {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _ANSWER_SECONDS, "visibility_timeout": 3600}
 
 
 def queue_type(url: str) -> str:
