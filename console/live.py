@@ -1,8 +1,6 @@
 """New events as they come.
 
-The page asks once a second for what came after its cursor. Polling rather than server-sent events: it works the same
-behind every proxy and load balancer, needs no connection that is held open (a page left open costs one short request,
-and none while its tab is hidden), and what it costs is one look at the end of an index.
+The page asks once a second for what came after its cursor; docs/adr/0011 tells why it does not keep a stream open.
 
 Ids are made before their rows are committed, so a row may appear behind an id that was already shown. The cursor
 therefore never passes `now` minus SETTLED: each answer holds the events of that time again, and the page leaves out
