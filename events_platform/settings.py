@@ -3,19 +3,17 @@
 Every variable is listed in docs/settings.md; a test compares the two.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from celery.schedules import crontab
-from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
-from environs import ValidationError, validate
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
+from environs import validate
 
-from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES, queue_type, transport_options
+from events_platform import values
+from events_platform.beat_schedule import SCHEDULE
+from events_platform.brokers import queue_type, transport_options
 from events_platform.environment import Environment, refuse_unsafe
 from events_platform.logs import FORMATS, LEVELS, configuration
 
@@ -108,20 +106,8 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 # --- PostgreSQL ----------------------------------------------------------------------------------------------
 
 
-def _database(url: str) -> dict[str, Any]:
-    """A connection URI or key-value string of libpq → Django's database settings."""
-    try:
-        parts = conninfo_to_dict(url)
-    except ProgrammingError as error:
-        raise ValueError(f"DATABASE_URL is not a PostgreSQL URL: {error}") from error
-    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    database = {names[key]: str(value) for key, value in parts.items() if key in names}
-    options = {key: value for key, value in parts.items() if key not in names}
-    return {"ENGINE": "django.db.backends.postgresql", **database, "OPTIONS": options}
-
-
 _DATABASE_URL = env.str("DATABASE_URL")
-_default_database = _database(_DATABASE_URL)
+_default_database = values.database(_DATABASE_URL)
 # "Acknowledged means committed": whatever the server's default is.
 _options = _default_database["OPTIONS"]
 _options["options"] = f"-c synchronous_commit=on {_options.get('options', '')}".strip()
@@ -162,14 +148,7 @@ CACHES = {
 DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 
-def _broker(url: str) -> str:
-    if urlsplit(url).scheme not in REDIS_SCHEMES | RABBITMQ_SCHEMES:
-        # Without the text: it may hold a password.
-        raise ValidationError("Give redis://, rediss://, redis+socket://, amqp:// or amqps://.")
-    return url
-
-
-CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL, validate=_broker)
+CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL, validate=values.broker)
 if HTTPS:
     refuse_unsafe(
         debug=DEBUG,
@@ -202,52 +181,9 @@ CELERY_TASK_DEFAULT_QUEUE = "events"
 # Sending waits for other people's servers: its worker is another one, so that processing never waits for them.
 CELERY_TASK_ROUTES = {"delivery.send_due": {"queue": "deliveries"}}
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
-    # A lost wake-up costs at most this long. `expires` keeps sweeps from piling up while no worker runs.
-    "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": {"expires": 2.0}},
-    # A retry that is due waits at most this long.
-    "sweep-deliveries": {"task": "delivery.send_due", "schedule": 1.0, "options": {"expires": 1.0}},
-    "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": {"expires": 10.0}},
-    "remove-expired-idempotency-keys": {
-        "task": "ingestion.remove_expired_idempotency_keys",
-        "schedule": 60.0,
-        "options": {"expires": 60.0},
-    },
-    "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
-    "roll-up-intake-counts": {"task": "ingestion.roll_up_intake_counts", "schedule": crontab(minute="29")},
-    # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
-    "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": {"expires": 5.0}},
-    "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": {"expires": 5.0}},
-    "remove-expired-exports": {"task": "console.remove_expired_exports", "schedule": crontab(minute="23")},
-    # Both are bounded in time, and only one of each runs at once.
-    "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": {"expires": 1800.0}},
-    "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": {"expires": 10.0}},
-    "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": {"expires": 60.0}},
-}
+CELERY_BEAT_SCHEDULE = SCHEDULE
 
 # --- The product ---------------------------------------------------------------------------------------------
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text.strip())
-    except ValueError as error:
-        raise ValidationError(str(error)) from error
-
-
-def _retry_wait(text: str) -> int:
-    if not (text.strip().isdecimal() and 1 <= int(text) <= 7 * 24 * 3600):
-        raise ValidationError(f"{text!r} is not from 1 to 604800 seconds")
-    return int(text)
-
-
-def _fernet_key(text: str) -> str:
-    try:
-        Fernet(text.strip())
-    except ValueError:
-        # Without the text: it may be a key with one letter missing.
-        raise ValidationError("A key is 32 bytes in URL-safe base64, as Fernet.generate_key() makes it.") from None
-    return text.strip()
 
 
 API_KEY_ENVIRONMENT: str = env.str(
@@ -258,14 +194,18 @@ API_KEY_CACHE_SECONDS = 1.5
 IDEMPOTENCY_HOURS: int = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1, max=720))
 PROCESSING_MAX_ATTEMPTS: int = env.int("PROCESSING_MAX_ATTEMPTS", 8, validate=validate.Range(min=1, max=100))
 WEBHOOK_ALLOW_HTTP: bool = env.bool("WEBHOOK_ALLOW_HTTP", False)
-WEBHOOK_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = env.list("WEBHOOK_ALLOWED_NETWORKS", [], subcast=_network)
-WEBHOOK_DENIED_NETWORKS: list[IPv4Network | IPv6Network] = env.list("WEBHOOK_DENIED_NETWORKS", [], subcast=_network)
+WEBHOOK_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = env.list(
+    "WEBHOOK_ALLOWED_NETWORKS", [], subcast=values.network
+)
+WEBHOOK_DENIED_NETWORKS: list[IPv4Network | IPv6Network] = env.list(
+    "WEBHOOK_DENIED_NETWORKS", [], subcast=values.network
+)
 WEBHOOK_TIMEOUT_SECONDS: float = env.float("WEBHOOK_TIMEOUT_SECONDS", 15.0, validate=validate.Range(min=1, max=60))
 # 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h: three days and four hours in all.
 WEBHOOK_RETRY_SCHEDULE: list[int] = env.list(
     "WEBHOOK_RETRY_SCHEDULE",
     [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
-    subcast=_retry_wait,
+    subcast=values.retry_wait,
     validate=validate.Length(min=1, max=50),
 )
 # For how many days things are kept; events by their organization's plan (docs/operations/retention.md).
@@ -281,7 +221,7 @@ AUDIT_RETENTION_DAYS: int = env.int("AUDIT_RETENTION_DAYS", 730, validate=_days)
 INVITATION_RETENTION_DAYS: int = env.int("INVITATION_RETENTION_DAYS", 30, validate=_days)
 REPLAY_RETENTION_DAYS: int = env.int("REPLAY_RETENTION_DAYS", 90, validate=_days)
 LOGIN_RETENTION_DAYS: int = env.int("LOGIN_RETENTION_DAYS", 90, validate=_days)
-FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=_fernet_key)
+FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=values.fernet_key)
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
@@ -402,25 +342,11 @@ CONTENT_SECURITY_POLICY = {
 
 # --- Mail ----------------------------------------------------------------------------------------------------
 
-_MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 
-
-def _mail_server(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        good = text == "console:" or (url.scheme in _MAIL_PORTS and bool(url.hostname) and url.port != 0)
-    except ValueError:
-        good = False
-    if not good:
-        # Without the text: it may hold a password.
-        raise ValidationError("Give console:, or smtp://, smtp+tls:// or smtps:// with user:password@host:port.")
-    return text
-
-
-_mail = urlsplit(env.str("EMAIL_URL", "console:", validate=_mail_server))
+_mail = urlsplit(env.str("EMAIL_URL", "console:", validate=values.mail_server))
 EMAIL_BACKEND = f"django.core.mail.backends.{'console' if _mail.scheme == 'console' else 'smtp'}.EmailBackend"
 EMAIL_HOST = _mail.hostname or "localhost"
-EMAIL_PORT = _mail.port or _MAIL_PORTS.get(_mail.scheme, 25)
+EMAIL_PORT = _mail.port or values.MAIL_PORTS.get(_mail.scheme, 25)
 EMAIL_HOST_USER = unquote(_mail.username or "")
 EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
 EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
@@ -465,14 +391,7 @@ LOG_ATTEMPTS: str = env.str("LOG_ATTEMPTS", "all", validate=validate.OneOf(["all
 # --- Metrics -------------------------------------------------------------------------------------------------
 
 
-def _metrics_token(text: str) -> str:
-    if text and not (len(text) >= 16 and text.isascii() and text.isprintable() and " " not in text):
-        # Without the text.
-        raise ValidationError("A token is 16 or more ASCII characters, none of them a space.")
-    return text
-
-
-METRICS_TOKEN: str = env.str("METRICS_TOKEN", "", validate=_metrics_token)
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", "", validate=values.metrics_token)
 # Of Celery's workers, where no web server runs on their host; 0 is none.
 METRICS_PORT: int = env.int("METRICS_PORT", 0, validate=validate.Range(min=0, max=65535))
 METRICS_HOST: str = env.str("METRICS_HOST", "127.0.0.1")

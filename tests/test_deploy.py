@@ -180,7 +180,7 @@ def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def read_settings(**environ: str) -> "subprocess.CompletedProcess[str]":
+def read_settings(*, told: str = "SECRET_KEY", **environ: str) -> "subprocess.CompletedProcess[str]":
     environ = {
         "PUBLIC_URL": PUBLIC,
         "SECRET_KEY": KEY,
@@ -188,7 +188,7 @@ def read_settings(**environ: str) -> "subprocess.CompletedProcess[str]":
         "REDIS_URL": "redis://127.0.0.1:1/0",
         **environ,
     }
-    program = "from events_platform import settings; print(settings.SECRET_KEY)"
+    program = f"from events_platform import settings; print(settings.{told})"
     return subprocess.run(
         [sys.executable, "-c", program], cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False
     )
@@ -198,6 +198,12 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(tmp_path: Path) -> 
     (tmp_path / "key").write_text(f"{KEY}x\n")
     done = read_settings(SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "key"))
     assert done.stdout == f"{KEY}x\n", done.stderr
+
+
+def test_options_of_the_database_url_do_not_end_durable_commits() -> None:
+    url = "postgresql://events@127.0.0.1:1/events?options=-c%20work_mem%3D8MB"
+    done = read_settings(told='DATABASES["default"]["OPTIONS"]["options"]', DATABASE_URL=url)
+    assert done.stdout == "-c synchronous_commit=on -c work_mem=8MB\n", done.stderr
 
 
 @pytest.mark.parametrize(

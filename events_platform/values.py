@@ -1,0 +1,77 @@
+"""What the values of settings must look like. Each function raises a ValidationError or ValueError that says so.
+
+Where a value may be a secret, or hold one, the error does not repeat it.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from environs import ValidationError
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES
+
+MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+
+
+def database(url: str) -> dict[str, Any]:
+    """A connection URI or key-value string of libpq → Django's database settings."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ValueError(f"DATABASE_URL is not a PostgreSQL URL: {error}") from error
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    named = {names[key]: str(value) for key, value in parts.items() if key in names}
+    options = {key: value for key, value in parts.items() if key not in names}
+    return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": options}
+
+
+def broker(url: str) -> str:
+    if urlsplit(url).scheme not in REDIS_SCHEMES | RABBITMQ_SCHEMES:
+        # Without the text: it may hold a password.
+        raise ValidationError("Give redis://, rediss://, redis+socket://, amqp:// or amqps://.")
+    return url
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip())
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
+
+
+def retry_wait(text: str) -> int:
+    if not (text.strip().isdecimal() and 1 <= int(text) <= 7 * 24 * 3600):
+        raise ValidationError(f"{text!r} is not from 1 to 604800 seconds")
+    return int(text)
+
+
+def fernet_key(text: str) -> str:
+    try:
+        Fernet(text.strip())
+    except ValueError:
+        # Without the text: it may be a key with one letter missing.
+        raise ValidationError("A key is 32 bytes in URL-safe base64, as Fernet.generate_key() makes it.") from None
+    return text.strip()
+
+
+def mail_server(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = text == "console:" or (url.scheme in MAIL_PORTS and bool(url.hostname) and url.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        # Without the text: it may hold a password.
+        raise ValidationError("Give console:, or smtp://, smtp+tls:// or smtps:// with user:password@host:port.")
+    return text
+
+
+def metrics_token(text: str) -> str:
+    if text and not (len(text) >= 16 and text.isascii() and text.isprintable() and " " not in text):
+        # Without the text.
+        raise ValidationError("A token is 16 or more ASCII characters, none of them a space.")
+    return text
