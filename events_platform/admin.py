@@ -67,9 +67,13 @@ def _wish(data: dict[str, Any]) -> EventWish:
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "kind", "organization_id", "status", "looked_at", "removed", "actor_label")
+    list_display = ("created_at", "kind", "organization_id", "status", "looked_at", "removed_rows", "actor_label")
     # Not the wish: while it runs, it holds the values that events are found by.
     fields = (*list_display, "finished_at", "failures")
+
+    @admin.display(description="Removed")
+    def removed_rows(self, erasure: Erasure) -> str:
+        return ", ".join(f"{count:,} {what}" for what, count in erasure.removed.items())
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
