@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django_redis import get_redis_connection
+from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from delivery.interests import forget_interests
@@ -20,6 +21,10 @@ from organizations.models import ApiKey, Organization
 from organizations.rate_limits import forget_leases
 from tests.factories import make_key, make_organization
 from tests.rabbitmq import running_rabbitmq
+
+# No test depends on how fast the machine is.
+hypothesis_settings.register_profile("any-machine", deadline=None)
+hypothesis_settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.subscription = Subscription.objects.create(
             organization=self.organization, kind=Kind.WEBHOOK, url="https://example.com/", headers={}, status="active"
         )
-        self.now = timezone.now() + timedelta(seconds=1)
+        # Ahead of the real clock, by which events are accepted, for as long as an example may take.
+        self.now = timezone.now() + timedelta(hours=1)
         self.model: dict[UUID, Modelled] = {}
         self.claims: list[Claimed] = []
 

@@ -93,7 +93,8 @@ def test_a_part_that_fails_leaves_the_others(db: None, monkeypatch: pytest.Monke
         queries._rows("SELECT pg_sleep(10)")
         return []
 
-    monkeypatch.setattr(state, "STATEMENT_MILLISECONDS", 10)
+    # Long enough for every other part, on a busy machine too.
+    monkeypatch.setattr(state, "STATEMENT_MILLISECONDS", 2_000)
     monkeypatch.setitem(queries.OF_POSTGRESQL, "exports", slow)
     monkeypatch.setattr(queries, "last_beat", lambda: 1 // 0)
     found = samples(exposition(state.StateCollector()))
@@ -139,7 +140,8 @@ def test_a_start_leaves_running_processes_their_files(shared: Path) -> None:
 
 
 def test_a_folder_is_made_when_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(folder.VARIABLE, raising=False)
+    # Set, so that it is taken back at the end even when it was not there.
+    monkeypatch.setenv(folder.VARIABLE, "")
     made = folder.choose_folder()
     assert made is not None
     assert folder.folder() == made
