@@ -11,7 +11,7 @@ from benchmarks.comparing import drained
 from benchmarks.lab import Lab
 from benchmarks.receiver import Receiver
 from benchmarks.samples import Sample
-from benchmarks.servers import memory_watched
+from benchmarks.servers import memory_watched, pid_of
 from benchmarks.streams import TYPE
 from benchmarks.targets import Target
 from benchmarks.workers import (
@@ -91,7 +91,7 @@ class OurProcessing:
         """From the wake-up until the outbox is empty."""
         self.target.empty(keep_queues=True)
         make_backlog(self.target, organization=organization, events=events, process=False)
-        with self.target.connected() as connection, memory_watched(_pid(self.child)) as peak:
+        with self.target.connected() as connection, memory_watched(pid_of(self.child)) as peak:
             begin = time.monotonic()
             wake(self.target, PROCESSING)
             wait_until(lambda: _one(connection, _OUTBOX_IS_EMPTY), what="the outbox was empty")
@@ -121,7 +121,7 @@ class OurSending:
         self._set_status("active")
         received = _Received(self.receiver, deliveries)
         with self.target.connected() as connection:
-            with memory_watched(_pid(self.child)) as peak:
+            with memory_watched(pid_of(self.child)) as peak:
                 begin = time.monotonic()
                 wake(self.target, SENDING)
                 self._wait_until_sent(deliveries)
@@ -183,7 +183,7 @@ class TextbookDrain:
         self, connection: psycopg.Connection, queue: str, counting: LiteralString, total: int
     ) -> tuple[float, float]:
         """How many seconds all of them take, and the peak of the worker's memory in MiB."""
-        with textbook_worker(self.lab, self.target, queue=queue) as child, memory_watched(_pid(child)) as peak:
+        with textbook_worker(self.lab, self.target, queue=queue) as child, memory_watched(pid_of(child)) as peak:
             wait_until(lambda: _one(connection, counting) > 0, what="the textbook's worker finished a task")
             before, begin = _one(connection, counting), time.monotonic()
             wait_until(lambda: _one(connection, counting) >= total, what="the textbook's worker had finished")
@@ -218,8 +218,3 @@ def _one(connection: psycopg.Connection, statement: LiteralString, *values: obje
     row = connection.execute(statement, values).fetchone()
     assert row is not None
     return row[0]
-
-
-def _pid(child: Child) -> int:
-    assert child.identity is not None
-    return child.identity.pid

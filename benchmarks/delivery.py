@@ -147,12 +147,12 @@ def _beside_rows(scene: Scene, api_key: str, options: Options, progress: Progres
     progress.say("Starting the platform, with 50 000 deliveries due to each dead endpoint")
     lab, ours, receiver = scene.lab, scene.ours, scene.receiver
     make_webhook(ours, organization=_QUIET, url=f"{receiver.url}/ok")
-    with platform_without_sender(lab, ours) as server:
+    with platform_without_sender(lab, ours) as platform:
         comparisons = []
         for way in ways:
             webhook = _make_dead(way, scene)
             dead = DeadEndpoint(
-                lab=lab, target=ours, server=server, receiver=receiver, api_key=api_key, webhook=webhook
+                lab=lab, target=ours, server=platform.server, receiver=receiver, api_key=api_key, webhook=webhook
             )
             comparisons.append(_beside(way, dead, options))
         progress.expect(len(comparisons) * 2 * options.seconds * options.rounds)

@@ -92,7 +92,7 @@ def _drain_rows(lab: Lab, sides: Sides, receiver: Receiver, options: Options, pr
 def _journey_rows(lab: Lab, sides: Sides, receiver: Receiver, options: Options, progress: Progress) -> list[Row]:
     """Both systems run all the time; only one is sent events."""
     progress.say("Starting both systems")
-    with whole_platform(lab, sides.ours) as our_server, whole_textbook(lab, sides.textbook) as textbook_server:
+    with whole_platform(lab, sides.ours) as ours, whole_textbook(lab, sides.textbook) as textbook_server:
         journeys = [
             partial(
                 measured_journeys,
@@ -102,9 +102,9 @@ def _journey_rows(lab: Lab, sides: Sides, receiver: Receiver, options: Options, 
                 events=round(_JOURNEYS_PER_SECOND * options.seconds),
                 rate=_JOURNEYS_PER_SECOND,
             )
-            for server, key in ((our_server, sides.our_key), (textbook_server, sides.textbook_key))
+            for server, key in ((ours.server, sides.our_key), (textbook_server, sides.textbook_key))
         ]
-        warm_up(our_server, receiver, api_key=sides.our_key)
+        warm_up(ours.server, receiver, api_key=sides.our_key)
         warm_up(textbook_server, receiver, api_key=sides.textbook_key)
         comparison = Comparison(group=_JOURNEYS, name=_JOURNEY, ours=journeys[0], reference=journeys[1], compared="p95")
         progress.expect(2 * options.seconds * options.rounds)

@@ -65,11 +65,24 @@ class PeakMemory:
                 return
 
     def _sample(self) -> None:
-        with suppress(psutil.Error):
-            master = psutil.Process(self._pid)
-            for process in (master, *master.children(recursive=True)):
-                with suppress(psutil.Error):
-                    self.mebibytes = max(self.mebibytes, process.memory_info().rss / _MEBIBYTE)
+        self.mebibytes = max(self.mebibytes, largest_mebibytes(self._pid))
+
+
+def largest_mebibytes(pid: int) -> float:
+    """The resident size of the largest of a process and its children, in MiB; 0 when it has ended."""
+    largest = 0.0
+    with suppress(psutil.Error):
+        master = psutil.Process(pid)
+        for process in (master, *master.children(recursive=True)):
+            with suppress(psutil.Error):
+                largest = max(largest, process.memory_info().rss / _MEBIBYTE)
+    return largest
+
+
+def pid_of(child: Child) -> int:
+    """The process id of a program that runs."""
+    assert child.identity is not None
+    return child.identity.pid
 
 
 @contextmanager
@@ -88,8 +101,7 @@ def serving(lab: Lab, program: Program, *, port: int, health: str) -> Iterator[W
     """Start `program`, which listens on `port`, and wait until `health` answers 200; the end leaves nothing of it."""
     with running(lab, program) as child:
         _wait_until_answers(child, f"http://{HOST}:{port}{health}")
-        assert child.identity is not None
-        yield WebServer(name=program.name, port=port, pid=child.identity.pid)
+        yield WebServer(name=program.name, port=port, pid=pid_of(child))
 
 
 @contextmanager

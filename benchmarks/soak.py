@@ -6,28 +6,27 @@ the webhooks meanwhile is the peak. Then half of it is sent at a fixed rate, and
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-import psutil
 import psycopg
 
 from benchmarks.backlogs import make_webhook
 from benchmarks.comparing import LOOPBACK, facts_of
 from benchmarks.journeys import warm_up
-from benchmarks.lab import Lab, running_lab
+from benchmarks.lab import running_lab
 from benchmarks.load import Load, run_load
 from benchmarks.options import Options
 from benchmarks.progress import Progress
 from benchmarks.receiver import Receiver, receiving
 from benchmarks.samples import Sample
-from benchmarks.servers import WebServer
+from benchmarks.servers import largest_mebibytes
 from benchmarks.soak_report import Moment, Soak, SoakReport
 from benchmarks.streams import Kind, Stream
+from benchmarks.systems import Platform, whole_platform
 from benchmarks.targets import Target, Tenant, new_tag, prepared_platform
-from benchmarks.workers import our_beat, our_sender, our_worker, wait_until
+from benchmarks.workers import wait_until
 
 _TENANTS = 10
 _CLIENTS = 32
@@ -36,7 +35,6 @@ _PEAK_SECONDS = 30.0
 _PIECE_SECONDS = 60.0
 _WATCH_SECONDS = 5.0
 _DRAIN_SECONDS = 600.0
-_WORKER_PROCESSES = 2
 _MEBIBYTE = 1024 * 1024
 _OUTBOX_AGE: LiteralString = (
     "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM ingestion_outboxentry"
@@ -80,9 +78,9 @@ def run_soak(options: Options, progress: Progress) -> SoakReport:
         keys = tuple(ours.make_tenants([Tenant(name=name) for name in names]))
         for name in names:
             make_webhook(ours, organization=name, url=f"{receiver.url}/ok")
-        with _platform(lab, ours) as (server, programs):
-            warm_up(server, receiver, api_key=keys[0])
-            scene = _Scene(target=ours, server=server, receiver=receiver, keys=keys, programs=programs)
+        with whole_platform(lab, ours) as platform:
+            warm_up(platform.server, receiver, api_key=keys[0])
+            scene = _Scene(target=ours, platform=platform, receiver=receiver, keys=keys)
             peak = scene.peak()
             progress.say(f"The whole chain takes {peak:,.0f} events/s; soaking at half of it")
             ours.empty(keep_queues=True)
@@ -92,13 +90,12 @@ def run_soak(options: Options, progress: Progress) -> SoakReport:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scene:
-    """The running platform, with the process ids of its programs, and the receiver of its webhooks."""
+    """The running platform, and the receiver of its webhooks."""
 
     target: Target
-    server: WebServer
+    platform: Platform
     receiver: Receiver
     keys: tuple[str, ...]
-    programs: Mapping[str, int]
 
     def peak(self) -> float:
         """Webhooks a second that arrive while clients send as fast as they are answered, once that has settled."""
@@ -114,32 +111,17 @@ class _Scene:
     def send(self, *, seconds: float, rate: float) -> Sample:
         stream = Stream(kind=Kind.PLAIN, api_keys=self.keys, tag=new_tag())
         load = Load(stream=stream, clients=_CLIENTS, seconds=seconds, rate=rate)
-        return run_load(load, port=self.server.port, processes=1)
+        return run_load(load, port=self.platform.server.port, processes=1)
 
     def wait_until_done(self) -> None:
         with self.target.connected() as connection:
             wait_until(lambda: bool(_one(connection, _ALL_DONE)), what="all was delivered", seconds=_DRAIN_SECONDS)
 
 
-@contextmanager
-def _platform(lab: Lab, target: Target) -> Iterator[tuple[WebServer, Mapping[str, int]]]:
-    """All programs of `make run`, and the process id of each."""
-    target.empty()
-    with ExitStack() as stack:
-        server = stack.enter_context(target.served())
-        children = {
-            "worker": stack.enter_context(our_worker(lab, target, processes=_WORKER_PROCESSES)),
-            "sender": stack.enter_context(our_sender(lab, target)),
-            "beat": stack.enter_context(our_beat(lab, target)),
-        }
-        pids = {name: child.identity.pid for name, child in children.items() if child.identity}
-        yield server, {"web": server.pid, **pids}
-
-
 def _soaked(scene: _Scene, peak: float, pieces: int, progress: Progress) -> Soak:
     progress.expect(pieces * _PIECE_SECONDS)
     samples = []
-    with _Watch(scene.target, scene.programs) as watch:
+    with _Watch(scene.target, scene.platform.pids) as watch:
         for number in range(pieces):
             scene.receiver.forget()
             sample = scene.send(seconds=_PIECE_SECONDS, rate=peak / 2)
@@ -185,20 +167,11 @@ class _Watch:
     def _moment(self, connection: psycopg.Connection, seconds: float) -> Moment:
         return Moment(
             seconds=seconds,
-            memory={name: _largest(pid) for name, pid in self._programs.items()},
+            memory={name: largest_mebibytes(pid) for name, pid in self._programs.items()},
             outbox_age=_one(connection, _OUTBOX_AGE),
             due_age=_one(connection, _DUE_AGE),
             tables={name: size / _MEBIBYTE for name, size in connection.execute(_TABLE_SIZES).fetchall()},
         )
-
-
-def _largest(pid: int) -> float:
-    """The resident size of the largest process of a program, in MiB."""
-    sizes: Sequence[float] = [0.0]
-    with suppress(psutil.Error):
-        program = psutil.Process(pid)
-        sizes = [one.memory_info().rss / _MEBIBYTE for one in (program, *program.children(recursive=True))]
-    return max(sizes)
 
 
 def _one(connection: psycopg.Connection, statement: LiteralString) -> Any:

@@ -19,7 +19,7 @@ from django.db.models.expressions import RawSQL
 from psycopg.errors import QueryCanceled
 
 from console.event_filters import EventFilters
-from ingestion.event_ids import lowest_id
+from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.models import Event, EventQuerySet, EventStatus, ProcessingFailure
 from organizations.models import Organization
 
@@ -35,8 +35,6 @@ MAX_FAILURES = 1_000
 MAX_TYPES = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-_LOWEST = UUID(int=0)
-_HIGHEST = UUID(int=2**128 - 1)
 # Numbers and strings of JSON are different things, and people type neither quotes nor types.
 _PATH = "data #> %s::text[] IN (%s::jsonb, %s::jsonb)"
 # `type IN (…)` would have to read and sort all of them.
@@ -180,9 +178,9 @@ def _in_time(events: EventQuerySet, wanted: EventFilters) -> EventQuerySet:
 
 def _id_bounds(wanted: EventFilters) -> tuple[UUID, UUID]:
     """The first is inclusive, the second exclusive."""
-    low = lowest_id(wanted.time_from - _SLACK) if wanted.time_from else _LOWEST
-    time_to = lowest_id(wanted.time_to + _SLACK) if wanted.time_to else _HIGHEST
-    return low, min(time_to, wanted.before or _HIGHEST)
+    low = lowest_id(wanted.time_from - _SLACK) if wanted.time_from else LOWEST_ID
+    time_to = lowest_id(wanted.time_to + _SLACK) if wanted.time_to else HIGHEST_ID
+    return low, min(time_to, wanted.before or HIGHEST_ID)
 
 
 def _one_by_one(events: EventQuerySet, wanted: EventFilters) -> EventQuerySet:

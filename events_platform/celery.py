@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+from celery.signals import setup_logging, worker_process_init
 
 from events_platform.metrics.folder import choose_folder, make_folder
 
@@ -33,21 +33,6 @@ def _leave_modules_out_of_garbage_collection(**_: Any) -> None:
     """What is loaded by now stays loaded: without this, each full collection looks at all of it again."""
     gc.collect()
     gc.freeze()
-
-
-@worker_process_init.connect
-def _start_tracing(**_: Any) -> None:
-    from events_platform.tracing import start_tracing  # noqa: PLC0415 - the settings load later than this module
-
-    start_tracing()
-
-
-@worker_process_shutdown.connect
-def _stop_tracing(**_: Any) -> None:
-    """A worker's processes end without running what Python runs at its end."""
-    from events_platform.tracing import stop_tracing  # noqa: PLC0415 - likewise
-
-    stop_tracing()
 
 
 from events_platform import heartbeat, worker_signals  # noqa: E402, F401 - they connect to Celery's signals

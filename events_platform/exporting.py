@@ -18,13 +18,13 @@ from django.db.models import BinaryField, Field, Model
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from delivery.sealed_headers import show_headers
 from events_platform.erasing.organization import models_of_organizations
+from ingestion.event_ids import LOWEST_ID
 from ingestion.models import Event, JSONTextField
 from organizations.models import Membership, Organization
 from rest.rendering import format_time
 
 ROWS_PER_PAGE = 2_000
 MANIFEST = "manifest.json"
-_LOWEST = UUID(int=0)
 # What opens something: hashes and ciphertexts too. Binary columns are left out altogether.
 _SECRET = {(Subscription, "secret"), (Subscription, "previous_secret")}
 
@@ -134,7 +134,7 @@ def _of_subscription(model: type[Model], organization: Organization, subscriptio
 
 def _pages(rows: Any) -> Iterator[Model]:
     """By short statements, each from where the one before ended: a long one would hold up retention."""
-    last = _LOWEST
+    last = LOWEST_ID
     while page := list(rows.filter(pk__gt=last)[:ROWS_PER_PAGE]):
         yield from page
         last = page[-1].pk

@@ -25,8 +25,10 @@ def _export(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
+    from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
     from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
+    start_tracing()
     start_process("worker")
 
 
@@ -54,8 +56,13 @@ def _unbind(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _end_process(**_: Any) -> None:
-    """A process that is killed cannot; the next scrape does it then."""
+    """A worker's processes end without running what Python runs at its end.
+
+    One that is killed cannot write its numbers; the next scrape adds them up then.
+    """
+    from events_platform.tracing import stop_tracing  # noqa: PLC0415 - likewise
     from rest.metrics import write_gathered  # noqa: PLC0415 - likewise
 
+    stop_tracing()
     write_gathered()
     add_up_ended(os.getpid())

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription
-from ingestion.event_ids import lowest_id
+from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.partition_drops import Partition
 from organizations.audit import Actor, record
 from rest.arrays import uuid_array
@@ -21,16 +21,16 @@ from rest.arrays import uuid_array
 EXPIRED = "expired"
 SUBSCRIPTION_DELETED = "subscription_deleted"
 ROWS_PER_BATCH = 5_000
-_LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
-# Of each subscription and status, by `delivery_newest_of_status`; the floors bound the ids, and so the partitions.
-_WITH_OPEN = """
+# In SQL, of a delivery `old`.
+OPEN = "old.status IN ('pending', 'retrying')"
+CLOSED = "old.status IN ('delivered', 'dead_letter')"
+# By the indexes of each subscription; the floors bound the ids, and so the partitions.
+_WITH_OLD = """
 SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
 JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
     ON kept.id = subscription.organization_id
 WHERE EXISTS (
-    SELECT FROM delivery_delivery AS delivery
-    WHERE delivery.subscription_id = subscription.id
-      AND delivery.status IN ('pending', 'retrying') AND delivery.id < kept.floor
+    SELECT FROM {table} AS old WHERE old.subscription_id = subscription.id AND {condition} AND old.id < kept.floor
 ) ORDER BY subscription.id
 """
 _DELETED_WITH_OPEN = """
@@ -53,26 +53,6 @@ UPDATE delivery_delivery AS delivery
 SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, last_error = %(reason)s
 FROM ending WHERE delivery.id = ending.id AND delivery.status IN ('pending', 'retrying')
 """
-_WITH_OLD: dict[str, str] = {
-    "delivery_delivery": """
-SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
-JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
-    ON kept.id = subscription.organization_id
-WHERE EXISTS (
-    SELECT FROM {table} AS delivery
-    WHERE delivery.subscription_id = subscription.id
-      AND delivery.status IN ('delivered', 'dead_letter') AND delivery.id < kept.floor
-) ORDER BY subscription.id
-""",
-    "delivery_attempt": """
-SELECT subscription.id, kept.floor FROM delivery_subscription AS subscription
-JOIN unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
-    ON kept.id = subscription.organization_id
-WHERE EXISTS (
-    SELECT FROM {table} AS attempt WHERE attempt.subscription_id = subscription.id AND attempt.id < kept.floor
-) ORDER BY subscription.id
-""",
-}
 _OPEN_EVENTS = """
 SELECT kept.id, (
     SELECT min(delivery.event_id::text)::uuid FROM delivery_subscription AS subscription
@@ -127,22 +107,16 @@ CROSS JOIN LATERAL (
 _PICK_ANY = "SELECT id FROM delivery_delivery WHERE subscription_id = %(subscription)s LIMIT %(limit)s"
 
 
-def subscriptions_with_expired(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
-    """Those with open deliveries of events below the floor of their organization, and that floor."""
-    return _pairs(_WITH_OPEN, _columns(floors))
-
-
-def subscriptions_with_old(floors: Mapping[UUID, UUID], *, kind: str, table: str) -> dict[UUID, UUID]:
-    """Those with closed deliveries or attempts below the floor of their organization in `table`, and that floor.
-
-    `kind` is the table that `table` is, or is a partition of.
-    """
-    return _pairs(_WITH_OLD[kind].format(table=table), _columns(floors))
+def subscriptions_with_old(
+    floors: Mapping[UUID, UUID], *, table: str = "delivery_delivery", condition: str = "true"
+) -> dict[UUID, UUID]:
+    """Those with rows below the floor of their organization that meet `condition` (OPEN, CLOSED), and that floor."""
+    return _pairs(_WITH_OLD.format(table=table, condition=condition), _columns(floors))
 
 
 def deleted_subscriptions_with_open() -> dict[UUID, UUID]:
     """With the end of all ids, as these deliveries end whatever their age is."""
-    return _pairs(_DELETED_WITH_OPEN, {"end": _HIGHEST})
+    return _pairs(_DELETED_WITH_OPEN, {"end": HIGHEST_ID})
 
 
 @transaction.atomic
@@ -163,7 +137,7 @@ def expire_deliveries(*, subscription_id: UUID, below: UUID, now: datetime) -> i
 
 def end_deliveries_of_deleted(*, subscription_id: UUID, now: datetime) -> int:
     """Take a batch of a deleted subscription's open deliveries out of what is due; returns how many."""
-    return _end(subscription_id, _HIGHEST, SUBSCRIPTION_DELETED, now)
+    return _end(subscription_id, HIGHEST_ID, SUBSCRIPTION_DELETED, now)
 
 
 def open_events(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
@@ -183,7 +157,7 @@ def deliveries_are_needed(partition: Partition, floors: Mapping[UUID, UUID]) -> 
         floors = {pk: floor for pk, floor in floors.items() if floor < partition.end}
     with connection.cursor() as cursor:
         statement = _IS_NEEDED[partition.table].format(table=partition.name)
-        cursor.execute(statement, {**_columns(floors), "lowest": _LOWEST})
+        cursor.execute(statement, {**_columns(floors), "lowest": LOWEST_ID})
         return bool(cursor.fetchone()[0])
 
 
@@ -199,7 +173,7 @@ def remove_attempts(*, subscription_id: UUID, below: UUID, table: str = "deliver
 
 def remove_any_deliveries(*, subscription_id: UUID) -> int:
     """Delete a batch of deliveries, open ones too; returns how many."""
-    return _remove(_PICK_ANY, "delivery_delivery", subscription_id, _LOWEST)
+    return _remove(_PICK_ANY, "delivery_delivery", subscription_id, LOWEST_ID)
 
 
 @transaction.atomic

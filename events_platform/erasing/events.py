@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from delivery.operations.retention import forget_responses, remove_deliveries_of_events
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from events_platform.retention.steps import Budget
-from ingestion.event_ids import lowest_id
+from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.models import ProcessingFailure
 from ingestion.operations.retention import remove_events_by_id
 from organizations.audit import Actor, record
@@ -23,7 +23,6 @@ from rest.arrays import text_array, uuid_array
 EVENTS_PER_BATCH = 1_000
 REDACTED = '"[redacted]"'
 COLUMNS = ("source", "subject", "idempotency_key", "annotations")
-_LOWEST, _HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
 _PAGE = """
 WITH page AS MATERIALIZED (
     SELECT id, type, source, subject, idempotency_key, received_at, data FROM ingestion_event
@@ -180,7 +179,7 @@ def _page(organization_id: UUID, wish: EventWish, cursor: UUID) -> list[tuple[UU
     values: dict[str, Any] = {
         "organization": organization_id,
         "cursor": cursor,
-        "end": _HIGHEST,
+        "end": HIGHEST_ID,
         "limit": EVENTS_PER_BATCH,
     }
     conditions = ["true"]
@@ -219,7 +218,7 @@ def _as_json(value: str) -> str:
 
 def _first(wish: EventWish) -> UUID:
     """An event's id is made within a moment of its time; what fits is told by the time itself."""
-    return lowest_id(wish.received_after.replace(second=0, microsecond=0)) if wish.received_after else _LOWEST
+    return lowest_id(wish.received_after.replace(second=0, microsecond=0)) if wish.received_after else LOWEST_ID
 
 
 def _finish(erasure: Erasure, wish: EventWish, now: datetime) -> None:

@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from delivery.models import Attempt, Delivery, Subscription, SubscriptionStatus
 from delivery.operations.retention import remove_any_deliveries, remove_attempts
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
-from events_platform.retention.steps import ROWS_PER_BATCH, Budget, repeated
+from events_platform.retention.steps import Budget, remove_batch, repeated
+from ingestion.event_ids import HIGHEST_ID
 from ingestion.models import Event
 from ingestion.operations.retention import remove_events
 from organizations.audit import Actor, record
@@ -24,7 +25,6 @@ from organizations.operations import suspend_organization
 # A key of a suspended organization may be taken for about two seconds more, and an event then waits for its commit.
 SETTLED_AFTER = timedelta(seconds=15)
 REASON = "The organization is being erased."
-_HIGHEST = UUID(int=2**128 - 1)
 _PARTITIONED: tuple[type[Model], ...] = (Event, Delivery, Attempt)
 # Deliveries are found by their subscriptions; people and keys are the last to go, so that somebody can still look.
 _LAST: tuple[type[Model], ...] = (Subscription, Membership, ApiKey)
@@ -87,20 +87,16 @@ def models_of_organizations() -> list[type[Model]]:
 def _batches(organization_id: UUID) -> Iterator[tuple[str, Callable[[], int]]]:
     subscriptions = list(Subscription.objects.for_organization(organization_id).values_list("pk", flat=True))
     for pk in subscriptions:
-        yield "attempts", lambda pk=pk: remove_attempts(subscription_id=pk, below=_HIGHEST)  # type: ignore[misc]
+        yield "attempts", lambda pk=pk: remove_attempts(subscription_id=pk, below=HIGHEST_ID)  # type: ignore[misc]
         yield "deliveries", lambda pk=pk: remove_any_deliveries(subscription_id=pk)  # type: ignore[misc]
-    yield "events", lambda: remove_events(organization_id=organization_id, below=_HIGHEST)
+    yield "events", lambda: remove_events(organization_id=organization_id, below=HIGHEST_ID)
     others = [model for model in models_of_organizations() if model not in (*_PARTITIONED, *_LAST)]
     for model in others:
         yield str(model._meta.verbose_name_plural), lambda model=model: _remove(model, organization_id)  # type: ignore[misc]
 
 
 def _remove(model: type[Model], organization_id: UUID) -> int:
-    rows = model._default_manager.filter(organization=organization_id)
-    pks = list(rows.order_by().values_list("pk", flat=True)[:ROWS_PER_BATCH])
-    if pks:
-        model._default_manager.filter(pk__in=pks).delete()
-    return len(pks)
+    return remove_batch(model._default_manager.filter(organization=organization_id).order_by())
 
 
 @transaction.atomic

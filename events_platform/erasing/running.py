@@ -7,13 +7,11 @@ from django.utils import timezone
 from events_platform.erasing.events import run_event_erasure
 from events_platform.erasing.organization import run_organization_erasure
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
-from events_platform.retention.steps import Budget
+from events_platform.retention.steps import SECONDS_PER_PORTION, Budget
 from events_platform.single_runner import single_runner
 
 logger = logging.getLogger(__name__)
 _LOCK = 7_022_028
-# The worker also processes events, and may have few processes: these wait for a portion, not for all of it.
-SECONDS_PER_PORTION = 10.0
 # One that fails so often in a row waits for a person.
 MAX_FAILURES = 5
 

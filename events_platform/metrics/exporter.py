@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.conf import settings
 
-from events_platform.metrics.exposition import CONTENT_TYPE, ProcessesCollector, exposition, may_read
+from events_platform.metrics.exposition import CONTENT_TYPE, FORWARDED, ProcessesCollector, exposition, may_read
 
 logger = logging.getLogger(__name__)
 _processes = ProcessesCollector()
@@ -40,7 +40,7 @@ def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
     allowed = may_read(
         authorization=environ.get("HTTP_AUTHORIZATION", ""),
         address=environ.get("REMOTE_ADDR", ""),
-        forwarded=any(name in environ for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA")),
+        forwarded=any(f"HTTP_{name.upper().replace('-', '_')}" in environ for name in FORWARDED),
     )
     if environ.get("PATH_INFO") != "/metrics" or environ.get("REQUEST_METHOD") != "GET":
         start_response("404 Not Found", [("Content-Type", "text/plain")])

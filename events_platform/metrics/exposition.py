@@ -15,6 +15,8 @@ from events_platform.metrics.folder import add_up_ended, reading
 from rest.metrics import write_gathered
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Any of them says that somebody else than the peer asks; a proxy on this host would make all the world loopback.
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via")
 
 
 class ProcessesCollector(Collector):

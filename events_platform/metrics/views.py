@@ -3,12 +3,10 @@
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from events_platform.metrics.exposition import CONTENT_TYPE, ProcessesCollector, exposition, may_read
+from events_platform.metrics.exposition import CONTENT_TYPE, FORWARDED, ProcessesCollector, exposition, may_read
 from events_platform.metrics.state import StateCollector
 from rest.problems import Problem, problem_response
 
-# Any of them says that somebody else than the peer asks; a proxy on this host would make all the world loopback.
-_FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via")
 _state = StateCollector()
 _processes = ProcessesCollector()
 
@@ -19,7 +17,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     allowed = may_read(
         authorization=request.headers.get("Authorization", ""),
         address=request.META.get("REMOTE_ADDR", ""),
-        forwarded=any(name in request.headers for name in _FORWARDED),
+        forwarded=any(name in request.headers for name in FORWARDED),
     )
     if not allowed:
         problem = Problem("permission_denied", "Metrics are for loopback, and for the bearer of METRICS_TOKEN.")

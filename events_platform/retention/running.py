@@ -16,7 +16,15 @@ from django.utils import timezone
 from accounts.retention import ended_places, expired_sessions, old_sign_ins
 from delivery.operations import retention as deliveries
 from events_platform.retention.floors import Floors, find_floors
-from events_platform.retention.steps import Budget, Found, Step, batches_step, partitions_step, rows_step
+from events_platform.retention.steps import (
+    SECONDS_PER_PORTION,
+    Budget,
+    Found,
+    Step,
+    batches_step,
+    partitions_step,
+    rows_step,
+)
 from events_platform.single_runner import single_runner
 from ingestion.operations import retention as events
 from organizations.operations.retention import old_audit_entries, old_invitations
@@ -24,10 +32,6 @@ from organizations.operations.retention import old_audit_entries, old_invitation
 logger = logging.getLogger(__name__)
 # Of one run of all; any fixed number does.
 LOCK = 7_022_027
-# The worker also processes events, and may have few processes: these wait for a portion, not for all of it.
-SECONDS_PER_PORTION = 10.0
-_OPEN = "old.status IN ('pending', 'retrying')"
-_CLOSED = "old.status IN ('delivered', 'dead_letter')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ def steps() -> list[Step]:
 
 
 def _ending() -> list[Step]:
-    delivery = {"table": "delivery_delivery", "owner_column": "subscription_id", "condition": _OPEN}
+    delivery = {"table": "delivery_delivery", "owner_column": "subscription_id", "condition": deliveries.OPEN}
     return [
         batches_step(
             "open deliveries of deleted subscriptions",
@@ -87,7 +91,7 @@ def _ending() -> list[Step]:
         batches_step(
             "open deliveries of old events",
             "ended with their events",
-            owners=lambda floors: deliveries.subscriptions_with_expired(floors.ages),
+            owners=lambda floors: deliveries.subscriptions_with_old(floors.ages, condition=deliveries.OPEN),
             batch=lambda pk, floor: deliveries.expire_deliveries(subscription_id=pk, below=floor, now=timezone.now()),
             **delivery,
         ),
@@ -117,7 +121,9 @@ def _single_rows() -> list[Step]:
         for is_default in (False, True)
         for step in (
             _events_step(is_default=is_default),
-            _old_step("delivery_delivery", deliveries.remove_deliveries, is_default=is_default, condition=_CLOSED),
+            _old_step(
+                "delivery_delivery", deliveries.remove_deliveries, is_default=is_default, condition=deliveries.CLOSED
+            ),
             _old_step("delivery_attempt", deliveries.remove_attempts, is_default=is_default),
         )
     ]
@@ -141,7 +147,7 @@ def _old_step(kind: str, remove: Callable[..., int], *, is_default: bool, condit
         table,
         _delivery_period(),
         owners=lambda floors: deliveries.subscriptions_with_old(
-            _shorter(floors, floors.deliveries, is_default), kind=kind, table=table
+            _shorter(floors, floors.deliveries, is_default), table=table, condition=condition
         ),
         batch=lambda pk, floor: remove(subscription_id=pk, below=floor, table=table),
         table=table,

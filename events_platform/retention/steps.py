@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from events_platform.retention.floors import Floors
 from ingestion.event_ids import time_of
@@ -17,6 +17,8 @@ from ingestion.partition_drops import Partition, drop_partition, ended_partition
 from rest.arrays import uuid_array
 
 ROWS_PER_BATCH = 5_000
+# The worker also processes events, and may have few processes: these wait for a portion, not for all of it.
+SECONDS_PER_PORTION = 10.0
 # A look at what would go counts no further.
 MAX_COUNTED = 100_000
 _LOOK = """
@@ -67,7 +69,7 @@ def rows_step(what: str, period: str, rows: Callable[[Floors], "QuerySet[Any]"],
         return Found(rows=count, oldest=first)
 
     def remove(floors: Floors, budget: Budget) -> int:
-        return repeated(lambda: _remove_batch(rows(floors)), budget)
+        return repeated(lambda: remove_batch(rows(floors)), budget)
 
     return Step(what=what, period=period, look=look, remove=remove)
 
@@ -142,7 +144,8 @@ def repeated(batch: Callable[[], int], budget: Budget) -> int:
     return done
 
 
-def _remove_batch(rows: "QuerySet[Model]") -> int:
+def remove_batch(rows: "QuerySet[Any]") -> int:
+    """Delete the first ROWS_PER_BATCH of a query; returns how many."""
     pks = list(rows.values_list("pk", flat=True)[:ROWS_PER_BATCH])
     if pks:
         rows.model._default_manager.filter(pk__in=pks).delete()
