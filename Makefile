@@ -16,7 +16,7 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 	@exec $(PYTHON) manage.py up
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
-	@exec $(PYTHON) -m pytest -n 2 -m 'not long' --cov --cov-report=term:skip-covered
+	@exec $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long' --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, import rules, migrations
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec scripts/check
