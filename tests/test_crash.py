@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
+import psycopg
 import pytest
 from django.db import connection, connections
 from uuid_utils.compat import uuid7
@@ -15,25 +17,28 @@ from delivery.models import Delivery
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
+from organizations.models import Organization
 from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
+from tests.servers import test_database_url
 from tests.waiting import wait_until
 
-# Several transactions of processing, so that the first kill finds some done and some not.
-EVENTS = 30_000
+# Of each type as much as several transactions of processing take.
+EVENTS_PER_TYPE = 10_000
 EVENTS_PER_ENTRY = 100
 DEADLINE_SECONDS = 120
+_WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @contextmanager
 def worker(**environ: str) -> Iterator[subprocess.Popen[bytes]]:
     """A real Celery worker on this test's database, with beat inside for the sweep; killed at the end."""
-    settings = connection.settings_dict
-    url = f"postgresql://{settings['USER']}@/{settings['NAME']}?host={settings['HOST']}"
     schedule = f"{os.environ['EVENTS_DATA_DIR']}/beat-{uuid7()}"
     command = [sys.executable, "-m", "celery", "-A", "events_platform", "worker", "-B", "-s", schedule]
     command += ["--concurrency=2", "--without-gossip", "--without-mingle"]
-    process = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": url, **environ}, start_new_session=True)
+    process = subprocess.Popen(
+        command, env={**os.environ, "DATABASE_URL": test_database_url(), **environ}, start_new_session=True
+    )
     try:
         yield process
     finally:
@@ -41,26 +46,44 @@ def worker(**environ: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_until_left(left: int) -> None:
-    """Until at most `left` batches wait in the outbox."""
-    wait_until(lambda: OutboxEntry.objects.count() <= left, seconds=DEADLINE_SECONDS)
+@contextmanager
+def locked_type(organization: Organization, name: str) -> Iterator[None]:
+    """Whoever processes an event of this type waits in the middle of its transaction until this ends."""
+    EventType.objects.create(organization=organization, name=name)
+    with psycopg.connect(test_database_url()) as locking:
+        locking.execute("SELECT FROM ingestion_eventtype WHERE name = %s FOR UPDATE", [name])
+        yield
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING)
+        return cursor.fetchone() is not None
+
+
+def accept(organization: Organization, name: str) -> set[UUID]:
+    event = DecodedEvent(type=name, data="1", source=None, subject=None, time=None, idempotency_key=None)
+    incoming = [Incoming(organization.pk, event) for _ in range(EVENTS_PER_TYPE)]
+    for start in range(0, EVENTS_PER_TYPE, EVENTS_PER_ENTRY):
+        run_now(store(DirectDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
+    return {one.id for one in incoming}
 
 
 @pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_and_doubles_nothing(broker: dict[str, str]) -> None:
     organization = make_organization()
-    event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
-    incoming = [Incoming(organization.pk, event) for _ in range(EVENTS)]
-    for start in range(0, EVENTS, EVENTS_PER_ENTRY):
-        run_now(store(DirectDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
-    ids = {one.id for one in incoming}
+    ids = accept(organization, "early") | accept(organization, "late")
+    late = EVENTS_PER_TYPE // EVENTS_PER_ENTRY
+    with locked_type(organization, "late"), worker(**broker):
+        wait_until(
+            lambda: OutboxEntry.objects.count() == late and somebody_waits_for_a_lock(), seconds=DEADLINE_SECONDS
+        )
+    assert OutboxEntry.objects.count() == late
+    assert Delivery.objects.count() == EVENTS_PER_TYPE
     with worker(**broker):
-        wait_until_left(EVENTS // EVENTS_PER_ENTRY - 1)
-    assert OutboxEntry.objects.exists(), "the worker was to be killed in the middle"
-    with worker(**broker):
-        wait_until_left(0)
+        wait_until(lambda: not OutboxEntry.objects.exists(), seconds=DEADLINE_SECONDS)
     assert set(Delivery.objects.values_list("event_id", flat=True)) == ids
-    assert Delivery.objects.count() == EVENTS
-    assert EventType.objects.get(organization=organization).count == EVENTS
+    assert Delivery.objects.count() == len(ids)
+    assert dict(EventType.objects.values_list("name", "count")) == dict.fromkeys(["early", "late"], EVENTS_PER_TYPE)
     connections.close_all()
