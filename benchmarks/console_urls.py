@@ -47,7 +47,7 @@ _QUERIES: dict[str, Sequence[dict[str, str]]] = {
         {"type": "invoice.*", "source": "/shop", "range": "7d"},
     ],
     "console:live": [{"type": "invoice.*"}],
-    "console:live-newer": [{"cursor": "{older}"}],
+    "console:live-stream": [{"cursor": "{older}"}],
     "console:organizations": [{"q": "Seeded 1"}],
     "console:deliveries": [
         {"status": "delivered"},

@@ -1,9 +1,9 @@
 """New events as they come.
 
-The page asks once a second for what came after its cursor; docs/adr/0011 tells why it does not keep a stream open.
+The page keeps a stream open (console.streams), which looks for what came after its cursor.
 
 Ids are made before their rows are committed, so a row may appear behind an id that was already shown. The cursor
-therefore never passes `now` minus SETTLED: each answer holds the events of that time again, and the page leaves out
+therefore never passes `now` minus SETTLED: each look finds the events of that time again, and the page leaves out
 those that it has, but for their status, which may have changed.
 """
 
@@ -17,7 +17,7 @@ from organizations.models import Organization
 
 # As long as replays wait for; a group commit takes milliseconds.
 SETTLED = timedelta(seconds=10)
-# What one answer shows at most: more cannot be read in a second.
+# What one look shows at most: more cannot be read in a second.
 MAX_ROWS = 100
 # What the page begins with.
 FIRST_ROWS = 20
@@ -27,7 +27,7 @@ MAX_BACKLOG = timedelta(minutes=5)
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """Newest first. `cursor` is where the next question begins; `skipped`: there were more than MAX_ROWS."""
+    """Newest first. `cursor` is where the next look begins; `skipped`: there were more than MAX_ROWS."""
 
     events: list[Event]
     cursor: UUID

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from console.access import Action, Place, enter, roles_with
 from console.rendering import render_page
+from console.streams import wants_stream
 from organizations.audit import Actor
 from rest.problems import Problem
 
@@ -67,6 +68,8 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
             response = view(request, *args, **kwargs)
             patch_cache_control(response, private=True, no_cache=True)
             return response
+        if wants_stream(request):
+            return HttpResponse(status=403)  # a redirect would be followed silently
         if request.headers.get("HX-Request"):
             # The answer must not be swapped into a part of the page; 403, as a redirect would be followed silently.
             here = request.headers.get("HX-Current-URL", "")
@@ -85,7 +88,8 @@ def not_found(request: HttpRequest, place: Place | None = None) -> HttpResponse:
 
 def remember(request: HttpRequest, slug: str) -> None:
     """The organization that `/console/` leads to next time; not what a page in the background asks for."""
-    if not request.headers.get("HX-Request") and request.session.get(LAST_ORGANIZATION) != slug:
+    in_background = request.headers.get("HX-Request") or wants_stream(request)
+    if not in_background and request.session.get(LAST_ORGANIZATION) != slug:
         request.session[LAST_ORGANIZATION] = slug
 
 

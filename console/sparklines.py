@@ -1,7 +1,9 @@
-"""Small charts in a line of a table: bars as numbers for a template, no script and no inline style."""
+"""Small charts in a line of a table: paths for a template, no script and no inline style."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from console.charts import BarPath
 
 HEIGHT = 24
 STEP = 5
@@ -9,47 +11,33 @@ _GAP = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class SparkBar:
-    """`good` from the bottom up, `bad` on top of it."""
-
-    x: int
-    good_y: float
-    good: float
-    bad_y: float
-    bad: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Sparkline:
-    """`label` tells a reader who does not see it what it shows."""
+    """Paths of the `good` bars, from the bottom up, and of the `bad` ones on top; `label` tells what they show."""
 
     width: int
-    bars: list[SparkBar]
+    good: str
+    bad: str
     label: str
     height: int = HEIGHT
-    bar_width: int = STEP - _GAP
 
 
 def sparkline(columns: Sequence[tuple[int, int]], label: str) -> Sparkline:
     """`columns` are `(good, bad)`, oldest first."""
     top = max((good + bad for good, bad in columns), default=0) or 1
-    return Sparkline(
-        width=STEP * len(columns),
-        bars=[_bar(number * STEP, good, bad, top) for number, (good, bad) in enumerate(columns) if good or bad],
-        label=label,
-    )
+    good_path, bad_path = BarPath(STEP - _GAP), BarPath(STEP - _GAP)
+    for number, (good, bad) in enumerate(columns):
+        tall_good, tall_bad = _heights(good, bad, top)
+        if good:
+            good_path.add(number * STEP, HEIGHT - tall_good, tall_good)
+        if bad:
+            bad_path.add(number * STEP, HEIGHT - tall_good - tall_bad, tall_bad)
+    return Sparkline(width=STEP * len(columns), good=str(good_path), bad=str(bad_path), label=label)
 
 
-def _bar(x: int, good: int, bad: int, top: int) -> SparkBar:
+def _heights(good: int, bad: int, top: int) -> tuple[float, float]:
     """What is there can be seen, however little it is."""
     tall_good = max(2.0, HEIGHT * good / top) if good else 0.0
     tall_bad = max(2.0, HEIGHT * bad / top) if bad else 0.0
     if (over := tall_good + tall_bad - HEIGHT) > 0:
-        tall_good, tall_bad = (tall_good - over, tall_bad) if tall_good > tall_bad else (tall_good, tall_bad - over)
-    return SparkBar(
-        x=x,
-        good_y=round(HEIGHT - tall_good, 2),
-        good=round(tall_good, 2),
-        bad_y=round(HEIGHT - tall_good - tall_bad, 2),
-        bad=round(tall_bad, 2),
-    )
+        return (tall_good - over, tall_bad) if tall_good > tall_bad else (tall_good, tall_bad - over)
+    return tall_good, tall_bad

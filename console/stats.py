@@ -139,7 +139,7 @@ class Endpoints:
 
 # The pair keeps PostgreSQL from the index of the minutes alone, whose rows lie close together, but are everybody's.
 _INTAKE = """
-SELECT extract(epoch FROM minute)::bigint / %(step)s AS bar, outcome, sum(count)::bigint
+SELECT date_bin(%(step)s, minute, %(start)s) AS bar, outcome, sum(count)::bigint
 FROM ingestion_intakecount
 WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
 GROUP BY 1, 2
@@ -175,13 +175,11 @@ def intake_of(organization: Organization, chosen: Range, *, now: datetime) -> In
     bars = [
         Bar(start=start + number * chosen.step, end=start + (number + 1) * chosen.step) for number in range(chosen.bars)
     ]
-    step = int(chosen.step.total_seconds())
-    first = int(start.timestamp()) // step
     rejections: dict[str, int] = {}
-    for number, outcome, count in _intake_rows(organization, chosen, start, step):
-        if not 0 <= number - first < chosen.bars:
+    for number, outcome, count in _intake_rows(organization, chosen, start):
+        if number >= chosen.bars:
             continue
-        bar = bars[number - first]
+        bar = bars[number]
         if outcome == ACCEPTED:
             bar.accepted += count
         elif outcome == DUPLICATE:
@@ -241,20 +239,22 @@ def rejected_lately(organization_id: UUID, *, now: datetime) -> list[tuple[str, 
     """What was rejected in this minute and the four before it: `(code, count)`."""
     since = now - timedelta(minutes=5)
     with connection.cursor() as cursor:
-        cursor.execute(_INTAKE, {"organization": organization_id, "start": since, "step": 3600 * 24 * 365})
+        values: dict[str, Any] = {"organization": organization_id, "start": since, "step": timedelta(days=1)}
+        cursor.execute(_INTAKE, values)
         rows = [(outcome, count) for _, outcome, count in cursor if outcome not in {ACCEPTED, DUPLICATE}]
     return sorted(rows, key=lambda row: -row[1])
 
 
-def _intake_rows(organization: Organization, chosen: Range, start: datetime, step: int) -> list[tuple[int, str, int]]:
-    """Kept for a minute when the range is long."""
+def _intake_rows(organization: Organization, chosen: Range, start: datetime) -> list[tuple[int, str, int]]:
+    """`(number of the bar, outcome, count)`; kept for a minute when the range is long."""
     key = f"console:intake:{organization.pk}:{chosen.name}:{int(start.timestamp())}"
     is_long = chosen.step > timedelta(hours=1)
     if is_long and (kept := cache.get(key)) is not None:
         return list(kept)
     with connection.cursor() as cursor:
-        cursor.execute(_INTAKE, {"organization": organization.pk, "start": start, "step": step})
-        rows: list[tuple[int, str, int]] = [(int(bar), outcome, int(count)) for bar, outcome, count in cursor]
+        values: dict[str, Any] = {"organization": organization.pk, "start": start, "step": chosen.step}
+        cursor.execute(_INTAKE, values)
+        rows = [((begin - start) // chosen.step, outcome, count) for begin, outcome, count in cursor]
     if is_long:
         cache.set(key, rows, _CACHE_SECONDS)
     return rows

@@ -20,7 +20,7 @@ COUNTED = 1_000
 
 # The time is no condition of the inner query: PostgreSQL would take it for a rare one, and sort a day's attempts.
 _ATTEMPTS = """
-SELECT wanted.id, floor(extract(epoch FROM %(now)s - newest.started_at) / 3600)::int AS age,
+SELECT wanted.id, date_bin('1 hour', newest.started_at, %(now)s) AS begin,
     count(*) FILTER (WHERE newest.error = ''), count(*) FILTER (WHERE newest.error <> '')
 FROM unnest(%(subscriptions)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
@@ -143,9 +143,11 @@ def _attempts_of(
     values |= {"now": now, "first": lowest_id(now - timedelta(hours=HOURS)), "each": ATTEMPTS_EACH}
     with connection.cursor() as cursor:
         cursor.execute(_ATTEMPTS, values)
-        for pk, age, good, bad in cursor:
-            if age < HOURS:
-                found[pk][HOURS - 1 - max(0, age)] = (good, bad)
+        for pk, begin, good, bad in cursor:
+            # What began just now, by another clock, belongs to the last hour.
+            back = max(1, (now - begin) // timedelta(hours=1))
+            if back <= HOURS:
+                found[pk][HOURS - back] = (good, bad)
     return found
 
 

@@ -12,11 +12,11 @@ from ingestion.models import hour_of
 
 DAYS = 7
 _BARS = 28
-_HOURS_EACH = DAYS * 24 // _BARS
+_EACH = timedelta(days=DAYS) / _BARS
 
 # At most 50 types of 168 hours each, by the unique index.
 _HOURS = """
-SELECT type, floor(extract(epoch FROM hour - %(start)s) / %(each)s)::int AS bar, sum(count)::bigint
+SELECT type, date_bin(%(each)s, hour, %(start)s) AS bar, sum(count)::bigint
 FROM ingestion_hourlystat
 WHERE organization_id = %(organization)s AND type = ANY(%(types)s) AND hour >= %(start)s
 GROUP BY 1, 2
@@ -29,13 +29,13 @@ def trends_of(organization_id: UUID, types: Sequence[str], *, now: datetime) -> 
     if not types:
         return {}
     start = hour_of(now) - timedelta(hours=DAYS * 24 - 1)
-    values: dict[str, Any] = {"start": start, "each": _HOURS_EACH * 3600, "organization": organization_id}
+    values: dict[str, Any] = {"start": start, "each": _EACH, "organization": organization_id}
     values["types"] = list(types)
     with connection.cursor() as cursor:
         cursor.execute(_HOURS, values)
-        for name, bar, count in cursor:
-            if bar < _BARS:
-                counts[name][bar] = int(count)
+        for name, begin, count in cursor:
+            if (bar := (begin - start) // _EACH) < _BARS:
+                counts[name][bar] = count
     return {name: _trend(columns) for name, columns in counts.items()}
 
 

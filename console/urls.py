@@ -20,7 +20,7 @@ of_organization = [
     path("views/save", events.save, name="save-view"),
     path("views/<int:view_id>/delete", events.delete, name="delete-view"),
     path("live/", live.live, name="live"),
-    path("live/newer", live.newer, name="live-newer"),
+    path("live/stream", live.stream, name="live-stream"),
     *manage_urls.of_organization,
 ]
 
@@ -29,7 +29,7 @@ urlpatterns = [
     path("organizations/", home.organizations, name="organizations"),
     path("events/", events.all_events, name="events"),
     path("live/", live.all_live, name="all-live"),
-    path("live/newer", live.all_newer, name="all-live-newer"),
+    path("live/stream", live.all_stream, name="all-live-stream"),
     *manage_urls.of_nobody,
     path("o/<slug:slug>/", include(of_organization)),
     path(

@@ -228,19 +228,26 @@ class DeliveryAdmin(ReadOnlyAdmin):
         self.message_user(request, f"Due again: {done}.", messages.SUCCESS)
 
     def dead_letters_page(self, request: HttpRequest) -> HttpResponse:
-        """Which subscriptions have any, and whose fault they are: `?side=ours&organization__id__exact=<id>`."""
+        """Which subscriptions have any, and whose fault they are: `?side=ours&organization__id__exact=<id>`.
+
+        `after=<id>` is the last subscription of the page before.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
             chosen = _uuid(request.GET.get(OrganizationFilter.parameter_name))
+            after = _uuid(request.GET.get("after"))
         except IncorrectLookupParameters as error:
             raise Http404 from error
         side = Side(request.GET["side"]) if request.GET.get("side") in set(Side) else None
+        listed, has_more = dead_letters_by_subscription(organization_id=chosen, side=side, after=after)
         context = {
             **self.admin_site.each_context(request),
             "title": "Dead letters",
             "opts": self.opts,
-            "listed": dead_letters_by_subscription(organization_id=chosen, side=side),
+            "listed": listed,
+            "has_more": has_more,
+            "is_first": after is None,
             "organization": get_object_or_404(Organization, pk=chosen) if chosen else None,
             "chosen_side": side.value if side else "",
             "counted": COUNTED,

@@ -16,7 +16,7 @@ from rest.arrays import text_array
 LOOKED_AT = 2_000
 # Enough to tell a trickle from a flood; 400 subscriptions are 80 000 rows then, some 60 ms.
 COUNTED = 200
-MAX_LISTED_SUBSCRIPTIONS = 200
+LISTED_SUBSCRIPTIONS = 50
 
 # Each (subscription, status) gives its newest ids from `delivery_newest_of_status`; only those are merged.
 _NEWEST = """
@@ -50,6 +50,10 @@ CROSS JOIN LATERAL (
 ) AS counted
 WHERE subscription.status <> 'deleted' AND counted.ours + counted.theirs > 0
   AND (%(organization)s::uuid IS NULL OR organization.id = %(organization)s::uuid)
+  AND (%(after)s::uuid IS NULL OR (organization.name, subscription.id) > (
+    SELECT before.name, last.id FROM delivery_subscription AS last
+    JOIN organizations_organization AS before ON before.id = last.organization_id WHERE last.id = %(after)s::uuid
+  ))
   AND CASE %(side)s WHEN 'ours' THEN counted.ours > 0 WHEN 'theirs' THEN counted.theirs > 0 ELSE true END
 ORDER BY organization.name, subscription.id LIMIT %(limit)s
 """
@@ -109,19 +113,23 @@ def newest_ids(
         return [row[0] for row in cursor]
 
 
-def dead_letters_by_subscription(*, organization_id: UUID | None, side: Side | None) -> list[DeadLetters]:
-    """Subscriptions that have any, at most MAX_LISTED_SUBSCRIPTIONS."""
+def dead_letters_by_subscription(
+    *, organization_id: UUID | None, side: Side | None, after: UUID | None = None
+) -> tuple[list[DeadLetters], bool]:
+    """Subscriptions that have any, by organization, from the one after `after` on; and whether there are more."""
     values = {
         "organization": organization_id,
         "side": side.value if side else "",
         "theirs": text_array(THEIRS),
         "counted": COUNTED,
-        "limit": MAX_LISTED_SUBSCRIPTIONS,
+        "after": after,
+        "limit": LISTED_SUBSCRIPTIONS + 1,
     }
     names = list(DeadLetters.__dataclass_fields__)
     with connection.cursor() as cursor:
         cursor.execute(_DEAD_LETTERS, values)
-        return [DeadLetters(**dict(zip(names, row, strict=True))) for row in cursor]
+        found = [DeadLetters(**dict(zip(names, row, strict=True))) for row in cursor]
+    return found[:LISTED_SUBSCRIPTIONS], len(found) > LISTED_SUBSCRIPTIONS
 
 
 def count_recent_dead_letters(*, since: datetime) -> int:

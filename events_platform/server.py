@@ -1,4 +1,4 @@
-"""gunicorn's logs in our form; its ASGI worker, which does not wait for clients with idle connections at its end.
+"""gunicorn's logs in our form; its ASGI worker, which at its end waits for no idle connection and no open stream.
 
 gunicorn 27 waits for every connection to close, up to its graceful timeout, also for those on which nothing is asked.
 """
@@ -12,6 +12,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers import gasgi
 
+from console.streams import end_streams
 from events_platform.logs import configuration_of
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
@@ -44,6 +45,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
         super().init_process()
 
     async def _shutdown(self) -> None:
+        end_streams()
         closing = self.loop.create_task(self._close_idle_connections())
         await super()._shutdown()
         closing.cancel()

@@ -143,8 +143,9 @@
   // --- Live -------------------------------------------------------------------------------------------------------
 
   const MOST_ROWS = 500;
-  // More than come in the seconds that answers overlap, as each has at most a hundred.
+  // More than come in the seconds that messages overlap, as each has at most a hundred.
   const MOST_REMEMBERED = 20_000;
+  const AGAIN_MS = 5_000;
 
   function startLive(rows) {
     const pause = one("[data-live-pause]");
@@ -163,7 +164,6 @@
       const waiting = all("tr[data-id]", holding).length;
       held.hidden = waiting === 0;
       held.textContent = `${waiting} new event${waiting === 1 ? "" : "s"}`;
-      rows.setAttribute("hx-target", paused ? "#live-holding" : "this");
     };
     const keepFew = (body) => all("tr", body).slice(MOST_ROWS).forEach((row) => row.remove());
     const show = () => {
@@ -179,13 +179,13 @@
       tell();
     });
     held.addEventListener("click", show);
-    // Each answer holds the last seconds again. What is there already only renews its status; an answer without any
+    // Each message holds the last seconds again. What is there already only renews its status; a message without any
     // of it has a gap before it, so only then is its line about skipped events true.
-    document.body.addEventListener("htmx:beforeSwap", (event) => {
-      const answer = document.createElement("template");
-      answer.innerHTML = event.detail.serverResponse;
+    const take = (html) => {
+      const came = document.createElement("template");
+      came.innerHTML = html;
       let known = 0;
-      for (const row of all("tr[data-id]", answer.content)) {
+      for (const row of all("tr[data-id]", came.content)) {
         if (!seen.has(row.dataset.id)) {
           seen.add(row.dataset.id);
           continue;
@@ -196,27 +196,52 @@
         if (shown && shown.textContent !== status.textContent) shown.replaceWith(document.importNode(status, true));
         row.remove();
       }
-      if (known) one(".skipped", answer.content)?.remove();
-      event.detail.serverResponse = answer.innerHTML;
-    });
-    document.body.addEventListener("htmx:afterSwap", () => {
-      failed = false;
+      if (known) one(".skipped", came.content)?.remove();
+      const rejected = one("template", came.content);
+      if (rejected) one("#live-rejected").replaceWith(document.importNode(rejected.content, true));
+      const body = paused ? holding : rows;
+      body.prepend(...all("tr", came.content));
+      keepFew(body);
+      showTimes(document);
       if (seen.size > MOST_REMEMBERED) {
         seen.clear();
         for (const row of all("tr[data-id]")) seen.add(row.dataset.id);
       }
-      keepFew(paused ? holding : rows);
-      tell();
-    });
-    for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-      rows.addEventListener(name, () => {
-        failed = true;
+    };
+
+    let cursor = rows.dataset.cursor;
+    let stream = null;
+    let errors = 0;
+    const open = () => {
+      stream = new EventSource(`${rows.dataset.stream}&cursor=${cursor}`);
+      stream.onmessage = (message) => {
+        cursor = message.lastEventId;
+        errors = 0;
+        failed = false;
+        take(message.data);
         tell();
-      });
-    }
-    setInterval(() => {
-      if (document.visibilityState === "visible") htmx.trigger(rows, "live-tick");
-    }, 1000);
+      };
+      // Streams end after a while, and the browser asks again by itself, unless the answer was no stream.
+      stream.onerror = () => {
+        errors += 1;
+        failed = errors > 1;
+        tell();
+        if (stream?.readyState === EventSource.CLOSED) askWhy(stream);
+      };
+    };
+    // A page that may not be seen any more leads to its own answer: the sign-in, or that there is nothing.
+    const askWhy = async (ended) => {
+      const answer = await fetch(location.href, { method: "HEAD" }).catch(() => null);
+      if (answer && (answer.redirected || (answer.status >= 400 && answer.status < 500))) location.reload();
+      else setTimeout(() => stream === ended && open(), AGAIN_MS);
+    };
+    // A tab that nobody sees holds no stream: browsers allow six to a host.
+    document.addEventListener("visibilitychange", () => {
+      stream?.close();
+      stream = null;
+      if (document.visibilityState === "visible") open();
+    });
+    open();
     tell();
   }
 

@@ -14,8 +14,8 @@ from django.core import mail
 from django.test import Client, TestCase
 
 from accounts.operations import remove_second_factor
-from organizations.models import AuditEntry
-from tests.factories import TESTER
+from organizations.models import AuditEntry, Membership, Role
+from tests.factories import TESTER, make_organization
 from tests.people_browser import needs_chromium, open_tab
 
 PASSWORD = "correct horse battery staple"
@@ -191,6 +191,16 @@ def test_a_superuser_removes_a_lost_second_factor(staff: User, person: User) -> 
     entry = AuditEntry.objects.filter(action="account.second_factor_removed").get()
     assert entry.actor_label == "sam"
     assert remove_second_factor(user=person, actor=TESTER) == 0
+
+
+def test_deleting_an_account_asks_with_the_organizations_it_leaves(staff: User, person: User) -> None:
+    Membership.objects.create(organization=make_organization(name="Acme"), user=person, role=Role.OWNER)
+    admin, _ = sign_in(staff)
+    asked = admin.get(f"/admin/auth/user/{person.pk}/delete/").content.decode()
+    assert "Owner of Acme" in asked
+    assert admin.post(f"/admin/auth/user/{person.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=person.pk).exists()
+    assert not Membership.objects.exists()
 
 
 def test_what_superusers_do_to_accounts_is_written_down(staff: User, person: User) -> None:

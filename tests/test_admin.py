@@ -1,6 +1,8 @@
 """The admin: who may do what, and what each page does."""
 
+import html
 import logging
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -374,6 +376,21 @@ def test_a_suspension_needs_a_reason_and_is_written_down(operator: Client, organ
 )  # fmt: skip
 def test_every_error_has_a_side_and_new_ones_are_ours(error: str, side: Side) -> None:
     assert side_of(error) is side
+
+
+def test_dead_letters_go_on_after_a_page(support: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delivery.admin_queries.LISTED_SUBSCRIPTIONS", 2)
+    # Not in the order in which they were made.
+    hooks = [make_hook(make_organization(name=name)) for name in ("Zebra", "Ant", "Mole")]
+    for hook in hooks:
+        make_delivery(hook, last_error="timeout")
+    page, shown = f"{DELIVERIES}dead-letters/", []
+    for _ in range(2):
+        answer = support.get(page)
+        shown.append([row.organization_name for row in answer.context["listed"]])
+        more = re.search(r'rel="next"\s+href="([^"]+)"', answer.content.decode())
+        page = f"{DELIVERIES}dead-letters/{html.unescape(more[1])}" if more else ""
+    assert (shown, page) == ([["Ant", "Mole"], ["Zebra"]], "")
 
 
 def test_dead_letters_are_split_and_counted(support: Client, hook: Subscription) -> None:

@@ -96,7 +96,7 @@ def test_a_viewer_changes_nothing_and_sees_no_button(scene: Scene, path: str) ->
     assert scene.dead.status == "dead_letter"
 
 
-@pytest.mark.parametrize("path", ["/console/events/", "/console/live/", "/console/live/newer"])
+@pytest.mark.parametrize("path", ["/console/events/", "/console/live/", "/console/live/stream"])
 def test_everybodys_pages_are_for_staff(scene: Scene, path: str) -> None:
     member = browser_of(make_member(make_organization()))
     assert member.get(path)["Location"] == "/console/"
@@ -106,9 +106,15 @@ def test_everybodys_pages_are_for_staff(scene: Scene, path: str) -> None:
 def test_htmx_is_led_to_the_sign_in_with_the_whole_window(scene: Scene) -> None:
     here = f"http://testserver/console/o/{scene.organization.slug}/live/"
     headers = {"HX-Request": "true", "HX-Current-URL": here}
-    answer = Client().get(f"/console/o/{scene.organization.slug}/live/newer", headers=headers)
+    answer = Client().get(f"/console/o/{scene.organization.slug}/start/status", headers=headers)
     assert answer.status_code == 403
     assert answer["HX-Redirect"] == f"/console/sign-in/?next=%2Fconsole%2Fo%2F{scene.organization.slug}%2Flive%2F"
+
+
+def test_a_stream_is_refused_without_a_redirect_that_would_be_followed(scene: Scene) -> None:
+    answer = Client().get(f"/console/o/{scene.organization.slug}/live/stream", headers={"Accept": "text/event-stream"})
+    assert answer.status_code == 403
+    assert scene.event_id not in answer.content.decode()
 
 
 def test_forms_need_their_token(scene: Scene) -> None:

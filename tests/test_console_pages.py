@@ -47,7 +47,7 @@ def home(tenant: Tenant) -> str:
 def text_of(client: Client, path: str, status: int = 200) -> str:
     page = client.get(path)
     assert page.status_code == status
-    return str(page.content.decode())
+    return page.getvalue().decode()
 
 
 # --- Overview -----------------------------------------------------------------------------------------------------
@@ -408,24 +408,26 @@ def test_a_replay_to_a_subscription_of_other_types_is_refused(scene: Scene, memb
 
 
 def cursor_of(page: str) -> str:
-    found = re.search(r'name="cursor"\s+value="([^"]+)"', page)
+    found = re.search(r'data-cursor="([^"]+)"|^id: (.+)$', page, re.MULTILINE)
     assert found
-    return found[1]
+    return found[1] or found[2]
 
 
 def test_live_shows_what_came_after_the_cursor(tenant: Tenant, member: Client, home: str) -> None:
     cursor = cursor_of(text_of(member, f"{home}live/"))
     tenant.post("/api/v1/events", {"type": "a.b", "data": 1})
     tenant.post("/api/v1/events", {"type": "c", "data": 1})
-    assert text_of(member, f"{home}live/newer?cursor={cursor}").count("<tr data-id") == 2
-    assert text_of(member, f"{home}live/newer?cursor={cursor}&type=a.*").count("<tr data-id") == 1
-    assert text_of(member, f"{home}live/newer?cursor=nonsense").count("<tr data-id") == 2
+    assert text_of(member, f"{home}live/stream?cursor={cursor}").count("<tr data-id") == 2
+    assert text_of(member, f"{home}live/stream?cursor={cursor}&type=a.*").count("<tr data-id") == 1
+    assert text_of(member, f"{home}live/stream?cursor=nonsense").count("<tr data-id") == 2
+    last = {"Last-Event-ID": "ffffffff-ffff-7fff-bfff-ffffffffffff"}
+    assert b"<tr data-id" not in member.get(f"{home}live/stream?cursor={cursor}", headers=last).getvalue()
 
 
 def test_live_misses_no_event_that_is_committed_late(tenant: Tenant, member: Client, home: str) -> None:
     late_id = uuid7()
     sent = tenant.post("/api/v1/events", {"type": "early", "data": 1}).json()["id"]
-    cursor = cursor_of(text_of(member, f"{home}live/newer"))
+    cursor = cursor_of(text_of(member, f"{home}live/stream"))
     assert UUID(cursor) < UUID(sent)
     Event.objects.create(
         id=late_id,
@@ -435,7 +437,7 @@ def test_live_misses_no_event_that_is_committed_late(tenant: Tenant, member: Cli
         received_at=timezone.now(),
         batch_id=uuid7(),
     )
-    assert str(late_id) in text_of(member, f"{home}live/newer?cursor={cursor}")
+    assert str(late_id) in text_of(member, f"{home}live/stream?cursor={cursor}")
 
 
 def test_live_says_when_more_came_than_it_shows(
@@ -443,7 +445,7 @@ def test_live_says_when_more_came_than_it_shows(
 ) -> None:
     monkeypatch.setattr("console.live.MAX_ROWS", 3)
     tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": 1}] * 4})
-    page = text_of(member, f"{home}live/newer")
+    page = text_of(member, f"{home}live/stream")
     assert page.count("<tr data-id") == 3
     assert "More came than can be shown" in page
 
@@ -452,7 +454,7 @@ def test_a_page_in_the_background_does_not_change_where_one_is(member: Client, t
     other = make_organization()
     other.memberships.create(user=User.objects.get())
     member.get(f"/console/o/{other.slug}/events/")
-    member.get(f"{home}live/newer", headers={"HX-Request": "true"})
+    member.get(f"{home}live/stream", headers={"Accept": "text/event-stream"})
     assert member.get("/console/")["Location"] == f"/console/o/{other.slug}/"
 
 
@@ -469,7 +471,7 @@ def test_live_names_what_was_rejected(scene: Scene, member: Client, home: str) -
 def test_staff_watch_everybody(tenant: Tenant, scene: Scene) -> None:
     staff = browser_of(UserFactory.create(is_staff=True))
     assert scene.organization.name in text_of(staff, "/console/live/")
-    assert scene.organization.name in text_of(staff, "/console/live/newer")
+    assert scene.organization.name in text_of(staff, "/console/live/stream")
     assert scene.organization.name in text_of(staff, "/console/events/?range=1h")
 
 
@@ -490,7 +492,7 @@ def test_staff_watch_everybody(tenant: Tenant, scene: Scene) -> None:
         "events/{event}/",
         "events/{event}/raw",
         "live/",
-        "live/newer",
+        "live/stream",
         "start/",
         "start/status",
     ],

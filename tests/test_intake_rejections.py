@@ -24,8 +24,8 @@ def test_each_rejection_is_on_the_live_page_of_its_organization(tenant: Tenant, 
     assert b"payload" not in b"".join(get_redis_connection("default").lrange(key, 0, -1))
     for each, shown in ((tenant, 2), (other_tenant, 0)):
         browser = browser_of(make_member(each.organization))
-        for path in ("live/", "live/newer"):
-            page = browser.get(f"/console/o/{each.organization.slug}/{path}").content.decode()
+        for path in ("live/", "live/stream"):
+            page = browser.get(f"/console/o/{each.organization.slug}/{path}").getvalue().decode()
             assert page.count("<code>validation_failed</code>") == shown, path
 
 
