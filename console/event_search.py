@@ -24,8 +24,8 @@ from ingestion.models import Event, EventQuerySet, EventStatus, ProcessingFailur
 from organizations.models import Organization
 
 PAGE_SIZE = 50
-# The page takes 30 to 50 ms of 2 million events, of 300 bytes each.
-SCANNED_EVENTS = 10_000
+# Some 5 ms, of the largest of 200 organizations with 10 million events.
+SCANNED_EVENTS = 5_000
 SCANNED_DATA = 4_000
 TIMEOUT_MS = 2_000
 # How far an event's id may be from the time that it was received.
@@ -111,11 +111,11 @@ def _search(organization: Organization, wanted: EventFilters) -> Found:
         events = events.filter(pk__in=failures)
         floor = failures[-1] if len(failures) == size else None
     elif wanted.source or wanted.subject or wanted.status or wanted.path:
-        floor = _floor(events, SCANNED_DATA if wanted.path else SCANNED_EVENTS)
+        floor = _floor(organization, wanted, SCANNED_DATA if wanted.path else SCANNED_EVENTS)
     elif _is_prefix(wanted):
         if ids := _newest_of_types(organization, wanted):
             return _page(_newest(events.filter(pk__in=ids)), organization, None)
-        floor = _floor(events, SCANNED_EVENTS)
+        floor = _floor(organization, wanted, SCANNED_EVENTS)
     if floor is not None:
         events = events.filter(pk__gte=floor)
     return _page(_newest(_one_by_one(events, wanted)), organization, floor)
@@ -135,8 +135,15 @@ def _is_prefix(wanted: EventFilters) -> bool:
     return wanted.type.endswith("*") and wanted.type != "*"
 
 
-def _floor(events: EventQuerySet, size: int) -> UUID | None:
-    """The oldest of the newest `size` events; None when there are less."""
+def _floor(organization: Organization, wanted: EventFilters, size: int) -> UUID | None:
+    """The oldest of the newest `size` events that are to be looked at; None when there are less.
+
+    By ids alone, which an index answers without reading the events: the exact time would have it read each.
+    """
+    low, high = _id_bounds(wanted)
+    events = Event.objects.for_organization(organization.pk).filter(pk__gte=low, pk__lt=high)
+    if wanted.type and not _is_prefix(wanted):
+        events = events.of_type(wanted.type)
     return events.order_by("-pk").values_list("pk", flat=True)[size - 1 : size].first()
 
 

@@ -41,7 +41,7 @@ MAX_EVENTS = 1_000_000
 MAX_STORED_BYTES = 256 * 1024 * 1024
 MAX_RUNNING = 3
 LIFETIME = timedelta(hours=24)
-# One transaction: a second at most when each page looks at 10 000 events, some 100 ms when it is found by an index.
+# One transaction: a second at most when each page looks at thousands of events, some 100 ms when an index finds it.
 PAGES_PER_PART = 20
 PART_BYTES = 8 * 1024 * 1024
 EXPORTS_PER_ROUND = 100

@@ -29,11 +29,12 @@ def overview(request: HttpRequest, place: Place) -> HttpResponse:
     if not intake.total and not processed.total and not _has_ever_sent(organization):
         return redirect("console:start", organization.slug)
     endpoints = stats.endpoints_of(organization, now=now)
+    events_url = reverse("console:organization-events", args=[organization.slug])
     context: dict[str, Any] = {
         "chosen": chosen,
         "ranges": stats.RANGES.values(),
         "intake": intake,
-        "chart": intake_chart(intake.bars, lambda bar: _events_url(place, bar)),
+        "chart": intake_chart(intake.bars, lambda bar: _events_of(bar, events_url)),
         "processed": processed,
         "attempts": stats.attempts_of(organization, endpoints.ids, chosen, now=now),
         "endpoints": endpoints,
@@ -49,6 +50,5 @@ def _has_ever_sent(organization: Organization) -> bool:
     return types.exists() or Event.objects.for_organization(organization.pk).exists()
 
 
-def _events_url(place: Place, bar: stats.Bar) -> str:
-    times = urlencode({"from": format_time(bar.start), "to": format_time(bar.end)})
-    return f"{reverse('console:organization-events', args=[place.organization.slug])}?{times}"
+def _events_of(bar: stats.Bar, events_url: str) -> str:
+    return f"{events_url}?{urlencode({'from': format_time(bar.start), 'to': format_time(bar.end)})}"
