@@ -13,6 +13,8 @@ QUERIES = 12
 RATIO = 1.3
 # A ratio of small times is noise: it counts when the page is also slower by so much.
 RATIO_MS = 5.0
+# A page of fifty rows takes longer than one of three, however many there are behind them.
+FULLER = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +49,19 @@ class PageRow:
             found.append("time")
         if self.many.queries > QUERIES:
             found.append("queries")
-        if self.ratio > RATIO and self.many.p95 - self.few.p95 > RATIO_MS:
+        if self.is_slower and not self.is_fuller:
             found.append("ratio")
         return found
+
+    @property
+    def is_slower(self) -> bool:
+        """With many events than with few."""
+        return self.ratio > RATIO and self.many.p95 - self.few.p95 > RATIO_MS
+
+    @property
+    def is_fuller(self) -> bool:
+        """It shows more with many events."""
+        return self.many.size > FULLER * self.few.size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +112,19 @@ class PagesReport:
 
     def as_json(self) -> dict[str, Any]:
         rows = [{**asdict(row), "ratio": round(row.ratio, 3), "over": row.over} for row in self.rows]
-        limits = {"p95_ms": P95_MS, "queries": QUERIES, "ratio": RATIO, "ratio_ms": RATIO_MS}
+        limits = {"p95_ms": P95_MS, "queries": QUERIES, "ratio": RATIO, "ratio_ms": RATIO_MS, "fuller": FULLER}
         return {"name": self.name, "title": self.title, "facts": self.facts, "limits": limits, "rows": rows,
                 "not_measured": [asdict(page) for page in self.not_measured]}  # fmt: skip
 
     def _verdict(self) -> str:
         over = sum(bool(row.over) for row in self.rows)
+        fuller = sum(row.is_slower and row.is_fuller for row in self.rows)
         slowest = max(self.rows, key=lambda row: row.many.p95, default=None)
         most = max((row.many.queries for row in self.rows), default=0)
         text = (
             f"{over} of {len(self.rows)} rows are over a limit: p95 {P95_MS:.0f} ms, {QUERIES} queries, or {RATIO} × "
-            f"the time with few events (when that is also more than {RATIO_MS:.0f} ms)."
+            f"the time with few events (when that is also more than {RATIO_MS:.0f} ms, and the page shows no more). "
+            f"{fuller} more are slower and show more."
         )
         if slowest:
             text += f" The slowest is {slowest.page} ({slowest.viewer}): {slowest.many.p95:.1f} ms. "
@@ -139,11 +153,14 @@ def _cells(row: PageRow) -> tuple[str, ...]:
     queries = str(row.many.queries)
     if row.few.queries != row.many.queries:
         queries = f"{row.few.queries} → {queries}"
+    size = f"{row.many.size / 1024:.0f}"
+    if row.is_fuller:
+        size = f"{row.few.size / 1024:.0f} → {size}"
     times = (row.few.p50, row.few.p95, row.many.p50, row.many.p95)
     status = f" ({row.status})" if row.status != 200 else ""
     return (
         f"{row.page}{status}".replace("|", "\\|"), row.viewer, *(f"{time:.1f}" for time in times),
-        f"{row.ratio:.2f}", queries, f"{row.many.size / 1024:.0f}", ", ".join(row.over),
+        f"{row.ratio:.2f}", queries, size, ", ".join(row.over) or ("shows more" if row.is_slower else ""),
     )  # fmt: skip
 
 

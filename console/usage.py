@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from console.stats import ACCEPTED, DUPLICATE, RANGES, Intake, intake_of
+from console.stats import RANGES, Intake, intake_of
 from delivery.models import Subscription
 from delivery.operations.subscriptions import MAX_SUBSCRIPTIONS
 from ingestion.models import EventType, Validation
@@ -16,12 +16,22 @@ from organizations.models import Organization
 # A meter that is this full is worth a warning.
 _HIGH_PERCENT = 80
 
-# A day is 1 440 minutes of few outcomes each, by the index of organization and minute: see console.stats.
-_PEAK = """
-SELECT minute, sum(count)::bigint AS number FROM ingestion_intakecount
-WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
-    AND outcome = ANY(%(outcomes)s)
-GROUP BY minute ORDER BY number DESC, minute DESC LIMIT 1
+# 1 440 minutes of few outcomes each, by the index of organization and minute: see console.stats. The peak is the
+# busiest minute, the later one of two.
+_DAY = """
+SELECT coalesce(sum(accepted), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, coalesce(sum(rejected), 0)::bigint,
+    coalesce(sum(refused), 0)::bigint, coalesce(max(accepted + duplicate), 0)::bigint,
+    (array_agg(minute ORDER BY accepted + duplicate DESC, minute DESC))[1]
+FROM (
+    SELECT minute,
+        coalesce(sum(count) FILTER (WHERE outcome = 'accepted'), 0) AS accepted,
+        coalesce(sum(count) FILTER (WHERE outcome = 'duplicate'), 0) AS duplicate,
+        coalesce(sum(count) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate')), 0) AS rejected,
+        coalesce(sum(count) FILTER (WHERE outcome = 'rate_limited'), 0) AS refused
+    FROM ingestion_intakecount
+    WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
+    GROUP BY minute
+) AS minutes
 """
 
 
@@ -49,36 +59,36 @@ class Meter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Usage:
-    """`peak_at` is the minute of the most events in the last 24 hours."""
+class Day:
+    """Events of the last 24 hours; `refused` were over the limit. `peak` came in the minute of `peak_at`."""
 
-    day: Intake
-    month: Intake
-    meters: list[Meter]
+    accepted: int
+    duplicate: int
+    rejected: int
+    refused: int
     peak: int
     peak_at: datetime | None
 
-    @property
-    def refused(self) -> int:
-        """Events of the last 24 hours that were over the limit."""
-        return dict(self.day.rejections).get("rate_limited", 0)
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    day: Day
+    month: Intake
+    meters: list[Meter]
 
 
 def usage_of(organization: Organization, *, now: datetime) -> Usage:
-    peak_at, peak = _peak_of(organization, now)
-    limits = organization.limits
+    day = _day_of(organization, now)
     subscriptions = Subscription.objects.for_organization(organization.pk).shown().count()
     schemas = EventType.objects.for_organization(organization.pk).exclude(validation=Validation.OFF).count()
     return Usage(
-        day=intake_of(organization, RANGES["24h"], now=now),
+        day=day,
         month=intake_of(organization, RANGES["30d"], now=now),
-        peak=peak,
-        peak_at=peak_at,
         meters=[
             Meter(
                 label="Events in the busiest minute of the last 24 hours",
-                used=peak,
-                limit=limits.events_per_minute,
+                used=day.peak,
+                limit=organization.limits.events_per_minute,
                 note="The limit counts events a minute; more are refused with 429.",
             ),
             Meter(label="Subscriptions", used=subscriptions, limit=MAX_SUBSCRIPTIONS),
@@ -87,10 +97,16 @@ def usage_of(organization: Organization, *, now: datetime) -> Usage:
     )
 
 
-def _peak_of(organization: Organization, now: datetime) -> tuple[datetime | None, int]:
+def _day_of(organization: Organization, now: datetime) -> Day:
+    values: dict[str, Any] = {"organization": organization.pk, "start": now - timedelta(hours=24)}
     with connection.cursor() as cursor:
-        values: dict[str, Any] = {"organization": organization.pk, "start": now - timedelta(hours=24)}
-        values["outcomes"] = [ACCEPTED, DUPLICATE]
-        cursor.execute(_PEAK, values)
-        row = cursor.fetchone()
-    return (row[0], int(row[1])) if row else (None, 0)
+        cursor.execute(_DAY, values)
+        accepted, duplicate, rejected, refused, peak, peak_at = cursor.fetchone()
+    return Day(
+        accepted=accepted,
+        duplicate=duplicate,
+        rejected=rejected,
+        refused=refused,
+        peak=peak,
+        peak_at=peak_at if peak else None,
+    )
