@@ -260,22 +260,24 @@ class DeliveryAdmin(ReadOnlyAdmin):
         if not self.has_act_permission(request):
             raise PermissionDenied
         subscription = get_object_or_404(Subscription.objects.shown().select_related("organization"), pk=pk)
-        sure = request.method == "POST"
-        found = operations.retry_dead_letters(
-            subscription=subscription, actor=actor_of(request), now=timezone.now(), dry_run=not sure
-        )
         back = reverse("admin:delivery_delivery_dead_letters")
-        if sure:
+        if request.method == "POST":
+            found = operations.retry_dead_letters(
+                subscription=subscription, actor=actor_of(request), now=timezone.now()
+            )
             self.message_user(request, f"Due again: {found.retried:,} of {found.total:,}.", messages.SUCCESS)
             return redirect(back)
+        dead = operations.dead_letters_of(subscription)
+        some = f"more than {dead.number:,} dead letters. Each of the oldest {dead.number:,}"
+        many = some if dead.has_more else f"{dead.number:,} dead letters. Each"
         held = "" if subscription.status == SubscriptionStatus.ACTIVE else " It is not active: they wait until it is."
         return confirmation(
             self,
             request,
             title="Try all dead letters again",
-            text=f"{subscription} of {subscription.organization} has {found.total:,} dead letters. Each becomes due at "
-            f"once, with the whole schedule of retries before it.{held}",
-            button=f"Try {found.total:,} again",
+            text=f"{subscription} of {subscription.organization} has {many} becomes due at once, with the whole "
+            f"schedule of retries before it.{held}",
+            button=f"Try {dead.number:,} again",
             back=back,
         )
 

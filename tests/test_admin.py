@@ -455,6 +455,17 @@ def test_retrying_all_says_the_count_first(operator: Client, hook: Subscription)
     assert AuditEntry.objects.get(action="subscription.dead_letters_retried").changes == {"total": 3}
 
 
+def test_what_one_go_cannot_retry_is_said_first(
+    operator: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.operations.dead_letters.MAX_RETRIED", 2)
+    for _ in range(3):
+        make_delivery(hook, last_error="timeout")
+    page = operator.get(f"{DELIVERIES}retry-all/{hook.pk}/").content.decode()
+    assert "has more than 2 dead letters. Each of the oldest 2 becomes due" in page
+    assert "Due again: 2 of 3." in operator.post(f"{DELIVERIES}retry-all/{hook.pk}/", follow=True).content.decode()
+
+
 def test_a_delivery_shows_its_event_and_attempts(support: Client, hook: Subscription) -> None:
     delivery = make_delivery(hook, last_error="timeout")
     page = support.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()

@@ -359,11 +359,12 @@ def test_all_dead_letters_are_retried_after_their_count(scene: Scene, member: Si
 
 def test_very_many_dead_letters_take_several_goes(scene: Scene, member: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = give_up_all(scene)
-    monkeypatch.setattr("delivery.operations.dead_letters.DELIVERIES_PER_BATCH", 1)
-    monkeypatch.setattr("delivery.operations.dead_letters.BATCHES", 2)
-    page = member.follow(f"subscriptions/{scene.webhook.pk}/dead-letters/retry-all")
+    monkeypatch.setattr("delivery.operations.dead_letters.MAX_RETRIED", 2)
+    path = f"subscriptions/{scene.webhook.pk}/dead-letters/retry-all"
+    assert "Retry 2 of more than 2 dead letters?" in member.page(path)
+    page = member.follow(path)
     assert f"2 of {len(ids)} are due again" in page
-    assert "<progress" in page
+    assert f'<progress id="retried" max="{len(ids)}" value="2">' in page
 
 
 def replay_window(**values: Any) -> dict[str, Any]:

@@ -515,7 +515,7 @@ def test_more_dead_letters_than_one_request_takes_are_told(
     tenant: Tenant, webhook: Subscription, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "DELIVERIES_PER_BATCH", 2)
-    monkeypatch.setattr(dead_letters, "BATCHES", 2)
+    monkeypatch.setattr(dead_letters, "MAX_RETRIED", 4)
     letters = make_dead_letters(webhook, 5)
     assert retry(tenant, webhook).json() == {"total": 5, "retried": 4, "remaining": 1}
     left = Delivery.objects.filter(status=DeliveryStatus.DEAD_LETTER).values_list("pk", flat=True)

@@ -14,7 +14,7 @@ from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import read_text
 from console.rendering import render_page
 from delivery.models import Delivery, DeliveryStatus, Subscription
-from delivery.operations import retry_dead_letters, retry_delivery
+from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
 from delivery.presenting import describe_delivery
 from rest.problems import Problem
 
@@ -89,24 +89,22 @@ def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) ->
 def retry_all(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
     """Every dead letter; says how many, and asks. A very large number takes several goes, each of which goes on."""
     found = subscription_or_404(place, subscription_id)
-    actor, now = actor_of(request), timezone.now()
     if request.method != "POST":
-        total = retry_dead_letters(subscription=found, actor=actor, now=now, dry_run=True).total
-        context = {"subscription": found, "total": total, **_progress(request, total)}
+        dead = dead_letters_of(found)
+        context = {"subscription": found, "dead": dead, **_progress(request, dead.number)}
         return _render(request, place, "console/subscriptions/retry_all.html", context)
-    outcome = retry_dead_letters(subscription=found, actor=actor, now=now)
-    left = outcome.total - outcome.retried
+    outcome = retry_dead_letters(subscription=found, actor=actor_of(request), now=timezone.now())
     messages.success(request, f"{outcome.retried} of {outcome.total} are due now.")
-    if left:
+    if left := outcome.total - outcome.retried:
         done = _number(request.POST.get("done")) + outcome.retried
-        return redirect(f"{request.path}?done={done}")
+        return redirect(f"{request.path}?done={done}&whole={done + left}")
     return _to_dead_letters(place, found)
 
 
 def _progress(request: HttpRequest, left: int) -> dict[str, int]:
-    """How many earlier goes have done, of how many there were in the beginning."""
+    """How many earlier goes have done, of how many there were when the last one began."""
     done = _number(request.GET.get("done"))
-    return {"done": done, "whole": done + left}
+    return {"done": done, "whole": max(_number(request.GET.get("whole")), done + left)}
 
 
 def _number(text: str | None) -> int:

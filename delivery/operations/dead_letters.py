@@ -16,8 +16,16 @@ from organizations.models import TenantQuerySet
 # One transaction: some 30 ms.
 DELIVERIES_PER_BATCH = 1_000
 # A request ends within seconds; who has more dead letters sees what remains, and asks again.
-BATCHES = 50
+MAX_RETRIED = 50 * DELIVERIES_PER_BATCH
 MAX_COUNTED = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetters:
+    """How many of them one call retries, and whether there are more."""
+
+    number: int
+    has_more: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +46,30 @@ def retry_dead_letters(
     dead = Delivery.objects.for_organization(subscription.organization_id).filter(
         subscription=subscription, status=DeliveryStatus.DEAD_LETTER
     )
-    total = _count(subscription)
+    total = _count(subscription, at_most=MAX_COUNTED)
     retried = 0
     if total and not dry_run:
         _note(subscription, actor, total)
         # Read once: right after a wave of failures the planner's numbers are old, and each reading may sort them all.
-        ids = list(dead.order_by("pk").values_list("pk", flat=True)[: DELIVERIES_PER_BATCH * BATCHES])
+        ids = list(dead.order_by("pk").values_list("pk", flat=True)[:MAX_RETRIED])
         for start in range(0, len(ids), DELIVERIES_PER_BATCH):
             retried += _retry_batch(dead, ids[start : start + DELIVERIES_PER_BATCH], subscription, now)
     return RetriedDeadLetters(total=max(total, retried), retried=retried)
 
 
-def _count(subscription: Subscription) -> int:
+def dead_letters_of(subscription: Subscription) -> DeadLetters:
+    """What a page says before it asks; it need not count on to MAX_COUNTED."""
+    counted = _count(subscription, at_most=MAX_RETRIED + 1)
+    return DeadLetters(number=min(counted, MAX_RETRIED), has_more=counted > MAX_RETRIED)
+
+
+def _count(subscription: Subscription, *, at_most: int) -> int:
     """By the index on subscription and status alone; to compare the organization, too, would read every row.
 
     Of 67 000 dead letters that took 525 ms instead of 20.
     """
     dead = Delivery.objects.filter(subscription=subscription, status=DeliveryStatus.DEAD_LETTER)
-    return dead[:MAX_COUNTED].count()
+    return dead[:at_most].count()
 
 
 def due_again(now: datetime) -> dict[str, Any]:
