@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection
 
-from console.stats import RANGES, Intake, intake_of
+from console.stats import ACCEPTED, DUPLICATE, RANGES, Intake, intake_of, outcomes_since
 from delivery.models import Subscription
 from delivery.operations.subscriptions import MAX_SUBSCRIPTIONS
 from ingestion.models import EventType, Validation
@@ -16,22 +15,12 @@ from organizations.models import Organization
 # A meter that is this full is worth a warning.
 _HIGH_PERCENT = 80
 
-# 1 440 minutes of few outcomes each, by the index of organization and minute: see console.stats. The peak is the
-# busiest minute, the later one of two.
-_DAY = """
-SELECT coalesce(sum(accepted), 0)::bigint, coalesce(sum(duplicate), 0)::bigint, coalesce(sum(rejected), 0)::bigint,
-    coalesce(sum(refused), 0)::bigint, coalesce(max(accepted + duplicate), 0)::bigint,
-    (array_agg(minute ORDER BY accepted + duplicate DESC, minute DESC))[1]
-FROM (
-    SELECT minute,
-        coalesce(sum(count) FILTER (WHERE outcome = 'accepted'), 0) AS accepted,
-        coalesce(sum(count) FILTER (WHERE outcome = 'duplicate'), 0) AS duplicate,
-        coalesce(sum(count) FILTER (WHERE outcome NOT IN ('accepted', 'duplicate')), 0) AS rejected,
-        coalesce(sum(count) FILTER (WHERE outcome = 'rate_limited'), 0) AS refused
-    FROM ingestion_intakecount
-    WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
-    GROUP BY minute
-) AS minutes
+# By the index of organization and minute: see console.stats. Of two minutes that are as busy, the later one.
+_PEAK = """
+SELECT sum(count)::bigint, minute FROM ingestion_intakecount
+WHERE organization_id = %(organization)s AND (organization_id, minute) >= (%(organization)s, %(start)s)
+    AND outcome IN ('accepted', 'duplicate')
+GROUP BY minute ORDER BY 1 DESC, 2 DESC LIMIT 1
 """
 
 
@@ -98,15 +87,17 @@ def usage_of(organization: Organization, *, now: datetime) -> Usage:
 
 
 def _day_of(organization: Organization, now: datetime) -> Day:
-    values: dict[str, Any] = {"organization": organization.pk, "start": now - timedelta(hours=24)}
+    start = now - timedelta(hours=24)
+    outcomes = outcomes_since(organization.pk, start)
+    accepted, duplicate = outcomes.get(ACCEPTED, 0), outcomes.get(DUPLICATE, 0)
     with connection.cursor() as cursor:
-        cursor.execute(_DAY, values)
-        accepted, duplicate, rejected, refused, peak, peak_at = cursor.fetchone()
+        cursor.execute(_PEAK, {"organization": organization.pk, "start": start})
+        peak, peak_at = cursor.fetchone() or (0, None)
     return Day(
         accepted=accepted,
         duplicate=duplicate,
-        rejected=rejected,
-        refused=refused,
+        rejected=sum(outcomes.values()) - accepted - duplicate,
+        refused=outcomes.get("rate_limited", 0),
         peak=peak,
-        peak_at=peak_at if peak else None,
+        peak_at=peak_at,
     )

@@ -268,16 +268,15 @@ class DeliveryAdmin(ReadOnlyAdmin):
             self.message_user(request, f"Due again: {found.retried:,} of {found.total:,}.", messages.SUCCESS)
             return redirect(back)
         dead = operations.dead_letters_of(subscription)
-        some = f"more than {dead.number:,} dead letters. Each of the oldest {dead.number:,}"
-        many = some if dead.has_more else f"{dead.number:,} dead letters. Each"
+        many = f"more than {dead.number:,}" if dead.has_more else f"{dead.number:,}"
         held = "" if subscription.status == SubscriptionStatus.ACTIVE else " It is not active: they wait until it is."
         return confirmation(
             self,
             request,
             title="Try all dead letters again",
-            text=f"{subscription} of {subscription.organization} has {many} becomes due at once, with the whole "
-            f"schedule of retries before it.{held}",
-            button=f"Try {dead.number:,} again",
+            text=f"{subscription} of {subscription.organization} has {many} dead letters. Each becomes due at once, "
+            f"the oldest first, with the whole schedule of retries before it.{held}",
+            button="Try all again" if dead.has_more else f"Try {dead.number:,} again",
             back=back,
         )
 

@@ -13,7 +13,7 @@ from ingestion.event_ids import lowest_id
 from rest.arrays import text_array
 
 # A side is no column of an index: it is looked for among so many of the newest of each subscription.
-LOOKED_AT = 1_000
+LOOKED_AT = 500
 # Enough to tell a trickle from a flood.
 COUNTED = 100
 LISTED_SUBSCRIPTIONS = 50

@@ -94,7 +94,7 @@ class ReadOnlyAdmin(ModelAdmin):
     actions: Sequence[str] | None = None
     change_list_template = "admin/keyset_change_list.html"
     heavy_fields: tuple[str, ...] = ()
-    list_per_page = 50
+    list_per_page = 25
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
     sortable_by = ()

@@ -18,11 +18,13 @@ DELIVERIES_PER_BATCH = 1_000
 # A request ends within seconds; who has more dead letters sees what remains, and asks again.
 MAX_RETRIED = 50 * DELIVERIES_PER_BATCH
 MAX_COUNTED = 200_000
+# Before it asks, a page counts no further: 4 ms.
+MAX_SHOWN = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetters:
-    """How many of them one call retries, and whether there are more."""
+    """How many there are, counted up to MAX_SHOWN, and whether there are more."""
 
     number: int
     has_more: bool
@@ -58,9 +60,9 @@ def retry_dead_letters(
 
 
 def dead_letters_of(subscription: Subscription) -> DeadLetters:
-    """What a page says before it asks; it need not count on to MAX_COUNTED."""
-    counted = _count(subscription, at_most=MAX_RETRIED + 1)
-    return DeadLetters(number=min(counted, MAX_RETRIED), has_more=counted > MAX_RETRIED)
+    """What a page says before it asks."""
+    counted = _count(subscription, at_most=MAX_SHOWN + 1)
+    return DeadLetters(number=min(counted, MAX_SHOWN), has_more=counted > MAX_SHOWN)
 
 
 def _count(subscription: Subscription, *, at_most: int) -> int:
