@@ -7,15 +7,19 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input -
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check demo bench faults screenshots docs clean
+.PHONY: help run test coverage check demo bench faults screenshots docs clean
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
 run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=.data); Ctrl-C stops it
 	@exec $(PYTHON) manage.py up
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
+	@exec $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
+
+# Tracing each line nearly doubles the time of a test, so it is a run of its own.
+coverage: $(VENV)/.installed-dev ## The same with branch coverage, which must be 90 % or more
 	@exec $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long' --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, import rules, migrations

@@ -165,5 +165,5 @@ class DeliveryMachine(RuleBasedStateMachine):
 
 def test_deliveries_live_as_the_model_says(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(django_settings, "WEBHOOK_RETRY_SCHEDULE", WAITS)
-    bounded = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, database=None)
+    bounded = settings(max_examples=20, stateful_step_count=30, deadline=None, derandomize=True, database=None)
     run_state_machine_as_test(DeliveryMachine, settings=bounded)

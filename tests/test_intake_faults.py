@@ -79,6 +79,7 @@ def test_eight_processes_and_one_thousand_keys_are_one_thousand_events() -> None
     assert len({(key, event_id) for _, event_id, key in answers}) == len(KEYS)
 
 
+@pytest.mark.long
 def test_a_restart_in_the_middle_changes_nothing_about_that() -> None:
     with serve("asgi") as server:
         sender = big_sender(server)

@@ -126,6 +126,10 @@ def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) 
     assert (same_data.returncode, same_data.stderr.count("\n")) == (1, 1)
     assert "already running" in same_data.stderr
 
+    sent = _manage(data, platform.port, "demo", "--repeat", "5")
+    assert sent.returncode == 0, sent.stderr
+    assert "events are in the inbox" in sent.stdout
+
     assert platform.stop() == 0
     assert _processes_of(data) == []
     after = _manage(data, platform.port, "migrate", "--check")
@@ -290,11 +294,3 @@ def _processes_of(data: Path) -> list[str]:
             if any(str(data) in text for text in named):
                 found.append(" ".join(process.cmdline()))
     return found
-
-
-def test_the_demo_arrives_in_the_inbox(launch: Launch, data: Path) -> None:
-    platform = launch(data, _free_port())
-    done = _manage(data, platform.port, "demo", "--repeat", "5")
-    assert done.returncode == 0, done.stderr
-    assert "events are in the inbox" in done.stdout
-    assert platform.stop() == 0
