@@ -4,6 +4,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all:
+PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
@@ -16,11 +17,11 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 	@exec $(PYTHON) manage.py up
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
-	@exec $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
+	@exec $(PYTEST)
 
 # Tracing each line nearly doubles the time of a test, so it is a run of its own.
 coverage: $(VENV)/.installed-dev ## The same with branch coverage, which must be 90 % or more
-	@exec $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long' --cov --cov-report=term:skip-covered
+	@exec $(PYTEST) --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.installed-dev ## What CI runs beside the tests: lint, types, import rules, migrations
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" exec scripts/check

@@ -92,7 +92,7 @@ def test_it_works(
     process_outbox()
     assert [found["id"] for found in tenant.get("/api/v1/inbox").json()["data"]] == [event["id"]]
 
-    assert mails_asked_for(sent) == [event["id"]]
+    assert mails_asked_for(sent) == [mock.call("delivery.mail_notice", kwargs={"event_id": event["id"]})]
     mail_notice_task(event_id=event["id"])
     (mail,) = mailoutbox
     assert mail.to == ["owner@example.com"]
@@ -346,6 +346,6 @@ def test_the_sender_is_a_setting(organization: Organization, mailoutbox: list[Em
     assert mailoutbox[0].from_email == "Events <events@example.com>"
 
 
-def mails_asked_for(sent: mock.Mock) -> list[str]:
-    """The events of the mails; wake-ups for processing go the same way, whenever one is due."""
-    return [call.kwargs["kwargs"]["event_id"] for call in sent.call_args_list if call.args[0] == "delivery.mail_notice"]
+def mails_asked_for(sent: mock.Mock) -> list[Any]:
+    """The calls for mails; wake-ups for processing go the same way, whenever one is due."""
+    return [call for call in sent.call_args_list if call.args[0] == "delivery.mail_notice"]

@@ -23,7 +23,7 @@ MAX_SHOWN = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadLetters:
+class CountedDeadLetters:
     """How many there are, counted up to MAX_SHOWN, and whether there are more."""
 
     number: int
@@ -59,10 +59,10 @@ def retry_dead_letters(
     return RetriedDeadLetters(total=max(total, retried), retried=retried)
 
 
-def dead_letters_of(subscription: Subscription) -> DeadLetters:
+def dead_letters_of(subscription: Subscription) -> CountedDeadLetters:
     """What a page says before it asks."""
     counted = _count(subscription, at_most=MAX_SHOWN + 1)
-    return DeadLetters(number=min(counted, MAX_SHOWN), has_more=counted > MAX_SHOWN)
+    return CountedDeadLetters(number=min(counted, MAX_SHOWN), has_more=counted > MAX_SHOWN)
 
 
 def _count(subscription: Subscription, *, at_most: int) -> int:
