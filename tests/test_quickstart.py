@@ -1,40 +1,25 @@
 """The commands and programs of the pages for newcomers, run as they stand there against a real `manage.py up`.
 
-In a page, an HTML comment before a fenced block says what it is: `<!-- file: NAME -->` is saved, `<!-- run -->` is run
-(`<!-- run: needs node -->` where that program is installed), `<!-- shows -->` is what the block before printed, with
-`…` for what differs. All blocks of a page share one shell. Only the two ports are exchanged.
+tests/pages.py says how a page marks its blocks. All blocks of a page share one shell. Only the two ports are exchanged.
 """
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from html import unescape
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
-from events_platform.up.data_dir import CHECKOUT
+from tests.pages import Block, blocks
 from tests.test_up import Launch, Platform, _free_port, data, launch  # noqa: F401 - the last two are fixtures
 
 _PAGES = ("quickstart", "sending", "receiving")
-_BLOCK = re.compile(r"^<!-- (file|run|shows)(?:: (.+?))? -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = "--- end of step"
 _SECONDS = 90.0
-
-
-@dataclass(frozen=True)
-class Block:
-    kind: str
-    argument: str
-    text: str
-
-    def can_run(self) -> bool:
-        program = self.argument.removeprefix("needs ")
-        return not self.argument or shutil.which(program) is not None
 
 
 def test_the_pages_do_what_they_show(launch: Launch, data: Path) -> None:  # noqa: F811
@@ -47,18 +32,18 @@ def test_the_pages_do_what_they_show(launch: Launch, data: Path) -> None:  # noq
 
 def _follow(page: str, platform: Platform) -> None:
     """Do all that a page says, in a folder of its own, and compare what it shows."""
-    blocks = list(_blocks(page, platform.port))
+    steps = list(_steps(page, platform.port))
     folder = platform.data.parent / page
     folder.mkdir()
     (folder / ".data").symlink_to(platform.data)
-    for block in blocks:
+    for block in steps:
         if block.kind == "file":
             (folder / block.argument).write_text(block.text)
-    runs = [block for block in blocks if block.kind == "run" and block.can_run()]
+    runs = [block for block in steps if block.kind == "run" and block.can_run()]
     assert runs, f"{page} has nothing to run"
     printed = iter(_shell(folder, runs))
     output = ""
-    for block in blocks:
+    for block in steps:
         if block.kind == "run":
             output = next(printed) if block.can_run() else ""
         elif block.kind == "shows" and output:
@@ -83,13 +68,13 @@ def _shell(folder: Path, runs: list[Block]) -> list[str]:
     return [part.strip("\n") for part in done.stdout.split(f"{_MARK}\n")]
 
 
-def _blocks(page: str, port: int) -> Iterator[Block]:
-    text = (CHECKOUT / f"docs/{page}.md").read_text()
-    assert text.count("127.0.0.1:8000"), f"{page} names no address of the platform"
+def _steps(page: str, port: int) -> Iterator[Block]:
     receiver = _free_port()
-    for kind, argument, block in _BLOCK.findall(text):
-        ours = block.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
-        yield Block(kind, argument, re.sub(r'(127\.0\.0\.1(?:", |:))9000', rf"\g<1>{receiver}", ours))
+    found = blocks(f"docs/{page}.md")
+    assert any("127.0.0.1:8000" in block.text for block in found), f"{page} names no address of the platform"
+    for block in found:
+        ours = block.text.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+        yield replace(block, text=re.sub(r'(127\.0\.0\.1(?:", |:))9000', rf"\g<1>{receiver}", ours))
 
 
 def _see_the_event_in_the_console(platform: Platform) -> None:
