@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from django.db import DatabaseError, connections
 
@@ -65,15 +65,22 @@ def examine(
 def _run_lane(
     checks: Sequence[Check], visit: Visit, found: dict[str, Outcome], until: float, check_seconds: float
 ) -> None:
+    def run(check: Check) -> Outcome:
+        return run_bounded(check, visit, seconds=min(check_seconds, until - time.monotonic()))
+
+    found.update(run_in_order(checks, run))
+
+
+def run_in_order(checks: Iterable[Check], run: Callable[[Check], Outcome]) -> dict[str, Outcome]:
     """One after another; what needs a check that found a problem, or was not run itself, is not run."""
+    found: dict[str, Outcome] = {}
     failed: set[str] = set()
     for check in checks:
-        if check.needs in failed:
-            found[check.name] = skipped(f"Not looked at, because of {check.needs}.")
-        else:
-            found[check.name] = run_bounded(check, visit, seconds=min(check_seconds, until - time.monotonic()))
-        if check.needs in failed or found[check.name].status is Status.PROBLEM:
+        lacks = check.needs in failed
+        found[check.name] = skipped(f"Not looked at, because of {check.needs}.") if lacks else run(check)
+        if lacks or found[check.name].status is Status.PROBLEM:
             failed.add(check.name)
+    return found
 
 
 def run_bounded(check: Check, visit: Visit, *, seconds: float) -> Outcome:

@@ -96,19 +96,14 @@ def _encoding(visit: Visit) -> Outcome:
 
 @in_database
 def _durability(visit: Visit) -> Outcome:
-    off = [name for name in ("fsync", "full_page_writes") if _shown(name) == "off"]
-    if off:
-        return problem(
-            f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash loses or destroys accepted events.",
-            "; ".join(f"`ALTER SYSTEM SET {name} = on`" for name in off)
-            + " as a superuser, `SELECT pg_reload_conf()`, and look into the server's command line too.",
-        )
-    if _shown("synchronous_commit") in ("off", "local"):
-        return problem(
-            "synchronous_commit is off in our sessions: an accepted event may be lost in a crash.",
-            "Something sets it after the platform does: remove it from `options` in DATABASE_URL.",
-        )
-    return good("What is committed is on the disk.")
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if _shown(name) == "off"]
+    if not off:
+        return good("What is committed is on the disk.")
+    return problem(
+        f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash loses or destroys accepted events.",
+        "As a superuser `ALTER SYSTEM SET … = on` and `SELECT pg_reload_conf()`; look into the server's command line"
+        " too. synchronous_commit is set by the platform itself: if it is off, `options` in DATABASE_URL turn it off.",
+    )
 
 
 @in_database

@@ -144,7 +144,7 @@ def _host(seen: Seen) -> Outcome:
 
 def _forwarded(seen: Seen) -> Outcome:
     """What the proxies say of an honest request."""
-    trusted = settings.TRUSTED_PROXIES
+    trusted = seen.trusted_proxies
     if not trusted and seen.forwarded:
         return problem(
             f"A proxy is in front ({', '.join(seen.forwarded)}) and TRUSTED_PROXIES is 0: rate limits and lock-outs see"

@@ -111,7 +111,7 @@ def _url_of_broker() -> str:
     if parts.scheme != "redis+socket":
         return settings.CELERY_BROKER_URL
     number = dict(parse_qsl(parts.query)).get("virtual_host", "0").strip("/")
-    return parts._replace(scheme="unix", query=f"db={number or 0}").geturl()
+    return f"unix://{parts.path}?db={number or 0}"
 
 
 def _password(visit: Visit) -> Outcome:
@@ -151,19 +151,28 @@ def _broker(visit: Visit) -> Outcome:
     name = "RabbitMQ" if is_rabbitmq(settings.CELERY_BROKER_URL) else "Redis"
     try:
         connect_to_broker()
-    except (AccessRefused, AuthenticationError, NoPermissionError):
+    except (OperationalError, AMQPError, RedisError, OSError) as error:
+        if not _is_refusal(error):
+            return problem(
+                f"The broker ({name}) does not answer ({type(error).__name__}): no task reaches a worker.",
+                "See that it runs and that CELERY_BROKER_URL has its host and port. What was accepted is kept,"
+                " and processed when it is back.",
+            )
         return problem(
             f"The broker ({name}) refuses the user or the password of CELERY_BROKER_URL.",
             "Compare them with the server's (`rabbitmqctl authenticate_user NAME`, or `requirepass` of Redis), and the"
             " virtual host too; signs such as @ are percent-encoded in the URL.",
         )
-    except (OperationalError, AMQPError, RedisError, OSError) as error:
-        return problem(
-            f"The broker ({name}) does not answer ({type(error).__name__}): no task reaches a worker.",
-            "See that it runs and that CELERY_BROKER_URL has its host and port. What was accepted is kept,"
-            " and processed when it is back.",
-        )
     return good(f"The broker ({name}) lets us in.")
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """kombu raises its own error from the one that says why."""
+    while error is not None:
+        if isinstance(error, AccessRefused | AuthenticationError | NoPermissionError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _clock(visit: Visit) -> Outcome:

@@ -32,10 +32,11 @@ def bad_setting(message: str) -> dict[str, Any]:
     return as_data([finding])
 
 
-def as_text(findings: Sequence[Finding], *, paint: Paint, width: int) -> str:
-    """Grouped by part, each remedy below its finding, and a last line with the counts."""
+def as_text(findings: Sequence[Finding], *, paint: Paint, width: int, brief: bool = False) -> str:
+    """Grouped by part, each remedy below its finding, and a last line with the counts; `brief`: only what to mend."""
     lines: list[str] = []
-    for part, found in groupby(findings, key=lambda finding: finding.part):
+    shown = [each for each in findings if each.remedy or not brief]
+    for part, found in groupby(shown, key=lambda finding: finding.part):
         lines.append(part)
         for finding in found:
             lines += _lines(finding, paint, width)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -23,7 +24,8 @@ _CHUNK = 64 * 1024
 class Seen:
     """`client_address`: as rate limits and lock-outs take it; `peer`: of the connection, empty for a Unix socket.
 
-    `forwarded`: the header fields of proxies that came along; `hops`: the entries of X-Forwarded-For.
+    `forwarded`: the header fields of proxies that came along; `hops`: the entries of X-Forwarded-For;
+    `trusted_proxies`: how many of them the setting believes.
     """
 
     scheme: str
@@ -33,6 +35,7 @@ class Seen:
     forwarded: list[str]
     forwarded_for_present: bool
     hops: int
+    trusted_proxies: int
     body_bytes: int
     version: str
     revision: str
@@ -60,6 +63,7 @@ def seen(request: HttpRequest) -> JsonResponse:
         forwarded=[name for name in FORWARDED if name in request.headers],
         forwarded_for_present=bool(forwarded_for),
         hops=len(forwarded_for.split(",")) if forwarded_for else 0,
+        trusted_proxies=settings.TRUSTED_PROXIES,
         body_bytes=_length(request),
         version=VERSION,
         revision=revision(),

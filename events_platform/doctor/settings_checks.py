@@ -163,7 +163,7 @@ def _secret_files(visit: Visit) -> Outcome:
     paths = {name: Path(path) for name in SECRETS if (path := os.environ.get(f"{name}_FILE"))}
     bare = [f"{name}_FILE={path}" for name, path in paths.items() if _is_open_to_all(path)]
     if not bare:
-        return good(f"{len(paths)} secrets come from files, and not everybody can read them.")
+        return good("The files of secrets are closed to others." if paths else "No secret is in a file.")
     return problem(
         f"Every user of this machine can read {', '.join(bare)}.",
         f"chmod 640 {' '.join(part.partition('=')[2] for part in bare)}, with the platform's group as their group.",

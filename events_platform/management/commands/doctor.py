@@ -38,11 +38,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(as_data(findings, strict=options["strict"]), indent=1))
         else:
-            # At verbosity 0 only what is to be done.
-            trouble = (Status.PROBLEM, Status.WARNING)
-            shown = [each for each in findings if options["verbosity"] or each.status in trouble]
             width = min(shutil.get_terminal_size().columns, _WIDEST)
-            self.stdout.write(as_text(shown, paint=self._paint, width=width))
+            self.stdout.write(as_text(findings, paint=self._paint, width=width, brief=not options["verbosity"]))
         if worst(findings, strict=options["strict"]) is Status.PROBLEM:
             sys.exit(1)
 
