@@ -53,5 +53,11 @@ def post_worker_init(worker: object) -> None:
     from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_process("web")
+    from django.conf import settings  # noqa: PLC0415 - likewise
+
+    from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
+
+    # Those of the pages, and the intake's three: one writes, two look keys up.
+    start_sign("web", connections=settings.DATABASE_POOL_SIZE + 3)
     gc.collect()
     gc.freeze()

@@ -130,10 +130,24 @@ def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) 
     assert sent.returncode == 0, sent.stderr
     assert "events are in the inbox" in sent.stdout
 
+    # Each process gives its sign within some seconds of its start.
+    assert wait_until(lambda: _is_well(platform), seconds=_START_SECONDS, pause=1.0), _doctor(platform)
+
     assert platform.stop() == 0
     assert _processes_of(data) == []
     after = _manage(data, platform.port, "migrate", "--check")
     assert (after.returncode, after.stderr.count("\n")) == (2, 1)
+
+
+def _doctor(platform: Platform) -> list[str]:
+    """What is wrong with it, but for the disks of the machine that runs the test."""
+    told = _manage(platform.data, platform.port, "doctor", "--json")
+    findings = json.loads(told.stdout)["findings"]
+    return [each["what"] for each in findings if each["remedy"] and each["part"] != "disk"]
+
+
+def _is_well(platform: Platform) -> bool:
+    return _doctor(platform) == []
 
 
 @pytest.mark.faults
