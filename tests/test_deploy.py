@@ -1,4 +1,4 @@
-"""What stands under deploy/ for a plain server starts the processes that `make run` starts; unsafe settings are refused."""
+"""What stands under deploy/ for a plain server starts what `make run` starts, and unsafe settings are refused."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The manifests fit their schemas, start the processes that `make run` starts, and hold no example that would be taken."""
+"""The manifests fit their schemas, start what `make run` starts, and hold no example that would be taken."""
 
 import re
 import subprocess
