@@ -25,8 +25,8 @@ from cryptography.fernet import Fernet
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from events_platform.up.data_dir import CHECKOUT
 from events_platform.up import valkey
+from events_platform.up.data_dir import CHECKOUT
 from tests.clients import Client
 from tests.deployment import BACKUP, COMPOSE, DEPLOY, MIGRATE, PROCESSES, PUBLIC, essence, program
 from tests.pages import run_by
@@ -146,15 +146,12 @@ class Host:
         return {"PATH": os.environ["PATH"], **values, **own}
 
     def command(self, service: str) -> list[str]:
-        program, *arguments = SERVICES[service]["command"]
-        programs = {
-            "python": [sys.executable],
-            "valkey-server": [str(valkey.binary()), str(self.secrets / "redis_conf"), "--bind", "127.0.0.1", "--port"]
-            + [str(self.redis_port), "--dir", str(self.folder)],
-        }
-        if program == "valkey-server":
-            assert arguments.pop(0) == "/run/secrets/redis_conf"
-        return [*programs[program], *map(self.local, arguments)]
+        program, *arguments = map(self.local, SERVICES[service]["command"])
+        if program == "python":
+            return [sys.executable, *arguments]
+        assert program == "valkey-server"
+        own = ("--bind", "127.0.0.1", "--port", str(self.redis_port), "--dir", str(self.folder))
+        return [str(valkey.binary()), *arguments, *own]
 
     def local(self, text: str) -> str:
         return re.sub("^/tmp/", f"{self.folder}/", text).replace("/run/secrets/", f"{self.secrets}/")
