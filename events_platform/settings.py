@@ -157,6 +157,8 @@ if HTTPS:
             "DATABASE_URL": _DATABASE_URL,
             "REDIS_URL": REDIS_URL,
             "CELERY_BROKER_URL": CELERY_BROKER_URL,
+            "EMAIL_URL": env.str("EMAIL_URL", ""),
+            "METRICS_TOKEN": env.str("METRICS_TOKEN", ""),
         },
     )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -1,8 +1,11 @@
 """What tests share: a clean Redis, an API client of one tenant, no left-over caches."""
 
 import json
+import subprocess
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from delivery.interests import forget_interests
+from events_platform.up.data_dir import CHECKOUT
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
 from ingestion.schemas import forget_schemas
@@ -98,3 +102,12 @@ def broker(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         return
     with running_rabbitmq() as node:
         yield {"CELERY_BROKER_URL": node.url}
+
+
+@pytest.fixture(scope="session")
+def postgresql_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with pg_dump, pg_restore and psql as the image has them."""
+    prefix = tmp_path_factory.mktemp("image")
+    script = CHECKOUT / "deploy/postgresql-programs.sh"
+    subprocess.run(["sh", script, sysconfig.get_path("purelib"), prefix], check=True)
+    return prefix / "lib/postgresql/18/bin"

