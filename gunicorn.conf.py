@@ -21,6 +21,11 @@ timeout = 60
 # Behind a proxy that keeps connections open, longer than the proxy's own pause between two requests.
 keepalive = 65
 
+# What a proxy says about a request is Django's to believe, by TRUSTED_PROXIES. gunicorn itself would take the word of
+# anybody on this host, or at a Unix socket: `X-Forwarded-Proto: https` would make plain HTTP pass for encrypted.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
 # The server for gunicorn's own control tool would leave a socket in the home folder.
 control_socket_disable = True
 
