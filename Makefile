@@ -7,6 +7,9 @@ PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input -
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
+# Where it is set (many images do so), each of the hundreds of processes that the tests start would compile our code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage check demo bench faults screenshots docs clean
 
@@ -40,6 +43,7 @@ screenshots: $(VENV)/.installed-dev ## Take a picture of every page into docs/im
 
 docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a broken link is an error
 	@$(PYTHON) -m scripts.write_api_page
+	@$(PYTHON) -m scripts.write_untested_page
 	@NO_MKDOCS_2_WARNING=1 exec $(PYTHON) -m mkdocs build --strict
 
 clean: ## Remove the virtual environment and the caches; the data stays

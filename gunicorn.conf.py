@@ -21,6 +21,11 @@ timeout = 60
 # Behind a proxy that keeps connections open, longer than the proxy's own pause between two requests.
 keepalive = 65
 
+# What a proxy says about a request is Django's to believe, by TRUSTED_PROXIES. gunicorn itself would take the word of
+# anybody on this host, or at a Unix socket: `X-Forwarded-Proto: https` would make plain HTTP pass for encrypted.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
 # The server for gunicorn's own control tool would leave a socket in the home folder.
 control_socket_disable = True
 
@@ -53,5 +58,11 @@ def post_worker_init(worker: object) -> None:
     from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_process("web")
+    from django.conf import settings  # noqa: PLC0415 - likewise
+
+    from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
+
+    # Those of the pages, and the intake's three: one writes, two look keys up.
+    start_sign("web", connections=settings.DATABASE_POOL_SIZE + 3)
     gc.collect()
     gc.freeze()

@@ -25,12 +25,13 @@ def run_django() -> int:
     from django.core.management import execute_from_command_line
     from environs import EnvError
 
+    from events_platform.metrics.folder import set_folder_aside
     from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
     from events_platform.up.errors import UpError, setting_error
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands come and go: nobody reads their numbers.
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    set_folder_aside()
     os.environ.pop("METRICS_PORT", None)
     try:
         try:
@@ -40,9 +41,21 @@ def run_django() -> int:
         except (EnvError, ImproperlyConfigured) as error:
             raise setting_error(error) from error
     except UpError as error:
-        sys.stderr.write(f"{error}\n")
+        if sys.argv[1:2] == ["doctor"] and "--json" in sys.argv:
+            say_as_json(str(error))
+        else:
+            sys.stderr.write(f"{error}\n")
         return error.status
     return 0
+
+
+def say_as_json(message: str) -> None:
+    """A setting that stops the start, in the form of the other findings of `doctor --json`."""
+    import json
+
+    from events_platform.doctor.reporting import bad_setting
+
+    sys.stdout.write(f"{json.dumps(bad_setting(message), indent=1)}\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ on (console.rendering).
 | staff | everything of every organization | nothing more; in the group `operator`, what an admin does |
 | superuser | the same | everything |
 | stranger | nothing: 404 for every organization, as if there were none | |
+
+The health page (events_platform.doctor) belongs to no organization: operators and superusers see it.
 """
 
 from collections.abc import Collection
@@ -131,6 +133,11 @@ def organization_for(user: User, slug: str) -> Organization:
 def require(user: User, organization: Organization, action: Action) -> None:
     """Raises PermissionDenied, a 403, unless `user` may do that there; Http404 for a stranger."""
     enter(user, organization.slug).require(action)
+
+
+def may_see_health(user: User) -> bool:
+    """The page about the installation itself: for those who run it, not for staff who only help tenants."""
+    return user.is_superuser or (user.is_staff and user.groups.filter(name=OPERATORS).exists())
 
 
 def roles_with(action: Action) -> Collection[Role]:

@@ -62,10 +62,13 @@ def links_for(place: Place, section: str) -> list[Link]:
     ]
 
 
-def links_of_all(section: str) -> list[Link]:
-    """What staff see of all organizations together."""
-    return [
+def links_of_all(section: str, *, with_health: bool) -> list[Link]:
+    """What staff see of all organizations together, and those who run the platform of itself."""
+    links = [
         Link(label="Events", url=reverse("console:events"), is_current=section == "events"),
         Link(label="Live", url=reverse("console:all-live"), is_current=section == "live"),
         Link(label="Organizations", url=reverse("console:organizations"), is_current=section == "organizations"),
     ]
+    if with_health:
+        links.append(Link(label="Health", url=reverse("health-page"), is_current=section == "health"))
+    return links

@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from console.access import Action, Place, visible_organizations
+from console.access import Action, Place, may_see_health, visible_organizations
 from console.navigation import links_for, links_of_all
 
 # More names are no use in a menu: it has a search field that reaches every organization.
@@ -29,10 +29,11 @@ def render_page(
         near = list(visible_organizations(user)[: LISTED_ORGANIZATIONS + 1])
         shared["near_organizations"] = near[:LISTED_ORGANIZATIONS]
         shared["has_more_organizations"] = len(near) > LISTED_ORGANIZATIONS
+        with_health = shared["may_see_health"] = may_see_health(user)
         if place:
             shared["navigation"] = links_for(place, section)
         elif user.is_staff:
-            shared["navigation"] = links_of_all(section)
+            shared["navigation"] = links_of_all(section, with_health=with_health)
     return render(request, template, {**shared, "may": permissions(place), **context}, status=status)
 
 

@@ -1,6 +1,6 @@
 """The admin site of the platform: Django's own, under the platform's name and look."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -20,10 +20,14 @@ class AdminSite(admin.AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """First what needs attention, then everything else."""
-        from events_platform.attention import items_for  # noqa: PLC0415 - models load after the sites
+        from django.contrib.auth.models import User  # noqa: PLC0415 - models load after the sites
+
+        from console.access import may_see_health  # noqa: PLC0415 - likewise
+        from events_platform.attention import items_for  # noqa: PLC0415 - likewise
 
         attention = items_for(request, now=timezone.now())
-        return super().index(request, {**(extra_context or {}), "attention": attention})
+        shown = {"attention": attention, "may_see_health": may_see_health(cast(User, request.user))}
+        return super().index(request, {**(extra_context or {}), **shown})
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

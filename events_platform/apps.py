@@ -7,6 +7,9 @@ class EventsPlatformConfig(AppConfig):
     verbose_name = "Platform"
     default = True
 
+    def ready(self) -> None:
+        from events_platform import checks  # noqa: F401, PLC0415 - to register them, once the settings are read
+
 
 class AdminConfig(admin_apps.AdminConfig):
     default = False

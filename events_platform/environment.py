@@ -54,7 +54,17 @@ def refuse_unsafe(*, debug: bool, secrets: dict[str, str]) -> None:
     if debug:
         raise ImproperlyConfigured("DEBUG is true with an https PUBLIC_URL: its pages show settings and data.")
     for name, value in secrets.items():
-        if any(word in value.lower() for word in _PLACEHOLDERS):
+        if holds_placeholder(value):
             raise ImproperlyConfigured(f"{name} still holds the placeholder of an example: set one of your own.")
-    if len(set(secrets["SECRET_KEY"])) < _FEWEST_DIFFERENT_CHARACTERS:
+    if is_guessable(secrets["SECRET_KEY"]):
         raise ImproperlyConfigured("SECRET_KEY is too easy to guess: make it of 50 random characters.")
+
+
+def holds_placeholder(value: str) -> bool:
+    """Whether it was copied from an example, and not made."""
+    return any(word in value.lower() for word in _PLACEHOLDERS)
+
+
+def is_guessable(secret_key: str) -> bool:
+    """Whether it was typed rather than made at random."""
+    return len(set(secret_key)) < _FEWEST_DIFFERENT_CHARACTERS

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import datetime
 from functools import cache
 
 from django.conf import settings
@@ -78,9 +79,14 @@ def _redis() -> str:
 
 
 def _broker() -> str:
+    connect_to_broker()
+    return "ok"
+
+
+def connect_to_broker() -> None:
+    """Raises what kombu raises when it does not let us in, within some seconds."""
     with app.connection_for_write(connect_timeout=2) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
-    return "ok"
 
 
 def _processing() -> str:
@@ -97,8 +103,21 @@ def _beat() -> str:
 
 
 def _migrations() -> str:
-    missing = _known_migrations() - MigrationRecorder(connection).applied_migrations().keys()
+    missing = missing_migrations()
     return "ok" if not missing else f"{len(missing)} are not applied"
+
+
+def missing_migrations() -> list[tuple[str, str]]:
+    """App and name of those that this code has and the database does not."""
+    return sorted(_known_migrations() - MigrationRecorder(connection).applied_migrations().keys())
+
+
+def newer_migrations(apps: Collection[str]) -> list[tuple[str, str]]:
+    """Likewise of those that the database has and this code does not know; of `apps` alone."""
+    applied = MigrationRecorder(connection).applied_migrations().keys()
+    loader = MigrationLoader(None)
+    known = loader.disk_migrations.keys() | {key for one in loader.disk_migrations.values() for key in one.replaces}
+    return sorted(key for key in applied - known if key[0] in apps)
 
 
 @cache
@@ -111,6 +130,10 @@ def _known_migrations() -> frozenset[tuple[str, str]]:
 
 def _partitions() -> str:
     """Rows would go into the default partition, from which it costs a lock to move them."""
-    next_week = week_of(timezone.now()) + WEEK
-    missing = [table for table in settings.PARTITIONED_TABLES if not has_partition(table, next_week)]
+    missing = tables_without(week_of(timezone.now()) + WEEK)
     return "ok" if not missing else f"missing for next week: {', '.join(missing)}"
+
+
+def tables_without(week: datetime) -> list[str]:
+    """Those of the partitioned tables that have no partition for the week that begins then."""
+    return [table for table in settings.PARTITIONED_TABLES if not has_partition(table, week)]

@@ -181,7 +181,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TASK_DEFAULT_QUEUE = "events"
 # Sending waits for other people's servers: its worker is another one, so that processing never waits for them.
-CELERY_TASK_ROUTES = {"delivery.send_due": {"queue": "deliveries"}}
+SENDING_QUEUE = "deliveries"
+CELERY_TASK_ROUTES = {"delivery.send_due": {"queue": SENDING_QUEUE}}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
 

@@ -5,6 +5,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from events_platform import api_docs, health
+from events_platform.doctor.page import health_page
+from events_platform.doctor.seen import seen
 from events_platform.metrics.views import metrics
 from rest.views import ProblemTypesView
 
@@ -18,6 +20,7 @@ urlpatterns = [
         name="admin_password_reset",
     ),
     path("admin/", admin.site.urls),
+    path("console/health/", health_page, name="health-page"),
     path("console/", include("console.urls")),
     path("api/v1/", include("organizations.urls")),
     path("api/v1/", include("ingestion.urls")),
@@ -28,4 +31,5 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
+    path("health/seen", seen, name="health-seen"),
 ]

@@ -23,6 +23,21 @@ def _export(**_: Any) -> None:
     start_exporter()
 
 
+@signals.worker_ready.connect
+def _say_that_it_lives(sender: Any, **_: Any) -> None:
+    """The parent, for each queue that it takes tasks from. A process of the pool opens two connections at most."""
+    from django.conf import settings  # noqa: PLC0415 - likewise
+
+    from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
+
+    connections = 2 * sender.controller.concurrency
+    roles = {settings.CELERY_TASK_DEFAULT_QUEUE: "worker", settings.SENDING_QUEUE: "sender"}
+    for queue in sender.app.amqp.queues.consume_from:
+        if queue in roles:
+            start_sign(roles[queue], connections=connections)
+            connections = 0  # counted once
+
+
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
@@ -35,9 +50,11 @@ def _start_process(**_: Any) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def _start_beat(**_: Any) -> None:
+    from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
     from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_process("beat")
+    start_sign("beat")
 
 
 @signals.task_prerun.connect

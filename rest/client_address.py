@@ -1,9 +1,18 @@
 """Where a request comes from."""
 
+import logging
+from collections.abc import Container
 from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest
+
+from rest.log_lines import log_line
+
+logger = logging.getLogger(__name__)
+# What proxies add. `X-Forwarded-Host` and the like come with one of these.
+_OF_PROXIES = ("x-forwarded-for", "x-forwarded-proto", "forwarded")
+_warned = False
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -23,3 +32,22 @@ def _valid(text: str) -> str | None:
         return str(ip_address(text.strip()))
     except ValueError:
         return None
+
+
+def warn_of_unread_proxy(headers: Container[str]) -> None:
+    """One line in each process's life when requests come through a proxy that nobody told the platform about.
+
+    `headers` are the names of the request's header fields, in lower case or compared without case.
+    """
+    global _warned  # noqa: PLW0603 - once for each process
+    if _warned or settings.TRUSTED_PROXIES or not any(name in headers for name in _OF_PROXIES):
+        return
+    _warned = True
+    log_line(
+        logger,
+        "a request carried the header fields of a proxy, which are not read: if a proxy stands in front, the platform "
+        "takes its address for every client's and its requests for plain HTTP; set TRUSTED_PROXIES to the number of "
+        "proxies. Without a proxy a client wrote the fields itself, and nothing is wrong",
+        level=logging.WARNING,
+        header_fields=[name for name in _OF_PROXIES if name in headers],
+    )

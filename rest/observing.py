@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from rest.client_address import warn_of_unread_proxy
 from rest.log_lines import level_of, log_line
 from rest.metrics import note_request, write_gathered_if_due
 
@@ -27,6 +28,7 @@ class ObservingMiddleware:
         started = time.perf_counter()
         clear_contextvars()
         bind_contextvars(request_id=request.request_id)  # type: ignore[attr-defined]
+        warn_of_unread_proxy(request.headers)
         try:
             response = self.get_response(request)
             seconds = time.perf_counter() - started

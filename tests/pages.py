@@ -9,13 +9,15 @@ An HTML comment on the line before a block says it:
 - `<!-- shows -->`: what the block before it printed, with `…` for what differs;
 - `<!-- not run: REASON -->`: no test can run it, and why.
 
-Every block in the language `sh` has one; tests/test_documents.py holds to it.
+Every block in a language of shells has one; tests/test_documents.py holds to it. What is marked `not run` is listed in
+docs/untested-commands.md, which scripts/write_untested_page.py writes.
 """
 
 import re
 import shutil
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 from events_platform.up.data_dir import CHECKOUT
 
@@ -24,6 +26,8 @@ _BLOCK = re.compile(
     r"```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
+
+SHELLS = frozenset({"sh", "bash", "console", "shell"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,13 @@ class Block:
         return not self.argument or shutil.which(program) is not None
 
 
+def all_pages() -> list[str]:
+    """Every page for people, as a path in the checkout. Reports that a program writes are none."""
+    folders = [path for path in (CHECKOUT / "docs").rglob("*.md") if path.parent != CHECKOUT / "docs/benchmarks"]
+    found = [*(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted(folders)]
+    return [str(Path(path).relative_to(CHECKOUT)) for path in found]
+
+
 def blocks(page: str) -> list[Block]:
     """All blocks of a page, given as a path in the checkout: `docs/quickstart.md`."""
     text = (CHECKOUT / page).read_text()
@@ -58,5 +69,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def run_by(page: str, test: str) -> list[Block]:
-    """The blocks of a page that `test` (a file name) runs, in their order."""
-    return [block for block in blocks(page) if (block.kind, block.argument) == ("run by", test)]
+    """The blocks of a page that `test` (a file name) runs, in their order. None is a fault: nothing would be tested."""
+    found = [block for block in blocks(page) if (block.kind, block.argument) == ("run by", test)]
+    assert found, f"{page} has no block that is marked `run by: {test}`"
+    return found

@@ -108,6 +108,9 @@ def _console(camera: Camera, gallery: Gallery) -> None:
     camera.take("key-issued", f"{home}keys/", _issue_key)
     camera.take("organizations", "/console/organizations/")
     camera.take("events-of-all", "/console/events/")
+    camera.take("health", "/console/health/")
+    camera.dark("health", "/console/health/")
+    camera.phone("health", "/console/health/")
     camera.take("not-found", "/nowhere/")
     camera.take("no-event", f"{home}events/{NOBODY}/")
     for name, path in (("overview", ""), ("events", "events/"), ("event", f"events/{gallery.event_id}/")):

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
@@ -28,6 +29,7 @@ from events_platform.up.valkey import broker_url, on_database
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 60.0
+_UP = (sys.executable, str(CHECKOUT / "manage.py"), "up")
 # The servers and settings of the test run itself are no business of the platform under test.
 _OF_THE_TEST_RUN = (
     "DATABASE_URL",
@@ -71,8 +73,16 @@ class Platform:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=_STOP_SECONDS)
 
+    def press_control_c(self) -> None:
+        """As a terminal does it: the signal goes to every process of the group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(timeout=_STOP_SECONDS)
 
-Launch = Callable[[Path, int], Platform]
+
+class Launch(Protocol):
+    """Starts a platform by `command` on a data folder and a port; returns when it is ready."""
+
+    def __call__(self, folder: Path, port: int, command: Sequence[str] = ...) -> Platform: ...
 
 
 @pytest.fixture
@@ -86,14 +96,16 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def launch(data: Path) -> Iterator[Launch]:
-    """Start a platform on a data folder and a port; returns when it is ready. All are stopped after the test."""
+    """All that were started are stopped after the test."""
     platforms: list[Platform] = []
     with ExitStack() as logs:
 
-        def start(folder: Path, port: int) -> Platform:
+        def start(folder: Path, port: int, command: Sequence[str] = _UP) -> Platform:
             log = data.parent / f"{len(platforms)}.log"
             output = logs.enter_context(log.open("wb"))
-            process = subprocess.Popen(_up_command(), env=_environment(folder, port), stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, env=_environment(folder, port), stdout=output, stderr=output, start_new_session=True
+            )
             platform = Platform(process=process, data=folder, port=port, log=log)
             platforms.append(platform)
             wait_until(lambda: platform.is_ready() or process.poll() is not None, seconds=_START_SECONDS)
@@ -130,10 +142,24 @@ def test_it_works_and_sigterm_leaves_nothing_behind(launch: Launch, data: Path) 
     assert sent.returncode == 0, sent.stderr
     assert "events are in the inbox" in sent.stdout
 
+    # Each process gives its sign within some seconds of its start.
+    assert wait_until(lambda: _is_well(platform), seconds=_START_SECONDS, pause=1.0), _doctor(platform)
+
     assert platform.stop() == 0
     assert _processes_of(data) == []
     after = _manage(data, platform.port, "migrate", "--check")
     assert (after.returncode, after.stderr.count("\n")) == (2, 1)
+
+
+def _doctor(platform: Platform) -> list[str]:
+    """What is wrong with it, but for the disks of the machine that runs the test."""
+    told = _manage(platform.data, platform.port, "doctor", "--json")
+    findings = json.loads(told.stdout)["findings"]
+    return [each["what"] for each in findings if each["remedy"] and each["part"] != "disk"]
+
+
+def _is_well(platform: Platform) -> bool:
+    return _doctor(platform) == []
 
 
 @pytest.mark.faults
@@ -250,10 +276,6 @@ def test_printing_never_waits_for_a_reader() -> None:
 def test_another_database_of_the_same_redis(url: str, other: str, broker: str) -> None:
     assert on_database(url, 7) == other
     assert broker_url(url, 7) == broker
-
-
-def _up_command() -> list[str]:
-    return [sys.executable, str(CHECKOUT / "manage.py"), "up"]
 
 
 def _environment(data: Path, port: int) -> dict[str, str]:

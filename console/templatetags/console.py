@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from console.charts import short_number
@@ -70,3 +70,14 @@ def milliseconds(number: int | None) -> str:
     if number is None:
         return "–"
     return f"{number} ms" if number < 1000 else f"{number / 1000:.1f} s"
+
+
+@register.filter
+def commands(text: str) -> SafeString:
+    """What stands between backticks as `<code>`."""
+    pieces = text.split("`")
+    return format_html_join(
+        "",
+        "{}",
+        ((format_html("<code>{}</code>", piece) if number % 2 else piece,) for number, piece in enumerate(pieces)),
+    )

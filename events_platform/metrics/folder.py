@@ -16,12 +16,25 @@ from pathlib import Path
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _ADDED_UP = ("counter", "histogram")
 _ENDED = "ended"
+_set_aside: Path | None = None
 
 
 def folder() -> Path | None:
     """The folder; None when this process keeps its numbers to itself."""
     path = os.environ.get(VARIABLE)
     return Path(path) if path else None
+
+
+def set_folder_aside() -> None:
+    """For a process whose numbers nobody reads: it writes none, and still knows where the others do."""
+    global _set_aside  # noqa: PLW0603 - the process has one
+    _set_aside = folder()
+    os.environ.pop(VARIABLE, None)
+
+
+def folder_of_others() -> Path | None:
+    """Where the long-running processes of this host share theirs, if the environment says so."""
+    return folder() or _set_aside
 
 
 def make_folder() -> None:

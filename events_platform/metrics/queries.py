@@ -20,7 +20,7 @@ from ingestion.partitions import week_of
 Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.
 MOST_COUNTED = 10_000
-_OURS = ("accounts", "console", "delivery", "events_platform", "ingestion", "organizations")
+OURS = ("accounts", "console", "delivery", "events_platform", "ingestion", "organizations")
 
 _DUE = """
 SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
@@ -60,13 +60,19 @@ def outbox() -> Families:
 def due_deliveries() -> Families:
     # All of them for the count; one of each subscription for the oldest, which the bound might hide.
     count = _rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0]
-    age = _rows(_DUE, [1, None])[0][1] or 0
     yield _gauge(
         "events_deliveries_due",
         f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; those behind open circuits not included.",
         count,
     )
-    yield _gauge("events_deliveries_oldest_due_age_seconds", "How long the oldest of them has been due.", float(age))
+    yield _gauge(
+        "events_deliveries_oldest_due_age_seconds", "How long the oldest of them has been due.", oldest_due_seconds()
+    )
+
+
+def oldest_due_seconds() -> float:
+    """How long the oldest webhook delivery has been due that could be sent now; 0 when none is."""
+    return float(_rows(_DUE, [1, None])[0][1] or 0)
 
 
 def subscriptions() -> Families:
@@ -103,7 +109,7 @@ def exports() -> Families:
 def tables() -> Families:
     """By base table, its partitions added up; whatever is not ours is one."""
     rows = _rows(_TABLES)
-    ours = {model._meta.db_table for config in map(apps.get_app_config, _OURS) for model in config.get_models()}
+    ours = {model._meta.db_table for config in map(apps.get_app_config, OURS) for model in config.get_models()}
     sizes = dict.fromkeys([*sorted(ours), "other"], 0)
     for name, size, _, _ in rows:
         sizes[name if name in ours else "other"] += int(size)
@@ -130,9 +136,13 @@ def _partitions(found: dict[str, tuple[int, str | None]]) -> Families:
         partitions, newest = found.get(table, (0, None))
         count.add_metric([table], partitions)
         ahead.add_metric([table], weeks_ahead(newest))
-        rows = _number(f"SELECT count(*) FROM (SELECT FROM {table}_default LIMIT 1000) AS caught")  # noqa: S608
-        default.add_metric([table], rows)
+        default.add_metric([table], default_partition_rows(table))
     yield from (count, ahead, default)
+
+
+def default_partition_rows(table: str) -> int:
+    """Up to 1000."""
+    return _number(f"SELECT count(*) FROM (SELECT FROM {table}_default LIMIT 1000) AS caught")  # noqa: S608
 
 
 def weeks_ahead(newest: str | None) -> int:

@@ -21,6 +21,7 @@ from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import Caller, authenticate, require_scope
 from organizations.rate_limits import Allowance, limiter
 from organizations.scopes import Scope
+from rest.client_address import warn_of_unread_proxy
 from rest.middleware import request_id_of, server_timing
 from rest.parsing import MAX_DISCARDED_BYTES
 from rest.problems import MEDIA_TYPE, Problem, as_problem, problem_body
@@ -60,6 +61,7 @@ class IntakeDoor:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in (SINGLE, BATCH):
             headers = _headers(scope)
             if self._is_ours(scope, headers):
+                warn_of_unread_proxy(headers)
                 await self._intake.serve(scope["path"], headers, receive, send)
                 return
         await self._django(scope, receive, send)

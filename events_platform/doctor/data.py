@@ -1,0 +1,167 @@
+"""What is in the database: schema, partitions, secrets, work that waits, people."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from events_platform.doctor.checks import Check, Visit
+from events_platform.doctor.findings import Outcome, good, problem, warning
+from events_platform.doctor.postgresql import LANE, in_database
+from events_platform.health import MAX_UNPROCESSED_SECONDS, missing_migrations, newer_migrations, tables_without
+from events_platform.metrics.queries import OURS, default_partition_rows, oldest_due_seconds
+from events_platform.re_encrypting import count_sample
+from ingestion.models import OutboxEntry
+from ingestion.partitions import WEEK, WEEKS_AHEAD, week_of
+from organizations.models import Organization
+
+PART = "data"
+# Beat makes them each hour: two weeks without mean that it has not for long.
+_WEEKS_WANTED = WEEKS_AHEAD - 1
+# As the alert DeliveriesLate has it.
+_LATE_WEBHOOK_SECONDS, _VERY_LATE_WEBHOOK_SECONDS = 120, 600
+# Of each kind, from both ends: a tenth of a second at most.
+_SAMPLE = 50
+_MAKE_PARTITIONS = (
+    'manage.py shell --command "from ingestion.partitions import make_partitions; print(make_partitions())"'
+)
+
+
+@in_database
+def _migrations(visit: Visit) -> Outcome:
+    missing = missing_migrations()
+    if not missing:
+        return good("All migrations of this version are applied.")
+    return problem(
+        f"{len(missing)} migrations are not applied, from {'.'.join(missing[0])} on.",
+        "Run `manage.py migrate --no-input` (docs/operations/upgrade.md).",
+    )
+
+
+@in_database
+def _newer_migrations(visit: Visit) -> Outcome:
+    newer = newer_migrations(OURS)
+    if not newer:
+        return good("The database is not newer than this version.")
+    return warning(
+        f"The database was migrated by a newer version: this one does not know {'.'.join(newer[-1])}.",
+        "Right after going back by one version that is as it should be. Otherwise this is the wrong release for the"
+        " data: start the newer one.",
+    )
+
+
+@in_database
+def _partitions(visit: Visit) -> Outcome:
+    now = week_of(timezone.now())
+    missing = {
+        week: tables for ahead in range(_WEEKS_WANTED + 1) if (tables := tables_without(week := now + ahead * WEEK))
+    }
+    if not missing:
+        return good(f"This week and the next {_WEEKS_WANTED} have their partitions.")
+    first = min(missing)
+    say = problem if first - now < timedelta(weeks=2) else warning
+    return say(
+        f"The week of {first:%Y-%m-%d} has no partition of {', '.join(missing[first])}.",
+        f"Run `{_MAKE_PARTITIONS}`, and see why beat and the worker, who do it each hour, did not.",
+    )
+
+
+@in_database
+def _default_partitions(visit: Visit) -> Outcome:
+    caught = {table: count for table in settings.PARTITIONED_TABLES if (count := default_partition_rows(table))}
+    if not caught:
+        return good("No row went into a default partition.")
+    listed = ", ".join(
+        f"{table}_default ({'1000 or more' if count == 1000 else count})" for table, count in caught.items()
+    )
+    return warning(
+        f"Rows whose week had no partition lie in {listed}: they slow retention down.",
+        f"Run `{_MAKE_PARTITIONS}`: it moves those of this week and the next ones. Look at the clocks of all hosts.",
+    )
+
+
+@in_database
+def _stored_secrets(visit: Visit) -> Outcome:
+    tally = count_sample(rows=_SAMPLE)
+    looked_at = tally.current + tally.old_key + tally.clear + tally.unreadable
+    if tally.unreadable:
+        return problem(
+            f"{tally.unreadable} of {looked_at} stored secrets that were tried cannot be decrypted: their webhooks are"
+            " not sent, their people cannot sign in.",
+            "Put the keys that FIELD_ENCRYPTION_KEYS had before behind the ones that it has (or, if it was empty, the"
+            " SECRET_KEY of that time back), and restart all processes. The backup names the fingerprints.",
+        )
+    if tally.old_key or tally.clear:
+        return warning(
+            f"{tally.old_key} of {looked_at} stored secrets that were tried are under an older key, {tally.clear} in"
+            " the clear.",
+            "Run `manage.py rotate_encryption_keys`; drop the old key only after that.",
+        )
+    return good(
+        f"The {looked_at} stored secrets that were tried are under the first key."
+        if looked_at
+        else "No secrets are stored yet."
+    )
+
+
+@in_database
+def _processing(visit: Visit) -> Outcome:
+    age = OutboxEntry.objects.oldest_age_seconds()
+    if age < MAX_UNPROCESSED_SECONDS:
+        return good("Events are processed as they come.")
+    return problem(
+        f"The oldest accepted event has waited {age:.0f} s to be processed; a second is usual.",
+        "See the findings of the part `processes`, the worker's log, and docs/operations/runbooks.md (OutboxLags).",
+    )
+
+
+@in_database
+def _sending(visit: Visit) -> Outcome:
+    age = oldest_due_seconds()
+    if age < _LATE_WEBHOOK_SECONDS:
+        return good("Webhooks are sent when they are due.")
+    say = problem if age >= _VERY_LATE_WEBHOOK_SECONDS else warning
+    return say(
+        f"A webhook has been due for {age:.0f} s and is not sent.",
+        "See the findings of the part `processes`, the sender's log, and docs/operations/runbooks.md (DeliveriesLate).",
+    )
+
+
+@in_database
+def _organizations(visit: Visit) -> Outcome:
+    if Organization.objects.exists():
+        return good("There is an organization.")
+    return warning(
+        "There is no organization yet: nobody can send events.",
+        "Run `manage.py create_organization NAME --plan pro`, then `manage.py issue_key NAME`.",
+    )
+
+
+@in_database
+def _superusers(visit: Visit) -> Outcome:
+    if User.objects.filter(is_superuser=True, is_active=True).exists():
+        return good("There is a superuser.")
+    return warning(
+        "There is no active superuser: nobody can manage organizations and people in the admin.",
+        "Run `manage.py createsuperuser`.",
+    )
+
+
+def _needing(name: str, run: Callable[[Visit], Outcome], *, needs: str = "migrations") -> Check:
+    """Without the schema of this version the queries may fail."""
+    return Check(part=PART, name=name, run=run, lane=LANE, needs=needs)
+
+
+CHECKS = (
+    _needing("migrations", _migrations, needs="postgresql"),
+    _needing("newer_migrations", _newer_migrations, needs="postgresql"),
+    _needing("partitions", _partitions),
+    _needing("default_partitions", _default_partitions),
+    _needing("stored_secrets", _stored_secrets),
+    _needing("processing", _processing),
+    _needing("sending", _sending),
+    _needing("organizations", _organizations),
+    _needing("superusers", _superusers),
+)

@@ -1,0 +1,104 @@
+"""Which processes live, by the signs that they leave in Redis."""
+
+import time
+from collections.abc import Callable
+
+from events_platform.doctor.checks import Check, Visit
+from events_platform.doctor.clocks import WARNING_SECONDS, judge_clock
+from events_platform.doctor.findings import Outcome, good, problem, warning
+from events_platform.doctor.redis_and_broker import LANE
+from events_platform.heartbeat import LATE_SECONDS, last_beat
+from events_platform.signs_of_life import Sign, read_signs
+from events_platform.version import VERSION, revision
+
+PART = "processes"
+_MOST_LISTED = 5
+_WHY = (
+    " If it runs: it must have the same REDIS_URL as this command, and gives its sign within some 5 s after Redis is"
+    " back."
+)
+
+
+def _of_role(role: str, what: str, command: str) -> Callable[[Visit], Outcome]:
+    def look(visit: Visit) -> Outcome:
+        living = [sign for sign in read_signs() if sign.role == role]
+        if living:
+            return good(f"{len(living)} {'lives' if len(living) == 1 else 'live'}: {_listed(living)}.")
+        return problem(f"No {role} gives a sign of life: {what}.", f"Start it: {command}." + _WHY)
+
+    return look
+
+
+def _beat(visit: Visit) -> Outcome:
+    living = [sign for sign in read_signs() if sign.role == "beat"]
+    if not living:
+        return problem(
+            "No beat gives a sign of life: retries are not sent, and nothing is cleaned up.",
+            "Start it: `systemctl start events-beat`, `docker compose up --detach beat`." + _WHY,
+        )
+    if len(living) > 1:
+        return problem(
+            f"{len(living)} beats run, {_listed(living)}: every periodic task is sent more than once.",
+            "Stop all but one. There must be exactly one in the whole installation, on whichever host.",
+        )
+    beat = last_beat()
+    late = None if beat is None else time.time() - beat
+    if late is None or late >= LATE_SECONDS:
+        seen = "has not handed out a task yet" if late is None else f"handed out its last task {late:.0f} s ago"
+        return problem(
+            f"Beat lives, and {seen}.", "See that the broker answers, then restart beat and look into its log."
+        )
+    return good(f"Exactly one beats: {living[0].name}.")
+
+
+def _versions(visit: Visit) -> Outcome:
+    others = [sign for sign in read_signs() if _is_another(sign)]
+    if not others:
+        return good(f"All processes that live are of this version, {VERSION}.")
+    return warning(
+        f"{len(others)} processes are of another version than this command ({VERSION}, revision {revision()}):"
+        f" {_listed(others, with_version=True)}.",
+        "Restart them, or run the command of the release that runs.",
+    )
+
+
+def _is_another(sign: Sign) -> bool:
+    if sign.version != VERSION:
+        return True
+    return "unknown" not in (sign.revision, revision()) and sign.revision != revision()
+
+
+def _clocks(visit: Visit) -> Outcome:
+    """Each against Redis' clock, at the moment when it wrote: both were read within a second."""
+    worst = max(read_signs(), key=_apart, default=None)
+    if worst is None or _apart(worst) <= WARNING_SECONDS:
+        return good("The clocks of all processes agree.")
+    return judge_clock(f"the host of {worst.name}", _apart(worst))
+
+
+def _apart(sign: Sign) -> float:
+    return abs(sign.clock - sign.written_at)
+
+
+def _listed(signs: list[Sign], *, with_version: bool = False) -> str:
+    names = [f"{sign.name} ({sign.version}, {sign.revision})" if with_version else sign.name for sign in signs]
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _start(role: str) -> str:
+    return f"`systemctl start events-{role}`, `docker compose up --detach {role}`"
+
+
+def _needing(name: str, run: Callable[[Visit], Outcome]) -> Check:
+    return Check(part=PART, name=name, run=run, lane=LANE, needs="redis")
+
+
+CHECKS = (
+    _needing("web", _of_role("web", "nobody takes requests", _start("web"))),
+    _needing("worker", _of_role("worker", "accepted events are not processed", _start("worker"))),
+    _needing("sender", _of_role("sender", "webhooks are not sent", _start("sender"))),
+    _needing("beat", _beat),
+    _needing("process_versions", _versions),
+    _needing("process_clocks", _clocks),
+)

@@ -1,0 +1,123 @@
+"""deploy/install.sh on a machine with systemd: from the documents' first line to an event, upgrade, way back.
+
+The commands are those of docs/operations/deploy.md and upgrade.md, as they stand there. What runs is real: systemd, the
+distribution's PostgreSQL, Redis and Caddy, certificates from an authority.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from events_platform.up.data_dir import CHECKOUT
+from tests.booted_machine import booted_machine
+from tests.internet import NAME, connect
+from tests.pages import run_by
+from tests.private_machine import PrivateMachine
+from tests.waiting import wait_until
+
+URL = f"https://{NAME}"
+SOURCE = "/usr/local/src/events-platform"
+_CADDY = Path(shutil.which("caddy") or "/usr/bin/caddy")
+_HOME = "/opt/events-platform"
+
+
+@pytest.fixture
+def server() -> Iterator[PrivateMachine]:
+    """A machine on which nobody has installed the platform, with a cluster of PostgreSQL as the package makes it."""
+    if not _CADDY.exists():
+        pytest.skip("caddy is not installed")
+    with booted_machine() as machine:
+        machine.run("pg_lsclusters --no-header | grep -q . || pg_createcluster $(ls /usr/lib/postgresql | tail -n 1) main")
+        connect(machine, caddy=_CADDY)
+        yield machine
+
+
+def documented(page: str, number: int) -> str:
+    """The block of that number among those that this module runs."""
+    return run_by(f"docs/operations/{page}.md", Path(__file__).name)[number].text
+
+
+def pip_settings() -> dict[str, str]:
+    """Where this machine's pip finds packages is where the other's must look."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+
+class Load:
+    """`tests.steady_load` in the machine, from outside its proxy."""
+
+    def __init__(self, machine: PrivateMachine, key: str) -> None:
+        self._machine = machine
+        self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - closed by `end`
+        command = f"exec {sys.executable} -m tests.steady_load {URL} {key}"
+        certificates = "/etc/ssl/certs/ca-certificates.crt"
+        self._process = machine.start(command, log=Path(self._output.name), SSL_CERT_FILE=certificates)
+
+    def end(self) -> dict[str, object]:
+        self._machine.run("pkill --full --exact --signal TERM '.*tests.steady_load .*'")
+        self._process.wait(90)
+        with self._output:
+            return dict(json.loads(self._output.read()))
+
+
+@contextmanager
+def under_load(machine: PrivateMachine, key: str) -> Iterator[None]:
+    """Nothing fails meanwhile, and each event that was accepted is there, processed and in the inbox."""
+    load = Load(machine, key)
+    # The load is there before anything happens.
+    wait_until(lambda: count(machine, "type = 'load.sent'") > 100)
+    yield
+    outcome = load.end()
+    accepted = outcome["accepted"]
+    assert isinstance(accepted, list)
+    assert outcome["failures"] == [], outcome
+    assert len(accepted) > 500, outcome
+    ids = ",".join(f"'{event}'" for event in accepted)
+    wait_until(lambda: count(machine, f"id IN ({ids})", "ingestion_event") == len(accepted))
+    wait_until(lambda: count(machine, f"event_id IN ({ids})", "delivery_delivery") == len(accepted))
+
+
+def count(machine: PrivateMachine, condition: str, table: str = "ingestion_event") -> int:
+    query = f"SELECT count(*) FROM {table} WHERE {condition}"
+    machine.path("/tmp/query.sql").write_text(query)
+    return int(machine.run("psql --no-psqlrc -At -d events -f /tmp/query.sql", user="postgres", folder=Path("/")).stdout)
+
+
+def runs(machine: PrivateMachine) -> str:
+    """The name of the release that `current` leads to."""
+    return Path(machine.run(f"readlink {_HOME}/current").stdout.strip()).name
+
+
+def answering(machine: PrivateMachine) -> set[str]:
+    """The revisions that answer, of forty answers."""
+    asked = f"for n in $(seq 40); do curl -s {URL}/health/live; echo; done"
+    return {json.loads(line)["revision"] for line in machine.run(asked).stdout.splitlines()}
+
+
+def commit_before() -> str:
+    return "HEAD"
+
+
+def commit(machine: PrivateMachine, script: str) -> str:
+    """A new version of the source, made by a script; its revision."""
+    author = "git -c user.name=Test -c user.email=test@example.com commit --quiet --all --message"
+    machine.run(f"cd {SOURCE}; {script}; {author} 'A change'")
+    return machine.run(f"git -C {SOURCE} rev-parse --short=12 HEAD").stdout.strip()
+
+
+@pytest.mark.faults
+def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: PrivateMachine) -> None:
+    pip = pip_settings()
+    before = commit_before()
+    first = documented("deploy", 0).replace("\n/usr/local", f"\ngit -C {SOURCE} checkout --quiet {before}\n/usr/local")
+    said = server.run(first, folder=Path("/root"), **pip).stdout
+    sent = json.loads(said[said.rindex('{"id"') :].splitlines()[0].split('{"data"')[0])
+    assert sent["status"] == "accepted", said
+    assert said.count(sent["id"]) == 2, said  # accepted, and in the inbox
