@@ -18,7 +18,7 @@ PROCESSES = ("web", "worker", "sender", "beat")
 PUBLIC = "https://events.example.com"
 KEY = "p7Vq-3ZtXw_9LbYc2RmKdf8HsJgN4eUa6TyWoQ1i"
 MIGRATE = ["manage.py", "migrate", "--no-input"]
-BACKUP = ["manage.py", "backup", "/backups"]
+BACKUP = ["manage.py", "backup", "/backups", "--keep", "14"]
 
 
 def program(name: str) -> Program:

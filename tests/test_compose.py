@@ -23,7 +23,7 @@ import redis
 import yaml
 from cryptography.fernet import Fernet
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from events_platform.up import valkey
 from events_platform.up.data_dir import CHECKOUT
@@ -60,7 +60,7 @@ def test_migrations_and_backups_run_by_the_commands_of_the_documents() -> None:
 
 @pytest.mark.parametrize("file", ["compose.yaml", "deploy/all-in-one.compose.yaml"])
 def test_the_files_fit_the_schema(file: str) -> None:
-    checker = Path(sys.executable).with_name("check-jsonschema")
+    checker = str(Path(sys.executable).with_name("check-jsonschema"))
     command = [checker, "--builtin-schema", "vendor.compose-spec", file]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -163,13 +163,12 @@ class Host:
         subprocess.run(["sh", "-euc", block.text], cwd=self.folder, check=True, capture_output=True)
         assert (self.folder / ".env").read_text() == f"PUBLIC_URL={PUBLIC}\n"
         self.secrets.mkdir()
-        address = conninfo_to_dict(test_database_url())
         for secret in (self.folder / "secrets").iterdir():
             text = secret.read_text().replace("@redis:6379/", f"@127.0.0.1:{self.redis_port}/")
             if secret.name == "database_url":
                 password = self.secret("database_password")
                 assert text == f"postgresql://events:{password}@postgres:5432/events\n"
-                text = make_conninfo(**{**address, "user": self.database, "dbname": self.database})
+                text = make_conninfo(test_database_url(), user=self.database, dbname=self.database)
             (self.secrets / secret.name).write_text(text)
 
     def secret(self, name: str) -> str:
@@ -213,7 +212,17 @@ class Host:
         text = (DEPLOY / "compose/create-database.sql").read_text()
         script.write_text(re.sub(r"\bevents\b", self.database, self.local(text)))
         superuser = test_database_url()
-        command = [psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--no-password", "--dbname", superuser, "-f", script]
+        command = [
+            str(psql),
+            "-v",
+            "ON_ERROR_STOP=1",
+            "--no-psqlrc",
+            "--no-password",
+            "--dbname",
+            superuser,
+            "-f",
+            str(script),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         try:
             yield superuser

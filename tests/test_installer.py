@@ -36,7 +36,9 @@ def server() -> Iterator[PrivateMachine]:
     if not _CADDY.exists():
         pytest.skip("caddy is not installed")
     with booted_machine() as machine:
-        machine.run("pg_lsclusters --no-header | grep -q . || pg_createcluster $(ls /usr/lib/postgresql | tail -n 1) main")
+        machine.run(
+            "pg_lsclusters --no-header | grep -q . || pg_createcluster $(ls /usr/lib/postgresql | tail -n 1) main"
+        )
         connect(machine, caddy=_CADDY)
         yield machine
 
@@ -89,7 +91,9 @@ def under_load(machine: PrivateMachine) -> Iterator[None]:
 def count(machine: PrivateMachine, condition: str, table: str = "ingestion_event") -> int:
     query = f"SELECT count(*) FROM {table} WHERE {condition}"
     machine.path("/tmp/query.sql").write_text(query)
-    return int(machine.run("psql --no-psqlrc -At -d events -f /tmp/query.sql", user="postgres", folder=Path("/")).stdout)
+    return int(
+        machine.run("psql --no-psqlrc -At -d events -f /tmp/query.sql", user="postgres", folder=Path("/")).stdout
+    )
 
 
 def runs(machine: PrivateMachine) -> str:

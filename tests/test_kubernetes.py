@@ -47,7 +47,7 @@ def test_no_pod_is_killed_before_its_time_to_stop_is_over(name: str) -> None:
 def test_jobs_migrate_and_back_up_by_the_commands_of_the_documents() -> None:
     assert container("migrate")["command"][1:] == MIGRATE
     assert container("backup")["command"][1:] == BACKUP
-    assert container("restore")["command"][1:] == ["manage.py", "restore", "/backups/NAME"]
+    assert container("restore")["command"][1:] == ["manage.py", "restore", "/backups"]
 
 
 def test_the_manifests_fit_their_schemas() -> None:
