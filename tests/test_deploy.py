@@ -13,54 +13,78 @@ from events_platform.environment import SECRETS
 from events_platform.up.data_dir import CHECKOUT
 from tests.deployment import DEPLOY, KEY, MIGRATE, PROCESSES, PUBLIC, essence, program
 
+SYSTEMD = DEPLOY / "systemd"
+
 
 def unit(name: str) -> dict[str, str]:
     """What the unit says, and what is said for all of them."""
-    files = ("events-.service.d/common.conf", f"events-{name}.service")
-    text = "\n".join((DEPLOY / "systemd" / file).read_text() for file in files)
+    (file,) = SYSTEMD.glob(f"events-{name}*.service")
+    text = (SYSTEMD / "events-.service.d/common.conf").read_text() + file.read_text()
     return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+
+
+def started(name: str) -> list[str]:
+    """Its command without `deploy/start`, which looks up the release, and without the number of the unit."""
+    start, *command = shlex.split(unit(name)["ExecStart"].replace("%%", "%").replace("-%i@", "@"))
+    assert start == "/opt/events-platform/current/deploy/start"
+    return command
 
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_each_unit_starts_its_process_as_make_run_starts_it(name: str) -> None:
-    assert essence(shlex.split(unit(name)["ExecStart"].replace("%%", "%"))) == essence(program(name).command)
+    assert essence(started(name)) == essence(program(name).command)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_no_unit_is_killed_before_its_time_to_stop_is_over(name: str) -> None:
+def test_no_unit_is_killed_before_its_time_to_stop_is_over_and_each_comes_back(name: str) -> None:
     assert float(unit(name)["TimeoutStopSec"]) >= program(name).stop_seconds
+    assert (unit(name)["Restart"], unit(name)["StartLimitIntervalSec"]) == ("always", "0")
 
 
-def test_the_unit_for_migrations_migrates() -> None:
-    assert shlex.split(unit("migrate")["ExecStart"])[1:] == MIGRATE
+def test_web_servers_share_one_socket_which_the_proxies_call() -> None:
+    address = dict(re.findall(r"^(\w+)=(.*)$", (SYSTEMD / "events-web.socket").read_text(), re.MULTILINE))[
+        "ListenStream"
+    ]
+    assert unit("web")["Sockets"] == "events-web.socket"
+    assert f"server {address};" in (DEPLOY / "nginx.conf").read_text()
+    assert f"reverse_proxy {address} " in (DEPLOY / "Caddyfile").read_text()
 
 
-def test_the_proxies_call_the_port_of_the_web_server() -> None:
-    assert "server 127.0.0.1:8000;" in (DEPLOY / "nginx.conf").read_text()
-    assert "reverse_proxy 127.0.0.1:8000 " in (DEPLOY / "Caddyfile").read_text()
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_understands_each_unit(tmp_path: Path) -> None:
+    """All that it names exists here as well: the release, the user, the settings."""
+    own = {"User=events": "User=root", "Group=events": "Group=root", "/etc/events-platform/environment": "/dev/null"}
+    shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        text = file.read_text().replace("/opt/events-platform/current", str(CHECKOUT))
+        for theirs, ours in own.items():
+            text = text.replace(theirs, ours)
+        file.write_text(text)
+    units = [str(path) for path in tmp_path.glob("events*.*") if path.is_file()]
+    units = [path.replace("@.service", "@1.service") for path in units]
+    for template in tmp_path.glob("*@.service"):
+        shutil.copy(template, template.with_name(template.name.replace("@", "@1")))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )
+    ours = [line for line in done.stderr.splitlines() if "events" in line]
+    assert ours == [], done.stderr
+
+
+def test_the_installer_migrates_by_the_command_of_the_other_layouts() -> None:
+    assert " ".join(MIGRATE[1:]) in (DEPLOY / "install.sh").read_text()
 
 
 def test_the_units_set_only_settings_that_are_documented() -> None:
     documented = (CHECKOUT / "docs/settings.md").read_text()
-    used = set(re.findall(r"^(\w+)=", (DEPLOY / "systemd/environment.example").read_text(), re.MULTILINE))
-    used.add(unit("web")["Environment"].partition("=")[0])
+    files = [SYSTEMD / "environment.example", *SYSTEMD.rglob("*.service"), *SYSTEMD.rglob("*.conf")]
+    used = set(re.findall(r"^(?:Environment=)?([A-Z][A-Z_]+)=", "\n".join(map(Path.read_text, files)), re.MULTILINE))
     assert [name for name in used if f"`{name}`" not in documented] == []
     assert [name for name in SECRETS if f"`{name}_FILE`" not in documented] == []
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "privkey.pem", tmp_path / "fullchain.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=events.example.com"]
-    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    site = (DEPLOY / "nginx.conf").read_text().replace("/etc/ssl/events.example.com", str(tmp_path))
-    (tmp_path / "site").write_text(site)
-    main = f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{ access_log off; include {tmp_path}/site; }}\n"
-    (tmp_path / "nginx.conf").write_text(main)
-    done = subprocess.run(
-        ["nginx", "-t", "-e", "stderr", "-c", tmp_path / "nginx.conf"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def read_settings(*, told: str = "SECRET_KEY", **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -148,7 +148,9 @@ def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: 
         assert second.endswith(newer)
 
         broken = commit(server, "echo 'raise RuntimeError' >> events_platform/asgi.py")
-        upgrade = server.run(without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"), **pip_settings())
+        upgrade = server.run(
+            without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"), **pip_settings()
+        )
         assert upgrade.returncode == 1, upgrade.stdout
         assert "back to" in upgrade.stdout, upgrade.stdout
         assert (runs(server), answering(server)) == (second, {newer}), broken
