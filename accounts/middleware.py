@@ -5,9 +5,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.crypto import constant_time_compare
 
 from accounts.second_factor import SecondFactor, second_factor_of
 
@@ -19,6 +22,30 @@ _OPEN = {
     SecondFactor.CONFIRM: _ALWAYS | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"},
     SecondFactor.SET_UP: _ALWAYS | {"mfa_index", "mfa_activate_totp", "mfa_add_webauthn", "account_reauthenticate"},
 }
+
+
+class RotatedSecretKeyMiddleware:
+    """Takes sessions over to a new SECRET_KEY, while the old one is among the fallbacks. Before `request.user` is read.
+
+    Django would do so by giving the session another id. Whoever has several pages open would be signed out by those
+    that still send the former one, and the list of sessions would not know the new one.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if settings.SECRET_KEY_FALLBACKS and settings.SESSION_COOKIE_NAME in request.COOKIES:
+            _renew_session(request)
+        return self.get_response(request)
+
+
+def _renew_session(request: HttpRequest) -> None:
+    user_id = request.session.get(SESSION_KEY)
+    user = User.objects.filter(pk=user_id).first() if user_id else None
+    held = request.session.get(HASH_SESSION_KEY, "")
+    if user and any(constant_time_compare(held, former) for former in user.get_session_auth_fallback_hash()):
+        request.session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 
 
 class SecondFactorMiddleware:

@@ -60,13 +60,14 @@ def key_fingerprints() -> dict[str, str]:
 
 
 def _ciphers() -> MultiFernet:
-    return _ciphers_of(tuple(settings.FIELD_ENCRYPTION_KEYS), settings.SECRET_KEY)
+    secret_keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _ciphers_of(tuple(settings.FIELD_ENCRYPTION_KEYS), secret_keys)
 
 
 @functools.lru_cache(maxsize=4)
-def _ciphers_of(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
-    """The key derived from SECRET_KEY stays last, so that what it encrypted is readable once others are set."""
-    return MultiFernet([*map(Fernet, keys), Fernet(_derived_key(secret_key))])
+def _ciphers_of(keys: tuple[str, ...], secret_keys: tuple[str, ...]) -> MultiFernet:
+    """Keys derived from secret keys stay last, so that what they encrypted is readable once others are set."""
+    return MultiFernet([*map(Fernet, keys), *(Fernet(_derived_key(key)) for key in secret_keys)])
 
 
 def _derived_key(secret_key: str) -> bytes:

@@ -12,6 +12,7 @@ from environs import Env, EnvValidationError
 
 SECRETS = (
     "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
     "DATABASE_URL",
     "REDIS_URL",
     "CELERY_BROKER_URL",

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import validate
 
 from events_platform import values
+from events_platform.api_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401 - settings, too
 from events_platform.beat_schedule import SCHEDULE
 from events_platform.brokers import queue_type, transport_options
 from events_platform.environment import Environment, refuse_unsafe
@@ -25,6 +26,7 @@ env = Environment()
 
 DEBUG: bool = env.bool("DEBUG", False)
 SECRET_KEY: str = env.str("SECRET_KEY", validate=validate.Length(min=32))
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [], subcast=values.old_secret_key)
 PUBLIC_URL: str = env.str("PUBLIC_URL", "http://127.0.0.1:8000", validate=validate.URL(require_tld=False)).rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 HTTPS: bool = _public.scheme == "https"
@@ -78,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.RotatedSecretKeyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.SecondFactorMiddleware",
@@ -156,6 +159,7 @@ if HTTPS:
         debug=DEBUG,
         secrets={
             "SECRET_KEY": SECRET_KEY,
+            "SECRET_KEY_FALLBACKS": ",".join(SECRET_KEY_FALLBACKS),
             "DATABASE_URL": _DATABASE_URL,
             "REDIS_URL": REDIS_URL,
             "CELERY_BROKER_URL": CELERY_BROKER_URL,
@@ -234,41 +238,6 @@ EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
 # Called with an organization's id and `now` for its page in the admin; returns counts by name.
 ORGANIZATION_USAGE = "ingestion.usage.usage_of"
 
-REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["organizations.authentication.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["rest.rendering.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest.parsing.JSONParser"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "rest.openapi.DocumentedView",
-    "EXCEPTION_HANDLER": "rest.problems.exception_handler",
-    "DEFAULT_METADATA_CLASS": None,
-    "UNAUTHENTICATED_USER": None,
-}
-SPECTACULAR_SETTINGS: dict[str, Any] = {
-    "OAS_VERSION": "3.1.1",
-    "TITLE": "Events platform",
-    "VERSION": "1",
-    "DESCRIPTION": (
-        "Send events, read them, and let consumers take them from inboxes.\n\n"
-        "Authenticate with an API key. Every error is a problem document (RFC 9457) with a stable `code`. "
-        "Times are RFC 3339 in UTC with microseconds, ids are UUIDv7. A field or parameter that an endpoint does not "
-        "have is a 422 that names it."
-    ),
-    "LICENSE": {"name": "MIT", "identifier": "MIT"},
-    "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["rest.openapi.add_shared_components"],
-    "TAGS": [
-        {"name": "events", "description": "Send and read events."},
-        {"name": "event-types", "description": "Describe types of events, and validate events by JSON Schema."},
-        {"name": "subscriptions", "description": "Have events delivered to webhooks, or held in inboxes."},
-        {"name": "deliveries", "description": "See what became of an event at one subscription, and try again."},
-        {"name": "inbox", "description": "Take events from an inbox."},
-        {"name": "replays", "description": "Deliver old events again."},
-        {"name": "api-keys", "description": "Manage the organization's API keys."},
-        {"name": "organization", "description": "Plan, limits and usage."},
-    ],
-}
 # The largest request body that anything reads into memory; the API's own limits are lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
 
@@ -324,8 +293,14 @@ SESSION_COOKIE_AGE = 14 * 24 * 3600
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_SSL_REDIRECT = False if not HTTPS else env.bool("SECURE_SSL_REDIRECT", True)
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+# Short: nobody can take back what browsers were told, and other names of the domain may still speak plain HTTP.
+HSTS_SECONDS: int = env.int("HSTS_SECONDS", 3600, validate=validate.Range(min=0, max=values.TWO_YEARS))
+SECURE_HSTS_SECONDS = HSTS_SECONDS if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS: bool = env.bool("HSTS_INCLUDE_SUBDOMAINS", False)
+SECURE_HSTS_PRELOAD: bool = env.bool("HSTS_PRELOAD", False)
+values.refuse_preload(HSTS_SECONDS, subdomains=SECURE_HSTS_INCLUDE_SUBDOMAINS, preload=SECURE_HSTS_PRELOAD)
+# "No subdomains" and "no preload": whoever runs the platform decides on these, and not by accident.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if TRUSTED_PROXIES:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
 from environs import ValidationError
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +16,25 @@ from psycopg.conninfo import conninfo_to_dict
 from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES
 
 MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+TWO_YEARS = 2 * 365 * 24 * 3600
+# What the lists that browsers are built with demand.
+_PRELOAD_SECONDS = 365 * 24 * 3600
+_SHORTEST_SECRET_KEY = 32
+
+
+def old_secret_key(text: str) -> str:
+    if len(text.strip()) < _SHORTEST_SECRET_KEY:
+        # Without the text.
+        raise ValidationError("Each is a former SECRET_KEY of 32 or more characters, none of them a comma.")
+    return text.strip()
+
+
+def refuse_preload(seconds: int, *, subdomains: bool, preload: bool) -> None:
+    """A domain is taken into the lists of browsers for a year or more with all its subdomains, or not at all."""
+    if preload and not (subdomains and seconds >= _PRELOAD_SECONDS):
+        raise ImproperlyConfigured(
+            "HSTS_PRELOAD is true: it needs HSTS_INCLUDE_SUBDOMAINS=true and HSTS_SECONDS of 31536000 (a year) or more."
+        )
 
 
 def database(url: str) -> dict[str, Any]:

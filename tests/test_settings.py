@@ -1,0 +1,65 @@
+"""What single settings do at the start: their defaults, and the line with which a bad one stops it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from events_platform.up.data_dir import CHECKOUT
+
+KEY = "p7Vq-3ZtXw_9LbYc2RmKdf8HsJgN4eUa6TyWoQ1iBxEv5CkMhGzAnDrSj0PuFlOI"
+ENVIRONMENT = {
+    "PUBLIC_URL": "https://events.example.com",
+    "SECRET_KEY": KEY,
+    "DATABASE_URL": "postgresql://events@127.0.0.1:1/events",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+HSTS = "(settings.SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD)"
+YEAR = "31536000"
+
+
+def read(told: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """What a process prints of its settings; its error output ends with the line that a bad setting gives."""
+    return subprocess.run(
+        [sys.executable, "-c", f"from events_platform import settings; print({told})"],
+        cwd=CHECKOUT,
+        env={**ENVIRONMENT, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "sent"),
+    [
+        ({}, (3600, False, False)),
+        ({"PUBLIC_URL": "http://127.0.0.1:8000"}, (0, False, False)),
+        ({"HSTS_SECONDS": "0"}, (0, False, False)),
+        (
+            {"HSTS_SECONDS": YEAR, "HSTS_INCLUDE_SUBDOMAINS": "true", "HSTS_PRELOAD": "true"},
+            (int(YEAR), True, True),
+        ),
+    ],
+)
+def test_hsts_is_short_until_it_is_raised(environ: dict[str, str], sent: tuple[object, ...]) -> None:
+    done = read(HSTS, **environ)
+    assert done.stdout == f"{sent}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        ({"HSTS_PRELOAD": "true"}, "HSTS_PRELOAD is true: it needs HSTS_INCLUDE_SUBDOMAINS=true and HSTS_SECONDS of"),
+        ({"HSTS_PRELOAD": "true", "HSTS_SECONDS": YEAR}, "HSTS_PRELOAD is true"),
+        ({"HSTS_PRELOAD": "true", "HSTS_INCLUDE_SUBDOMAINS": "true"}, "HSTS_PRELOAD is true"),
+        ({"HSTS_SECONDS": "1e9"}, "HSTS_SECONDS"),
+        ({"SECRET_KEY_FALLBACKS": f"{KEY},short"}, "SECRET_KEY_FALLBACKS"),
+        ({"SECRET_KEY_FALLBACKS": f"change-me-{KEY}"}, "SECRET_KEY_FALLBACKS still holds the placeholder"),
+    ],
+)
+def test_a_bad_setting_stops_the_start_and_is_named(environ: dict[str, str], complaint: str) -> None:
+    done = read("1", **environ)
+    assert done.returncode != 0
+    assert complaint in done.stderr.splitlines()[-1]
+    assert KEY not in done.stderr
