@@ -71,14 +71,9 @@ def refuse_unfit_database(manifest: Manifest) -> None:
     try:
         version = server_version()
     except OperationalError as error:
-        said = str(error)
-        if re.search('role ".*" does not exist', said):
-            role = shlex.quote(_role_and_name()[0])
-            make_role = f"On the server, as root: runuser -u postgres -- createuser --pwprompt {role}"
-            raise BackupError(
-                f"The role is not there yet. {make_role}, and then its database. {how_to_create()}"
-            ) from error
-        if re.search('database ".*" does not exist', said):
+        if re.search('role ".*" does not exist', str(error)):
+            raise BackupError(f"The role is not there yet. {how_to_create(role_too=True)}") from error
+        if re.search('database ".*" does not exist', str(error)):
             raise BackupError(f"The database is not there yet. {how_to_create()}") from error
         raise
     if version // 10_000 < manifest.postgresql // 10_000:
@@ -93,10 +88,13 @@ def refuse_unfit_database(manifest: Manifest) -> None:
         )
 
 
-def how_to_create() -> str:
+def how_to_create(*, role_too: bool = False) -> str:
     role, name = map(shlex.quote, _role_and_name())
-    command = f"createdb --template=template0 --encoding=UTF8 --owner={role} {name}"
-    return f"On the server, as root: runuser -u postgres -- {command}"
+    as_postgres = "runuser -u postgres --"
+    create = f"{as_postgres} createdb --template=template0 --encoding=UTF8 --owner={role} {name}"
+    if role_too:
+        create = f"{as_postgres} createuser --pwprompt {role} && {create}"
+    return f"On the server, as root: {create}"
 
 
 def how_to_set_aside() -> str:
