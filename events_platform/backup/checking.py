@@ -11,8 +11,9 @@ from django.db.migrations.loader import MigrationLoader
 from delivery.secrets import key_fingerprints
 from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP
-from events_platform.backup.making import hash_of, server_version
+from events_platform.backup.making import hash_of
 from events_platform.backup.manifest import Manifest, relations
+from events_platform.backup.programs import DatabaseProgram, is_too_new, server_version
 
 _SHOWN_NAMES = 3
 LOST = {
@@ -86,6 +87,18 @@ def refuse_unfit_database(manifest: Manifest) -> None:
             f"The database is not empty: it holds {_some(found)}. Restore into an empty one, so that nothing is "
             f"overwritten: {how_to_set_aside()}"
         )
+
+
+def refuse_unfit_program(pg_restore: DatabaseProgram, manifest: Manifest) -> None:
+    server = server_version()
+    if is_too_new(pg_restore.major, server):
+        major = server // 10_000
+        what = f"{pg_restore.path} is version {pg_restore.major}, which cannot restore into PostgreSQL {major}"
+        if is_too_new(manifest.dump.pg_dump, server):
+            what += f", and pg_dump {manifest.dump.pg_dump} made the dump. Restore into PostgreSQL 17 or newer."
+        else:
+            what += f". Install the package postgresql-client-{major}."
+        raise BackupError(what)
 
 
 def how_to_create(*, role_too: bool = False) -> str:
