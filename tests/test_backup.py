@@ -139,9 +139,9 @@ def test_a_password_is_in_no_list_of_processes(tmp_path: Path, monkeypatch: pyte
     started: list[tuple[list[str], dict[str, str]]] = []
 
     class Started(subprocess.Popen[Any]):
-        def __init__(self, command: list[str], *args: Any, env: dict[str, str] | None = None, **options: Any) -> None:
-            started.append((command, env or {}))
-            super().__init__(command, *args, env=env, **options)
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append((command, options.get("env") or {}))
+            super().__init__(command, **options)
 
     monkeypatch.setattr(subprocess, "Popen", Started)
     with empty_database() as database:

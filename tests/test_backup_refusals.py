@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from events_platform.backup import programs
+from events_platform.backup import checking, programs
 from events_platform.backup.folders import DUMP, MANIFEST
 from events_platform.up.data_dir import CHECKOUT
 from tests.restored import EmptyDatabase, back_up, connected_to, empty_database, restore
@@ -125,9 +125,36 @@ def test_missing_keys_are_named_and_refused(backup: Path, database: EmptyDatabas
     assert "Lost without SECRET_KEY" in restore(backup, database, "--without-keys")
 
 
-def test_more_keys_than_before_are_welcome(backup: Path, database: EmptyDatabase, settings: Any) -> None:
+def test_more_keys_than_before_are_welcome_and_doctor_has_the_last_word(
+    backup: Path, database: EmptyDatabase, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it finds is no failure of the restore."""
+    consulted: list[list[str]] = []
+
+    def doctor(_name: str, *, skip: list[str], **_options: Any) -> None:
+        consulted.append(skip)
+        sys.exit(1)
+
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    monkeypatch.setattr("events_platform.management.commands.restore.get_commands", lambda: {"doctor": "here"})
+    monkeypatch.setattr("events_platform.management.commands.restore.call_command", doctor)
     assert "Lost" not in restore(backup, database)
+    assert consulted == [["proxy", "processes"]]
+
+
+def test_a_pg_restore_that_the_server_does_not_understand_is_refused(
+    backup: Path, copy: Path, database: EmptyDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 17 on it sets `transaction_timeout`, which older servers do not have."""
+    monkeypatch.setattr(checking, "server_version", lambda: 150_014)
+    change_manifest(copy, postgresql=150_014)
+    assert "cannot restore into PostgreSQL 15, and pg_dump 18 made the dump" in refused(copy, database)
+    dump = json.loads((backup / MANIFEST).read_text())["dump"]
+    change_manifest(copy, dump=dump | {"pg_dump": 15})
+    monkeypatch.setattr(programs, "_FOLDERS", ())
+    monkeypatch.setattr(programs, "_PACKAGE_FOLDERS", "pginstall18/bin")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "Install the package postgresql-client-15" in refused(copy, database)
 
 
 def test_what_makes_a_missing_role_or_database_is_shown(backup: Path, database: EmptyDatabase) -> None:

@@ -11,8 +11,9 @@ from django.db.migrations.loader import MigrationLoader
 from delivery.secrets import key_fingerprints
 from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP
-from events_platform.backup.making import hash_of, server_version
+from events_platform.backup.making import hash_of
 from events_platform.backup.manifest import Manifest, relations
+from events_platform.backup.programs import DatabaseProgram, is_too_new, server_version
 
 _SHOWN_NAMES = 3
 LOST = {
@@ -71,14 +72,9 @@ def refuse_unfit_database(manifest: Manifest) -> None:
     try:
         version = server_version()
     except OperationalError as error:
-        said = str(error)
-        if re.search('role ".*" does not exist', said):
-            role = shlex.quote(_role_and_name()[0])
-            make_role = f"On the server, as root: runuser -u postgres -- createuser --pwprompt {role}"
-            raise BackupError(
-                f"The role is not there yet. {make_role}, and then its database. {how_to_create()}"
-            ) from error
-        if re.search('database ".*" does not exist', said):
+        if re.search('role ".*" does not exist', str(error)):
+            raise BackupError(f"The role is not there yet. {how_to_create(role_too=True)}") from error
+        if re.search('database ".*" does not exist', str(error)):
             raise BackupError(f"The database is not there yet. {how_to_create()}") from error
         raise
     if version // 10_000 < manifest.postgresql // 10_000:
@@ -93,10 +89,25 @@ def refuse_unfit_database(manifest: Manifest) -> None:
         )
 
 
-def how_to_create() -> str:
+def refuse_unfit_program(pg_restore: DatabaseProgram, manifest: Manifest) -> None:
+    server = server_version()
+    if is_too_new(pg_restore.major, server):
+        major = server // 10_000
+        what = f"{pg_restore.path} is version {pg_restore.major}, which cannot restore into PostgreSQL {major}"
+        if is_too_new(manifest.dump.pg_dump, server):
+            what += f", and pg_dump {manifest.dump.pg_dump} made the dump. Restore into PostgreSQL 17 or newer."
+        else:
+            what += f". Install the package postgresql-client-{major}."
+        raise BackupError(what)
+
+
+def how_to_create(*, role_too: bool = False) -> str:
     role, name = map(shlex.quote, _role_and_name())
-    command = f"createdb --template=template0 --encoding=UTF8 --owner={role} {name}"
-    return f"On the server, as root: runuser -u postgres -- {command}"
+    as_postgres = "runuser -u postgres --"
+    create = f"{as_postgres} createdb --template=template0 --encoding=UTF8 --owner={role} {name}"
+    if role_too:
+        create = f"{as_postgres} createuser --pwprompt {role} && {create}"
+    return f"On the server, as root: {create}"
 
 
 def how_to_set_aside() -> str:

@@ -17,7 +17,14 @@ from delivery.secrets import key_fingerprints
 from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP, complete_backups, new_backup, only_backup, remove_older
 from events_platform.backup.manifest import Dump, Manifest, State, state_of_database
-from events_platform.backup.programs import DatabaseProgram, connection_environment, find_program, last_words
+from events_platform.backup.programs import (
+    DatabaseProgram,
+    connection_environment,
+    find_program,
+    is_too_new,
+    last_words,
+    server_version,
+)
 from events_platform.version import VERSION, revision
 
 BLOCK_BYTES = 1 << 20
@@ -55,16 +62,13 @@ def make_backup(
                 say(f"Counted {sum(state.rows.values())} rows of {len(state.rows)} tables.")
                 dump = _write_dump(pg_dump, snapshot, folder / DUMP, on_bytes)
             say(f"Dumped {dump.size} bytes with {pg_dump.path}.")
+            if is_too_new(pg_dump.major, server):
+                say(f"It goes into PostgreSQL 17 or newer only: postgresql-client-{server // 10_000} is not installed.")
             _check(folder / DUMP, dump, read_back=read_back)
             manifest = _manifest(server, started_at, state, dump)
             manifest.write(folder)
         removed = remove_older(parent, keep=keep) if keep else []
         return Backup(folder=complete_backups(parent)[-1], manifest=manifest, removed=removed)
-
-
-def server_version() -> int:
-    connection.ensure_connection()
-    return int(connection.connection.info.server_version)
 
 
 @contextmanager

@@ -66,6 +66,16 @@ def _examined(path: str) -> DatabaseProgram | None:
     return DatabaseProgram(path=path, major=int(version[1])) if version else None
 
 
+def server_version() -> int:
+    connection.ensure_connection()
+    return int(connection.connection.info.server_version)
+
+
+def is_too_new(major: int, server: int) -> bool:
+    """Whether a dump by that program sets what the server does not know: `transaction_timeout`, since 17."""
+    return major >= 17 > server // 10_000
+
+
 def connection_environment() -> dict[str, str]:
     """The environment of a program that connects as the platform does.
 

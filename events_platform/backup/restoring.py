@@ -16,6 +16,7 @@ from events_platform.backup.checking import (
     refuse_damaged,
     refuse_missing_keys,
     refuse_unfit_database,
+    refuse_unfit_program,
     refuse_unknown_migrations,
 )
 from events_platform.backup.errors import BackupError
@@ -42,9 +43,10 @@ def restore_backup(
     if not without_keys:
         refuse_missing_keys(manifest)
     refuse_unfit_database(manifest)
+    pg_restore = find_program("pg_restore", at_least=manifest.dump.pg_dump)
+    refuse_unfit_program(pg_restore, manifest)
     refuse_damaged(folder, manifest, lambda done: on_bytes(done, size))
     say("The dump is what was written.")
-    pg_restore = find_program("pg_restore", at_least=manifest.dump.pg_dump)
     # Its connection would be one more that nobody needs meanwhile, and may not live so long.
     connection.close()
     _run(pg_restore, folder / DUMP, lambda done: on_bytes(done, size))
