@@ -143,6 +143,7 @@ class Host:
             name: REQUIRED.sub(PUBLIC, self.local(value)) for name, value in SERVICES[service]["environment"].items()
         }
         own = {"HOST": "127.0.0.1", "PORT": str(self.web_port), "METRICS_PORT": "0", "TMPDIR": str(self.folder)}
+        own["WEB_CONCURRENCY"] = "1"  # each takes seconds to start
         return {"PATH": os.environ["PATH"], **values, **own}
 
     def command(self, service: str) -> list[str]:
