@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -10,6 +11,8 @@ from django.conf import settings
 
 # Separates this use of SECRET_KEY from every other; changing it loses what was encrypted.
 _PURPOSE = b"events-platform field encryption"
+# Likewise for a key's fingerprint, which may be written down anywhere.
+_FINGERPRINT = b"events-platform key fingerprint\0"
 
 
 class UnreadableSecretError(Exception):
@@ -46,6 +49,14 @@ def is_current(token: str) -> bool:
     except InvalidToken:
         return False
     return True
+
+
+def key_fingerprints() -> dict[str, str]:
+    """The fingerprint of each key that decrypts, and the setting it comes from. It does not give the key away."""
+    keys = [(key, "FIELD_ENCRYPTION_KEYS") for key in settings.FIELD_ENCRYPTION_KEYS]
+    keys.append((_derived_key(settings.SECRET_KEY).decode(), "SECRET_KEY"))
+    digests = [(hashlib.sha256(_FINGERPRINT + base64.urlsafe_b64decode(key)), setting) for key, setting in keys]
+    return {digest.hexdigest()[:16]: setting for digest, setting in digests}
 
 
 def _ciphers() -> MultiFernet:

@@ -130,13 +130,27 @@ place_release() {
     mkdir "$RELEASE"
     copy_source
     printf '%s\n' "$REVISION" >"$RELEASE/REVISION"
+    install_requirements
+    "$RELEASE/.venv/bin/python" -m compileall -q "$RELEASE" -x "$RELEASE/(.venv|tests|benchmarks)" || :
+    touch "$RELEASE/.complete"
+}
+
+# Its own environment; one with the same requirements is copied rather than fetched again.
+install_requirements() {
+    local current=$HOME_DIR/current python
+    python=$(python3 -c 'import sys; print(sys.version)')
+    if cmp -s "$current/requirements.txt" "$RELEASE/requirements.txt" &&
+        [ "$("$current/.venv/bin/python" -c 'import sys; print(sys.version)')" = "$python" ]; then
+        say "Python packages: those of the release that runs"
+        cp -a --reflink=auto "$current/.venv" "$RELEASE/.venv"
+        find "$RELEASE/.venv/bin" -type f -exec sed -i "1s|^#!/.*/python.*|#!$RELEASE/.venv/bin/python|" {} +
+        return
+    fi
     say "Python packages (a minute or two)"
     python3 -m venv "$RELEASE/.venv"
     "$RELEASE/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
         --only-binary :all: -r "$RELEASE/requirements.txt" ||
         fail "pip could not install the packages: its message above names the requirement. Mend it and run this again."
-    "$RELEASE/.venv/bin/python" -m compileall -q "$RELEASE" -x "$RELEASE/(.venv|tests|benchmarks)" || :
-    touch "$RELEASE/.complete"
 }
 
 # The checkout's owner need not be root.
@@ -326,7 +340,8 @@ start_units() {
     wait_until_live 1
 }
 
-# Until so many answers in a row come from a web server of this release: two serve from one socket.
+# wait_until_live ANSWERS [UNIT]: until so many in a row come from a web server of this release, as two serve from one
+# socket. Fails when they do not come, or at once when the unit has ended.
 wait_until_live() {
     [ -z "$DRY_RUN" ] || return 0
     local deadline=$((SECONDS + LIVE_SECONDS)) answers=0
@@ -337,6 +352,7 @@ wait_until_live() {
         fi
         answers=0
         [ $SECONDS -lt $deadline ] || return 1
+        [ -z "${2-}" ] || systemctl is-active --quiet "$2" || return 1
         sleep 0.2
     done
 }
@@ -443,7 +459,7 @@ change_over() {
             say "$unit"
             run systemctl restart "$unit" || return 1
             # The other one stops no sooner than this one serves.
-            [ "$kind" != web ] || wait_until_live 1 || return 1
+            [ "$kind" != web ] || wait_until_live 1 "$unit" || return 1
         done
         # Of both: so many in a row come from one of two by chance once in a million times.
         [ "$kind" != web ] || wait_until_live 20 || return 1

@@ -108,9 +108,11 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 _DATABASE_URL = env.str("DATABASE_URL")
 _default_database = values.database(_DATABASE_URL)
-# "Acknowledged means committed": whatever the server's default is.
+# "Acknowledged means committed": whatever the server's default is. libpq leaves PGOPTIONS out where there are options.
 _options = _default_database["OPTIONS"]
-_options["options"] = f"-c synchronous_commit=on {_options.get('options', '')}".strip()
+_options["options"] = " ".join(
+    ["-c synchronous_commit=on", *filter(None, [env.str("PGOPTIONS", ""), _options.get("options")])]
+)
 # Only the web server pools: under ASGI each request runs in a thread of its own and would open a connection of its
 # own. Celery closes Django's pool at every task, so workers keep one persistent connection each instead.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))

@@ -52,5 +52,5 @@ def connect(machine: PrivateMachine, *, caddy: Path, repository: Path = CHECKOUT
     # As a distribution's package brings the world's authorities; `update-ca-certificates` runs when it is installed.
     machine.run(f"cp {_ROOT} /usr/local/share/ca-certificates/authority.crt")
     machine.run("! command -v update-ca-certificates || update-ca-certificates")
-    rewrite = f'[url "{repository}"]\n\tinsteadOf = {REPOSITORY}\n[safe]\n\tdirectory = *\n'
+    rewrite = f'[url "file://{repository}"]\n\tinsteadOf = {REPOSITORY}\n[safe]\n\tdirectory = *\n'
     machine.path("/etc/gitconfig").write_text(rewrite)

@@ -198,7 +198,7 @@ def mail_server(settings: Any) -> Iterator[Any]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _MailServer) as server:
         server.daemon_threads = True
         server.taken = []  # type: ignore[attr-defined]
-        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address[:2]
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server
         server.shutdown()
@@ -326,7 +326,12 @@ def test_the_health_page_is_for_those_who_run_the_platform(settings: Any) -> Non
 @pytest.mark.usefixtures("_unseen")
 def test_the_health_page_looks_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[Any] = []
-    monkeypatch.setattr(page, "examine", lambda _, **options: looked.append(options) or [])
+
+    def look(visit: Visit, **options: Any) -> list[Any]:
+        looked.append(options)
+        return []
+
+    monkeypatch.setattr(page, "examine", look)
     browser = browser_of(User.objects.create_superuser("sam"))
     for _ in range(3):
         assert "All is well" in browser.get(HEALTH).content.decode()

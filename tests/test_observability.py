@@ -25,6 +25,7 @@ from tests.clients import Client, make_sender
 from tests.receiver import Receiver, receiving
 from tests.servers import Server, serve, test_database_url
 from tests.test_metrics import TOKEN, exporter_port, samples
+from tests.test_references import pieces_of_pages
 from tests.waiting import wait_until
 
 OBSERVABILITY = CHECKOUT / "deploy/observability"
@@ -253,6 +254,18 @@ def check_names(families: Iterable[Metric]) -> None:
     assert sorted(documented) == sorted(names)
     for expression in [*alert_expressions(), *dashboard_expressions()]:
         check_expression(expression, known)
+    for place, text in texts_of_run_books():
+        assert set(re.findall(r"\bevents_\w+", text)) <= known.keys() | names, place
+        if re.search(r"[({]", text):
+            check_expression(text, known)
+
+
+def texts_of_run_books() -> list[tuple[str, str]]:
+    """What the run-books name in backticks, with its place: metrics, and questions to Prometheus."""
+    pieces = [piece for piece in pieces_of_pages() if piece.place.startswith("docs/operations/runbooks.md")]
+    found = [(piece.place, piece.text) for piece in pieces if "events_" in piece.text]
+    assert len(found) > 5
+    return found
 
 
 def check_expression(expression: str, known: dict[str, set[str]]) -> None:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 from django.core.management import CommandError, get_commands, load_command_class
@@ -36,10 +37,9 @@ class Piece:
     whole: bool
 
 
-def pieces_of_pages() -> Iterator[Piece]:
-    for page in all_pages():
-        if page not in _OTHERS:
-            yield from _pieces(page)
+@cache
+def pieces_of_pages() -> tuple[Piece, ...]:
+    return tuple(piece for page in all_pages() if page not in _OTHERS for piece in _pieces(page))
 
 
 def _pieces(page: str) -> Iterator[Piece]:
@@ -50,11 +50,16 @@ def _pieces(page: str) -> Iterator[Piece]:
                 yield Piece(text=line, place=f"{page}:{block.line}", whole=True)
     prose = re.sub(r"^[ ]*```.*?^[ ]*```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
     for found in re.finditer(r"`([^`]+)`", prose):
-        line = prose.count("\n", 0, found.start()) + 1
-        yield Piece(text=" ".join(found[1].split()), place=f"{page}:{line}", whole=False)
+        number = prose.count("\n", 0, found.start()) + 1
+        yield Piece(text=" ".join(found[1].split()), place=f"{page}:{number}", whole=False)
 
 
-def pieces_of_files() -> Iterator[Piece]:
+@cache
+def pieces_of_files() -> tuple[Piece, ...]:
+    return tuple(_pieces_of_files())
+
+
+def _pieces_of_files() -> Iterator[Piece]:
     """Lines that name a command, in programs, messages, templates and the files of deploy/."""
     names = ("compose.yaml", "Makefile", ".ci/run", "scripts/check")
     folders = [*(name for name in _PACKAGES if name != "tests"), "deploy", "templates", ".github"]
@@ -63,7 +68,7 @@ def pieces_of_files() -> Iterator[Piece]:
         if path.suffix in (".pyc", ".png", ".woff2"):
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            plain = re.sub(r"[\"'], ?[\"']", " ", line)
+            plain = re.sub(r"[\"']?, [\"']?" if path.suffix == ".yaml" else r"[\"'], ?[\"']", " ", line)
             for text in re.findall(r"(?:\bmanage\.py|(?:`|^)make) [a-z][^\"'`\])}]*", plain):
                 yield Piece(text=text.strip("`"), place=f"{path.relative_to(CHECKOUT)}:{number}", whole=False)
 
@@ -174,7 +179,7 @@ def test_variables_that_are_named_are_settings() -> None:
     known = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", settings)) | _FOREIGN
     known |= set(re.findall(r"\$\{(\w+)", (CHECKOUT / "compose.yaml").read_text()))
     known |= set(re.findall(r"\b([A-Z_]+) :=|\$\(([A-Z]+)\)", _MAKEFILE)[0])
-    pieces = list(pieces_of_pages())
+    pieces = pieces_of_pages()
     # What a block of the same page sets for itself and uses.
     own = {(piece.place.partition(":")[0], name) for piece in pieces for name in re.findall(r"\$\{?(\w+)", piece.text)}
     named = {

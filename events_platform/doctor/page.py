@@ -21,6 +21,7 @@ from events_platform.version import VERSION, revision
 
 # A server that waited for a request to itself, through the proxy, might wait for its own last free process.
 _NOT_HERE = ("proxy", "mail")
+_TITLES = {part: part.title().replace("Postgresql", "PostgreSQL") for part in PARTS if part not in _NOT_HERE}
 _CHECK_SECONDS, _ALL_SECONDS = 2.0, 6.0
 # However often somebody reloads the page, one process looks no more often than this.
 CACHE_SECONDS = 10.0
@@ -66,7 +67,7 @@ def health_page(request: HttpRequest) -> HttpResponse:
     context = {
         "at": found.at,
         "trouble": trouble,
-        "parts": [(part, [each for each in found.findings if each.part == part]) for part in _shown_parts()],
+        "parts": [(title, [each for each in found.findings if each.part == part]) for part, title in _TITLES.items()],
         "worst": worst(found.findings).value,
         "problems": number[Status.PROBLEM],
         "warnings": number[Status.WARNING],
@@ -74,10 +75,5 @@ def health_page(request: HttpRequest) -> HttpResponse:
         "skipped": number[Status.SKIPPED],
         "version": VERSION,
         "revision": revision(),
-        "left_out": _NOT_HERE,
     }
     return render_page(request, "console/health.html", context, section="health")
-
-
-def _shown_parts() -> list[str]:
-    return [part for part in PARTS if part not in _NOT_HERE]

@@ -23,7 +23,7 @@ def _of_role(role: str, what: str, command: str) -> Callable[[Visit], Outcome]:
     def look(visit: Visit) -> Outcome:
         living = [sign for sign in read_signs() if sign.role == role]
         if living:
-            return good(f"{len(living)} {'lives' if len(living) == 1 else 'live'}: {_listed(living)}.")
+            return good(f"{len(living)} {'runs' if len(living) == 1 else 'run'}: {_listed(living)}.")
         return problem(f"No {role} gives a sign of life: {what}.", f"Start it: {command}." + _WHY)
 
     return look
@@ -48,7 +48,7 @@ def _beat(visit: Visit) -> Outcome:
         return problem(
             f"Beat lives, and {seen}.", "See that the broker answers, then restart beat and look into its log."
         )
-    return good(f"Exactly one beats: {living[0].name}.")
+    return good(f"Exactly one beat runs: {living[0].name}.")
 
 
 def _versions(visit: Visit) -> Outcome:

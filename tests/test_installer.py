@@ -6,6 +6,7 @@ distribution's PostgreSQL, Redis and Caddy, certificates from an authority.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,9 @@ def pip_settings() -> dict[str, str]:
 class Load:
     """`tests.steady_load` in the machine, from outside its proxy."""
 
-    def __init__(self, machine: PrivateMachine, key: str) -> None:
+    def __init__(self, machine: PrivateMachine) -> None:
         self._machine = machine
+        key = machine.run("sed -n 's/^api_key=//p' /etc/events-platform/first-login").stdout.strip()
         self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - closed by `end`
         command = f"exec {sys.executable} -m tests.steady_load {URL} {key}"
         certificates = "/etc/ssl/certs/ca-certificates.crt"
@@ -70,9 +72,9 @@ class Load:
 
 
 @contextmanager
-def under_load(machine: PrivateMachine, key: str) -> Iterator[None]:
+def under_load(machine: PrivateMachine) -> Iterator[None]:
     """Nothing fails meanwhile, and each event that was accepted is there, processed and in the inbox."""
-    load = Load(machine, key)
+    load = Load(machine)
     # The load is there before anything happens.
     wait_until(lambda: count(machine, "type = 'load.sent'") > 100)
     yield
@@ -106,22 +108,59 @@ def answering(machine: PrivateMachine) -> set[str]:
 
 
 def commit_before() -> str:
-    return "HEAD"
+    """The commit before the one that is tested, which its users upgrade from."""
+    asked = ["git", "-C", str(CHECKOUT), "rev-parse", "--quiet", "--verify", "HEAD~1:deploy/install.sh"]
+    has_it = subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    return "HEAD~1" if has_it else "HEAD"
 
 
 def commit(machine: PrivateMachine, script: str) -> str:
     """A new version of the source, made by a script; its revision."""
-    author = "git -c user.name=Test -c user.email=test@example.com commit --quiet --all --message"
+    author = "git -c user.name=Test -c user.email=test@example.com commit --quiet --all --allow-empty --message"
     machine.run(f"cd {SOURCE}; {script}; {author} 'A change'")
     return machine.run(f"git -C {SOURCE} rev-parse --short=12 HEAD").stdout.strip()
 
 
+def installed(machine: PrivateMachine) -> None:
+    """By the five documented commands, but with the commit before; an event is accepted, and is in the inbox."""
+    checkout = f"\ngit -C {SOURCE} checkout --quiet {commit_before()}\n/usr/local"
+    said = machine.run(
+        documented("deploy", 0).replace("\n/usr/local", checkout), folder=Path("/root"), **pip_settings()
+    ).stdout
+    answer, inbox = (json.loads(found) for found in re.findall(r'^(\{"id".+?\})(\{"data".+\})$', said, re.MULTILINE)[0])
+    assert answer["status"] == "accepted", said
+    # The last command may come before the event does.
+    assert [event["id"] for event in inbox["data"]] in ([answer["id"]], []), said
+
+
 @pytest.mark.faults
 def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: PrivateMachine) -> None:
-    pip = pip_settings()
-    before = commit_before()
-    first = documented("deploy", 0).replace("\n/usr/local", f"\ngit -C {SOURCE} checkout --quiet {before}\n/usr/local")
-    said = server.run(first, folder=Path("/root"), **pip).stdout
-    sent = json.loads(said[said.rindex('{"id"') :].splitlines()[0].split('{"data"')[0])
-    assert sent["status"] == "accepted", said
-    assert said.count(sent["id"]) == 2, said  # accepted, and in the inbox
+    installed(server)
+    server.run(documented("deploy", 1), folder=Path("/root"))
+    first = runs(server)
+    server.run(f"git -C {SOURCE} checkout --quiet -B main origin/HEAD")
+    newer = commit(server, "true")
+
+    with under_load(server):
+        server.run(without_pull(documented("upgrade", 0)), folder=Path("/root"), **pip_settings())
+        assert answering(server) == {newer}
+        second = runs(server)
+        assert second.endswith(newer)
+
+        broken = commit(server, "echo 'raise RuntimeError' >> events_platform/asgi.py")
+        upgrade = server.run(without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"), **pip_settings())
+        assert upgrade.returncode == 1, upgrade.stdout
+        assert "back to" in upgrade.stdout, upgrade.stdout
+        assert (runs(server), answering(server)) == (second, {newer}), broken
+
+        server.run(documented("upgrade", 1), folder=Path("/root"))
+        assert runs(server) == first
+        assert len(answering(server)) == 1
+
+    server.run(documented("upgrade", 2), folder=Path("/root"))
+
+
+def without_pull(block: str) -> str:
+    """The test makes the new version itself, in place of the repository."""
+    assert block.startswith("git -C /usr/local/src/events-platform pull")
+    return block.partition("\n")[2]
