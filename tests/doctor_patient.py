@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from events_platform.doctor.checks import Visit
 from events_platform.doctor.examining import ALL, run_in_order
 from events_platform.doctor.findings import Finding, Outcome, Status
-from events_platform.up.valkey import _binary
+from events_platform.up.valkey import binary
 from tests.waiting import wait_until
 
 HOST = "events.example.com"
@@ -72,7 +72,7 @@ def free_port() -> int:
 def valkey(folder: Path, *options: str) -> Iterator[int]:
     """A second Valkey on loopback; yields its port."""
     port = free_port()
-    command = [str(_binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [str(binary()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: _listens(port), seconds=20)

@@ -124,7 +124,7 @@ def test_a_secret_that_was_deleted_fits_those_that_are_left(tmp_path: Path) -> N
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """Does what Compose would do, on loopback: `folder` takes the place of /tmp, its `secrets` that of /run/secrets.
+    """Does what Compose would do, on loopback: `folder` takes the place of / and /tmp, `secrets` that of /run/secrets.
 
     The secrets were made by the commands of the page. In copies of them the names of the servers are addresses here.
     """
@@ -143,6 +143,7 @@ class Host:
             name: REQUIRED.sub(PUBLIC, self.local(value)) for name, value in SERVICES[service]["environment"].items()
         }
         own = {"HOST": "127.0.0.1", "PORT": str(self.web_port), "METRICS_PORT": "0", "TMPDIR": str(self.folder)}
+        own["WEB_CONCURRENCY"] = "1"  # each takes seconds to start
         return {"PATH": os.environ["PATH"], **values, **own}
 
     def command(self, service: str) -> list[str]:
@@ -154,7 +155,8 @@ class Host:
         return [str(valkey.binary()), *arguments, *own]
 
     def local(self, text: str) -> str:
-        return re.sub("^/tmp/", f"{self.folder}/", text).replace("/run/secrets/", f"{self.secrets}/")
+        text = re.sub("^/tmp/|^/(?=backups$)", f"{self.folder}/", text)
+        return text.replace("/run/secrets/", f"{self.secrets}/")
 
     def make_secrets(self) -> None:
         """By the commands of the page, as they stand."""
@@ -174,12 +176,12 @@ class Host:
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text().strip()
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str, **environ: str) -> str:
         """A management command, to its end; what it prints."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, "manage.py", *map(self.local, arguments)],
             cwd=CHECKOUT,
-            env=self.environment("migrate"),
+            env={**self.environment("migrate"), **environ},
             capture_output=True,
             text=True,
             check=False,
@@ -297,6 +299,8 @@ def test_the_services_take_an_event_as_a_role_without_rights_and_stop_in_time(
         processes = {name: stack.enter_context(host.running(name)) for name in PROCESSES}
         wait_until(lambda: answers(client))
         event_reaches_the_inbox(client)
+        said = host.manage(*SERVICES["backup"]["command"][2:], PATH=f"{postgresql_programs}:{os.environ['PATH']}")
+        assert f"with {postgresql_programs}/pg_dump" in said
         client.close()
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
