@@ -3,11 +3,11 @@
 import http.client
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from organizations.models import ApiKey, Organization
-from tests.factories import make_key, make_organization
+if TYPE_CHECKING:
+    from organizations.models import ApiKey, Organization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,16 @@ class Client:
 class Sender:
     """An organization that sends through a running server."""
 
-    organization: Organization
-    api_key: ApiKey
+    organization: "Organization"
+    api_key: "ApiKey"
     client: Client
 
 
-def make_sender(base_url: str, *, organization: Organization | None = None, **values: Any) -> Sender:
+def make_sender(base_url: str, *, organization: "Organization | None" = None, **values: Any) -> Sender:
     """Commits an organization and a key; `values` are those of make_key."""
+    # Not above: tests.sending, of which tests start many, does without Django and its seconds.
+    from tests.factories import make_key, make_organization  # noqa: PLC0415
+
     organization = organization or make_organization(plan="business")
     api_key, plaintext = make_key(organization, **values)
     return Sender(organization=organization, api_key=api_key, client=Client(base_url, plaintext))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.test import Client
 from django_redis import get_redis_connection
 from hypothesis import settings as hypothesis_settings
@@ -26,6 +27,8 @@ from organizations.rate_limits import forget_leases
 from tests.factories import make_key, make_organization
 from tests.rabbitmq import running_rabbitmq
 
+# The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.
+django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # No test depends on how fast the machine is.
 hypothesis_settings.register_profile("any-machine", deadline=None)
 hypothesis_settings.load_profile("any-machine")

@@ -10,13 +10,10 @@ import time
 from http.client import HTTPException
 from typing import Any
 
-import django
+from tests.clients import Client
 
 
 def main() -> None:
-    django.setup()
-    from tests.clients import Client  # noqa: PLC0415 - the models need Django set up
-
     job = json.loads(sys.stdin.readline())
     client = Client(job["base_url"], job["key"])
     deadline = time.monotonic() + job["seconds"]

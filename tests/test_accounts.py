@@ -50,11 +50,6 @@ def actions_of(user: User) -> list[str]:
     return list(entries.values_list("action", flat=True))
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def person(db: None) -> User:
     return make_user()

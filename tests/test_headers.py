@@ -23,7 +23,6 @@ NO_PAGE_AT_ALL = re.compile(r"logout|sign-out|\(\?P")
 
 @pytest.fixture
 def world(tenant: Tenant, settings: Any) -> World:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = 3600, True
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     return make_world(tenant)

@@ -36,13 +36,10 @@ class Senders:
 
     def __init__(self, base_url: str, key: str | None, *, count: int, keys: Sequence[str], seconds: float, again: bool):
         job = {"base_url": base_url, "key": key, "keys": list(keys), "seconds": seconds, "again": again}
-        environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "events_platform.settings"}
-        environ["DATABASE_URL"] = test_database_url()
         self.processes = [
             subprocess.Popen(
                 [sys.executable, "-m", "tests.sending"],
                 cwd=CHECKOUT,
-                env=environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

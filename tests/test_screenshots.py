@@ -78,8 +78,7 @@ class Camera:
 
 
 @pytest.fixture(autouse=True)
-def _settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def _any_destination(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
 
 
