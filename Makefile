@@ -3,9 +3,7 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --only-binary :all:
 PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
-OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 # Where it is set (many images do so), each of the hundreds of processes that the tests start would compile our code anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,33 +47,11 @@ docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a 
 clean: ## Remove the virtual environment and the caches; the data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
 
-# Stamps: a second start installs nothing.
-$(VENV)/.made:
-	@if [ -x $(PYTHON) ] && $(PYTHON) -c '$(OLD_ENOUGH)' 2>/dev/null; then touch $@; exit 0; fi; \
-	for python in python3.13 python3.12 python3.11 python3 python; do \
-	  if command -v $$python >/dev/null 2>&1 && $$python -c '$(OLD_ENOUGH)' 2>/dev/null; then \
-	    echo "Making $(VENV) with $$python"; \
-	    $$python -m venv --clear $(VENV) >/dev/null || { \
-	      rm -rf $(VENV); \
-	      echo "$$python cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)." >&2; \
-	      exit 1; }; \
-	    touch $@; exit 0; \
-	  fi; \
-	done; \
-	echo "Python 3.11 or newer is needed, and none was found: install it (https://www.python.org/downloads/)." >&2; exit 1
-
-# The path file lets pytest, celery and gunicorn of the environment find the packages of the checkout.
-$(VENV)/.installed: requirements.txt $(VENV)/.made
-	@echo "Installing requirements.txt"
-	@$(PIP) -r requirements.txt || { \
-	  echo "pip could not install requirements.txt from ready-made wheels: see its message above, check the network and the Python version." >&2; \
-	  exit 1; }
-	@$(PYTHON) -c 'import sysconfig; print("$(CURDIR)", file=open(sysconfig.get_path("purelib") + "/checkout.pth", "w"))'
+# Stamps: a second start installs nothing. `touch .venv/.made` keeps an environment of one's own (scripts/install).
+$(VENV)/.installed: requirements.txt
+	@scripts/install requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	@echo "Installing requirements-dev.txt"
-	@$(PIP) -r requirements-dev.txt || { \
-	  echo "pip could not install requirements-dev.txt from ready-made wheels: see its message above, check the network and the Python version." >&2; \
-	  exit 1; }
+	@scripts/install requirements-dev.txt
 	@touch $@
