@@ -16,6 +16,7 @@ from django_redis import get_redis_connection
 
 from events_platform.celery import app
 from events_platform.heartbeat import LATE_SECONDS, last_beat
+from events_platform.version import VERSION, revision
 from ingestion.models import OutboxEntry
 from ingestion.partitions import WEEK, has_partition, week_of
 
@@ -26,8 +27,8 @@ MAX_UNPROCESSED_SECONDS = 60
 
 
 def live(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process answers."""
-    return JsonResponse({"status": "ok"})
+    """200 as long as the process answers: `{"status", "version", "revision"}`."""
+    return JsonResponse({"status": "ok", "version": VERSION, "revision": revision()})
 
 
 def ready(request: HttpRequest) -> JsonResponse:

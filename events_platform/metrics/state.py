@@ -3,16 +3,14 @@
 import logging
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterable
-from functools import cache
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from events_platform.metrics.queries import OF_POSTGRESQL, OF_REDIS, Part
+from events_platform.version import VERSION, revision
 
 logger = logging.getLogger(__name__)
 # However often somebody asks, the queries run no more often than this in one process.
@@ -37,7 +35,8 @@ class StateCollector(Collector):
             return list(self._families)
 
     def _read(self) -> list[Metric]:
-        families: list[Metric] = [InfoMetricFamily("events_build", "The version that runs.", {"version": version()})]
+        build = {"version": VERSION, "revision": revision()}
+        families: list[Metric] = [InfoMetricFamily("events_build", "The version that runs.", build)]
         errors = GaugeMetricFamily("events_scrape_errors", "1: this part could not be read.", labels=["part"])
         reachable = _postgresql_answers()
         for name, part in OF_POSTGRESQL.items():
@@ -76,10 +75,3 @@ def _outcome(name: str, part: Part) -> list[Metric] | None:
     except Exception as error:  # noqa: BLE001 - whatever it is, the other parts shall be seen
         logger.warning("metrics of %s are missing: %s", name, type(error).__name__)
         return None
-
-
-@cache
-def version() -> str:
-    """Of the checkout."""
-    with (settings.BASE_DIR / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])

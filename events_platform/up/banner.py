@@ -4,6 +4,7 @@ import json
 
 from events_platform.up.data_dir import DataDir
 from events_platform.up.errors import UpError
+from events_platform.version import VERSION, revision
 
 _EVENT = '{"type": "invoice.paid", "data": {"amount": 12900}}'
 
@@ -20,6 +21,7 @@ def banner(data: DataDir, public_url: str) -> str:
     )
     lines = [
         "",
+        f"  Version    {VERSION} ({revision()})",
         f"  Console    {public_url}/console/",
         f"  Admin      {public_url}/admin/",
         f"  Health     {public_url}/health/ready",
