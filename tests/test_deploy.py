@@ -60,8 +60,7 @@ def test_systemd_understands_each_unit(tmp_path: Path) -> None:
         for theirs, ours in own.items():
             text = text.replace(theirs, ours)
         file.write_text(text)
-    units = [str(path) for path in tmp_path.glob("events*.*") if path.is_file()]
-    units = [path.replace("@.service", "@1.service") for path in units]
+    units = [str(path).replace("@.service", "@1.service") for path in tmp_path.glob("events*.*") if path.is_file()]
     for template in tmp_path.glob("*@.service"):
         shutil.copy(template, template.with_name(template.name.replace("@", "@1")))
     done = subprocess.run(
@@ -71,8 +70,7 @@ def test_systemd_understands_each_unit(tmp_path: Path) -> None:
         check=False,
         env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
     )
-    ours = [line for line in done.stderr.splitlines() if "events" in line]
-    assert ours == [], done.stderr
+    assert [line for line in done.stderr.splitlines() if "events" in line] == []
 
 
 def test_the_installer_migrates_by_the_command_of_the_other_layouts() -> None:

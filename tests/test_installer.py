@@ -5,7 +5,6 @@ distribution's PostgreSQL, Redis and Caddy, certificates from an authority.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -46,11 +45,6 @@ def server() -> Iterator[PrivateMachine]:
 def documented(page: str, number: int) -> str:
     """The block of that number among those that this module runs."""
     return run_by(f"docs/operations/{page}.md", Path(__file__).name)[number].text
-
-
-def pip_settings() -> dict[str, str]:
-    """Where this machine's pip finds packages is where the other's must look."""
-    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
 
 
 class Load:
@@ -124,9 +118,7 @@ def commit(machine: PrivateMachine, script: str) -> str:
 def installed(machine: PrivateMachine) -> None:
     """By the five documented commands, but with the commit before; an event is accepted, and is in the inbox."""
     checkout = f"\ngit -C {SOURCE} checkout --quiet {commit_before()}\n/usr/local"
-    said = machine.run(
-        documented("deploy", 0).replace("\n/usr/local", checkout), folder=Path("/root"), **pip_settings()
-    ).stdout
+    said = machine.run(documented("deploy", 0).replace("\n/usr/local", checkout), folder=Path("/root")).stdout
     answer, inbox = (json.loads(found) for found in re.findall(r'^(\{"id".+?\})(\{"data".+\})$', said, re.MULTILINE)[0])
     assert answer["status"] == "accepted", said
     # The last command may come before the event does.
@@ -142,15 +134,13 @@ def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: 
     newer = commit(server, "true")
 
     with under_load(server):
-        server.run(without_pull(documented("upgrade", 0)), folder=Path("/root"), **pip_settings())
+        server.run(without_pull(documented("upgrade", 0)), folder=Path("/root"))
         assert answering(server) == {newer}
         second = runs(server)
         assert second.endswith(newer)
 
         broken = commit(server, "echo 'raise RuntimeError' >> events_platform/asgi.py")
-        upgrade = server.run(
-            without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"), **pip_settings()
-        )
+        upgrade = server.run(without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"))
         assert upgrade.returncode == 1, upgrade.stdout
         assert "back to" in upgrade.stdout, upgrade.stdout
         assert (runs(server), answering(server)) == (second, {newer}), broken

@@ -46,7 +46,7 @@ class Proxy:
         connection = HTTPConnection(_NAME)
         plain = socket.create_connection(("127.0.0.1", self._port), timeout=30)
         connection.sock = self._client.wrap_socket(plain, server_hostname=_NAME)
-        given = {"Host": _NAME, **headers}
+        given = {"Host": _NAME, **{name.replace("_", "-"): value for name, value in headers.items()}}
         connection.request("GET" if body is None else "POST", path, body, given)
         answer = connection.getresponse()
         return answer, answer.read()
@@ -141,7 +141,7 @@ def test_metrics_are_closed_and_the_client_cannot_choose_its_address(proxy: tupl
     asked, web = proxy
     with web_server(web):
         assert asked.ask("/metrics")[0].status == 404
-        seen = asked.ask("/seen", **{"X-Forwarded-For": "203.0.113.66", "X-Forwarded-Proto": "http"})[1]
+        seen = asked.ask("/seen", X_Forwarded_For="203.0.113.66", X_Forwarded_Proto="http")[1]
         assert json.loads(seen) == ["127.0.0.1", "https", _NAME]
 
 
