@@ -1,7 +1,7 @@
 """A hundred requests a second until SIGTERM, of programs and people; what became of them is printed as JSON at the end.
 
-`python -m tests.steady_load URL KEY`: seven of ten send an event, the others read a list of the API or a page, a third of
-all on a connection of their own. Each request is made once: nothing is hidden by trying again.
+`python -m tests.steady_load URL KEY`: seven of ten send an event, the others read a list of the API or a page, a third
+of all on a connection of their own. Each request is made once: nothing is hidden by trying again.
 """
 
 import asyncio
