@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
 from tests.private_machine import PrivateMachine
 from tests.waiting import wait_until
 
@@ -38,6 +37,8 @@ echo 127.0.0.1 localhost > etc/hosts
 exec systemd-nspawn --quiet --register=no --keep-unit --resolv-conf=off --private-network --boot --directory=/mnt/root
 """
 _BOOT_SECONDS = 90
+# A folder that each machine has; this checkout is not in one with files of its own.
+_ANY = Path("/")
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def booted_machine(root: Path = Path("/")) -> Iterator[PrivateMachine]:
             stderr=subprocess.DEVNULL,
         )
         stack.callback(_end, network)
-        wait_until(lambda: "10.0.2.100" in machine.run("cat /proc/net/fib_trie").stdout)
+        wait_until(lambda: "10.0.2.100" in machine.run("cat /proc/net/fib_trie", folder=_ANY).stdout)
         yield machine
 
 
@@ -79,7 +80,7 @@ def _systemd_of(nspawn: "subprocess.Popen[bytes]") -> int:
 
 def _has_booted(machine: PrivateMachine) -> bool:
     with suppress(AssertionError):
-        return machine.run("systemctl is-active multi-user.target").returncode == 0
+        return machine.run("systemctl is-active multi-user.target", folder=_ANY).returncode == 0
     return False
 
 
@@ -100,6 +101,4 @@ def _why_not() -> str:
         return f"a booted machine needs {', '.join(missing)}"
     if not Path("/lib/systemd/systemd").exists():
         return "systemd is not installed"
-    if CHECKOUT.stat().st_dev != Path("/").stat().st_dev:
-        return "the checkout is on another file system than /"
     return ""

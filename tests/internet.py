@@ -4,7 +4,11 @@ The authority answers as Let's Encrypt does, by the ACME server that Caddy carri
 virtual cable, and asks the machine back at port 80 before it signs. The machine trusts it as it trusts the world's.
 """
 
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from events_platform.up.data_dir import CHECKOUT
 from tests.private_machine import PrivateMachine
@@ -14,6 +18,7 @@ NAME = "events.example.com"
 REPOSITORY = "https://git.example.com/events-platform.git"
 # Addresses for documentation (RFC 5737): they lead nowhere else.
 _MACHINE, _AUTHORITY = "198.51.100.2", "198.51.100.1"
+_ANY = Path("/")
 _LETS_ENCRYPT = "acme-v02.api.letsencrypt.org"
 _CADDYFILE = f"""
 {{
@@ -41,16 +46,29 @@ mkdir -p /srv/authority /usr/local/share/ca-certificates
 _ROOT = "/srv/authority/pki/authorities/local/root.crt"
 
 
-def connect(machine: PrivateMachine, *, caddy: Path, repository: Path = CHECKOUT) -> None:
+_REPOSITORY = "/srv/repository.git"
+_GIT = f"""\
+[url "file://{_REPOSITORY}"]
+	insteadOf = {REPOSITORY}
+[safe]
+	directory = *
+"""
+
+
+def connect(machine: PrivateMachine, *, repository: Path = CHECKOUT) -> None:
     """Give the machine its name, certificates for it, and a clone of `repository` behind the documented address."""
-    machine.run(_CABLE)
-    machine.path("/srv/caddy").write_bytes(caddy.read_bytes())
+    caddy = shutil.which("caddy")
+    if caddy is None:
+        pytest.skip("caddy is not installed")
+    machine.run(_CABLE, folder=_ANY)
+    machine.path("/srv/caddy").write_bytes(Path(caddy).read_bytes())
+    machine.path("/srv/caddy").chmod(0o755)
     machine.path("/srv/Caddyfile").write_text(_CADDYFILE)
-    machine.run("chmod +x /srv/caddy")
-    machine.start("exec ip netns exec world /srv/caddy run --config /srv/Caddyfile --adapter caddyfile")
-    wait_until(lambda: machine.run(f"test -s {_ROOT}", check=False).returncode == 0)
+    machine.start("exec ip netns exec world /srv/caddy run --config /srv/Caddyfile --adapter caddyfile", folder=_ANY)
+    wait_until(machine.path(_ROOT).exists)
     # As a distribution's package brings the world's authorities; `update-ca-certificates` runs when it is installed.
-    machine.run(f"cp {_ROOT} /usr/local/share/ca-certificates/authority.crt")
-    machine.run("! command -v update-ca-certificates || update-ca-certificates")
-    rewrite = f'[url "file://{repository}"]\n\tinsteadOf = {REPOSITORY}\n[safe]\n\tdirectory = *\n'
-    machine.path("/etc/gitconfig").write_text(rewrite)
+    trust = f"cp {_ROOT} /usr/local/share/ca-certificates/authority.crt"
+    machine.run(f"{trust}; ! command -v update-ca-certificates || update-ca-certificates", folder=_ANY)
+    clone = ["git", "clone", "--quiet", "--bare", str(repository), str(machine.path(_REPOSITORY))]
+    subprocess.run(clone, check=True)
+    machine.path("/etc/gitconfig").write_text(_GIT)

@@ -6,7 +6,6 @@ distribution's PostgreSQL, Redis and Caddy, certificates from an authority.
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,20 +24,17 @@ from tests.waiting import wait_until
 
 URL = f"https://{NAME}"
 SOURCE = "/usr/local/src/events-platform"
-_CADDY = Path(shutil.which("caddy") or "/usr/bin/caddy")
 _HOME = "/opt/events-platform"
 
 
 @pytest.fixture
 def server() -> Iterator[PrivateMachine]:
     """A machine on which nobody has installed the platform, with a cluster of PostgreSQL as the package makes it."""
-    if not _CADDY.exists():
-        pytest.skip("caddy is not installed")
     with booted_machine() as machine:
         machine.run(
             "pg_lsclusters --no-header | grep -q . || pg_createcluster $(ls /usr/lib/postgresql | tail -n 1) main"
         )
-        connect(machine, caddy=_CADDY)
+        connect(machine)
         yield machine
 
 
