@@ -6,7 +6,7 @@ umask 022
 
 readonly HOME_DIR=/opt/events-platform ETC=/etc/events-platform UNITS=/etc/systemd/system
 readonly FIRST_LOGIN=$ETC/first-login BACKUPS=/var/backups/events-platform
-readonly LIVE_SECONDS=60 KEPT_RELEASES=3
+readonly LIVE_SECONDS=60 SETTLE_SECONDS=45 KEPT_RELEASES=3
 SOURCE=$(cd -P "$(dirname "$0")/.." && pwd)
 readonly SOURCE
 
@@ -406,9 +406,22 @@ changed the password). Everything else: docs/operations/deploy.md.
 END
 }
 
+# What has just been started gives its signs of life within seconds, so a problem counts when it stays.
 examine() {
     step "Examine"
-    run "$HOME_DIR/current/deploy/events-platform" doctor
+    local said deadline=$((SECONDS + SETTLE_SECONDS))
+    if [ -n "$DRY_RUN" ]; then
+        say "would run: events-platform doctor"
+        return
+    fi
+    until said=$("$HOME_DIR/current/deploy/events-platform" doctor 2>&1); do
+        if [ $SECONDS -ge $deadline ]; then
+            printf '%s\n' "$said"
+            return 1
+        fi
+        sleep 2
+    done
+    printf '%s\n' "$said"
 }
 
 upgrade_platform() {
