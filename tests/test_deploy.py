@@ -129,3 +129,11 @@ def test_a_platform_with_https_refuses_unsafe_settings(environ: dict[str, str], 
     done = read_settings(**environ)
     assert done.returncode != 0
     assert complaint in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    scripts = [path for path in DEPLOY.rglob("*") if path.is_file() and path.read_bytes()[:2] == b"#!"]
+    scripts += [CHECKOUT / ".ci/run", CHECKOUT / "scripts/check"]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
