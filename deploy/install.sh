@@ -425,7 +425,8 @@ examine() {
 }
 
 upgrade_platform() {
-    local before
+    local before earlier
+    earlier=$(readlink "$HOME_DIR/previous") || :
     before=$(readlink "$HOME_DIR/current") || fail "Nothing is installed here: \`$0 install\` does it."
     if [ -z "$FORCE" ]; then
         examine || fail "The platform that runs has a problem: mend it first, or give --force."
@@ -446,6 +447,7 @@ upgrade_platform() {
     fi
     [ -z "$DRY_RUN" ] || return 0
     step "It does not work: back to $(basename "$before")"
+    [ -z "$earlier" ] || ln -sfn "$earlier" "$HOME_DIR/previous"
     REVISION=$(cat "$before/REVISION")
     change_over "$before" beat worker sender web || say "The release before does not start either."
     fail "Nothing was lost, and $(basename "$before") runs again. Look at \`journalctl -u 'events-*'\`."
