@@ -51,7 +51,7 @@ def _load_urls(resolver: URLResolver) -> None:
 
 def _load_templates(engine: Engine) -> None:
     """Into the cache of the loader that Django puts around all others."""
-    for folder in map(Path, [*engine.dirs, *get_app_template_dirs("templates")]):
+    for folder in [*(Path(str(each)) for each in engine.dirs), *get_app_template_dirs("templates")]:
         for file in sorted(folder.rglob("*")):
             if file.suffix in _SUFFIXES and not any(unused in file.parts for unused in _UNUSED):
                 _load_template(engine, str(file.relative_to(folder)))
@@ -60,6 +60,6 @@ def _load_templates(engine: Engine) -> None:
 def _load_template(engine: Engine, name: str) -> None:
     template = engine.get_template(name)
     for node in template.nodelist:
-        if isinstance(node, ExtendsNode) and node.parent_name.var == name:
+        if isinstance(node, ExtendsNode) and getattr(node.parent_name, "var", "") == name:
             # It extends the one of the same name that would be found without it.
             engine.find_template(name, skip=[template.origin])
