@@ -48,7 +48,7 @@ def on_exit(server: object) -> None:
 
 
 def post_worker_init(worker: object) -> None:
-    """What is loaded by now lives as long as the process: no garbage collection needs to look at it again.
+    """Load what requests will need. It lives as long as the process: no garbage collection needs to look at it again.
 
     A full collection of Django's and our modules takes tens of milliseconds, in which no request is answered.
     """
@@ -58,6 +58,10 @@ def post_worker_init(worker: object) -> None:
     from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_process("web")
+    from events_platform.preloading import load_pages  # noqa: PLC0415 - likewise
+
+    load_pages()
+
     from django.conf import settings  # noqa: PLC0415 - likewise
 
     from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise

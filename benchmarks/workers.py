@@ -29,7 +29,7 @@ _STOP_SECONDS = 3.0
 @contextmanager
 def our_worker(lab: Lab, target: Target, *, processes: int) -> Iterator[Child]:
     """The worker that processes events, as `make run` starts it."""
-    program = programs.worker(_configuration(lab, target, WORKER_CONCURRENCY=str(processes)), target.environment)
+    program = programs.worker({**target.environment, "WORKER_CONCURRENCY": str(processes)})
     with running(lab, program, stop_seconds=_STOP_SECONDS) as child:
         yield child
 
@@ -76,5 +76,5 @@ def wait_until(holds: Callable[[], bool], *, what: str, seconds: float = _PATIEN
         time.sleep(POLL_SECONDS)
 
 
-def _configuration(lab: Lab, target: Target, **settings: str) -> Configuration:
-    return Configuration.read({**target.environment, "EVENTS_DATA_DIR": str(lab.data.root), **settings})
+def _configuration(lab: Lab, target: Target) -> Configuration:
+    return Configuration.read({**target.environment, "EVENTS_DATA_DIR": str(lab.data.root)})

@@ -28,7 +28,7 @@ def program(name: str) -> Program:
         case "web":
             return programs.web({})
         case "worker":
-            return programs.worker(configuration, {})
+            return programs.worker({})
         case "sender":
             return programs.sender({})
         case _:

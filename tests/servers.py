@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Literal
 
 from django.db import connection
@@ -36,7 +37,12 @@ class Server:
 
 @contextmanager
 def serve(
-    kind: Literal["asgi", "wsgi"] = "asgi", *, workers: int = 2, log: IO[bytes] | None = None, **environ: str
+    kind: Literal["asgi", "wsgi"] = "asgi",
+    *,
+    workers: int = 2,
+    log: IO[bytes] | None = None,
+    checkout: Path = CHECKOUT,
+    **environ: str,
 ) -> Iterator[Server]:
     """gunicorn, answering on a free port of 127.0.0.1; `environ` is added to its environment, `log` takes its output.
 
@@ -47,7 +53,7 @@ def serve(
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listener.fileno()}", "--workers", str(workers)]
         process = subprocess.Popen(
             [*command, *_COMMANDS[kind]],
-            cwd=CHECKOUT,
+            cwd=checkout,
             env={**os.environ, "DATABASE_URL": test_database_url(), **environ},
             pass_fds=[listener.fileno()],
             start_new_session=True,

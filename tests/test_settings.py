@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from events_platform.up import programs
 from events_platform.up.data_dir import CHECKOUT
 
 KEY = "p7Vq-3ZtXw_9LbYc2RmKdf8HsJgN4eUa6TyWoQ1iBxEv5CkMhGzAnDrSj0PuFlOI"
@@ -14,6 +15,8 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgresql://events@127.0.0.1:1/events",
     "REDIS_URL": "redis://127.0.0.1:1/0",
 }
+# What the worker of that many processes says of itself, without anything on its command line.
+PROCESSES = "__import__('events_platform.celery', fromlist=['app']).app.Worker().concurrency"
 HSTS = "(settings.SECURE_HSTS_SECONDS, settings.SECURE_HSTS_INCLUDE_SUBDOMAINS, settings.SECURE_HSTS_PRELOAD)"
 YEAR = "31536000"
 
@@ -63,3 +66,11 @@ def test_a_bad_setting_stops_the_start_and_is_named(environ: dict[str, str], com
     assert done.returncode != 0
     assert complaint in done.stderr.splitlines()[-1]
     assert KEY not in done.stderr
+
+
+def test_a_worker_has_as_many_processes_as_the_setting_says_and_a_sender_one() -> None:
+    assert "--concurrency" not in programs.worker({}).command
+    done = read(PROCESSES, WORKER_CONCURRENCY="3")
+    assert done.stdout == "3\n", done.stderr
+    sender = programs.sender({}).command
+    assert sender[sender.index("--concurrency") + 1] == "1"

@@ -80,6 +80,7 @@ class Configuration:
             "HOST": self.host,
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(self.web_processes),
+            "WORKER_CONCURRENCY": str(self.worker_processes),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -28,17 +28,17 @@ def web(environment: Mapping[str, str]) -> Program:
     )
 
 
-def worker(configuration: Configuration, environment: Mapping[str, str]) -> Program:
-    """The Celery worker that processes events."""
-    return _worker("worker", "events", configuration.worker_processes, environment)
+def worker(environment: Mapping[str, str]) -> Program:
+    """The Celery worker that processes events, with as many processes as WORKER_CONCURRENCY says."""
+    return _worker("worker", "events", (), environment)
 
 
 def sender(environment: Mapping[str, str]) -> Program:
     """The Celery worker that sends webhooks: one process, as it sends hundreds at once."""
-    return _worker("sender", "deliveries", 1, environment)
+    return _worker("sender", "deliveries", ("--concurrency", "1"), environment)
 
 
-def _worker(name: str, queue: str, processes: int, environment: Mapping[str, str]) -> Program:
+def _worker(name: str, queue: str, processes: tuple[str, ...], environment: Mapping[str, str]) -> Program:
     # Nobody watches these workers by Celery's own means, so they need not tell each other about themselves.
     options = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING")
     return Program(
@@ -51,8 +51,7 @@ def _worker(name: str, queue: str, processes: int, environment: Mapping[str, str
             f"{name}@%h",
             "--queues",
             queue,
-            "--concurrency",
-            str(processes),
+            *processes,
             *options,
         ),
         environment=environment,

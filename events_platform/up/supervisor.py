@@ -146,7 +146,7 @@ class Supervisor:
         self._data.metrics.mkdir(mode=0o700)
         with self._output.timed("Web server ready"):
             web = Child(programs.web(self._environment), self._output)
-            worker = Child(programs.worker(self._configuration, self._environment), self._output)
+            worker = Child(programs.worker(self._environment), self._output)
             sender = Child(programs.sender(self._environment), self._output)
             beat = Child(programs.beat(self._configuration, self._environment), self._output)
             for child in (web, worker, sender, beat):

@@ -1,0 +1,65 @@
+"""All that a page may need, loaded before the web server takes its first request.
+
+Django reads the URLs with the first request, and each template and many a module with the first page that needs it.
+When a new version was put over a running one by then, that page is a mixture of both, which mostly answers 500.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+from django.template import Engine, engines
+from django.template.loader_tags import ExtendsNode
+from django.template.utils import get_app_template_dirs
+from django.urls import URLResolver, get_resolver
+
+# What is imported, or named by a setting, inside of functions that requests run.
+_LATE_MODULES = (
+    "accounts.forms",
+    "axes.backends",
+    "django.conf.locale.en.formats",
+    "django.contrib.admin.forms",
+    "django.contrib.auth.backends",
+    "django.contrib.auth.context_processors",
+    "django.contrib.auth.password_validation",
+    "django.contrib.messages.context_processors",
+    "django.core.mail.backends.smtp",
+    "django.template.context_processors",
+    "django.views.defaults",
+    "events_platform.attention",
+    "events_platform.formats.en.formats",
+)
+# Their templates are of views that nobody here can reach.
+_UNUSED = ("idp", "openid", "rest_framework", "socialaccount", "usersessions")
+_SUFFIXES = {".html", ".txt"}
+
+
+def load_pages() -> None:
+    """Import every view and parse every template; a fault in one stops the start."""
+    for name in _LATE_MODULES:
+        import_module(name)
+    _load_urls(get_resolver())
+    _load_templates(engines["django"].engine)  # type: ignore[attr-defined] # it is Django's own
+
+
+def _load_urls(resolver: URLResolver) -> None:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            _load_urls(pattern)
+    # The names, which `reverse` looks up.
+    _ = resolver.reverse_dict
+
+
+def _load_templates(engine: Engine) -> None:
+    """Into the cache of the loader that Django puts around all others."""
+    for folder in [*(Path(str(each)) for each in engine.dirs), *get_app_template_dirs("templates")]:
+        for file in sorted(folder.rglob("*")):
+            if file.suffix in _SUFFIXES and not any(unused in file.parts for unused in _UNUSED):
+                _load_template(engine, str(file.relative_to(folder)))
+
+
+def _load_template(engine: Engine, name: str) -> None:
+    template = engine.get_template(name)
+    for node in template.nodelist:
+        if isinstance(node, ExtendsNode) and getattr(node.parent_name, "var", "") == name:
+            # It extends the one of the same name that would be found without it.
+            engine.find_template(name, skip=[template.origin])
