@@ -466,11 +466,15 @@ rollback_platform() {
 # change_over RELEASE KIND …: its units, then its programs in this order. What is not web has no requests to lose.
 change_over() {
     step "Change over to $(basename "$1")"
-    local kind unit
-    switch "$1" && write_units "$1" || return 1
+    local release=$1 kind unit
+    switch "$release" && write_units "$release" || return 1
     shift
     for kind; do
         for unit in $(running "$kind"); do
+            if [ "$(release_of "$unit")" = "$release" ]; then
+                say "$unit runs it already"
+                continue
+            fi
             say "$unit"
             run systemctl restart "$unit" || return 1
             # The other one stops no sooner than this one serves.
@@ -483,6 +487,11 @@ change_over() {
 
 running() {
     systemctl list-units --plain --no-legend --all "events-$1.service" "events-$1@*.service" | awk '{ print $1 }'
+}
+
+# Of a unit: where its program was started (deploy/start), whatever `current` leads to by now.
+release_of() {
+    readlink "/proc/$(systemctl show --property MainPID --value "$1")/cwd" || :
 }
 
 remove_old_releases() {
