@@ -98,8 +98,8 @@ def test_a_stream_ends_when_its_person_may_not_look_any_more() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(serve("asgi", workers=1))
         watched: list[tuple[Callable[[User], None], User, http.client.HTTPResponse]] = []
-        refusals: tuple[Callable[[User], None], ...] = (remove, change_password, deactivate, sign_out)
-        for refuse in refusals:
+        ways: tuple[Callable[[User], None], ...] = (remove, change_password, deactivate, sign_out)
+        for refuse in ways:
             organization = make_organization()
             person = make_member(organization)
             opening = opened(server, browser_of(person), stream_of(organization))
