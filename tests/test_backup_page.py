@@ -125,7 +125,7 @@ def sent(client: Client, number: int) -> set[str]:
 
 def test_both_kinds_of_dump_come_back_by_the_commands_of_the_page(host: Host) -> None:
     with platform(host) as client:
-        acknowledged = sent(client, 20)
+        acknowledged = host.ids() | sent(client, 20)
     assert "all keys are set" in host.follow(BACK_UP)
     host.follow(DUMP_ALONE)
     for restore in (RESTORE, RESTORE_ALONE):
