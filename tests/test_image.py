@@ -1,5 +1,6 @@
 """What can be said of the images without building one: their file, what gets in, and the commands that they run."""
 
+import json
 import os
 import pwd
 import re
@@ -172,6 +173,7 @@ def test_all_in_one_runs_without_root_takes_an_event_and_stops_in_time(data: Pat
         log = data.with_name("data.log")
         wait_until(lambda: b"Platform ready" in log.read_bytes() or process.poll() is not None, seconds=120)
         assert process.poll() is None, log.read_text()
+        see_only_an_administrator(data, log.read_text())
         key = manage(data, port, "create_organization", "acme") and manage(data, port, "issue_key", "acme")
         client = Client(f"http://127.0.0.1:{port}", key)
         sent = client.post("/api/v1/events", {"type": "a.b", "data": 1}, **{"X-Forwarded-Proto": "https"})
@@ -181,6 +183,16 @@ def test_all_in_one_runs_without_root_takes_an_event_and_stops_in_time(data: Pat
         process.send_signal(signal.SIGTERM)
         assert process.wait(float(PLATFORM["stop_grace_period"].removesuffix("s"))) == 0
     assert (data / "postgres/PG_VERSION").stat().st_uid == (NOBODY.uid if os.geteuid() == 0 else os.geteuid())
+
+
+def see_only_an_administrator(data: Path, printed: str) -> None:
+    """What `DEMO=false` of the image leads to."""
+    assert not (data / "demo.json").exists()
+    admin = json.loads((data / "admin.json").read_text())
+    assert printed.count(f"{admin['admin_username']} / {admin['admin_password']}\n") == 1
+    assert "API key  " not in printed
+    shared = json.loads((data / "environment.json").read_text())
+    assert not {"WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOWED_NETWORKS"} & shared.keys()
 
 
 def manage(data: Path, port: int, *arguments: str) -> str:

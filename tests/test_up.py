@@ -21,7 +21,9 @@ import psutil
 import pytest
 
 from events_platform.up.child import Identity
+from events_platform.up.configuration import Configuration
 from events_platform.up.data_dir import CHECKOUT, DataDir
+from events_platform.up.errors import UNSUITABLE, UpError
 from events_platform.up.leftovers import end_leftovers, record_children
 from events_platform.up.output import Output
 from events_platform.up.processes import group_members, started_at, wait_until
@@ -40,6 +42,7 @@ _OF_THE_TEST_RUN = (
     "TEST_DATABASE_TEMPLATE",
     "PUBLIC_URL",
     "DJANGO_SETTINGS_MODULE",
+    "DEMO",
 )
 
 
@@ -208,7 +211,13 @@ def test_port_in_use_is_one_clear_line(data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "http"), ("WORKER_CONCURRENCY", "0"), ("DEBUG", "perhaps"), ("HOST", "no.such.host.invalid")],
+    [
+        ("PORT", "http"),
+        ("WORKER_CONCURRENCY", "0"),
+        ("DEBUG", "perhaps"),
+        ("DEMO", "perhaps"),
+        ("HOST", "no.such.host.invalid"),
+    ],
 )
 def test_bad_setting_is_one_clear_line(data: Path, name: str, value: str) -> None:
     refused = _manage(data, _free_port(), "up", **{name: value})
@@ -217,6 +226,27 @@ def test_bad_setting_is_one_clear_line(data: Path, name: str, value: str) -> Non
     assert name in refused.stderr
     assert refused.stdout == ""
     assert _processes_of(data) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "demo"), [(None, True), ("", True), ("true", True), ("1", True), ("false", False), ("No", False)]
+)
+def test_without_a_demo_nothing_relaxes_where_webhooks_may_go(tmp_path: Path, text: str | None, demo: bool) -> None:
+    environ = {"EVENTS_DATA_DIR": str(tmp_path), "SECRET_KEY": "x"} | ({} if text is None else {"DEMO": text})
+    configuration = Configuration.read(environ)
+    assert configuration.demo is demo
+    given = configuration.platform_environment(environ)
+    assert [given.get(name) for name in ("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOWED_NETWORKS")] == (
+        ["true", "127.0.0.1/32"] if demo else [None, None]
+    )
+    asked = configuration.platform_environment({**environ, "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8"})
+    assert asked["WEBHOOK_ALLOWED_NETWORKS"] == "10.0.0.0/8"
+
+
+def test_a_bad_demo_setting_is_told_as_such() -> None:
+    with pytest.raises(UpError, match=r"^DEMO is 'perhaps'; it must be true or false\.$") as refused:
+        Configuration.read({"DEMO": "perhaps"})
+    assert refused.value.status == UNSUITABLE
 
 
 def test_a_stranger_with_a_recorded_pid_is_left_alone(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
+from marshmallow import ValidationError, fields
+
 from events_platform.up.data_dir import CHECKOUT, DataDir, write_private
 from events_platform.up.embedded import server_urls
 from events_platform.up.errors import UNSUITABLE, UpError
@@ -38,16 +40,18 @@ class Configuration:
     port: int
     web_processes: int
     worker_processes: int
+    demo: bool
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Configuration":
-        """Read `EVENTS_DATA_DIR`, `HOST`, `PORT`, `WEB_CONCURRENCY` and `WORKER_CONCURRENCY`."""
+        """Read `EVENTS_DATA_DIR`, `HOST`, `PORT`, `WEB_CONCURRENCY`, `WORKER_CONCURRENCY` and `DEMO`."""
         return cls(
             data=DataDir.from_environment(environ),
             host=environ.get("HOST") or "127.0.0.1",
             port=_number(environ, "PORT", default=8000, most=65535),
             web_processes=_number(environ, "WEB_CONCURRENCY", default=2, most=256),
             worker_processes=_number(environ, "WORKER_CONCURRENCY", default=2, most=256),
+            demo=_flag(environ, "DEMO", default=True),
         )
 
     @property
@@ -70,7 +74,7 @@ class Configuration:
             "PUBLIC_URL": self.base_url,
             "SECRET_KEY": environ.get("SECRET_KEY") or _kept_secret_key(self.data),
             "DJANGO_SETTINGS_MODULE": SETTINGS_MODULE,
-            **demo,
+            **(demo if self.demo else {}),
             "LOG_FORMAT": "console",
             **_colours(environ),
             **chosen,
@@ -127,6 +131,17 @@ def _number(environ: Mapping[str, str], name: str, *, default: int, most: int) -
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
         raise UpError(f"{name} is {text!r}; it must be a number from 1 to {most}.", status=UNSUITABLE)
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """In the forms that Django's settings take: environs reads theirs by the same field."""
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        return bool(fields.Boolean().deserialize(text))
+    except ValidationError as error:
+        raise UpError(f"{name} is {text!r}; it must be true or false.", status=UNSUITABLE) from error
 
 
 def _kept_secret_key(data: DataDir) -> str:

@@ -42,6 +42,11 @@ class DataDir:
         return self.root / "demo.json"
 
     @property
+    def admin(self) -> Path:
+        """How the first administrator signs in; made instead of `demo` when no demo is wanted."""
+        return self.root / "admin.json"
+
+    @property
     def secret_key(self) -> Path:
         return self.root / "secret_key"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from events_platform.up import programs
-from events_platform.up.banner import banner
+from events_platform.up.banner import banner, banner_without_demo, first_login
 from events_platform.up.checks import check_port, check_settings, is_live
 from events_platform.up.child import Child
 from events_platform.up.configuration import Configuration, share_environment
@@ -110,11 +110,23 @@ class Supervisor:
         share_environment(self._data, self._environment)
         with self._output.timed("Database migrated"):
             self._manage("migrate", "--no-input")
-        with self._output.timed("Demo organization ready"):
-            self._manage("bootstrap_demo", "--file", str(self._data.demo), "--base-url", self._configuration.base_url)
+        welcome = self._bootstrap()
         self._start_programs()
         self._output.say(f"Platform ready in {time.monotonic() - started:.1f} s")
-        self._output.say(banner(self._data, self._environment["PUBLIC_URL"]))
+        self._output.say(welcome)
+
+    def _bootstrap(self) -> str:
+        """Make what the first visitor needs; returns the banner that tells of it."""
+        public_url = self._environment["PUBLIC_URL"]
+        if self._configuration.demo:
+            with self._output.timed("Demo organization ready"):
+                file, base_url = str(self._data.demo), self._configuration.base_url
+                self._manage("bootstrap_demo", "--file", file, "--base-url", base_url)
+            return banner(self._data, public_url)
+        known = first_login(self._data)
+        with self._output.timed("Administrator ready"):
+            self._manage("bootstrap_admin", "--file", str(self._data.admin))
+        return banner_without_demo(self._data, public_url, known=known)
 
     def _manage(self, *arguments: str) -> None:
         """Run a management command; an `UpError` with its own words when it fails."""

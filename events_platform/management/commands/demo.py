@@ -170,4 +170,4 @@ def _client(file: Path) -> Client:
         demo = json.loads(file.read_text())
         return Client(base_url=demo["base_url"], api_key=demo["api_key"])
     except (OSError, ValueError, KeyError) as error:
-        raise CommandError(f"Cannot read {file} ({error}): start the platform with `make run`.") from error
+        raise CommandError(f"Cannot read {file} ({error}): start `make run` without DEMO=false.") from error
