@@ -112,6 +112,16 @@ class _Response(aiohttp.ClientResponse):
         return await super().start(connection)
 
 
+def _trusting_also(ca_file: str) -> ssl.SSLContext | None:
+    """The system's authorities and those of the file; None for aiohttp's own context, which knows the system's."""
+    if not ca_file:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 class WebhookSender:
     """Sends from one event loop, up to `max_concurrent` at once; an async context manager.
 
@@ -136,7 +146,11 @@ class WebhookSender:
 
     @classmethod
     def from_settings(cls) -> Self:
-        return cls(policy=NetworkPolicy.from_settings(), timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS)
+        return cls(
+            policy=NetworkPolicy.from_settings(),
+            timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
+            ssl_context=_trusting_also(settings.WEBHOOK_CA_FILE),
+        )
 
     async def __aenter__(self) -> Self:
         self._resolver = self._resolver or GuardedResolver(self._policy)

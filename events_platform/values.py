@@ -3,6 +3,7 @@
 Where a value may be a secret, or hold one, the error does not repeat it.
 """
 
+import ssl
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,6 +68,21 @@ def retry_wait(text: str) -> int:
     if not (text.strip().isdecimal() and 1 <= int(text) <= 7 * 24 * 3600):
         raise ValidationError(f"{text!r} is not from 1 to 604800 seconds")
     return int(text)
+
+
+def certificates(path: str) -> str:
+    """The path of a PEM file with certificates of authorities; an empty one is none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if path:
+            context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        pass
+    except OSError as error:
+        raise ValidationError(f"{path} cannot be read ({error.strerror}).") from error
+    if path and not context.cert_store_stats()["x509_ca"]:
+        raise ValidationError(f"{path} holds no certificate of an authority in PEM form.")
+    return path
 
 
 def fernet_key(text: str) -> str:

@@ -133,6 +133,7 @@ def test_an_erasure_goes_on_where_a_kill_ended_it(tenant: Tenant, monkeypatch: p
 
 def test_the_command_asks_for_the_slug(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     slug = tenant.organization.slug
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: "something else")
     with pytest.raises(CommandError, match="Nothing was erased"):
         call_command("erase_organization", slug)
@@ -141,6 +142,26 @@ def test_the_command_asks_for_the_slug(tenant: Tenant, monkeypatch: pytest.Monke
     monkeypatch.setattr("events_platform.erasing.organization.SETTLED_AFTER", timedelta(0))
     call_command("erase_organization", slug, stdout=StringIO())
     assert not Organization.objects.exists()
+
+
+def no_answer(question: str) -> str:
+    raise EOFError
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize(
+    ("command", "options"), [("erase_organization", []), ("erase_events", ["--where=subject=a", "--organization"])]
+)
+def test_without_an_answer_nothing_is_erased(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, command: str, options: list[str], *, terminal: bool
+) -> None:
+    tenant.post("/api/v1/events", {"type": "a", "data": 1, "subject": "a"})
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal)
+    monkeypatch.setattr("builtins.input", no_answer)
+    with pytest.raises(CommandError, match=r"^Nothing was \w+\.$" if terminal else "no terminal to ask at: give --yes"):
+        call_command(command, *options, tenant.organization.slug, stdout=StringIO())
+    assert Event.objects.exists()
+    assert not Erasure.objects.exists()
 
 
 def test_an_erased_organization_cannot_be_resumed_into_life(tenant: Tenant) -> None:

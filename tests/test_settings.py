@@ -57,6 +57,8 @@ def test_hsts_is_short_until_it_is_raised(environ: dict[str, str], sent: tuple[o
         ({"HSTS_PRELOAD": "true", "HSTS_SECONDS": YEAR}, "HSTS_PRELOAD is true"),
         ({"HSTS_PRELOAD": "true", "HSTS_INCLUDE_SUBDOMAINS": "true"}, "HSTS_PRELOAD is true"),
         ({"HSTS_SECONDS": "1e9"}, "HSTS_SECONDS"),
+        ({"WEBHOOK_CA_FILE": "/dev/null/ca.pem"}, "/dev/null/ca.pem cannot be read (Not a directory)"),
+        ({"WEBHOOK_CA_FILE": __file__}, "holds no certificate of an authority in PEM form"),
         ({"SECRET_KEY_FALLBACKS": f"{KEY},short"}, "SECRET_KEY_FALLBACKS"),
         ({"SECRET_KEY_FALLBACKS": f"change-me-{KEY}"}, "SECRET_KEY_FALLBACKS still holds the placeholder"),
     ],

@@ -18,7 +18,7 @@ from delivery.attempt_errors import AttemptError
 from delivery.guard import GuardedResolver, NetworkPolicy
 from delivery.sending import MAX_RESPONSE_BYTES, AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import generate_secret, secret_key, sign
-from tests.certificates import self_signed
+from tests.certificates import self_signed, signed_by_own_authority
 from tests.receiver import Receiver, receiver_process, receiving
 
 LOOPBACK = NetworkPolicy(allow_http=True, allow=(ip_network("127.0.0.1/32"),))
@@ -263,6 +263,22 @@ def test_certificate_is_checked_against_the_name_not_the_address(tmp_path: Path)
     assert send_tls(tmp_path, host="hooks.example.com").delivered
     assert send_tls(tmp_path, host="other.example.com").error is AttemptError.TLS
     assert send_tls(tmp_path, host="127.0.0.1").error is AttemptError.TLS
+
+
+def test_an_authority_of_ones_own_is_trusted_once_its_file_is_named(tmp_path: Path, settings: Any) -> None:
+    settings.WEBHOOK_ALLOWED_NETWORKS = list(LOOPBACK.allow)
+    server, ca_file = signed_by_own_authority(tmp_path, "127.0.0.1")
+
+    async def go(url: str) -> AttemptResult:
+        async with WebhookSender.from_settings() as sender:
+            return await sender.send(signed(url))
+
+    with receiving(SECRET, context=server) as receiver:
+        refused: AttemptResult = _run(go(f"{receiver.url}/ok"))
+        assert (refused.error, refused.status) == (AttemptError.TLS, None)
+        settings.WEBHOOK_CA_FILE = str(ca_file)
+        taken: AttemptResult = _run(go(f"{receiver.url}/ok"))
+        assert taken.delivered, taken.detail
 
 
 def test_unknown_certificate_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
+from events_platform.asking import confirm
 from events_platform.erasing.events import BadWishError, EventWish, count_events, read_conditions, start_event_erasure
 from events_platform.erasing.progress import work_until_over
 from events_platform.management.commands.erase_organization import finish
@@ -56,8 +57,8 @@ class Command(BaseCommand):
         if options["dry_run"] or not count:
             return
         what = "redacted" if wish.redact else "erased"
-        if not options["yes"] and input(f"They will be {what}. Type yes to go on: ") != "yes":
-            raise CommandError("Nothing was changed.")
+        if not options["yes"]:
+            confirm(f"They will be {what}. Type yes to go on: ", answer="yes", otherwise="Nothing was changed.")
         started = start_event_erasure(organization=organization, wish=wish, actor=Actor.system("manage.py"))
         finish(self, work_until_over(started))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from events_platform.asking import confirm
 from events_platform.erasing.organization import start_organization_erasure
 from events_platform.erasing.progress import work_until_over
 from events_platform.models import Erasure, ErasureStatus
@@ -21,8 +22,9 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, organization: str, yes: bool, **_options: Any) -> None:
         found = find_organization(organization)
-        if not yes and input(f"Everything of {found} will be gone. Type {found.slug} to go on: ") != found.slug:
-            raise CommandError("Nothing was erased.")
+        if not yes:
+            question = f"Everything of {found} will be gone. Type {found.slug} to go on: "
+            confirm(question, answer=found.slug, otherwise="Nothing was erased.")
         started = start_organization_erasure(organization=found, actor=Actor.system("manage.py"))
         finish(self, work_until_over(started))
 
