@@ -17,11 +17,6 @@ from scripts import write_api_page, write_untested_page
 from tests.pages import SHELLS, Block, all_pages, blocks
 from tests.test_quickstart import PAGES
 
-# Not held to it yet.
-_OTHERS = {
-    *(f"docs/operations/{name}.md" for name in ("deploy", "backup", "upgrade", "doctor", "monitoring", "runbooks")),
-    "docs/settings.md",
-}
 # What a browser loads by itself, unlike a link that a person follows.
 _LOADED = re.compile(
     r"<(?:script|img|iframe)\b[^>]*\bsrc=\"?(https?:)?//|<link\b[^>]*stylesheet[^>]*\bhref=\"?(https?:)?//"
@@ -29,7 +24,7 @@ _LOADED = re.compile(
 _MARK = re.compile(r"<!-- *(?:file|run|shows|not run)\b")
 
 
-@pytest.mark.parametrize("page", [page for page in all_pages() if page not in _OTHERS])
+@pytest.mark.parametrize("page", all_pages())
 def test_each_command_is_run_by_a_test_or_says_why_not(page: str) -> None:
     found = [(block, _complaint(page, block)) for block in blocks(page)]
     assert [f"{page}:{block.line}: {complaint}" for block, complaint in found if complaint] == []

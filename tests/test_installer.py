@@ -38,9 +38,12 @@ def server() -> Iterator[PrivateMachine]:
         yield machine
 
 
+DEPLOY, UPGRADE = "docs/operations/deploy.md", "docs/operations/upgrade.md"
+
+
 def documented(page: str, number: int) -> str:
-    """The block of that number among those that this module runs."""
-    return run_by(f"docs/operations/{page}.md", Path(__file__).name)[number].text
+    """The block of that number among those of the page that this module runs."""
+    return run_by(page, Path(__file__).name)[number].text
 
 
 class Load:
@@ -114,7 +117,7 @@ def commit(machine: PrivateMachine, script: str) -> str:
 def installed(machine: PrivateMachine) -> None:
     """By the five documented commands, but with the commit before; an event is accepted, and is in the inbox."""
     checkout = f"\ngit -C {SOURCE} checkout --quiet {commit_before()}\n/usr/local"
-    said = machine.run(documented("deploy", 0).replace("\n/usr/local", checkout), folder=Path("/root")).stdout
+    said = machine.run(documented(DEPLOY, 0).replace("\n/usr/local", checkout), folder=Path("/root")).stdout
     answer, inbox = (json.loads(found) for found in re.findall(r'^(\{"id".+?\})(\{"data".+\})$', said, re.MULTILINE)[0])
     assert answer["status"] == "accepted", said
     # The last command may come before the event does.
@@ -124,28 +127,28 @@ def installed(machine: PrivateMachine) -> None:
 @pytest.mark.faults
 def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: PrivateMachine) -> None:
     installed(server)
-    server.run(documented("deploy", 1), folder=Path("/root"))
+    server.run(documented(DEPLOY, 1), folder=Path("/root"))
     first = runs(server)
     server.run(f"git -C {SOURCE} checkout --quiet -B main origin/HEAD")
     newer = commit(server, "true")
 
     with under_load(server):
-        server.run(without_pull(documented("upgrade", 0)), folder=Path("/root"))
+        server.run(without_pull(documented(UPGRADE, 0)), folder=Path("/root"))
         assert answering(server) == {newer}
         second = runs(server)
         assert second.endswith(newer)
 
         broken = commit(server, "echo 'raise RuntimeError' >> events_platform/asgi.py")
-        upgrade = server.run(without_pull(documented("upgrade", 0)), check=False, folder=Path("/root"))
+        upgrade = server.run(without_pull(documented(UPGRADE, 0)), check=False, folder=Path("/root"))
         assert upgrade.returncode == 1, upgrade.stdout
         assert "back to" in upgrade.stdout, upgrade.stdout
         assert (runs(server), answering(server)) == (second, {newer}), broken
 
-        server.run(documented("upgrade", 1), folder=Path("/root"))
+        server.run(documented(UPGRADE, 1), folder=Path("/root"))
         assert runs(server) == first
         assert len(answering(server)) == 1
 
-    server.run(documented("upgrade", 2), folder=Path("/root"))
+    server.run(documented(UPGRADE, 2), folder=Path("/root"))
 
 
 def without_pull(block: str) -> str:

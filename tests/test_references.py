@@ -17,10 +17,8 @@ from events_platform.up.data_dir import CHECKOUT
 from rest.openapi import build_document
 from tests.pages import SHELLS, all_pages, blocks
 
-# Rewritten elsewhere: not held to it yet.
-_OTHERS = {"docs/operations/deploy.md"}
 # Variables that other programs read.
-_FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE"}
+_FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE", "SSL_CERT_FILE"}
 _PACKAGES = sorted(path.parent.name for path in CHECKOUT.glob("*/__init__.py"))
 _FOLDERS = (*_PACKAGES, "deploy", "docs", "static", "templates", ".ci", ".github")
 _UNITS = {path.name for path in (CHECKOUT / "deploy/systemd").iterdir()}
@@ -39,7 +37,7 @@ class Piece:
 
 @cache
 def pieces_of_pages() -> tuple[Piece, ...]:
-    return tuple(piece for page in all_pages() if page not in _OTHERS for piece in _pieces(page))
+    return tuple(piece for page in all_pages() for piece in _pieces(page))
 
 
 def _pieces(page: str) -> Iterator[Piece]:
@@ -230,7 +228,9 @@ def test_messages_that_the_quick_start_explains_are_printed() -> None:
     told = re.findall(r"^\| `([^`]+)` \|", table.partition("\n## ")[0], re.MULTILINE)
     assert len(told) > 5
     ours = [message for message in told if message != "make: command not found"]
-    programs = _MAKEFILE + "".join(path.read_text() for path in (CHECKOUT / "events_platform/up").glob("*.py"))
+    programs = (CHECKOUT / "scripts/install").read_text() + "".join(
+        path.read_text() for path in (CHECKOUT / "events_platform/up").glob("*.py")
+    )
     assert [message for message in ours if message.replace("8000", "{port}") not in programs] == []
 
 
@@ -242,7 +242,6 @@ def statements() -> list[tuple[str, str]]:
     fenced = [
         (f"{page}:{block.line}", statement)
         for page in all_pages()
-        if page not in _OTHERS
         for block in blocks(page)
         if block.language == "sql"
         for statement in re.sub(r"--.*", "", block.text).split(";")
