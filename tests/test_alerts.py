@@ -97,14 +97,14 @@ QUIET = [
             f"{MEMORY.replace('web', 'worker')}": "168e6x480",
         },
     ),
-    Case(name="first two days", minutes=2 * DAY, step=15, series={DATABASE: "10e6+2e6x24 60e6+1e5x168"}),
+    Case(name="first two days", minutes=2 * DAY, step=30, series={DATABASE: "10e6+4e6x12 60e6+2e5x84"}),
     Case(
         name="nobody sends anything",
         series={ERRORS.replace("503", "200"): "0x60", DELIVERED: "0x60", FLUSH_FAILURES: None, ERRORS: None},
     ),
     # Half a gigabyte a day, from nothing.
-    Case(name="steady growth", minutes=9 * DAY, step=15, series={DATABASE: "10e6+52e5x864"}),
-    Case(name="a small database doubles", minutes=9 * DAY, step=15, series={DATABASE: "60e6x672 60e6+2e5x192"}),
+    Case(name="steady growth", minutes=9 * DAY, step=30, series={DATABASE: "10e6+104e5x432"}),
+    Case(name="a small database doubles", minutes=9 * DAY, step=30, series={DATABASE: "60e6x336 60e6+4e5x96"}),
     Case(
         name="on again after five weeks, a minute after beat's hour",
         minutes=150,
@@ -140,7 +140,7 @@ TROUBLES = [
         also="MetricsIncomplete",
     ),
     # 720 MB a day on top of 2 GB.
-    trouble("DatabaseGrows", {DATABASE: "2e9x672 2e9+75e5x192"}, minutes=9 * DAY, step=15),
+    trouble("DatabaseGrows", {DATABASE: "2e9x336 2e9+15e6x96"}, minutes=9 * DAY, step=30),
     trouble("EventsGivenUp", {GIVEN_UP: "0x10 1x50"}),
     trouble("DeadLettersOfOurs", {GONE: "0x10 1x50"}),
     trouble("MemoryGrows", {MEMORY: "140e6+3e6x60"}, minutes=90),
