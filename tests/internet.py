@@ -6,6 +6,7 @@ virtual cable, and asks the machine back at port 80 before it signs. The machine
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def connect(machine: PrivateMachine, *, repository: Path = CHECKOUT) -> None:
     # As a distribution's package brings the world's authorities; `update-ca-certificates` runs when it is installed.
     trust = f"cp {_ROOT} /usr/local/share/ca-certificates/authority.crt"
     machine.run(f"{trust}; ! command -v update-ca-certificates || update-ca-certificates", folder=_ANY)
-    clone = ["git", "clone", "--quiet", "--bare", str(repository), str(machine.path(_REPOSITORY))]
-    subprocess.run(clone, check=True)
+    with tempfile.TemporaryDirectory() as clone:
+        subprocess.run(["git", "clone", "--quiet", "--bare", str(repository), clone], check=True)
+        shutil.copytree(clone, machine.path(_REPOSITORY))
     machine.path("/etc/gitconfig").write_text(_GIT)
