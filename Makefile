@@ -9,7 +9,7 @@ PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check demo bench faults screenshots docs clean
+.PHONY: help run test quick coverage check demo bench faults screenshots docs release clean
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-17s %s\n", $$1, $$2 }'
@@ -19,6 +19,9 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
 	@exec $(PYTEST)
+
+quick: $(VENV)/.installed-dev ## The tests of a minute: those that start no browser and no second platform
+	@exec $(PYTHON) -m pytest -q -n 3 --dist worksteal -m 'not (slow or faults or long)'
 
 # Tracing each line nearly doubles the time of a test, so it is a run of its own.
 coverage: $(VENV)/.installed-dev ## The same with branch coverage, which must be 90 % or more
@@ -43,6 +46,10 @@ docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a 
 	@$(PYTHON) -m scripts.write_api_page
 	@$(PYTHON) -m scripts.write_untested_page
 	@NO_MKDOCS_2_WARNING=1 exec $(PYTHON) -m mkdocs build --strict
+
+# Of the standard library alone, so that no environment is needed.
+release: ## Close the changelog, commit and tag a release: make release VERSION=0.2.0 (on main; pushes nothing)
+	@python3 scripts/release.py $(VERSION)
 
 clean: ## Remove the virtual environment and the caches; the data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage htmlcov
