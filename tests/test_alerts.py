@@ -11,6 +11,8 @@ import yaml
 
 from events_platform.up.data_dir import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 OBSERVABILITY = CHECKOUT / "deploy/observability"
 RULES = OBSERVABILITY / "alerts.yml"
 WEB, WORKER = 'job="events-platform",instance="web-1:8000"', 'job="events-platform-workers",instance="worker-1:9300"'

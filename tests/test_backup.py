@@ -29,7 +29,7 @@ from tests.restored import EmptyDatabase, back_up, connected_to, empty_database,
 from tests.servers import Server, serve
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 
 def _served(database: EmptyDatabase) -> AbstractContextManager[Server]:

@@ -20,6 +20,8 @@ from tests.pages import run_by
 from tests.private_machine import PrivateMachine, private_machine
 from tests.servers import serve
 
+pytestmark = pytest.mark.slow
+
 PAGE = "docs/operations/backup.md"
 # In their order: a block that is added needs a name, and a place in a test.
 (

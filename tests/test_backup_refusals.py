@@ -27,7 +27,7 @@ from tests.restored import EmptyDatabase, back_up, connected_to, empty_database,
 from tests.servers import test_database_url
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 RELATIONS = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S')"
 
 

@@ -33,6 +33,8 @@ from tests.pages import run_by
 from tests.servers import test_database_url
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PAGE = "docs/operations/containers.md"
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = (*PROCESSES, "migrate", "backup")

@@ -23,6 +23,7 @@ PHONE = {"width": 390, "height": 800}
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
     pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
 ]
 
 

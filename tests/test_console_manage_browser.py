@@ -30,6 +30,7 @@ __all__ = ["_queries_beside_a_running_loop", "browser", "visit"]
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
     pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
 ]
 
 

@@ -23,6 +23,8 @@ from tests.factories import make_organization
 from tests.servers import test_database_url
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # Of each type as much as several transactions of processing take.
 EVENTS_PER_TYPE = 10_000
 EVENTS_PER_ENTRY = 100

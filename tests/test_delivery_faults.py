@@ -30,6 +30,8 @@ from tests.receiver import receiver_process
 from tests.servers import test_database_url
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_SECONDS = 240
 SECRET = generate_secret()
 _ENVIRONMENT = {

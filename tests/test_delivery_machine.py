@@ -24,6 +24,8 @@ from ingestion.operations import process_outbox
 from rest.ports import DirectDatabase, run_now
 from tests.factories import TESTER, make_organization
 
+pytestmark = pytest.mark.slow
+
 EVENT = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
 WAITS = [5, 300]
 RESULTS = {

@@ -40,6 +40,8 @@ from tests.doctor_patient import GOOD, HOST, Trouble, free_port, is_fast, look, 
 from tests.factories import make_organization
 from tests.rabbitmq import running_rabbitmq
 
+pytestmark = pytest.mark.slow
+
 Plant = Callable[[Any], object]
 
 

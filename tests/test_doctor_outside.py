@@ -39,6 +39,8 @@ from tests.reverse_proxy import Behaviour, ReverseProxy, reverse_proxy
 from tests.servers import Server, serve
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # --- The proxy, in front of real web servers --------------------------------------------------------------------------
 
 PROXY: list[tuple[Trouble, dict[str, Any]]] = [

@@ -21,7 +21,7 @@ from tests.clients import Reply, Sender, make_sender
 from tests.factories import TESTER, make_organization
 from tests.servers import Server, serve
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
 FIELDS = {"content-type", "content-length", "request-id", "server-timing", "ratelimit", "ratelimit-policy"}

@@ -39,7 +39,7 @@ OF_LOOKS = ("color-contrast", "link-in-text-block", "scrollable-region-focusable
 UNFOLD = "document.querySelectorAll('main details').forEach((part) => (part.open = true))"
 LINKED = "[...document.querySelectorAll('a[href]')].map((a) => new URL(a.getAttribute('href'), location).pathname)"
 NOBODY = "01900000-0000-7000-8000-000000000000"
-pytestmark = [needs_chromium, pytest.mark.django_db(transaction=True)]
+pytestmark = [needs_chromium, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 # URL name → why no link leads there.
 NOT_LINKED = {

@@ -14,6 +14,8 @@ import pytest
 
 from events_platform.up.data_dir import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 
 class Checkout:
     """A folder with the script, a requirements file, and the only Pythons that the script may find."""

@@ -22,6 +22,8 @@ from tests.pages import run_by
 from tests.private_machine import PrivateMachine
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 URL = f"https://{NAME}"
 SOURCE = "/usr/local/src/events-platform"
 _HOME = "/opt/events-platform"

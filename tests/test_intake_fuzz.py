@@ -23,6 +23,8 @@ from rest.waiting_ports import PooledDatabase, SingleDatabase
 from tests.factories import make_organization
 from tests.test_decoder_fuzz import BATCHES, JSON, SINGLES, Headers, mutate, mutate_headers
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 120
 DAMAGED_PER_ROUND = 100
 GOOD_PER_ROUND = 10

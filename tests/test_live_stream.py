@@ -23,7 +23,7 @@ from tests.console_data import browser_of, make_member
 from tests.factories import UserFactory, make_organization
 from tests.servers import Server, serve
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SECONDS = 60
 
 

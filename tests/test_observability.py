@@ -28,6 +28,8 @@ from tests.test_metrics import TOKEN, exporter_port, samples
 from tests.test_references import pieces_of_pages
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OBSERVABILITY = CHECKOUT / "deploy/observability"
 OPERATIONS = CHECKOUT / "docs/operations"
 PAYLOAD, PASSWORD, URL, HEADER = "payload-marker", "password-marker", "url-marker", "header-marker"

@@ -8,6 +8,8 @@ import pytest
 
 from tests.private_machine import PrivateMachine, private_machine
 
+pytestmark = pytest.mark.slow
+
 
 def test_nothing_that_is_changed_in_it_remains(tmp_path: Path) -> None:
     kept, own = tmp_path / "kept", Path("/srv/private-machine-test")

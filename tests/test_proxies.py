@@ -20,6 +20,8 @@ from tests.deployment import DEPLOY
 from tests.test_up import _free_port
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 _NAME = "events.example.com"
 _NGINX = """
 pid {folder}/pid;

@@ -14,9 +14,13 @@ from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
+import pytest
+
 from events_platform.up.data_dir import CHECKOUT
 from tests.pages import Block, blocks, run_by
 from tests.test_up import Launch, Platform, _free_port, _processes_of, data, launch  # noqa: F401 - two are fixtures
+
+pytestmark = pytest.mark.slow
 
 PAGES = ("README.md", "docs/quickstart.md", "docs/sending.md", "docs/receiving.md")
 _MARK = "--- end of step"

@@ -20,6 +20,8 @@ from tests.servers import Server, serve
 from tests.test_delivery_faults import SECRET, accept, received, webhook, workers
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 120
 
 

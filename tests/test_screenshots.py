@@ -32,6 +32,7 @@ pytestmark = [
     needs_chromium,
     pytest.mark.skipif(not folder, reason="only `make screenshots` takes pictures"),
     pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
 ]
 Click = Callable[[Page], object]
 

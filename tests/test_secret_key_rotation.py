@@ -20,6 +20,8 @@ from organizations.operations.invitations import find_invitation, invitation_tok
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 NEW = "another secret key, of fifty characters or some more"
 

@@ -29,6 +29,8 @@ from events_platform.up.output import Output
 from events_platform.up.processes import group_members, started_at, wait_until
 from events_platform.up.valkey import broker_url, on_database
 
+pytestmark = pytest.mark.slow
+
 # Only a deadline: on a machine with ten other things to do a start has taken more than 90 s.
 _START_SECONDS = 240.0
 _STOP_SECONDS = 60.0

@@ -17,6 +17,8 @@ from tests.clients import Client
 from tests.factories import make_organization
 from tests.servers import serve
 
+pytestmark = pytest.mark.slow
+
 PARTS = (
     "accounts",
     "console",
