@@ -359,8 +359,9 @@ wait_until_live() {
 
 first_login() {
     step "First administrator, organization and API key"
-    if [ -e "$FIRST_LOGIN" ]; then
-        say "already in $FIRST_LOGIN"
+    local made=$HOME_DIR/.first-login-made
+    if [ -e "$made" ]; then
+        say "already made"
         return
     fi
     if [ -n "$DRY_RUN" ]; then
@@ -369,8 +370,10 @@ first_login() {
     fi
     local manage=$HOME_DIR/current/deploy/events-platform password key
     password=$(openssl rand -base64 18)
-    DJANGO_SUPERUSER_PASSWORD=$password "$manage" createsuperuser --no-input --username "$ADMIN" --email ""
-    "$manage" create_organization "$ORGANIZATION" --plan enterprise
+    # Either may be there, when an earlier run came so far, or the database was in use before.
+    DJANGO_SUPERUSER_PASSWORD=$password "$manage" createsuperuser --no-input --username "$ADMIN" --email "" ||
+        password="(what it was before)"
+    "$manage" create_organization "$ORGANIZATION" --plan enterprise || say "The organization stays as it is."
     key=$("$manage" issue_key "$ORGANIZATION" --name "First key")
     write "$FIRST_LOGIN" 600 root <<LOGIN
 url=$URL
@@ -379,6 +382,7 @@ password=$password
 organization=$ORGANIZATION
 api_key=$key
 LOGIN
+    touch "$made"
 }
 
 # --- Commands ------------------------------------------------------------------------------------------------
@@ -447,7 +451,8 @@ upgrade_platform() {
     fi
     [ -z "$DRY_RUN" ] || return 0
     step "It does not work: back to $(basename "$before")"
-    [ -z "$earlier" ] || ln -sfn "$earlier" "$HOME_DIR/previous"
+    rm "$HOME_DIR/previous"
+    [ -z "$earlier" ] || ln -s "$earlier" "$HOME_DIR/previous"
     REVISION=$(cat "$before/REVISION")
     change_over "$before" beat worker sender web || say "The release before does not start either."
     fail "Nothing was lost, and $(basename "$before") runs again. Look at \`journalctl -u 'events-*'\`."
