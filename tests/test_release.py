@@ -19,7 +19,8 @@ CHANGELOG = "# Changelog\n\n## Unreleased\n\n- Later.\n\n## 1.2.0 – 2026-12-01
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "events-platform"\nversion = "1.2.0"\n')
+    (tmp_path / "events_platform").mkdir()
+    (tmp_path / "events_platform/version.py").write_text('"""Which."""\n\nVERSION = "1.2.0"\n')
     return tmp_path
 
 
@@ -48,7 +49,7 @@ def test_a_tag_that_fits_the_code_and_the_changelog_is_taken(checkout: Path) -> 
 
 def test_a_tag_of_another_version_is_refused(checkout: Path) -> None:
     done = check_version(checkout, "v1.2.1")
-    assert (done.returncode, "pyproject.toml says 1.2.0" in done.stderr) == (1, True)
+    assert (done.returncode, "version.py says 1.2.0" in done.stderr) == (1, True)
 
 
 def test_a_version_without_a_changelog_is_refused(checkout: Path) -> None:
