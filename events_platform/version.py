@@ -8,7 +8,7 @@ from pathlib import Path
 from django.http import HttpRequest
 
 # `make release` writes it, nobody else.
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 UNKNOWN = "unknown"
 _CHECKOUT = Path(__file__).resolve().parent.parent
