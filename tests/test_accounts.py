@@ -379,6 +379,7 @@ def test_strangers_are_sent_to_sign_in(db: None, path: str) -> None:
 # --- In a browser ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_app_is_set_up_and_asked_for_by_clicking(transactional_db: None, live_server: Any, settings: Any) -> None:
     settings.REQUIRE_STAFF_MFA = True
@@ -399,6 +400,7 @@ def test_the_app_is_set_up_and_asked_for_by_clicking(transactional_db: None, liv
         page.wait_for_selector("text=Find a leaked key")
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_passkey_is_added_and_asked_for(transactional_db: None, live_server: Any) -> None:
     make_user("sam", is_staff=True, is_superuser=True)

@@ -522,6 +522,7 @@ def operators_password(transactional_db: None) -> str:
     return "a password for one test"
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_leaked_key_is_revoked_by_clicking(live_server: Any, operators_password: str) -> None:
     key, plaintext = make_key()
@@ -538,6 +539,7 @@ def test_a_leaked_key_is_revoked_by_clicking(live_server: Any, operators_passwor
     assert key.revoked_at is not None
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_dead_letters_are_tried_again_by_clicking(live_server: Any, operators_password: str) -> None:
     hook = make_hook(make_organization())

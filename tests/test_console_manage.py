@@ -28,6 +28,8 @@ from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import TESTER, UserFactory, make_organization
 from tests.receiver import receiving
 
+pytestmark = pytest.mark.slow
+
 OWNER, ADMIN, MEMBER, VIEWER = Role.OWNER, Role.ADMIN, Role.MEMBER, Role.VIEWER
 
 

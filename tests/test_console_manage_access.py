@@ -23,6 +23,8 @@ from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import TESTER, UserFactory, make_organization
 from tests.test_console_manage import Site, as_role, site_of, staff
 
+pytestmark = pytest.mark.slow
+
 MAX_QUERIES = 12
 MEMBERS = {"owner", "admin", "member"}
 MANAGERS = {"owner", "admin"}

@@ -24,6 +24,8 @@ from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import UserFactory, make_organization
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 NOBODY = "01900000-0000-7000-8000-000000000000"
 MAX_QUERIES = 12

@@ -13,6 +13,8 @@ from events_platform.environment import SECRETS
 from events_platform.up.data_dir import CHECKOUT
 from tests.deployment import DEPLOY, KEY, MIGRATE, PROCESSES, PUBLIC, essence, program
 
+pytestmark = pytest.mark.slow
+
 SYSTEMD = DEPLOY / "systemd"
 
 

@@ -75,6 +75,7 @@ def long_suspended() -> None:
     Organization.objects.exclude(suspended_at=None).update(suspended_at=timezone.now() - timedelta(minutes=1))
 
 
+@pytest.mark.slow
 def test_erasing_one_of_two_hundred_leaves_the_answers_of_the_others_as_they_are() -> None:
     tenants = [make_tenant() for _ in range(TENANTS)]
     addresses = [fill(tenant, number) for number, tenant in enumerate(tenants)]

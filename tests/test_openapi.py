@@ -247,6 +247,7 @@ def test_an_expiry_may_have_any_offset(tenant: Tenant, expires_at: str, status: 
 # --- The running server against its document ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_the_server_keeps_to_it() -> None:
     fuzz("--max-examples=3", "--phases=examples,coverage,fuzzing", "--generation-deterministic")
@@ -297,6 +298,7 @@ def test_only_the_page_of_the_api_allows_inline_styles(client: Client) -> None:
     assert "unsafe-inline" not in client.get("/docs/errors")["Content-Security-Policy"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])

@@ -155,6 +155,7 @@ async def hammer(organization: str, limit: int) -> int:
     return admitted
 
 
+@pytest.mark.slow
 def test_four_processes_share_a_plan() -> None:
     """Pro: 1 000 a minute, 64 clients in four processes; no event too many, and hardly one too few."""
     organization = str(uuid7())

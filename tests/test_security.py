@@ -255,6 +255,7 @@ def talk(base_url: str, request: bytes) -> bytes:
         return said
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
 def test_requests_that_are_too_big_or_ambiguous_are_refused_and_the_server_goes_on(kind: Any) -> None:
