@@ -46,9 +46,6 @@ def _share_the_way_out(files: Path) -> None:
             copy = files / path.relative_to("/")
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-    sources = f"deb http://deb.debian.org/debian {SUITE} main\n"
-    sources += f"deb http://deb.debian.org/debian-security {SUITE}-security main\n"
-    (files / "etc/apt/sources.list").write_text(sources)
 
 
 @pytest.mark.long
