@@ -18,7 +18,7 @@ from rest.openapi import build_document
 from tests.pages import SHELLS, all_pages, blocks
 
 # Variables that other programs read.
-_FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE", "SSL_CERT_FILE"}
+_FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE", "IMAGE_REGISTRY", "SSL_CERT_FILE"}
 _PACKAGES = sorted(path.parent.name for path in CHECKOUT.glob("*/__init__.py"))
 _FOLDERS = (*_PACKAGES, "deploy", "docs", "static", "templates", ".ci", ".github")
 _UNITS = {path.name for path in (CHECKOUT / "deploy/systemd").iterdir()}
