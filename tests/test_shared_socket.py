@@ -22,11 +22,11 @@ from tests.clients import Client, make_sender
 from tests.servers import test_database_url
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # What systemd does with a service whose Sockets= names one: the socket is descriptor 3, by LISTEN_FDS and LISTEN_PID.
 _ACTIVATED = """
 import os, sys
-
-pytestmark = pytest.mark.slow
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "events_platform.asgi:application"])
