@@ -12,11 +12,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parent.parent
 RUN_TIME, DEVELOPMENT = "requirements.txt", "requirements-dev.txt"
 # For all packages together; whoever is behind a slow network gets a line instead of a wait.
 AUDIT_SECONDS = 30
-_PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==", re.MULTILINE)
+_PINNED = re.compile(r"^[A-Za-z0-9][^\\\n]*==[^\\\n]*", re.MULTILINE)
 
 
 def main(arguments: list[str]) -> int:
@@ -36,8 +38,14 @@ def _tell(wrong: list[str], well: str) -> int:
 
 
 def pinned(name: str) -> set[str]:
-    """The packages of a requirements file, by their normal names."""
-    return {_normal(found) for found in _PINNED.findall((ROOT / name).read_text())}
+    """The packages of a requirements file that this Python and platform get, by their normal names."""
+    return packages_of((ROOT / name).read_text())
+
+
+def packages_of(requirements: str) -> set[str]:
+    """Likewise. pip-audit skips what has a marker for others, so nothing can be expected of it about those."""
+    found = [Requirement(line) for line in _PINNED.findall(requirements)]
+    return {_normal(each.name) for each in found if each.marker is None or each.marker.evaluate()}
 
 
 def _normal(name: str) -> str:

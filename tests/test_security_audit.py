@@ -108,6 +108,19 @@ def test_a_known_vulnerability_fails_and_an_excuse_ends(check: ModuleType) -> No
     assert len(judge({**excuse, "reason": " "})[0]) == 2
 
 
+def test_only_packages_that_this_python_gets_are_expected_in_the_audit(check: ModuleType) -> None:
+    requirements = """# by uv
+plain==1.0 \\
+    --hash=sha256:00
+Some_Extra[binary, pool]==2.0 ; python_full_version >= '3.11.0' \\
+    --hash=sha256:00
+    # via plain
+others==3.0 ; sys_platform == 'win32' \\
+    --hash=sha256:00
+"""
+    assert check.packages_of(requirements) == {"plain", "some-extra"}
+
+
 def test_a_licence_that_is_not_allowed_fails(check: ModuleType) -> None:
     allowed = {"run_time": ["MIT", "BSD"], "development": ["GPL"], "read": {"odd": "MIT"}}
     licences = {
