@@ -5,6 +5,7 @@ They run in this process, because a Python for each would take longer than all t
 
 import os
 import shlex
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def test_each_command_does_what_the_page_says(
     execute_from_command_line(export)
     assert [file for file in os.listdir(tmp_path) if file.endswith(".zip")] == ["acme.zip"]
 
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     dry, erase, redact = blocks["erase_events"]
     capsys.readouterr()
