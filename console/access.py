@@ -121,6 +121,7 @@ def enter(user: User, slug: str) -> Place:
     if organization is None:
         raise Http404
     own_role = Role(organization.role_of_viewer) if organization.role_of_viewer else None
+    user.operates = organization.viewer_operates  # type: ignore[attr-defined] # so that nobody asks once more
     actions = _actions(user, own_role, is_operator=organization.viewer_operates)
     return Place(user=user, organization=organization, role=own_role, actions=actions)
 
@@ -137,7 +138,10 @@ def require(user: User, organization: Organization, action: Action) -> None:
 
 def may_see_health(user: User) -> bool:
     """The page about the installation itself: for those who run it, not for staff who only help tenants."""
-    return user.is_superuser or (user.is_staff and user.groups.filter(name=OPERATORS).exists())
+    if user.is_superuser or not user.is_staff:
+        return user.is_superuser
+    known: bool | None = getattr(user, "operates", None)
+    return user.groups.filter(name=OPERATORS).exists() if known is None else known
 
 
 def roles_with(action: Action) -> Collection[Role]:

@@ -256,8 +256,8 @@ def test_an_event_costs_the_same_few_queries_with_many_deliveries(tenant: Tenant
     for event_id, count in ((few, 1), (many, 9)):
         for _ in range(count):
             make_attempt(make_delivery(tenant, make_hook(tenant), "delivered", event_id=event_id), 1)
-    queries(few)
-    assert queries(few) == queries(many)
+    # The key is looked up anew when more than a second has passed since.
+    assert min(queries(few) for _ in range(3)) == min(queries(many) for _ in range(3))
 
 
 # --- Retries -----------------------------------------------------------------------------------------------------

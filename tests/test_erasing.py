@@ -1,6 +1,7 @@
 """What is erased is gone, wherever it was; and nobody else notices."""
 
 import json
+import re
 import zipfile
 from datetime import timedelta
 from hashlib import sha256
@@ -58,7 +59,8 @@ def add_attempts() -> None:
 
 
 def answers(tenant: Tenant, addresses: list[str]) -> list[bytes]:
-    return [tenant.get(address).content for address in addresses]
+    """Without when the key was used last: asking changes it once a minute."""
+    return [re.sub(rb'"last_used_at":"[^"]*"', b"", tenant.get(address).content) for address in addresses]
 
 
 def rows_of_others(leaving: Organization) -> dict[str, list[Any]]:
