@@ -20,7 +20,7 @@ run: $(VENV)/.installed ## Start the whole platform (PORT=8000, EVENTS_DATA_DIR=
 test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Redis
 	@exec $(PYTEST)
 
-quick: $(VENV)/.installed-dev ## The tests of a minute: those that need no database and no second program
+quick: $(VENV)/.installed-dev ## The inner loop: tests that need no database and no second program
 	@exec $(PYTHON) -m pytest -q -n 2 --dist worksteal -m 'not (slow or faults or long or database)'
 
 # Tracing each line nearly doubles the time of a test, so it is a run of its own.
