@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import Q
 from django.http import Http404, HttpRequest
+from django.utils import timezone
 
 from console.access import Place
 from console.paging import PAGE_SIZE, Listed, listed, read_id
-from delivery.models import OPEN_STATUSES, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
+from delivery.models import Delivery, DeliveryStatus, Replay, Subscription
+from delivery.shown_status import shown_status, stored_as
 from ingestion.models import Event
 from organizations.models import TenantQuerySet
-
-_STORED = (*OPEN_STATUSES, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD_LETTER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def newest_deliveries(
     deliveries = Delivery.objects.for_organization(subscription.organization_id).filter(subscription=subscription.pk)
     if (before := read_id(request, "before")) is not None:
         deliveries = deliveries.filter(pk__lt=before)
-    parts = [_newest(deliveries, stored, size) for stored in _stored_as(subscription, status)]
+    parts = [_newest(deliveries, condition, size) for condition in stored_as(subscription, status, now=timezone.now())]
     if not parts:
         return Listed(rows=[])
     if len(parts) > 1:
@@ -68,25 +69,16 @@ def with_types(subscription: Subscription, deliveries: Sequence[Delivery]) -> li
     ids = [delivery.event_id for delivery in deliveries]
     events = Event.objects.for_organization(subscription.organization_id).filter(pk__in=ids)
     types = dict(events.values_list("pk", "type")) if ids else {}
+    now = timezone.now()
     return [
         Row(
             delivery=delivery,
             event_type=types.get(delivery.event_id, ""),
-            status=delivery.shown_status(subscription),
+            status=shown_status(delivery, subscription, now=now),
         )
         for delivery in deliveries
     ]
 
 
-def _newest(deliveries: TenantQuerySet[Delivery], status: DeliveryStatus, size: int) -> TenantQuerySet[Delivery]:
-    return deliveries.filter(status=status).order_by("-id")[: size + 1]
-
-
-def _stored_as(subscription: Subscription, wanted: DeliveryStatus | None) -> tuple[DeliveryStatus, ...]:
-    """HELD is what the open ones are while their subscription is not active."""
-    is_active = subscription.status == SubscriptionStatus.ACTIVE
-    if wanted is None:
-        return _STORED
-    if wanted is DeliveryStatus.HELD:
-        return () if is_active else OPEN_STATUSES
-    return () if wanted in OPEN_STATUSES and not is_active else (wanted,)
+def _newest(deliveries: TenantQuerySet[Delivery], condition: Q, size: int) -> TenantQuerySet[Delivery]:
+    return deliveries.filter(condition).order_by("-id")[: size + 1]

@@ -262,9 +262,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         subscription = get_object_or_404(Subscription.objects.shown().select_related("organization"), pk=pk)
         back = reverse("admin:delivery_delivery_dead_letters")
         if request.method == "POST":
-            found = operations.retry_dead_letters(
-                subscription=subscription, actor=actor_of(request), now=timezone.now()
-            )
+            found = operations.retry_dead_letters(subscription=subscription, actor=actor_of(request))
             self.message_user(request, f"Due again: {found.retried:,} of {found.total:,}.", messages.SUCCESS)
             return redirect(back)
         dead = operations.dead_letters_of(subscription)

@@ -7,11 +7,9 @@ transition mechanisms named beside them, and the metadata addresses of the large
 """
 
 import asyncio
-import functools
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -20,14 +18,14 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
 from yarl import URL
 
+from delivery.name_service import LookUp, NameService, SocketAddress, look_up_once
+
 MAX_URL_LENGTH = 2048
-# A name server that does not answer holds a thread for up to 30 s; others must still get theirs.
-LOOK_UP_THREADS = 64
-LOOK_UP_SECONDS = 2.0
+# Whoever stores a URL waits for it.
+CHECK_SECONDS = 2.0
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-LookUp = Callable[..., list[tuple[Any, ...]]]
 
 
 class UnsafeUrl(OSError, ValueError):  # noqa: N818 - a refusal, not a fault of the program
@@ -227,30 +225,44 @@ class GuardedResolver(AbstractResolver):
     """Resolves names for aiohttp. One refused address among the answers refuses the name: it is an attack or a slip.
 
     The addresses that are returned are those that are connected to; they are numeric, nothing resolves them again.
+    Made in the event loop that uses it.
     """
 
-    def __init__(self, policy: NetworkPolicy, *, look_up: LookUp = socket.getaddrinfo) -> None:
+    def __init__(self, policy: NetworkPolicy, *, look_up: LookUp | None = None) -> None:
         self._policy = policy
-        self._look_up = look_up
-        self._threads = ThreadPoolExecutor(LOOK_UP_THREADS, thread_name_prefix="webhook-dns")
+        self._service = None if look_up else NameService()
+        self._look_up = look_up or self._service.look_up  # type: ignore[union-attr] # there is one of the two
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        ask = functools.partial(self._look_up, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        found = await self._look_up(host, port)
         if not found:
             raise OSError(None, f"{host} has no address")
-        for *_, address in found:
+        for address in found:
             vet_socket_address(address, self._policy)
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return [
-            ResolveResult(hostname=host, host=address[0], port=port, family=kind, proto=protocol, flags=numeric)
-            for kind, _, protocol, _, address in found
+            _resolved(host, port, address) for address in found if family in (socket.AF_UNSPEC, _family_of(address))
         ]
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._service is not None:
+            await self._service.close()
+
+
+def _family_of(address: SocketAddress) -> socket.AddressFamily:
+    return socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+
+
+def _resolved(host: str, port: int, address: SocketAddress) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address[0],
+        port=port,
+        family=_family_of(address),
+        proto=socket.IPPROTO_TCP,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
 
 
 def guarded_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socket:
@@ -260,22 +272,16 @@ def guarded_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socke
     return socket.socket(family, kind, protocol)
 
 
-@functools.cache
-def _look_up_threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(8, thread_name_prefix="webhook-check")
-
-
-def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = socket.getaddrinfo) -> None:
+def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look_up_once) -> None:
     """`check_url`, and what the host resolves to now, so that whoever stores the URL is told at once.
 
-    A name that does not resolve within LOOK_UP_SECONDS passes: each request vets it again.
+    A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of an event
+    loop.
     """
-    host = check_url(url, policy).raw_host
-    future = _look_up_threads().submit(look_up, host, 0, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    parsed = check_url(url, policy)
     try:
-        found = future.result(LOOK_UP_SECONDS)
-    except OSError:  # A TimeoutError is one too.
-        future.cancel()
+        found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
+    except OSError:  # a TimeoutError is one too
         return
-    for *_, address in found:
+    for address in found:
         vet_socket_address(address, policy)

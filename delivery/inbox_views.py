@@ -32,6 +32,7 @@ from delivery.operations import (
     lease_events,
     nack_events,
 )
+from delivery.shown_status import shown_status
 from ingestion.models import Event
 from ingestion.presenting import describe_event
 from organizations.authentication import caller_of
@@ -154,7 +155,7 @@ def _shown(deliveries: Sequence[Delivery], inbox: Subscription, now: datetime) -
     return [
         InboxEvent(
             **describe_event(events[delivery.event_id]),
-            status=delivery.shown_status(inbox),
+            status=shown_status(delivery, inbox, now=now),
             leases=delivery.attempts,
             leased_until=_leased_until(delivery, now),
         )

@@ -38,7 +38,7 @@ class DisabledReason(models.TextChoices):
 
 
 class DeliveryStatus(models.TextChoices):
-    """As the API shows it. HELD is derived: an open delivery of a subscription that is not active."""
+    """As the API shows it. HELD is derived, and never stored (delivery.shown_status)."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -82,10 +82,14 @@ class Subscription(models.Model):
     secret = models.TextField(blank=True, db_default="")
     previous_secret = models.TextField(blank=True, db_default="")
     previous_secret_until = models.DateTimeField(null=True, blank=True)
-    # Health: since when there were only failures, how many in a row, and until when the circuit is open.
+    # Health: since when there were only failures, and how many in a row.
     failing_since = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveIntegerField(db_default=0)
+    # After too many the circuit is open and the endpoint rests: the how-manieth rest it is, until when, and when the
+    # next delivery may try, which is sooner once in each rest. Open from the first failure too many to a success.
+    circuit_step = models.PositiveSmallIntegerField(db_default=0)
     circuit_open_until = models.DateTimeField(null=True, blank=True)
+    circuit_probe_at = models.DateTimeField(null=True, blank=True)
     last_attempt_at = models.DateTimeField(null=True, blank=True)
     last_success_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=40, blank=True, db_default="")
@@ -158,12 +162,6 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.status} {self.id}"
 
-    def shown_status(self, subscription: Subscription) -> DeliveryStatus:
-        """The status as the API shows it."""
-        status = DeliveryStatus(self.status)
-        held = status in OPEN_STATUSES and subscription.status != SubscriptionStatus.ACTIVE
-        return DeliveryStatus.HELD if held else status
-
 
 class Attempt(models.Model):
     """One request to a webhook, and what came of it; partitioned by week of `id`."""
@@ -193,6 +191,24 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.error or self.status_code}"
+
+
+class ManualRetry(models.Model):
+    """A delivery that somebody wants tried at once, whatever its circuit says; gone when a sender takes it.
+
+    Of a webhook. There are few, so that a sender finds them without an index on the deliveries.
+    """
+
+    delivery_id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    asked_at = models.DateTimeField(db_default=Now())
+
+    objects = TenantQuerySet["ManualRetry"].as_manager()
+
+    def __str__(self) -> str:
+        return f"manual retry of {self.delivery_id}"
 
 
 class ReplayStatus(models.TextChoices):

@@ -121,12 +121,20 @@ class TestEvent(Struct, forbid_unknown_fields=True):
     )
 
 
+class Circuit(Struct):
+    """The endpoint rests after many failures in a row: its deliveries are held."""
+
+    open_until: Annotated[Time, Meta(description="When the next delivery is tried, at the latest.")]
+    reason: Annotated[str, Meta(description="A sentence for people.")]
+
+
 class Health(Struct):
-    """How a webhook is doing. While its circuit is open, deliveries wait."""
+    """How a webhook is doing."""
 
     failing_since: Annotated[Time | None, Meta(description="Since when there were only failures.")]
     failures: Annotated[int, Meta(ge=0, description="How many in a row.")]
-    circuit_open_until: Time | None
+    circuit: Annotated[Circuit | None, Meta(description="Null while deliveries are sent.")]
+    circuit_open_until: Annotated[Time | None, Meta(description="The same as `open_until` of the circuit.")]
     last_attempt_at: Time | None
     last_success_at: Time | None
     last_error: str | None
@@ -212,6 +220,7 @@ _WEBHOOK = {
     "health": {
         "failing_since": None,
         "failures": 0,
+        "circuit": None,
         "circuit_open_until": None,
         "last_attempt_at": EXAMPLE_TIME,
         "last_success_at": EXAMPLE_TIME,
@@ -310,8 +319,8 @@ RESUME = {
     "POST": Operation(
         id="resume_subscription",
         summary="Resume a subscription",
-        description="Delivers what was held, and enables a disabled subscription again."
-        " Resuming an active one changes nothing.",
+        description="Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
+        " the rest of the endpoint, if it rests, and changes nothing else.",
         answers={200: _SHOWN},
     )
 }
@@ -389,7 +398,8 @@ RETRY = {
         id="retry_delivery",
         summary="Retry a delivery",
         description="It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
-        " attempt ahead. One of a paused or disabled subscription stays held until that is resumed.",
+        " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
+        " stays held until that is resumed.",
         answers={
             202: Answer(
                 description="The delivery is due.",

@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models.functions import Left
+from django.utils import timezone
 
 from delivery.delivery_ids import bounds_of_event
-from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus, is_open_until
-from delivery.openapi import DeliveryShown, Health, SubscriptionShown
+from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus
+from delivery.openapi import Circuit, DeliveryShown, Health, SubscriptionShown
 from delivery.sealed_headers import show_headers
+from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 from ingestion.openapi import AttemptShown, DeliveryDetails
 from rest.rendering import format_time
@@ -25,14 +27,14 @@ EXCERPT_LENGTH = 500
 
 
 def describe_subscription(subscription: Subscription, *, now: datetime) -> SubscriptionShown:
-    """Without the secret, and with masked headers. A circuit that is open until before `now` is not shown."""
+    """Without the secret, and with masked headers."""
     return SubscriptionShown(**subscription_members(subscription, now=now))
 
 
 def subscription_members(subscription: Subscription, *, now: datetime) -> dict[str, Any]:
     """The members of describe_subscription()."""
     is_webhook = subscription.kind == Kind.WEBHOOK
-    circuit = subscription.circuit_open_until if is_open_until(subscription.circuit_open_until, now) else None
+    circuit = _circuit(subscription, now)
     return {
         "id": subscription.pk,
         "kind": Kind(subscription.kind),
@@ -49,7 +51,8 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "health": Health(
             failing_since=_time(subscription.failing_since),
             failures=subscription.failures,
-            circuit_open_until=_time(circuit),
+            circuit=circuit,
+            circuit_open_until=circuit.open_until if circuit else None,
             last_attempt_at=_time(subscription.last_attempt_at),
             last_success_at=_time(subscription.last_success_at),
             last_error=subscription.last_error or None,
@@ -58,14 +61,26 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
     }
 
 
+def _circuit(subscription: Subscription, now: datetime) -> Circuit | None:
+    """None once the rest is over: then the next delivery is tried, and decides."""
+    until = subscription.circuit_open_until
+    if until is None or until <= now:
+        return None
+    return Circuit(
+        open_until=format_time(until),
+        reason=f"The last {subscription.failures} attempts failed ({subscription.last_error or 'unknown'}).",
+    )
+
+
 def describe_deliveries(deliveries: Sequence[Delivery], subscription: Subscription) -> list[DeliveryShown]:
     """Deliveries of one subscription, with the types of their events."""
     organization = subscription.organization_id
     events = Event.objects.for_organization(organization).filter(pk__in=[delivery.event_id for delivery in deliveries])
     types = dict(events.values_list("pk", "type"))
+    now = timezone.now()
     return [
         DeliveryShown(
-            **_delivery_members(delivery, subscription, types.get(delivery.event_id)), attempts=delivery.attempts
+            **_delivery_members(delivery, subscription, types.get(delivery.event_id), now), attempts=delivery.attempts
         )
         for delivery in deliveries
     ]
@@ -76,7 +91,7 @@ def describe_delivery(delivery: Delivery, subscription: Subscription) -> Deliver
     events = Event.objects.for_organization(delivery.organization_id).filter(pk=delivery.event_id)
     attempts = Attempt.objects.for_organization(delivery.organization_id).filter(delivery_id=delivery.pk)
     return DeliveryDetails(
-        **_delivery_members(delivery, subscription, events.values_list("type", flat=True).first()),
+        **_delivery_members(delivery, subscription, events.values_list("type", flat=True).first(), timezone.now()),
         attempts=_describe_attempts(attempts.order_by("delivery_id", "-id")[:MAX_ATTEMPTS]),
     )
 
@@ -91,9 +106,10 @@ def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
         {delivery.subscription_id for delivery in deliveries}
     )
     attempts = _excerpts(event.organization_id, [delivery.pk for delivery in deliveries])
+    now = timezone.now()
     shown = [
         DeliveryDetails(
-            **_delivery_members(delivery, subscriptions[delivery.subscription_id], event.type),
+            **_delivery_members(delivery, subscriptions[delivery.subscription_id], event.type, now),
             attempts=_describe_attempts(attempts[delivery.pk][:MAX_ATTEMPTS]),
         )
         for delivery in deliveries
@@ -112,15 +128,19 @@ def _excerpts(organization_id: UUID, delivery_ids: Sequence[UUID]) -> dict[UUID,
     return found
 
 
-def _delivery_members(delivery: Delivery, subscription: Subscription, event_type: str | None) -> dict[str, Any]:
+def _delivery_members(
+    delivery: Delivery, subscription: Subscription, event_type: str | None, now: datetime
+) -> dict[str, Any]:
     """The fields of DeliveryFields."""
+    held = held_reason(delivery, subscription, now=now)
     return {
         "id": delivery.pk,
         "subscription": subscription.pk,
         "event_id": delivery.event_id,
         "event_type": event_type,
-        "status": delivery.shown_status(subscription).value,
-        "next_attempt_at": _time(delivery.next_attempt_at),
+        "status": shown_status(delivery, subscription, now=now).value,
+        "held_reason": held.value if held else None,
+        "next_attempt_at": _time(shown_next_attempt(delivery, subscription, now=now)),
         "last_error": delivery.last_error or None,
         "created_at": format_time(delivery.created_at),
         "delivered_at": _time(delivery.delivered_at),

@@ -89,9 +89,7 @@ class RetryDeadLettersView(APIView):
         subscription = own_subscription(request, subscription_id)
         body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
         wanted = decode(body, DeadLettersToRetry)
-        outcome = retry_dead_letters(
-            subscription=subscription, actor=actor_of(request), now=timezone.now(), dry_run=wanted.dry_run
-        )
+        outcome = retry_dead_letters(subscription=subscription, actor=actor_of(request), dry_run=wanted.dry_run)
         return Response(
             DeadLettersRetried(total=outcome.total, retried=outcome.retried, remaining=outcome.total - outcome.retried)
         )

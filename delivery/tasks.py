@@ -1,5 +1,6 @@
 """Celery's entrances to the operations on deliveries. Each may run twice, late or never."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from celery import shared_task
@@ -10,8 +11,9 @@ from delivery.sending_process import sending_process
 
 
 @shared_task(name="delivery.send_due")
-def send_due() -> None:
-    sending_process.run()
+def send_due(*, due: Sequence[tuple[str, str]] = ()) -> None:
+    """`due`: organization and subscription of each that has something due; without them the sender looks for them."""
+    sending_process.wake([(UUID(organization), UUID(subscription)) for organization, subscription in due])
 
 
 @shared_task(name="delivery.run_replays")

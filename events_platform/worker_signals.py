@@ -75,11 +75,13 @@ def _unbind(**_: Any) -> None:
 def _end_process(**_: Any) -> None:
     """A worker's processes end without running what Python runs at its end.
 
-    One that is killed cannot write its numbers; the next scrape adds them up then.
+    What is in flight is waited for. One that is killed cannot write its numbers; the next scrape adds them up then.
     """
+    from delivery.sending_process import sending_process  # noqa: PLC0415 - likewise
     from events_platform.tracing import stop_tracing  # noqa: PLC0415 - likewise
     from rest.metrics import write_gathered  # noqa: PLC0415 - likewise
 
+    sending_process.stop()
     stop_tracing()
     write_gathered()
     add_up_ended(os.getpid())

@@ -119,7 +119,13 @@ class DeliveryFields(Struct):
     event_id: UUID
     event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
-    next_attempt_at: Annotated[Time | None, Meta(description="Null when it is delivered or a dead letter.")]
+    held_reason: Annotated[
+        Literal["paused", "disabled", "circuit_open"] | None,
+        Meta(description="Why it is `held`: its subscription is paused or disabled, or the endpoint rests."),
+    ]
+    next_attempt_at: Annotated[
+        Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
+    ]
     last_error: str | None
     created_at: Time
     delivered_at: Time | None
@@ -195,6 +201,7 @@ EXAMPLE_DELIVERY = {
     "event_id": EXAMPLE_ID,
     "event_type": "invoice.paid",
     "status": "delivered",
+    "held_reason": None,
     "next_attempt_at": None,
     "last_error": None,
     "created_at": EXAMPLE_TIME,

@@ -29,6 +29,10 @@ class Waker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    def arguments(self) -> dict[str, Any]:
+        """Those of the next wake-up; asked for when it is sent."""
+        return self._arguments
+
     def wake(self) -> None:
         """Returns at once; the wake-up follows."""
         if not self._wanted.is_set():
@@ -52,7 +56,7 @@ class Waker:
         try:
             current_app.send_task(
                 self._task,
-                kwargs=self._arguments,
+                kwargs=self.arguments(),
                 queue=self._queue,
                 expires=60,
                 confirm_timeout=CONFIRM_SECONDS,

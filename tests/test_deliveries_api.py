@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from delivery import guard, presenting
 from delivery.delivery_ids import delivery_id
-from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.models import Attempt, Delivery, DeliveryStatus, ManualRetry, Subscription, SubscriptionStatus
 from delivery.operations import deliveries as operations
 from delivery.operations import subscriptions
 from ingestion.models import Event
@@ -96,7 +97,8 @@ def test_it_works(tenant: Tenant, hook: str) -> None:
         "event_type": "invoice.paid",
         "status": "retrying",
         "attempts": 2,
-        "next_attempt_at": format_time(NOW),
+        "held_reason": None,
+        "next_attempt_at": None,
         "last_error": "timeout",
         "created_at": format_time(NOW),
         "delivered_at": None,
@@ -129,7 +131,9 @@ def test_it_works(tenant: Tenant, hook: str) -> None:
 
     retried = retry(tenant, delivery)
     assert retried.status_code == 202
-    assert retried.json()["next_attempt_at"] > shown["next_attempt_at"]
+    delivery.refresh_from_db()
+    assert delivery.next_attempt_at is not None
+    assert delivery.next_attempt_at > NOW
     assert retried.json() == {**shown, "next_attempt_at": retried.json()["next_attempt_at"]}
 
 
@@ -313,6 +317,52 @@ def test_a_retry_loses_against_a_change_at_the_same_moment(tenant: Tenant, hook:
         assert retry(tenant, delivery).json()["code"] == "wrong_state"
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("delivered", 4)
+
+
+def rest(hook: str, *, seconds: int = 200) -> datetime:
+    until = timezone.now() + timedelta(seconds=seconds)
+    Subscription.objects.filter(pk=hook).update(failures=40, circuit_step=6, circuit_open_until=until)
+    return until
+
+
+def test_deliveries_wait_for_an_endpoint_that_rests_and_say_so(tenant: Tenant, hook: str) -> None:
+    until = rest(hook)
+    later = until + timedelta(hours=1)
+    due, soon = make_delivery(tenant, hook), make_delivery(tenant, hook, "retrying", attempts=1)
+    much_later = make_delivery(tenant, hook, "retrying", attempts=3)
+    Delivery.objects.filter(pk=much_later.pk).update(next_attempt_at=later)
+    assert set(listed(tenant, hook, "?status=held")) == {str(due.pk), str(soon.pk)}
+    assert listed(tenant, hook, "?status=pending") == []
+    assert listed(tenant, hook, "?status=retrying") == [str(much_later.pk)]
+    for delivery in (due, soon):
+        shown = tenant.get(f"/api/v1/deliveries/{delivery.pk}").json()
+        assert (shown["status"], shown["held_reason"]) == ("held", "circuit_open")
+        assert shown["next_attempt_at"] == format_time(until)
+    shown = tenant.get(f"/api/v1/deliveries/{much_later.pk}").json()
+    assert (shown["status"], shown["held_reason"]) == ("retrying", None)
+    assert shown["next_attempt_at"] == format_time(later)
+
+
+def test_once_the_rest_is_over_nothing_is_held(tenant: Tenant, hook: str) -> None:
+    rest(hook, seconds=-1)
+    delivery = make_delivery(tenant, hook)
+    assert listed(tenant, hook, "?status=held") == []
+    assert listed(tenant, hook, "?status=pending") == [str(delivery.pk)]
+
+
+def test_a_retry_is_not_held_by_an_endpoint_that_rests(tenant: Tenant, hook: str) -> None:
+    rest(hook)
+    delivery = make_delivery(tenant, hook, "dead_letter")
+    shown = retry(tenant, delivery).json()
+    assert (shown["status"], shown["held_reason"]) == ("pending", None)
+    assert ManualRetry.objects.get().delivery_id == delivery.pk
+
+
+def test_a_retry_of_a_paused_subscription_waits_for_its_turn(tenant: Tenant, hook: str) -> None:
+    Subscription.objects.filter(pk=hook).update(status=SubscriptionStatus.PAUSED)
+    shown = retry(tenant, make_delivery(tenant, hook, "dead_letter")).json()
+    assert (shown["status"], shown["held_reason"], shown["next_attempt_at"]) == ("held", "paused", None)
+    assert not ManualRetry.objects.exists()
 
 
 def test_a_retry_wakes_the_sender_after_the_commit(

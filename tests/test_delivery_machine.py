@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from django.conf import settings as django_settings
+from django.db.models import F
 from django.utils import timezone
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, Kind, Subscription, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
-from delivery.operations.claiming import Claimed, Claimer, lease_seconds
+from delivery.operations.claiming import Claimed, claim, lease_seconds
 from delivery.operations.recording import Outcome, record_outcomes
 from delivery.sending import AttemptResult
 from ingestion.decoding import DecodedEvent
@@ -50,7 +51,7 @@ class Modelled:
 
 
 class DeliveryMachine(RuleBasedStateMachine):
-    """One webhook of one organization; the clock is the machine's own."""
+    """One webhook of one organization. Time passes by moving everything that has a time into the past."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +61,6 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.subscription = Subscription.objects.create(
             organization=self.organization, kind=Kind.WEBHOOK, url="https://example.com/", headers={}, status="active"
         )
-        # Ahead of the real clock, by which events are accepted, for as long as an example may take.
-        self.now = timezone.now() + timedelta(hours=1)
         self.model: dict[UUID, Modelled] = {}
         self.claims: list[Claimed] = []
 
@@ -76,23 +75,31 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 6, 50, 400, 1_300]))
     def let_time_pass(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
+        passed = timedelta(seconds=seconds)
+        Delivery.objects.update(next_attempt_at=F("next_attempt_at") - passed)
+        Subscription.objects.update(
+            circuit_open_until=F("circuit_open_until") - passed, circuit_probe_at=F("circuit_probe_at") - passed
+        )
+        for modelled in self.model.values():
+            modelled.earliest = modelled.earliest and modelled.earliest - passed
+            modelled.held_until = modelled.held_until and modelled.held_until - passed
 
     @rule(room=st.integers(1, 5))
     def claim(self, room: int) -> None:
         self.subscription.refresh_from_db()
-        claimed = run_now(Claimer(DirectDatabase()).claim(busy={}, room=room, now=self.now))
-        closed = self.subscription.circuit_open_until
-        if self.subscription.status != SubscriptionStatus.ACTIVE or (closed and closed > self.now):
+        claimed = run_now(claim(DirectDatabase(), {self.subscription.pk: room}))
+        now = timezone.now()
+        probed_from = self.subscription.circuit_probe_at
+        if self.subscription.status != SubscriptionStatus.ACTIVE or (probed_from and probed_from > now):
             assert claimed == []
         assert len(claimed) <= room
         for one in claimed:
             modelled = self.model[one.id]
             assert modelled.status in {"pending", "retrying"}
             assert modelled.earliest is not None
-            assert modelled.earliest <= self.now
-            assert modelled.held_until is None or modelled.held_until <= self.now
-            modelled.holder, modelled.held_until = one, self.now + timedelta(seconds=lease_seconds())
+            assert modelled.earliest <= now
+            assert modelled.held_until is None or modelled.held_until <= now
+            modelled.holder, modelled.held_until = one, now + timedelta(seconds=lease_seconds())
         self.claims += claimed
 
     @precondition(lambda self: self.claims)
@@ -100,7 +107,8 @@ class DeliveryMachine(RuleBasedStateMachine):
     def finish(self, data: Any, name: str) -> None:
         """An attempt ends, perhaps long after its lease."""
         claimed = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
-        run_now(record_outcomes(DirectDatabase(), [self._outcome(claimed, name)], now=self.now))
+        outcome = self._outcome(claimed, name)
+        run_now(record_outcomes(DirectDatabase(), [outcome]))
         modelled = self.model[claimed.id]
         modelled.made += 1
         if modelled.holder is not claimed:
@@ -113,7 +121,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             modelled.status, modelled.earliest = "dead_letter", None
         else:
             wait = max(WAITS[claimed.attempts], 1_000 if name == "busy" else 0)
-            modelled.status, modelled.earliest = "retrying", self.now + timedelta(seconds=wait)
+            modelled.status, modelled.earliest = "retrying", outcome.ended_at + timedelta(seconds=wait)
 
     @rule()
     def pause(self) -> None:
@@ -124,19 +132,19 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.subscription.refresh_from_db()
-        was_active = self.subscription.status == SubscriptionStatus.ACTIVE
+        was_well = self.subscription.status == SubscriptionStatus.ACTIVE and not self.subscription.circuit_open_until
         resume_subscription(subscription=self.subscription, actor=TESTER)
         for modelled in self.model.values():
-            if not was_active and modelled.status == "retrying" and modelled.holder is None:
-                modelled.earliest = min(modelled.earliest or self.now, self.now)
+            if not was_well and modelled.status == "retrying" and modelled.holder is None:
+                modelled.earliest = min(modelled.earliest or timezone.now(), timezone.now())
 
     @rule()
     def retry(self) -> None:
         dead = [modelled for modelled in self.model.values() if modelled.status == "dead_letter"]
-        done = retry_dead_letters(subscription=self.subscription, actor=TESTER, now=self.now)
+        done = retry_dead_letters(subscription=self.subscription, actor=TESTER)
         assert done.retried == len(dead)
         for modelled in dead:
-            modelled.status, modelled.attempts, modelled.earliest = "pending", 0, self.now
+            modelled.status, modelled.attempts, modelled.earliest = "pending", 0, timezone.now()
 
     @invariant()
     def rows_say_what_the_model_says(self) -> None:
@@ -162,7 +170,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             retry_after=retry_after,
             remote_address=None,
         )
-        return Outcome(claimed=claimed, started_at=self.now, result=result)
+        return Outcome(claimed=claimed, started_at=timezone.now(), result=result)
 
 
 def test_deliveries_live_as_the_model_says(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

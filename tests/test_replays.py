@@ -17,6 +17,7 @@ from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.operations import dead_letters, default_inboxes, replays, retry_dead_letters, run_replays
 from delivery.operations.replays import EVENTS_PER_BATCH, MAX_RUNNING, SETTLED_AFTER
+from delivery.shown_status import shown_status
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.event_ids import lowest_id
 from ingestion.models import Event
@@ -330,7 +331,7 @@ def test_a_subscription_at_rest_holds_replayed_events(tenant: Tenant, status: Su
     started = start(tenant, webhook.pk)
     run_replays()
     (delivery,) = Delivery.objects.filter(replay_id=started.json()["id"])
-    assert delivery.shown_status(webhook) == DeliveryStatus.HELD
+    assert shown_status(delivery, webhook, now=timezone.now()) == DeliveryStatus.HELD
 
 
 def test_events_of_the_last_seconds_are_replayed_at_once_and_looked_for_again(
@@ -528,8 +529,8 @@ def test_what_dies_again_at_once_is_not_retried_for_ever(
 ) -> None:
     monkeypatch.setattr(dead_letters, "DELIVERIES_PER_BATCH", 1)
     make_dead_letters(webhook, 2)
-    monkeypatch.setattr(dead_letters, "due_again", lambda _: {"status": DeliveryStatus.DEAD_LETTER})
-    outcome = retry_dead_letters(subscription=webhook, actor=TESTER, now=timezone.now())
+    monkeypatch.setattr(dead_letters, "DUE_AGAIN", {"status": DeliveryStatus.DEAD_LETTER})
+    outcome = retry_dead_letters(subscription=webhook, actor=TESTER)
     assert outcome.retried == 2
 
 

@@ -3,31 +3,38 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Subscription, SubscriptionStatus
-from delivery.operations import resume_subscription
-from delivery.operations.recording import CIRCUIT_FAILURES
+from delivery.attempt_errors import AttemptError
+from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, ManualRetry, Subscription, SubscriptionStatus
+from delivery.operations import resume_subscription, retry_delivery, send_test
+from delivery.operations.claiming import Claimed, claim
+from delivery.operations.recording import CIRCUIT_FAILURES, Outcome, record_outcomes
 from delivery.operations.send import Sender
 from delivery.secrets import encrypt_secret
-from delivery.sending import WebhookSender
+from delivery.sending import AttemptResult, WebhookSender
+from delivery.shown_status import shown_status
 from delivery.signing import generate_secret
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import Organization
-from rest.ports import DirectDatabase, run_now
+from rest.ports import DirectDatabase, Parameters, run_now
 from rest.waiting_ports import SingleDatabase
 from tests.factories import TESTER, make_organization
 from tests.receiver import Receiver, receiving
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = generate_secret()
@@ -69,12 +76,19 @@ def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1
     return [one.id for one in incoming]
 
 
-def send_due(seconds: float = 30) -> int:
+def send_due(until: Callable[[], bool] = lambda: False) -> int:
+    """By a new sender, until nothing is due, or earlier."""
+
     async def run() -> int:
         database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
+            sender = Sender(database, webhooks)
+            running = asyncio.create_task(sender.run())
+            while not (running.done() or await asyncio.to_thread(until)):
+                await asyncio.sleep(0.01)
+            sender.stop()
             try:
-                return await Sender(database, webhooks).run(seconds=seconds)
+                return await running
             finally:
                 await database.close()
 
@@ -169,7 +183,7 @@ def test_an_endpoint_that_is_gone_is_disabled_and_its_deliveries_are_held(
     make_due(subscription)
     assert send_due() == 0
     delivery = Delivery.objects.get(subscription=subscription)
-    assert delivery.shown_status(subscription) == DeliveryStatus.HELD
+    assert shown_status(delivery, subscription, now=timezone.now()) == DeliveryStatus.HELD
 
 
 def test_only_failures_for_five_days_disable_a_subscription(organization: Organization, receiver: Receiver) -> None:
@@ -215,11 +229,119 @@ def test_a_circuit_opens_and_is_probed(organization: Organization, receiver: Rec
     assert subscription.circuit_open_until is not None
     assert subscription.circuit_open_until > timezone.now()
     assert send_due() == 0
-    Subscription.objects.filter(pk=subscription.pk).update(circuit_open_until=timezone.now(), url=f"{receiver.url}/ok")
+    let_time_pass(subscription, 10)
+    Subscription.objects.filter(pk=subscription.pk).update(url=f"{receiver.url}/ok")
     assert send_due() == 19  # the probe succeeds, the rest follows
     subscription.refresh_from_db()
-    assert subscription.failures == 0
+    assert (subscription.failures, subscription.circuit_step) == (0, 0)
+    assert [subscription.circuit_open_until, subscription.circuit_probe_at] == [None, None]
+
+
+def rest_of(subscription: Subscription) -> tuple[int, int]:
+    """How long the circuit is open still, and how long until one may try, in whole seconds."""
+    subscription.refresh_from_db()
+    assert subscription.circuit_open_until is not None
+    assert subscription.circuit_probe_at is not None
+    now = timezone.now()
+    until = round((subscription.circuit_open_until - now).total_seconds())
+    return until, round((subscription.circuit_probe_at - now).total_seconds())
+
+
+def let_time_pass(subscription: Subscription, seconds: int) -> None:
+    passed = timedelta(seconds=seconds)
+    Subscription.objects.filter(pk=subscription.pk).update(
+        circuit_open_until=F("circuit_open_until") - passed, circuit_probe_at=F("circuit_probe_at") - passed
+    )
+
+
+def test_a_burst_of_failures_is_one_step_and_each_failed_probe_another(
+    organization: Organization, receiver: Receiver
+) -> None:
+    subscription = webhook(organization, f"{receiver.url}/status/500")
+    accept(organization, 60)
+    claimed = run_now(claim(DirectDatabase(), {subscription.pk: 60}))
+    early, late = claimed[:40], claimed[40:]
+    record_failures(early)
+    assert rest_of(subscription) == (10, 5)
+    record_failures(late)  # in flight when the circuit opened: they say nothing new
+    assert rest_of(subscription) == (10, 5)
+    make_due(subscription)
+    for rests, (pause, half) in enumerate([(20, 10), (40, 20), (80, 40), (160, 80), (300, 150), (300, 150)]):
+        let_time_pass(subscription, [5, 10, 20, 40, 80, 150][rests])
+        assert send_due() == 1, "one in the middle of the rest"
+        until, probe = rest_of(subscription)
+        assert until == probe, "it changes nothing but that no other one tries before the end"
+        let_time_pass(subscription, until + 1)
+        make_due(subscription)
+        assert send_due() == 1, "the probe"
+        assert rest_of(subscription) == (pause, half)
+        make_due(subscription)
+
+
+def record_failures(claimed: Sequence[Claimed]) -> None:
+    refused = AttemptResult(
+        error=AttemptError.CONNECTION_REFUSED,
+        status=None,
+        detail="",
+        duration_ms=1,
+        response_text="",
+        response_truncated=False,
+        retry_after=None,
+        remote_address=None,
+    )
+    outcomes = [Outcome(claimed=one, started_at=one.claimed_at, result=refused) for one in claimed]
+    run_now(record_outcomes(DirectDatabase(), outcomes))
+
+
+def test_a_retry_by_hand_goes_through_an_open_circuit_and_its_success_closes_it(
+    organization: Organization, receiver: Receiver
+) -> None:
+    subscription = resting(organization, f"{receiver.url}/ok")
+    accept(organization, 3)
+    assert send_due() == 0
+    delivery = Delivery.objects.filter(subscription=subscription).latest("pk")
+    retry_delivery(delivery=delivery, subscription=subscription, actor=TESTER, now=timezone.now())
+    assert send_due() == 3
+    assert receiver.received[0].id == str(delivery.event_id), "the one that was asked for comes first"
+    subscription.refresh_from_db()
     assert subscription.circuit_open_until is None
+    assert not ManualRetry.objects.exists()
+
+
+def test_a_retry_by_hand_that_fails_leaves_the_circuit_as_it_is(organization: Organization, receiver: Receiver) -> None:
+    subscription = resting(organization, f"{receiver.url}/status/500")
+    accept(organization, 3)
+    delivery = Delivery.objects.filter(subscription=subscription).latest("pk")
+    retry_delivery(delivery=delivery, subscription=subscription, actor=TESTER, now=timezone.now())
+    assert send_due() == 1
+    assert rest_of(subscription) == (200, 100)
+
+
+def test_a_test_that_succeeds_closes_the_circuit(organization: Organization, receiver: Receiver) -> None:
+    subscription = resting(organization, f"{receiver.url}/ok")
+    accept(organization, 3)
+    outcome = send_test(subscription=subscription, event_type="t", data="1", actor=TESTER, now=timezone.now())
+    assert outcome.result.delivered
+    assert send_due() == 3
+
+
+def test_resuming_an_active_subscription_ends_its_rest(organization: Organization, receiver: Receiver) -> None:
+    subscription = resting(organization, f"{receiver.url}/ok")
+    accept(organization, 3)
+    resume_subscription(subscription=subscription, actor=TESTER)
+    assert send_due() == 3
+
+
+def resting(organization: Organization, url: str) -> Subscription:
+    return webhook(
+        organization,
+        url,
+        failures=40,
+        failing_since=timezone.now(),
+        circuit_step=6,
+        circuit_open_until=timezone.now() + timedelta(seconds=200),
+        circuit_probe_at=timezone.now() + timedelta(seconds=100),
+    )
 
 
 def test_a_hanging_endpoint_holds_up_no_other(organization: Organization, receiver: Receiver, settings: Any) -> None:
@@ -230,12 +352,64 @@ def test_a_hanging_endpoint_holds_up_no_other(organization: Organization, receiv
     healthy = webhook(other, f"{receiver.url}/ok")
     accept(other, 50)
     started = time.monotonic()
-    send_due(seconds=1)
     done = Delivery.objects.filter(subscription=healthy, status="delivered")
+    send_due(until=lambda: done.count() == 50)
     assert done.count() == 50
     latest = max(request.at for request in receiver.received if request.path == "/ok")
     first_timeout = started + 5.0
     assert latest < first_timeout
+
+
+def test_claiming_goes_on_while_slow_endpoints_are_waited_for(organization: Organization, receiver: Receiver) -> None:
+    webhook(organization, f"{receiver.url}/hang")
+    accept(organization, 50)
+    other = make_organization()
+    healthy = webhook(other, f"{receiver.url}/ok")
+    delivered = Delivery.objects.filter(subscription=healthy, status="delivered")
+
+    async def run() -> None:
+        async with WebhookSender.from_settings() as webhooks:
+            sender = Sender(SingleDatabase(), webhooks)
+            running = asyncio.create_task(sender.run())
+            await asyncio.to_thread(receiver.wait_for, 1)  # it hangs for as long as this test takes
+            for count in (1, 2, 3):
+                await asyncio.to_thread(accept, other)
+                sender.wake([(other.pk, healthy.pk)])
+                await asyncio.to_thread(wait_until, partial(_has, delivered, count))
+            assert not running.done()
+            running.cancel()
+
+    asyncio.run(run())
+
+
+def _has(deliveries: QuerySet[Delivery], count: int) -> bool:
+    return deliveries.count() == count
+
+
+def test_a_record_waits_for_postgresql_and_nothing_is_sent_twice(
+    organization: Organization, receiver: Receiver
+) -> None:
+    subscription = webhook(organization, f"{receiver.url}/ok")
+    accept(organization)
+
+    class AwayAfterTheClaim(SingleDatabase):
+        failures = 2
+
+        async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+            if "delivery_attempt" in statement and self.failures:
+                self.failures -= 1
+                raise psycopg.OperationalError("away")
+            return await super().fetch(statement, parameters)
+
+    async def run() -> int:
+        async with WebhookSender.from_settings() as webhooks:
+            return await Sender(AwayAfterTheClaim(), webhooks).run()
+
+    assert asyncio.run(run()) == 1
+    assert receiver.total == 1
+    delivery = Delivery.objects.get(subscription=subscription)
+    assert (delivery.status, delivery.attempts) == ("delivered", 1)
+    assert Attempt.objects.count() == 1
 
 
 def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
@@ -247,10 +421,10 @@ def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
     async def lose_the_lease() -> None:
         database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
-            running = asyncio.create_task(Sender(database, webhooks).run(seconds=30))
+            running = asyncio.create_task(Sender(database, webhooks).run())
             await asyncio.to_thread(receiver.wait_for, 1)
             await asyncio.to_thread(make_due, subscription)  # its lease is over, though it is not dead
-            other = asyncio.create_task(Sender(SingleDatabase(), webhooks).run(seconds=30))
+            other = asyncio.create_task(Sender(SingleDatabase(), webhooks).run())
             assert await running + await other == 2
             await database.close()
 

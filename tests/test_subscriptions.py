@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 import time_machine
 from django.db import connection
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
@@ -18,6 +19,7 @@ from standardwebhooks import Webhook
 from delivery import guard
 from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
+from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
@@ -97,6 +99,7 @@ def test_it_works(tenant: Tenant) -> None:
         "health": {
             "failing_since": None,
             "failures": 0,
+            "circuit": None,
             "circuit_open_until": None,
             "last_attempt_at": None,
             "last_success_at": None,
@@ -219,8 +222,8 @@ def test_what_is_no_json_is_refused(tenant: Tenant, body: bytes) -> None:
 
 
 def test_a_name_that_leads_inside_is_refused_when_it_is_stored(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look_up(*_: Any) -> list[tuple[Any, ...]]:
-        return [(None, None, None, "", ("10.1.2.3", 0))]
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
+        return [("10.1.2.3", port)]
 
     def check(url: str, policy: guard.NetworkPolicy) -> None:
         guard.check_destination(url, policy, look_up=look_up)
@@ -456,13 +459,19 @@ def test_resuming_a_disabled_one_clears_its_record(tenant: Tenant) -> None:
     disabled = tenant.get(path).json()
     assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "failing")
     assert disabled["disabled_at"] == disabled["health"]["failing_since"] == format_time(now)
-    assert disabled["health"]["circuit_open_until"] == format_time(now + timedelta(minutes=5))
+    until = format_time(now + timedelta(minutes=5))
+    assert disabled["health"]["circuit"] == {
+        "open_until": until,
+        "reason": "The last 40 attempts failed (timeout).",
+    }
+    assert disabled["health"]["circuit_open_until"] == until
     assert tenant.post(f"{path}/pause").json()["code"] == "wrong_state"
     resumed = tenant.post(f"{path}/resume").json()
     assert (resumed["status"], resumed["disabled_reason"], resumed["disabled_at"]) == ("active", None, None)
     assert resumed["health"] == {
         "failing_since": None,
         "failures": 0,
+        "circuit": None,
         "circuit_open_until": None,
         "last_attempt_at": None,
         "last_success_at": None,
@@ -473,7 +482,17 @@ def test_resuming_a_disabled_one_clears_its_record(tenant: Tenant) -> None:
 def test_a_circuit_that_has_closed_is_not_shown(tenant: Tenant) -> None:
     created = create(tenant)
     Subscription.objects.filter(pk=created["id"]).update(circuit_open_until=datetime(2020, 1, 1, tzinfo=UTC))
-    assert tenant.get(f"{PATH}/{created['id']}").json()["health"]["circuit_open_until"] is None
+    health = tenant.get(f"{PATH}/{created['id']}").json()["health"]
+    assert (health["circuit"], health["circuit_open_until"]) == (None, None)
+
+
+def test_another_url_is_another_endpoint(tenant: Tenant) -> None:
+    created = create(tenant)
+    rows = Subscription.objects.filter(pk=created["id"])
+    rows.update(failures=30, circuit_step=2, circuit_open_until=timezone.now() + timedelta(minutes=5))
+    assert tenant.request("PATCH", f"{PATH}/{created['id']}", {"description": "x"}).json()["health"]["circuit"]
+    moved = tenant.request("PATCH", f"{PATH}/{created['id']}", {"url": "https://example.org/other"}).json()
+    assert (moved["health"]["circuit"], moved["health"]["failures"]) == (None, 0)
 
 
 # --- Secrets -----------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def deliver() -> None:
     async def run() -> None:
         database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
-            await Sender(database, webhooks).run(seconds=30)
+            await Sender(database, webhooks).run()
             await database.close()
 
     process_outbox()

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -21,6 +20,7 @@ from delivery.guard import (
     check_url,
     guarded_socket,
 )
+from delivery.name_service import LookUp, SocketAddress
 from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from tests.receiver import receiving
 
@@ -202,23 +202,29 @@ ACCEPTED_URLS = [
 ]
 
 
-def answers(*addresses: str) -> Callable[..., list[tuple[Any, ...]]]:
+def answers(*addresses: str) -> LookUp:
     """A name service that gives the same addresses for every name."""
 
-    def look_up(host: str, port: int, *_: Any) -> list[tuple[Any, ...]]:
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
         return [socket_answer(address, port) for address in addresses]
 
     return look_up
 
 
-def socket_answer(address: str, port: int) -> tuple[Any, ...]:
+def socket_answer(address: str, port: int) -> SocketAddress:
     if ":" in address:
         host, _, zone = address.partition("%")
-        return (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, int(zone or 0)))
-    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+        return (host, port, 0, int(zone or 0))
+    return (address, port)
 
 
-def send(url: str, policy: NetworkPolicy, look_up: Callable[..., Any] = socket.getaddrinfo) -> AttemptResult:
+def socket_info(address: str) -> tuple[Any, ...]:
+    """As the connector hands it to its socket factory."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return (family, socket.SOCK_STREAM, 6, "", socket_answer(address, 80))
+
+
+def send(url: str, policy: NetworkPolicy, look_up: LookUp | None = None) -> AttemptResult:
     async def go() -> AttemptResult:
         resolver = GuardedResolver(policy, look_up=look_up)
         async with WebhookSender(policy=policy, resolver=resolver, timeout_seconds=5) as sender:
@@ -290,7 +296,7 @@ def test_name_that_turns_private_after_it_was_stored_is_refused() -> None:
     """DNS rebinding between creation and request."""
     turns = iter([[SOMEWHERE], ["127.0.0.1"]])
 
-    def rebinding(host: str, port: int, *_: Any) -> list[tuple[Any, ...]]:
+    async def rebinding(host: str, port: int) -> list[SocketAddress]:
         return [socket_answer(address, port) for address in next(turns)]
 
     with receiving(SECRET) as receiver:
@@ -304,7 +310,7 @@ def test_vetted_address_is_the_one_connected() -> None:
     """DNS rebinding between vetting and connecting: the name is asked once, and its answer used."""
     asked = []
 
-    def rebinding(host: str, port: int, *_: Any) -> list[tuple[Any, ...]]:
+    async def rebinding(host: str, port: int) -> list[SocketAddress]:
         asked.append(host)
         return [socket_answer("127.0.0.1" if len(asked) == 1 else "10.0.0.1", port)]
 
@@ -315,8 +321,8 @@ def test_vetted_address_is_the_one_connected() -> None:
 
 
 def test_name_without_an_address_is_a_dns_error() -> None:
-    def missing(*_: Any) -> list[tuple[Any, ...]]:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    async def missing(host: str, port: int) -> list[SocketAddress]:
+        raise OSError(None, "Domain name not found")
 
     assert send("http://hooks.example.com/", PUBLIC, missing).error is AttemptError.DNS
     assert send("http://hooks.example.com/", PUBLIC, answers()).error is AttemptError.DNS
@@ -382,8 +388,8 @@ def test_socket_to_a_refused_address_is_never_made() -> None:
     """The last door, which every connection passes: a literal address does not go through the resolver."""
     for address in ("10.0.0.1", "::1", "::ffff:127.0.0.1"):
         with pytest.raises(UnsafeUrl):
-            guarded_socket(LOOPBACK, socket_answer(address, 80))
-    guarded_socket(LOOPBACK, socket_answer("127.0.0.1", 80)).close()
+            guarded_socket(LOOPBACK, socket_info(address))
+    guarded_socket(LOOPBACK, socket_info("127.0.0.1")).close()
 
 
 def test_connection_itself_refuses_what_no_check_saw(monkeypatch: pytest.MonkeyPatch) -> None:

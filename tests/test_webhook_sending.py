@@ -16,6 +16,7 @@ import uvloop
 
 from delivery.attempt_errors import AttemptError
 from delivery.guard import GuardedResolver, NetworkPolicy
+from delivery.name_service import SocketAddress
 from delivery.sending import MAX_RESPONSE_BYTES, AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import generate_secret, secret_key, sign
 from tests.certificates import self_signed, signed_by_own_authority
@@ -242,8 +243,10 @@ def test_receiver_in_its_own_process_can_be_told_what_to_do() -> None:
 
 
 def resolver_to_loopback() -> GuardedResolver:
-    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
-    return GuardedResolver(LOOPBACK, look_up=lambda *_: answer)
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
+        return [("127.0.0.1", port)]
+
+    return GuardedResolver(LOOPBACK, look_up=look_up)
 
 
 def send_tls(tmp_path: Path, *, host: str, trusted: bool = True) -> AttemptResult:

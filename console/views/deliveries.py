@@ -93,7 +93,7 @@ def retry_all(request: HttpRequest, place: Place, subscription_id: UUID) -> Http
         dead = dead_letters_of(found)
         context = {"subscription": found, "dead": dead, **_progress(request, dead.number)}
         return _render(request, place, "console/subscriptions/retry_all.html", context)
-    outcome = retry_dead_letters(subscription=found, actor=actor_of(request), now=timezone.now())
+    outcome = retry_dead_letters(subscription=found, actor=actor_of(request))
     messages.success(request, f"{outcome.retried} of {outcome.total} are due now.")
     if left := outcome.total - outcome.retried:
         done = _number(request.POST.get("done")) + outcome.retried

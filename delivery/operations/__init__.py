@@ -1,6 +1,6 @@
 """What can be done with deliveries."""
 
-from delivery.operations.dead_letters import RetriedDeadLetters, dead_letters_of, due_again, retry_dead_letters
+from delivery.operations.dead_letters import RetriedDeadLetters, dead_letters_of, retry_dead_letters
 from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
@@ -42,7 +42,6 @@ __all__ = [
     "dead_letters_of",
     "default_inboxes",
     "delete_subscription",
-    "due_again",
     "extend_lease",
     "fan_out",
     "find_inbox",

@@ -1,6 +1,9 @@
-"""Take due webhook deliveries: skip those that others lock, move their due time forward, read what to send."""
+"""Take due webhook deliveries: skip those that others lock, move their due time forward, read what to send.
 
-from collections.abc import Mapping
+All times are the database's: hosts may disagree about theirs.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,50 +16,72 @@ from ingestion import trace_contexts
 from rest.arrays import array, uuid_array
 from rest.ports import Database
 
-# An endpoint that works may have so many taken at once; one that failed has fewer with each failure, down to one.
-MOST_FOR_WORKING = 100
-MOST_FOR_FAILING = 10
-
-# Subscriptions are visited in the order of their ids, from where the last claim ended, so that none is left out when
-# there is more due than room. The limit of each is what it may have, less what it has.
-_CLAIM = f"""
-WITH picked AS (
-    SELECT due.id, due.event_id, subscription.id AS subscription_id
-    FROM delivery_subscription AS subscription
-    LEFT JOIN unnest(%(busy)s::uuid[], %(counts)s::int[]) AS busy (id, count) ON busy.id = subscription.id
-    CROSS JOIN LATERAL (
-        SELECT id, event_id FROM delivery_delivery
-        WHERE subscription_id = subscription.id AND next_attempt_at <= %(now)s
-        ORDER BY next_attempt_at, id
-        LIMIT greatest(
-            0,
-            CASE subscription.failures WHEN 0 THEN %(working)s
-            ELSE greatest(1, %(failing)s - subscription.failures) END - coalesce(busy.count, 0)
-        )
-        FOR UPDATE SKIP LOCKED
-    ) AS due
-    WHERE subscription.kind = 'webhook' AND subscription.status = 'active' AND subscription.id > %(after)s
-      AND (subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= %(now)s)
-    ORDER BY subscription.id
-    LIMIT %(room)s
-)
-UPDATE delivery_delivery AS delivery SET next_attempt_at = %(until)s, lease_id = %(lease)s
+# What may be sent to: an endpoint that rests may be tried once in each rest, and when it is over.
+_OPEN = """
+subscription.kind = 'webhook' AND subscription.status = 'active'
+AND (subscription.circuit_open_until IS NULL
+     OR coalesce(subscription.circuit_probe_at, subscription.circuit_open_until) <= now())
+"""
+_DUE = f"""
+SELECT subscription.organization_id, subscription.id, subscription.failures
+FROM delivery_subscription AS subscription
+CROSS JOIN LATERAL (
+    SELECT FROM delivery_delivery WHERE subscription_id = subscription.id AND next_attempt_at <= now() LIMIT 1
+) AS due
+WHERE {_OPEN}
+"""  # noqa: S608 - no input
+_PICK = f"""
+SELECT due.id, due.event_id, subscription.id AS subscription_id
+FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
+JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
+CROSS JOIN LATERAL (
+    SELECT id, event_id FROM delivery_delivery
+    WHERE subscription_id = subscription.id AND next_attempt_at <= now()
+    ORDER BY next_attempt_at, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
+) AS due
+"""  # noqa: S608 - no input
+# Whatever the circuit says. Those whose subscription holds them are forgotten here: resuming makes them due.
+_PICK_BY_HAND = """
+SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id
+FROM asked
+JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND delivery.next_attempt_at <= now()
+JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
+     AND subscription.kind = 'webhook' AND subscription.status = 'active'
+FOR UPDATE OF delivery SKIP LOCKED
+"""
+_ASKED = """
+asked AS (
+    DELETE FROM delivery_manualretry WHERE delivery_id IN (
+        SELECT delivery_id FROM delivery_manualretry ORDER BY asked_at LIMIT %(room)s FOR UPDATE SKIP LOCKED
+    ) RETURNING delivery_id
+),
+"""
+_TAKE = f"""
+UPDATE delivery_delivery AS delivery SET next_attempt_at = now() + %(lease_time)s, lease_id = %(lease)s
 FROM picked
 JOIN delivery_subscription AS subscription ON subscription.id = picked.subscription_id
 LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
 WHERE delivery.id = picked.id
 RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
-          delivery.attempts,
+          delivery.attempts, now(),
           event.type, event.received_at, event.data::text, {trace_contexts.COLUMNS},
           subscription.url, subscription.headers, subscription.secret,
-          CASE WHEN subscription.previous_secret_until > %(now)s THEN subscription.previous_secret ELSE '' END
+          CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END
 """  # noqa: S608 - no input
-_FIRST = UUID(int=0)
+_CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
+_CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
+_GIVE_BACK = """
+UPDATE delivery_delivery AS delivery SET next_attempt_at = now(), lease_id = NULL
+FROM unnest(%(ids)s::uuid[], %(leases)s::uuid[]) AS given (id, lease_id)
+WHERE delivery.id = given.id AND delivery.lease_id = given.lease_id
+"""
+# A wait for a turn, and a record that waits for PostgreSQL, come on top of the attempt.
+_MARGIN_SECONDS = 15
 
 
 def lease_seconds() -> float:
-    """How long a taker that dies keeps its deliveries: a wait for a turn and an attempt, each as long as can be."""
-    return 2 * settings.WEBHOOK_TIMEOUT_SECONDS + 10
+    """How long a taker that dies keeps its deliveries."""
+    return settings.WEBHOOK_TIMEOUT_SECONDS + _MARGIN_SECONDS
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -71,6 +96,7 @@ class Claimed(msgspec.Struct, frozen=True):
     subscription_id: UUID
     event_id: UUID
     attempts: int
+    claimed_at: datetime
     type: str | None
     received_at: datetime | None
     data: str | None
@@ -82,33 +108,31 @@ class Claimed(msgspec.Struct, frozen=True):
     previous_secret: str
 
 
-class Claimer:
-    """Claims for one sender, round and round the subscriptions."""
+async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
+    """Organization, subscription and its failures in a row, of those that something could be sent to now."""
+    return [(organization, pk, failures) for organization, pk, failures in await database.fetch(_DUE, {})]
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._after = _FIRST
 
-    async def claim(self, *, busy: Mapping[UUID, int], room: int, now: datetime) -> list[Claimed]:
-        """At most `room` deliveries that are due. `busy`: how many of each subscription the caller has already."""
-        claimed = await self._claim(busy, room, now)
-        if not claimed and self._after != _FIRST:
-            self._after = _FIRST
-            claimed = await self._claim(busy, room, now)
-        # A full claim may have stopped in the middle of a subscription: it has had its turn.
-        self._after = max((one.subscription_id for one in claimed), default=_FIRST)
-        return claimed
+async def claim(database: Database, wanted: Mapping[UUID, int]) -> list[Claimed]:
+    """Of each subscription so many deliveries as are wanted, those first that have been due the longest."""
+    values = {"wanted": uuid_array(wanted), "counts": array(map(str, wanted.values()))}
+    return await _take(database, _CLAIM, values)
 
-    async def _claim(self, busy: Mapping[UUID, int], room: int, now: datetime) -> list[Claimed]:
-        values: dict[str, Any] = {
-            "busy": uuid_array(busy),
-            "counts": array(map(str, busy.values())),
-            "working": MOST_FOR_WORKING,
-            "failing": MOST_FOR_FAILING,
-            "after": self._after,
-            "room": room,
-            "lease": uuid7(),
-            "now": now,
-            "until": now + timedelta(seconds=lease_seconds()),
-        }
-        return [Claimed(*row) for row in await self._database.fetch(_CLAIM, values)]
+
+async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed]:
+    """At most `room` deliveries that somebody wants tried at once."""
+    return await _take(database, _CLAIM_BY_HAND, {"room": room})
+
+
+async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
+    lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
+    return [Claimed(*row) for row in await database.fetch(statement, {**values, **lease})]
+
+
+async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
+    """They are due again at once, not attempted."""
+    values = {
+        "ids": uuid_array(one.id for one in claimed),
+        "leases": uuid_array(one.lease_id for one in claimed),
+    }
+    await database.fetch(_GIVE_BACK, values)

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 from organizations.models import TenantQuerySet
 
+# What a dead letter is set to: as if it were new, with the whole schedule before it.
+DUE_AGAIN: dict[str, Any] = {
+    "status": DeliveryStatus.PENDING,
+    "next_attempt_at": Now(),
+    "attempts": 0,
+    "lease_id": None,
+    "last_error": "",
+}
 # One transaction: some 30 ms.
 DELIVERIES_PER_BATCH = 1_000
 # A request ends within seconds; who has more dead letters sees what remains, and asks again.
@@ -38,9 +46,7 @@ class RetriedDeadLetters:
     retried: int
 
 
-def retry_dead_letters(
-    *, subscription: Subscription, actor: Actor, now: datetime, dry_run: bool = False
-) -> RetriedDeadLetters:
+def retry_dead_letters(*, subscription: Subscription, actor: Actor, dry_run: bool = False) -> RetriedDeadLetters:
     """Make the subscription's dead letters due again, oldest first; on a dry run, only count.
 
     Each batch is committed by itself, so a kill leaves each delivery a dead letter or due, and asking again goes on.
@@ -55,7 +61,7 @@ def retry_dead_letters(
         # Read once: right after a wave of failures the planner's numbers are old, and each reading may sort them all.
         ids = list(dead.order_by("pk").values_list("pk", flat=True)[:MAX_RETRIED])
         for start in range(0, len(ids), DELIVERIES_PER_BATCH):
-            retried += _retry_batch(dead, ids[start : start + DELIVERIES_PER_BATCH], subscription, now)
+            retried += _retry_batch(dead, ids[start : start + DELIVERIES_PER_BATCH], subscription)
     return RetriedDeadLetters(total=max(total, retried), retried=retried)
 
 
@@ -74,18 +80,13 @@ def _count(subscription: Subscription, *, at_most: int) -> int:
     return dead[:at_most].count()
 
 
-def due_again(now: datetime) -> dict[str, Any]:
-    """What a dead letter is set to: as if it were new, with the whole schedule before it."""
-    return {"status": DeliveryStatus.PENDING, "next_attempt_at": now, "attempts": 0, "lease_id": None, "last_error": ""}
-
-
 @transaction.atomic
-def _retry_batch(dead: TenantQuerySet[Delivery], ids: Sequence[UUID], subscription: Subscription, now: datetime) -> int:
+def _retry_batch(dead: TenantQuerySet[Delivery], ids: Sequence[UUID], subscription: Subscription) -> int:
     """Those of `ids`, in order, that are still dead letters and in nobody's hands."""
     # The bounds keep the search to the partitions that matter.
     portion = dead.filter(pk__gte=ids[0], pk__lte=ids[-1])
     claimed = portion.filter(pk__in=ids).select_for_update(skip_locked=True).order_by("pk")
-    moved = portion.filter(pk__in=list(claimed.values_list("pk", flat=True))).update(**due_again(now))
+    moved = portion.filter(pk__in=list(claimed.values_list("pk", flat=True))).update(**DUE_AGAIN)
     if moved and subscription.kind == Kind.WEBHOOK:
         transaction.on_commit(wake_sending)
     return moved

@@ -3,9 +3,18 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models.functions import Now
 
-from delivery.models import OPEN_STATUSES, Delivery, Kind, Subscription, SubscriptionStatus, is_open_until
-from delivery.operations.dead_letters import due_again
+from delivery.models import (
+    OPEN_STATUSES,
+    Delivery,
+    Kind,
+    ManualRetry,
+    Subscription,
+    SubscriptionStatus,
+    is_open_until,
+)
+from delivery.operations.dead_letters import DUE_AGAIN
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 from rest.problems import Problem
@@ -15,15 +24,16 @@ from rest.problems import Problem
 def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Actor, now: datetime) -> Delivery:
     """Make it due now. One that is delivered or a dead letter starts over, with every attempt of the schedule ahead.
 
-    While its subscription is not active it is held, and due when that is resumed. Raises Problem 409 when the
-    subscription was deleted, or while somebody has taken the delivery: it must not be taken twice at once.
+    A webhook is tried at once, also while its endpoint rests. While its subscription is not active it is held, and due
+    when that is resumed. Raises Problem 409 when the subscription was deleted, or while somebody has taken the
+    delivery: it must not be taken twice at once.
     """
     if subscription.status == SubscriptionStatus.DELETED:
         raise Problem("wrong_state", "The subscription of this delivery was deleted.")
     if delivery.lease_id is not None and is_open_until(delivery.next_attempt_at, now):
         raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
     is_open = delivery.status in OPEN_STATUSES
-    changes = {"next_attempt_at": now} if is_open else {**due_again(now), "delivered_at": None}
+    changes = {"next_attempt_at": Now()} if is_open else {**DUE_AGAIN, "delivered_at": None}
     as_it_was = {name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "next_attempt_at")}
     if (
         not Delivery.objects.for_organization(delivery.organization_id)
@@ -39,6 +49,11 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
         changes={"status": delivery.status, "attempts": delivery.attempts},
     )
     if subscription.kind == Kind.WEBHOOK:
+        if subscription.status == SubscriptionStatus.ACTIVE:
+            wanted = ManualRetry(delivery_id=delivery.pk, organization_id=delivery.organization_id)
+            ManualRetry.objects.bulk_create([wanted], ignore_conflicts=True)
+            # Not for this delivery: whoever shows it next need not say that it is held.
+            subscription.circuit_open_until = None
         transaction.on_commit(wake_sending)
     delivery.refresh_from_db()
     return delivery

@@ -11,7 +11,6 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
-from delivery.attempt_errors import AttemptError
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
 from delivery.operations.claiming import Claimed
@@ -22,12 +21,10 @@ from rest.log_lines import log_line
 from rest.ports import Database
 
 logger = logging.getLogger("attempts")
-# After so many failures in a row the circuit opens: single attempts probe the endpoint, ever less often.
+# After so many failures in a row the circuit opens and the endpoint rests, for twice as long after each failed probe.
 CIRCUIT_FAILURES = 25
 CIRCUIT_SECONDS = 10
 LONGEST_CIRCUIT_SECONDS = 300
-# A timeout holds a connection for its whole length, so a hanging endpoint's circuit opens sooner.
-TIMEOUT_WEIGHT = 5
 # An endpoint that has done nothing but fail for so long is given up.
 GIVE_UP_AFTER = timedelta(hours=120)
 EVENT_GONE = "event_gone"
@@ -47,56 +44,80 @@ WITH outcome AS (
         %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::int[], %(codes)s::int[],
         %(attempt_errors)s::text[], %(responses)s::text[]
     )
+    ON CONFLICT (id) DO NOTHING
 )
 UPDATE delivery_delivery AS delivery
 SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
     next_attempt_at = outcome.next_attempt_at, lease_id = NULL,
-    delivered_at = CASE outcome.status WHEN 'delivered' THEN %(now)s::timestamptz END
+    delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END
 FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
 RETURNING delivery.id
 """
 
 # Rows are locked in primary-key order. A healthy subscription is written at most once a second.
+#
+# The circuit counts rounds: what was sent before the rest began says nothing new, however many they are, and however
+# late they fail. A failed probe, which was sent after the rest, makes the next rest longer. The one that may try in the
+# middle of a rest, so that an endpoint that is back need not wait for all of it, changes nothing when it fails.
 _HEALTH = """
 WITH seen AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(successes)s::int[], %(weights)s::int[], %(errors)s::text[], %(gone)s::bool[]
-    ) AS seen (id, successes, weight, error, gone)
+        %(ids)s::uuid[], %(successes)s::int[], %(failed)s::int[], %(failed_last)s::timestamptz[], %(errors)s::text[],
+        %(gone)s::bool[]
+    ) AS seen (id, successes, failed, failed_last, error, gone)
 ), locked AS (
     SELECT id FROM delivery_subscription WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
 ), judged AS (
-    SELECT subscription.id, seen.successes, seen.error,
-           CASE WHEN successes > 0 THEN 0 ELSE subscription.failures + weight END AS failures,
-           CASE WHEN successes > 0 THEN NULL ELSE coalesce(subscription.failing_since, %(now)s) END AS failing_since,
+    SELECT subscription.id, seen.successes, seen.failed_last, seen.error, subscription.circuit_step AS step_before,
+           CASE WHEN successes > 0 THEN 0 ELSE subscription.failures + failed END AS failures,
+           CASE WHEN successes > 0 THEN 0
+                WHEN subscription.circuit_open_until IS NULL
+                THEN (subscription.failures + failed >= %(circuit)s)::int
+                WHEN failed_last >= subscription.circuit_open_until THEN subscription.circuit_step + 1
+                ELSE subscription.circuit_step END AS step,
+           CASE WHEN successes > 0 THEN NULL ELSE coalesce(subscription.failing_since, now()) END AS failing_since,
            CASE WHEN subscription.status <> 'active' THEN ''
                 WHEN gone THEN 'gone'
-                WHEN successes = 0 AND subscription.failing_since < %(now)s - %(give_up)s::interval THEN 'failing'
+                WHEN successes = 0 AND subscription.failing_since < now() - %(give_up)s::interval THEN 'failing'
                 ELSE '' END AS disabled
     FROM seen JOIN locked USING (id) JOIN delivery_subscription AS subscription USING (id)
-    WHERE weight > 0 OR subscription.failures > 0 OR subscription.last_success_at IS NULL
-       OR subscription.last_success_at < %(now)s - interval '1 second'
+    WHERE failed > 0 OR subscription.failures > 0 OR subscription.last_success_at IS NULL
+       OR subscription.last_success_at < now() - interval '1 second'
+), stepped AS (
+    SELECT *, step > step_before AS opens,
+           make_interval(secs => least(%(longest)s, %(shortest)s * 2 ^ least(greatest(step - 1, 0), 9))) AS rest
+    FROM judged
 )
 UPDATE delivery_subscription AS subscription
-SET failures = judged.failures, failing_since = judged.failing_since, last_attempt_at = %(now)s,
-    last_success_at = CASE WHEN successes > 0 THEN %(now)s ELSE subscription.last_success_at END,
-    last_error = judged.error,
-    circuit_open_until = CASE WHEN judged.failures >= %(circuit)s THEN
-        %(now)s + make_interval(secs => least(%(longest)s, %(shortest)s * 2 ^ least(judged.failures - %(circuit)s, 9)))
-        END,
+SET failures = stepped.failures, failing_since = stepped.failing_since, last_attempt_at = now(),
+    last_success_at = CASE WHEN successes > 0 THEN now() ELSE subscription.last_success_at END,
+    last_error = stepped.error, circuit_step = step,
+    circuit_open_until = CASE WHEN opens THEN now() + rest WHEN step > 0 THEN circuit_open_until END,
+    circuit_probe_at = CASE WHEN opens THEN now() + rest / 2
+                            WHEN step > 0 AND failed_last >= circuit_probe_at THEN circuit_open_until
+                            WHEN step > 0 THEN circuit_probe_at END,
     status = CASE disabled WHEN '' THEN subscription.status ELSE 'disabled' END,
     disabled_reason = CASE disabled WHEN '' THEN subscription.disabled_reason ELSE disabled END,
-    disabled_at = CASE disabled WHEN '' THEN subscription.disabled_at ELSE %(now)s END
-FROM judged WHERE subscription.id = judged.id
+    disabled_at = CASE disabled WHEN '' THEN subscription.disabled_at ELSE now() END
+FROM stepped WHERE subscription.id = stepped.id
 RETURNING subscription.id, subscription.organization_id, subscription.url, disabled
 """
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One attempt and what came of it; no `result` when there was nothing to send, as the event is gone."""
+    """One attempt and what came of it; no `result` when there was nothing to send, as the event is gone.
+
+    `started_at` is by the database's clock. The id is the attempt's, so that recording it twice changes nothing.
+    """
 
     claimed: Claimed
     started_at: datetime
     result: AttemptResult | None
+    id: UUID = msgspec.field(default_factory=uuid7)
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.started_at + timedelta(milliseconds=self.result.duration_ms if self.result else 0)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -116,7 +137,7 @@ class Disabled(msgspec.Struct, frozen=True):
     reason: str
 
 
-def judge(outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
+def judge(outcome: Outcome, *, jitter: float) -> Verdict:
     """Delivered, to be tried again, or a dead letter."""
     result = outcome.result
     if result is None:
@@ -125,7 +146,7 @@ def judge(outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
         return Verdict(DeliveryStatus.DELIVERED, None, "")
     due = next_attempt(
         attempts=outcome.claimed.attempts + 1,
-        now=now,
+        now=outcome.ended_at,
         schedule=settings.WEBHOOK_RETRY_SCHEDULE,
         jitter=jitter,
         retry_after=result.retry_after,
@@ -133,15 +154,13 @@ def judge(outcome: Outcome, *, now: datetime, jitter: float) -> Verdict:
     return Verdict(DeliveryStatus.RETRYING if due else DeliveryStatus.DEAD_LETTER, due, result.error.value)
 
 
-async def record_outcomes(
-    database: Database, outcomes: Sequence[Outcome], *, now: datetime
-) -> tuple[list[Outcome], list[Disabled]]:
+async def record_outcomes(database: Database, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Disabled]]:
     """Write them; returns those that became dead letters, and the subscriptions that are disabled from now on."""
-    verdicts = [judge(outcome, now=now, jitter=random.random()) for outcome in outcomes]  # noqa: S311 - it spreads load
+    verdicts = [judge(outcome, jitter=random.random()) for outcome in outcomes]  # noqa: S311 - it spreads load
     attempts = [outcome for outcome in outcomes if outcome.result is not None]
-    values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(attempts), "now": now}
+    values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(attempts)}
     written = {row[0] for row in await database.fetch(_DELIVERIES, values)}
-    disabled = await _record_health(database, attempts, now) if attempts else []
+    disabled = await _record_health(database, attempts) if attempts else []
     dead = [
         outcome
         for outcome, verdict in zip(outcomes, verdicts, strict=True)
@@ -191,7 +210,7 @@ def _attempt_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     results = [outcome.result for outcome in outcomes if outcome.result]
     claimed = [outcome.claimed for outcome in outcomes]
     return {
-        "attempt_ids": uuid_array(uuid7() for _ in outcomes),
+        "attempt_ids": uuid_array(outcome.id for outcome in outcomes),
         "organizations": uuid_array(one.organization_id for one in claimed),
         "subscriptions": uuid_array(one.subscription_id for one in claimed),
         "attempted": uuid_array(one.id for one in claimed),
@@ -204,19 +223,19 @@ def _attempt_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-async def _record_health(database: Database, outcomes: Sequence[Outcome], now: datetime) -> list[Disabled]:
-    by_subscription: dict[UUID, list[AttemptResult]] = {}
+async def _record_health(database: Database, outcomes: Sequence[Outcome]) -> list[Disabled]:
+    by_subscription: dict[UUID, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome.result is not None:
-            by_subscription.setdefault(outcome.claimed.subscription_id, []).append(outcome.result)
+        by_subscription.setdefault(outcome.claimed.subscription_id, []).append(outcome)
     seen = list(by_subscription.values())
+    failed = [[one for one in each if one.result and not one.result.delivered] for each in seen]
     values = {
         "ids": uuid_array(by_subscription),
-        "successes": array(str(sum(result.delivered for result in results)) for results in seen),
-        "weights": array(str(sum(map(_weight, results))) for results in seen),
-        "errors": text_array(_last_error(results) for results in seen),
-        "gone": array(str(any(result.gone for result in results)) for results in seen),
-        "now": now,
+        "successes": array(str(len(each) - len(bad)) for each, bad in zip(seen, failed, strict=True)),
+        "failed": array(str(len(bad)) for bad in failed),
+        "failed_last": text_array(_text(max((one.started_at for one in bad), default=None)) for bad in failed),
+        "errors": text_array(_last_error(each) for each in seen),
+        "gone": array(str(any(one.result and one.result.gone for one in each)) for each in seen),
         "give_up": GIVE_UP_AFTER,
         "circuit": CIRCUIT_FAILURES,
         "shortest": CIRCUIT_SECONDS,
@@ -230,12 +249,6 @@ def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _weight(result: AttemptResult) -> int:
-    if result.error is None:
-        return 0
-    return TIMEOUT_WEIGHT if result.error is AttemptError.TIMEOUT else 1
-
-
-def _last_error(results: Sequence[AttemptResult]) -> str:
-    last = results[-1].error
-    return last.value if last else ""
+def _last_error(outcomes: Sequence[Outcome]) -> str:
+    last = outcomes[-1].result
+    return last.error.value if last and last.error else ""

@@ -1,25 +1,31 @@
-"""Send what is due: claim, send concurrently, record in bulk, until nothing is left or the time is up."""
+"""Send what is due: claim, send concurrently, record in bulk, as long as something is due or in flight.
+
+Claiming never stops while there is room: who may have how much of it is decided in delivery.shares.
+"""
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.conf import settings
+import psycopg
 from django.db import connections, transaction
 from django.utils import timezone
 
-from delivery.operations.claiming import Claimed, Claimer, lease_seconds
+from delivery.operations.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
 from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.sealed_headers import open_value
 from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookSender
+from delivery.shares import CONCURRENCY, Shares
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from rest.gathering import Gatherer
@@ -27,74 +33,158 @@ from rest.ports import Database
 from rest.tracing import Span, Value, read_context, sending_span
 
 logger = logging.getLogger(__name__)
-# Deliveries that one sender holds at once. Each may have 256 KiB of data.
-ROOM = 400
-# Requests at once to one endpoint: enough for 2 000 a second at 10 ms, too few to hurt it.
-CONCURRENCY = 20
-# A claim follows another when so many have ended, or after this pause: what becomes due meanwhile waits no longer.
+# A claim follows another when so many have ended, or after a pause: what becomes due meanwhile waits no longer.
 FREED = 50
 PAUSE_SECONDS = 0.02
+# When all that is due must wait for those in flight, or only those are left.
+_LONG_PAUSE_SECONDS = 0.25
+# Looking through all subscriptions for what is due takes longer the more there are: at most a twentieth of the time.
+_LOOK_PAUSE_FACTOR = 20
+# Whoever waits longer for a turn at its endpoint gives its place back: it has become slow.
+_TURN_SECONDS = 2.0
+_MANUAL_RETRIES = 20
+# Until PostgreSQL is asked again that was away, and for how long a record waits for it: about as long as its lease.
+_AWAY_SECONDS = 0.5
+_RECORD_SECONDS = 10.0
+# A partition that is being attached refuses rows for a moment.
+_PASSING = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError, psycopg.errors.CheckViolation)
 
 
 class Sender:
     """Of one event loop. `run` may be called again and again; connections to endpoints are kept between the runs."""
 
     def __init__(self, database: Database, webhooks: WebhookSender) -> None:
-        self._claimer = Claimer(database)
+        self._database = database
         self._webhooks = webhooks
         self._recorder: Gatherer[Outcome, None] = Gatherer(self._record)
-        self._database = database
-        self._held: Counter[UUID] = Counter()
+        self._returner: Gatherer[Claimed, None] = Gatherer(self._return)
+        self._shares = Shares()
         self._turns: dict[UUID, asyncio.Semaphore] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._freed = 0
+        self._by_hand = 0
+        self._look_is_wanted = True
+        self._look_not_before = 0.0
+        self._news = asyncio.Event()
+        self._is_stopping = False
+        self.moved_at = time.monotonic()
 
-    async def run(self, *, seconds: float) -> int:
-        """Send until nothing is due, claiming for at most `seconds`; returns the number of attempts."""
-        deadline = time.monotonic() + seconds
-        in_flight: set[asyncio.Task[None]] = set()
+    def wake(self, due: Collection[tuple[UUID, UUID]] = ()) -> None:
+        """Something may be due: of these organizations and subscriptions, or of any that must be looked for."""
+        for organization_id, subscription_id in due:
+            self._shares.put_due(organization_id, subscription_id)
+        self._look_is_wanted = self._look_is_wanted or not due
+        self._news.set()
+
+    def stop(self) -> None:
+        """Claim no more: `run` ends when what is in flight has ended."""
+        self._is_stopping = True
+        self._news.set()
+
+    async def run(self) -> int:
+        """Send until nothing is due; returns the number of attempts. `moved_at` tells when it last made a step."""
         sent = 0
         while True:
-            claimed = await self._claim() if time.monotonic() < deadline else []
-            in_flight |= {asyncio.create_task(self._deliver(one, time.monotonic())) for one in claimed}
-            sent += len(claimed)
-            if not in_flight:
+            self._news.clear()
+            claimed = 0
+            if not self._is_stopping:
+                try:
+                    claimed = await self._claim()
+                except psycopg.Error as error:
+                    logger.warning("what is due could not be claimed: %s", type(error).__name__)
+                    await asyncio.sleep(_AWAY_SECONDS)
+            sent += claimed
+            self.moved_at = time.monotonic()
+            is_idle = not (self._in_flight or (self._shares.has_due and not self._is_stopping))
+            if is_idle and (self._is_stopping or not self._look_is_wanted):
                 return sent
-            in_flight = await self._free_some(in_flight)
+            await self._wait(PAUSE_SECONDS if claimed else _LONG_PAUSE_SECONDS)
 
-    async def _free_some(self, in_flight: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
-        """Wait until enough have ended for the next claim to be worth its statement, or a moment has passed."""
-        until, goal = time.monotonic() + PAUSE_SECONDS, len(in_flight) - FREED
-        while in_flight and len(in_flight) > goal and (left := until - time.monotonic()) > 0:
-            done, in_flight = await asyncio.wait(in_flight, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        return in_flight
+    async def _wait(self, seconds: float) -> None:
+        """Until there is news or a moment has passed. The end of an attempt is news when a claim is worth it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
 
-    async def _claim(self) -> list[Claimed]:
-        room = ROOM - self._held.total()
-        if room < CONCURRENCY:  # a claim of a few costs as much as one of many
-            return []
-        claimed = await self._claimer.claim(busy=self._held, room=room, now=timezone.now())
-        self._held.update(one.subscription_id for one in claimed)
-        return claimed
+    async def _claim(self) -> int:
+        number = 0
+        now = time.monotonic()
+        if self._look_is_wanted and now >= self._look_not_before:
+            self._look_is_wanted = False
+            number = await self._look()
+        self._freed = 0
+        if plan := self._shares.plan(now=now):
+            wanted = {subscription_id: number for (_, subscription_id), number in plan.items()}
+            taken = await claim(self._database, wanted)
+            number += self._start(taken, self._deliver)
+            counts = Counter(one.subscription_id for one in taken)
+            for organization_id, subscription_id in plan:
+                if counts[subscription_id] < wanted[subscription_id]:
+                    self._shares.forget_due(organization_id, subscription_id)
+        return number
 
-    async def _deliver(self, claimed: Claimed, claimed_at: float) -> None:
-        key = claimed.subscription_id
+    async def _look(self) -> int:
+        """Find out what is due; begin with what somebody wants tried at once, and return how many that are."""
+        began = time.monotonic()
+        room = _MANUAL_RETRIES - self._by_hand
+        wanted = await claim_manual_retries(self._database, room=room) if room > 0 else []
+        self._start(wanted, self._deliver_by_hand)
+        for organization_id, subscription_id, failures in await find_due(self._database):
+            self._shares.put_due(organization_id, subscription_id, failures)
+        self._look_not_before = began + (time.monotonic() - began) * _LOOK_PAUSE_FACTOR
+        return len(wanted)
+
+    def _start(self, claimed: Sequence[Claimed], deliver: Callable[[Claimed, float], Coroutine[Any, Any, None]]) -> int:
+        now = time.monotonic()
+        for one in claimed:
+            task = asyncio.create_task(deliver(one, now))
+            self._in_flight.add(task)
+            task.add_done_callback(self._end)
+        return len(claimed)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._freed += 1
+        if self._freed >= FREED or not self._in_flight:
+            self._news.set()
+        if not task.cancelled() and (error := task.exception()):
+            # Its lease ends, and it comes again.
+            logger.error("a delivery was not recorded: %s", type(error).__name__, exc_info=error)
+
+    async def _deliver_by_hand(self, claimed: Claimed, taken_at: float) -> None:
+        self._by_hand += 1
+        try:
+            await self._deliver(claimed, taken_at)
+        finally:
+            self._by_hand -= 1
+        # If it has closed the circuit, the others need not wait to be looked for.
+        self.wake([(claimed.organization_id, claimed.subscription_id)])
+
+    async def _deliver(self, claimed: Claimed, taken_at: float) -> None:
+        owner, key = claimed.organization_id, claimed.subscription_id
+        size = len(claimed.data or "")
+        place = self._shares.hold(organization_id=owner, subscription_id=key, size=size, now=taken_at)
         turn = self._turns.setdefault(key, asyncio.Semaphore(CONCURRENCY))
         try:
-            async with turn:
-                # Whoever waited too long for a turn would send while another may have claimed it: it comes again.
-                if time.monotonic() - claimed_at < lease_seconds() - settings.WEBHOOK_TIMEOUT_SECONDS - 5:
-                    outcome = await self._attempt(claimed)
-                else:
-                    return
+            if not await _in_time(turn):
+                await self._returner.ask(claimed)
+                return
+            try:
+                outcome = await self._attempt(claimed, taken_at)
+            finally:
+                turn.release()
+            if outcome.result is not None:
+                seconds = outcome.result.duration_ms / 1000
+                self._shares.note(owner, key, seconds=seconds, delivered=outcome.result.delivered)
             await self._recorder.ask(outcome)
         finally:
-            self._held[key] -= 1
-            if not self._held[key]:
-                del self._held[key], self._turns[key]
+            self._shares.give_back(place)
+            if not self._shares.holds(key):
+                self._turns.pop(key, None)
 
-    async def _attempt(self, claimed: Claimed) -> Outcome:
-        now = timezone.now()
+    async def _attempt(self, claimed: Claimed, taken_at: float) -> Outcome:
+        # By the database's clock, as a receiver refuses a signature of long ago.
+        now = claimed.claimed_at + timedelta(seconds=time.monotonic() - taken_at)
         if claimed.type is None or claimed.received_at is None or claimed.data is None:
             return Outcome(claimed=claimed, started_at=now, result=None)
         context = read_context(claimed.traceparent, claimed.tracestate)
@@ -116,10 +206,37 @@ class Sender:
         return Outcome(claimed=claimed, started_at=now, result=result)
 
     async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
-        dead, disabled = await record_outcomes(self._database, outcomes, now=timezone.now())
+        """What was sent must not be sent again for a moment without PostgreSQL: the record waits for it."""
+        give_up_at = time.monotonic() + _RECORD_SECONDS
+        while True:
+            try:
+                dead, disabled = await record_outcomes(self._database, outcomes)
+                break
+            except _PASSING as error:
+                if time.monotonic() > give_up_at:
+                    raise
+                logger.warning("%d attempts wait for their record: %s", len(outcomes), type(error).__name__)
+                await asyncio.sleep(_AWAY_SECONDS)
         if dead or disabled:
             await asyncio.to_thread(_announce, dead, disabled)
         return [None] * len(outcomes)
+
+    async def _return(self, claimed: Sequence[Claimed]) -> list[None]:
+        await give_back(self._database, claimed)
+        for one in claimed:
+            self._shares.put_due(one.organization_id, one.subscription_id)
+        return [None] * len(claimed)
+
+
+async def _in_time(turn: asyncio.Semaphore) -> bool:
+    """Whether it was acquired."""
+    if not turn.locked():
+        return await turn.acquire()
+    try:
+        async with asyncio.timeout(_TURN_SECONDS):
+            return await turn.acquire()
+    except TimeoutError:
+        return False
 
 
 @lru_cache(maxsize=10_000)

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from delivery.models import Subscription
-from delivery.operations.subscriptions import require_webhook
+from delivery.operations.subscriptions import close_circuit, require_webhook
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
@@ -31,8 +31,8 @@ class TestOutcome:
 def send_test(*, subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
     """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
 
-    It takes up to WEBHOOK_TIMEOUT_SECONDS. Call it outside of a transaction and of an event loop. Raises Problem 409
-    for an inbox.
+    It takes up to WEBHOOK_TIMEOUT_SECONDS. An endpoint that takes it is well again: what waited for it is sent. Call it
+    outside of a transaction and of an event loop. Raises Problem 409 for an inbox.
     """
     require_webhook(subscription)
     event_id = uuid7()
@@ -54,7 +54,10 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
             organization=subscription.organization,
         )
     _give_connection_back()
-    return TestOutcome(event_id=event_id, result=asyncio.run(_send(request)))
+    result = asyncio.run(_send(request))
+    if result.delivered:
+        close_circuit(subscription)
+    return TestOutcome(event_id=event_id, result=result)
 
 
 async def _send(request: WebhookRequest) -> AttemptResult:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Value
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 from msgspec import UNSET, UnsetType
 
@@ -42,6 +42,14 @@ MAX_SUBSCRIPTIONS = 1_000
 MAX_HASTENED = 10_000
 INBOX_NAME = r"\A[A-Za-z0-9._-]{1,100}\Z"
 
+# Of an endpoint that was repaired, or is another one.
+CLEAN_RECORD: dict[str, Any] = {
+    "failing_since": None,
+    "failures": 0,
+    "circuit_step": 0,
+    "circuit_open_until": None,
+    "circuit_probe_at": None,
+}
 _ONLY_OF = {Kind.WEBHOOK: ("url", "headers"), Kind.INBOX: ("max_leases",)}
 # The inbox `default` takes every event, and is where consumers look that name none.
 _FIXED_OF_DEFAULT = ("name", "event_types", "filter")
@@ -114,7 +122,9 @@ def update_subscription(*, subscription: Subscription, changes: SubscriptionChan
             raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
         if before:
             after = {name: fields[name] for name in before}
-            _rows(locked).update(changed_at=Now(), **_stored(after))
+            # Another address is another endpoint.
+            record = CLEAN_RECORD if "url" in after else {}
+            _rows(locked).update(changed_at=Now(), **_stored(after), **record)
             _record("updated", locked, actor, _summary(before, after))
     locked.refresh_from_db()
     return locked
@@ -156,18 +166,17 @@ def pause_subscription(*, subscription: Subscription, actor: Actor) -> Subscript
 
 @transaction.atomic
 def resume_subscription(*, subscription: Subscription, actor: Actor) -> Subscription:
-    """Deliver again, what was held first; a disabled one starts with a clean record. An active one stays as it is."""
+    """Deliver again, what was held first, with a clean record. Of an active one it ends the rest of the endpoint."""
+    held = Q(status__in=[SubscriptionStatus.PAUSED, SubscriptionStatus.DISABLED]) | Q(circuit_open_until__isnull=False)
     moved = (
         _rows(subscription)
-        .filter(status__in=[SubscriptionStatus.PAUSED, SubscriptionStatus.DISABLED])
+        .filter(held)
         .update(
             status=SubscriptionStatus.ACTIVE,
             changed_at=Now(),
             disabled_reason="",
             disabled_at=None,
-            failing_since=None,
-            failures=0,
-            circuit_open_until=None,
+            **CLEAN_RECORD,
         )
     )
     if moved:
@@ -175,6 +184,13 @@ def resume_subscription(*, subscription: Subscription, actor: Actor) -> Subscrip
         _record("resumed", subscription, actor)
         transaction.on_commit(wake_sending)
     return _lock(subscription)
+
+
+@transaction.atomic
+def close_circuit(subscription: Subscription) -> None:
+    """Its endpoint works: end its rest, and send what waited for it. Of one that does not rest it changes nothing."""
+    if _rows(subscription).filter(circuit_open_until__isnull=False).update(**CLEAN_RECORD):
+        transaction.on_commit(wake_sending)
 
 
 def _hasten_retries(subscription: Subscription) -> None:

@@ -1,0 +1,47 @@
+"""Asks the system's name servers, and its hosts file, without threads: one that hangs holds up only who asks it."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiodns
+
+# Of a name server, which is asked twice, and of all of it.
+_SERVER_SECONDS = 1.5
+LOOK_UP_SECONDS = 5.0
+
+# As the socket module writes them: `(address, port)`, for IPv6 with flow and zone.
+SocketAddress = tuple[Any, ...]
+LookUp = Callable[[str, int], Awaitable[list[SocketAddress]]]
+
+
+class NameService:
+    """Of one event loop, to be made and closed in it."""
+
+    def __init__(self) -> None:
+        self._resolver = aiodns.DNSResolver(timeout=_SERVER_SECONDS, tries=2)
+
+    async def look_up(self, host: str, port: int) -> list[SocketAddress]:
+        """The addresses of the host, with the port. Raises OSError, also when there is no answer in time."""
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                answer = await self._resolver.getaddrinfo(host, port=port, type=socket.SOCK_STREAM)
+        except TimeoutError as error:
+            # Not the TimeoutError itself: it would count as the endpoint's.
+            raise OSError(None, f"the name servers do not answer for {host}") from error
+        except aiodns.error.DNSError as error:
+            raise OSError(None, f"{host} cannot be resolved: {error.args[-1]}") from error
+        return [(node.addr[0].decode(), *node.addr[1:]) for node in answer.nodes]
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+async def look_up_once(host: str, port: int) -> list[SocketAddress]:
+    """By a name service for this one question."""
+    service = NameService()
+    try:
+        return await service.look_up(host, port)
+    finally:
+        await service.close()

@@ -1,0 +1,81 @@
+"""The status of a delivery as people and programs see it: an open one may be held by its subscription.
+
+Pausing a subscription, and the circuit that opens, change one row, however many deliveries wait: so what is held is
+derived here, of one delivery and for the conditions of lists.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from django.db.models import Q
+
+from delivery.models import (
+    OPEN_STATUSES,
+    Delivery,
+    DeliveryStatus,
+    Subscription,
+    SubscriptionStatus,
+    is_open_until,
+)
+
+# In the order in which deliveries go through them: one that moves on while they are read one after the other is seen.
+_STORED = (*OPEN_STATUSES, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD_LETTER)
+
+
+class HeldReason(StrEnum):
+    """What a held delivery waits for."""
+
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    CIRCUIT_OPEN = "circuit_open"
+
+
+def held_reason(delivery: Delivery, subscription: Subscription, *, now: datetime) -> HeldReason | None:
+    """Why it is held, if it is. Those whose own next attempt comes after the circuit's rest wait for that alone."""
+    if delivery.status not in OPEN_STATUSES:
+        return None
+    if (reason := _of_all(subscription)) is not None:
+        return reason
+    rests_until = subscription.circuit_open_until
+    if rests_until is None or rests_until <= now or delivery.next_attempt_at is None:
+        return None
+    held = delivery.status == DeliveryStatus.PENDING or delivery.next_attempt_at < rests_until
+    return HeldReason.CIRCUIT_OPEN if held else None
+
+
+def shown_status(delivery: Delivery, subscription: Subscription, *, now: datetime) -> DeliveryStatus:
+    return DeliveryStatus.HELD if held_reason(delivery, subscription, now=now) else DeliveryStatus(delivery.status)
+
+
+def shown_next_attempt(delivery: Delivery, subscription: Subscription, *, now: datetime) -> datetime | None:
+    """When it is tried next, if that is known: a time ahead. None also for what is due now."""
+    reason = held_reason(delivery, subscription, now=now)
+    if reason is HeldReason.CIRCUIT_OPEN:
+        return subscription.circuit_open_until
+    return delivery.next_attempt_at if reason is None and is_open_until(delivery.next_attempt_at, now) else None
+
+
+def stored_as(subscription: Subscription, wanted: DeliveryStatus | None, *, now: datetime) -> list[Q]:
+    """The conditions, one for each stored status, of the deliveries that are shown as `wanted`, or as anything."""
+    if wanted is None:
+        return [Q(status=status) for status in _STORED]
+    if wanted not in (*OPEN_STATUSES, DeliveryStatus.HELD):
+        return [Q(status=wanted)]
+    is_held = wanted is DeliveryStatus.HELD
+    if _of_all(subscription):
+        return [Q(status=status) for status in OPEN_STATUSES] if is_held else []
+    rests_until = subscription.circuit_open_until
+    if not is_open_until(rests_until, now):
+        return [] if is_held else [Q(status=wanted)]
+    soon = Q(status=DeliveryStatus.RETRYING, next_attempt_at__lt=rests_until)
+    later = Q(status=DeliveryStatus.RETRYING, next_attempt_at__gte=rests_until)
+    if is_held:
+        return [Q(status=DeliveryStatus.PENDING), soon]
+    return [later] if wanted is DeliveryStatus.RETRYING else []
+
+
+def _of_all(subscription: Subscription) -> HeldReason | None:
+    """What holds every open delivery of the subscription."""
+    if subscription.status == SubscriptionStatus.ACTIVE:
+        return None
+    return HeldReason.DISABLED if subscription.status == SubscriptionStatus.DISABLED else HeldReason.PAUSED
