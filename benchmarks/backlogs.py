@@ -64,6 +64,13 @@ def make_webhook(target: Target, *, organization: str, url: str, paused: bool = 
     return ids[-1]
 
 
+def make_webhooks(target: Target, *, organization: str, urls: list[str], paused: bool) -> list[str]:
+    """The ids of webhooks of our organization that each take the events of a backlog."""
+    common = {"organization": organization, "event_types": [TYPE], "paused": paused}
+    ids: list[str] = json.loads(target.run("benchmarks.platform_webhooks", [{**common, "url": url} for url in urls]))
+    return ids
+
+
 def make_textbook_webhook(target: Target, *, organization: str, url: str) -> None:
     target.run(
         "benchmarks.textbook.backlog", {"organization": organization, "url": url, "events": 0, "deliveries": False}

@@ -1,7 +1,7 @@
 """A receiver of webhooks that costs little of the machine: it notes when each arrived, and verifies nothing.
 
-It answers 200 at once, and never on `/hang`. Runs in a process of its own (`python -m benchmarks.receiver --port N`);
-`/_/counts`, `/_/arrivals` and `/_/forget` tell what arrived. `tests/receiver.py`, which verifies signatures, takes
+It answers 200 at once, after some seconds on `/slow/SECONDS`, and never on `/hang`. Runs in a process of its own
+(`python -m benchmarks.receiver --port N`); `/_/counts`, `/_/arrivals` and `/_/forget` tell what arrived. `tests/receiver.py`, which verifies signatures, takes
 more time for a webhook than the sender does.
 """
 
@@ -128,6 +128,9 @@ class _Wire(asyncio.Protocol):
         if path.startswith(b"/_/"):
             body = json.dumps(self._received.answer(path[3:])).encode()
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        elif path.startswith(b"/slow/"):
+            # Of the tenants in trouble: only those of the others are counted.
+            asyncio.get_running_loop().call_later(int(path[6:]), self._transport.write, _TAKEN)
         elif path != b"/hang":
             found = _ID.search(head)
             self._received.note(found[1].decode() if found else "")

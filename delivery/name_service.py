@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiodns
+from django.conf import settings
 
 # Of a name server, which is asked twice, and of all of it.
 _SERVER_SECONDS = 1.5
@@ -20,7 +21,8 @@ class NameService:
     """Of one event loop, to be made and closed in it."""
 
     def __init__(self) -> None:
-        self._resolver = aiodns.DNSResolver(timeout=_SERVER_SECONDS, tries=2)
+        servers = settings.WEBHOOK_NAME_SERVERS or None
+        self._resolver = aiodns.DNSResolver(servers, timeout=_SERVER_SECONDS, tries=2)
 
     async def look_up(self, host: str, port: int) -> list[SocketAddress]:
         """The addresses of the host, with the port. Raises OSError, also when there is no answer in time."""

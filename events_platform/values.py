@@ -4,7 +4,7 @@ Where a value may be a secret, or hold one, the error does not repeat it.
 """
 
 import ssl
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,6 +62,19 @@ def network(text: str) -> IPv4Network | IPv6Network:
         return ip_network(text.strip())
     except ValueError as error:
         raise ValidationError(str(error)) from error
+
+
+def name_server(text: str) -> str:
+    """An address, with a port or without: 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:53."""
+    try:
+        parsed = urlsplit(f"dns://{text.strip()}")
+        ip_address(parsed.hostname or "")
+        good = parsed.netloc == text.strip() and parsed.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValidationError(f"{text!r} is not the address of a name server: 192.0.2.53 or [2001:db8::53]:5353.")
+    return text.strip()
 
 
 def retry_wait(text: str) -> int:

@@ -2,9 +2,8 @@
 
 import asyncio
 import socket
-from functools import partial
+from typing import Any
 
-import aiodns
 import pytest
 
 from delivery import name_service
@@ -20,13 +19,16 @@ def test_a_literal_address_is_itself() -> None:
     assert asyncio.run(look_up_once("192.0.2.7", 80)) == [("192.0.2.7", 80)]
 
 
-def test_name_servers_that_hang_hold_up_no_other_name_and_end_as_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_servers_that_hang_hold_up_no_other_name_and_end_as_an_error(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
     monkeypatch.setattr(name_service, "LOOK_UP_SECONDS", 1.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        asked = partial(aiodns.DNSResolver, nameservers=["127.0.0.1"], udp_port=silent.getsockname()[1])
-        monkeypatch.setattr(aiodns, "DNSResolver", asked)
+        settings.WEBHOOK_NAME_SERVERS = [f"127.0.0.1:{silent.getsockname()[1]}"]
         asyncio.run(_ask_many())
+        silent.setblocking(False)
+        assert silent.recv(512), "it was asked"
 
 
 async def _ask_many() -> None:
