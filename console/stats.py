@@ -274,7 +274,7 @@ def _trouble(subscription: Subscription, now: datetime) -> str:
     if subscription.status == SubscriptionStatus.DISABLED:
         return f"Disabled: {subscription.get_disabled_reason_display() or 'by the platform'}"
     if is_open_until(subscription.circuit_open_until, now):
-        return f"Paused after {subscription.failures} failures in a row"
+        return f"Rests after {subscription.failures} failures in a row"
     if subscription.failing_since:
         return f"{subscription.failures} failures in a row"
     return ""
