@@ -163,8 +163,8 @@ class Shares:
         if not self._of_subscription[place.subscription_id]:
             del self._of_subscription[place.subscription_id]
 
-    def note(self, organization_id: UUID, subscription_id: UUID, *, seconds: float, delivered: bool) -> None:
-        """What an attempt has shown of an endpoint."""
+    def note(self, organization_id: UUID, subscription_id: UUID, *, seconds: float, delivered: bool) -> bool:
+        """What an attempt has shown of an endpoint; whether what is due to it is in another lane from now on."""
         was_quick, known = self._is_quick(subscription_id), self._records.get(subscription_id)
         smoothed = seconds if known is None else known.seconds * 0.7 + seconds * 0.3
         failures = 0 if delivered else (known.failures if known else 0) + 1
@@ -172,10 +172,12 @@ class Shares:
         self._records.move_to_end(subscription_id)
         if len(self._records) > _REMEMBERED:
             self._records.popitem(last=False)
-        if was_quick != self._is_quick(subscription_id):
-            left = (self._quick if was_quick else self._slow).take_out(organization_id, subscription_id)
-            if left is not None:
-                self.put_due(organization_id, subscription_id, left)
+        if was_quick == self._is_quick(subscription_id):
+            return False
+        left = (self._quick if was_quick else self._slow).take_out(organization_id, subscription_id)
+        if left is not None:
+            self.put_due(organization_id, subscription_id, left)
+        return left is not None
 
     def plan(self, *, now: float) -> Plan:
         """`(organization, subscription)` → how many of its due deliveries to claim now. Those have had their turn."""

@@ -43,9 +43,10 @@ _LOOK_PAUSE_FACTOR = 20
 # Whoever waits longer for a turn at its endpoint gives its place back: it has become slow.
 _TURN_SECONDS = 2.0
 _MANUAL_RETRIES = 20
-# Until PostgreSQL is asked again that was away, and for how long a record waits for it: about as long as its lease.
+# Until PostgreSQL is asked again that was away, and for how long records wait for it. Their leases may end meanwhile, but
+# this sender claims nothing before it has recorded them.
 _AWAY_SECONDS = 0.5
-_RECORD_SECONDS = 10.0
+_RECORD_SECONDS = 120.0
 # A partition that is being attached refuses rows for a moment.
 _PASSING = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError, psycopg.errors.CheckViolation)
 
@@ -63,6 +64,7 @@ class Sender:
         self._in_flight: set[asyncio.Task[None]] = set()
         self._freed = 0
         self._by_hand = 0
+        self._records_wait = False
         self._look_is_wanted = True
         self._look_not_before = 0.0
         self._news = asyncio.Event()
@@ -87,7 +89,7 @@ class Sender:
         while True:
             self._news.clear()
             claimed = 0
-            if not self._is_stopping:
+            if not (self._is_stopping or self._records_wait):
                 try:
                     claimed = await self._claim()
                 except psycopg.Error as error:
@@ -174,8 +176,9 @@ class Sender:
             finally:
                 turn.release()
             if outcome.result is not None:
-                seconds = outcome.result.duration_ms / 1000
-                self._shares.note(owner, key, seconds=seconds, delivered=outcome.result.delivered)
+                seconds, delivered = outcome.result.duration_ms / 1000, outcome.result.delivered
+                if self._shares.note(owner, key, seconds=seconds, delivered=delivered):
+                    self._news.set()
             await self._recorder.ask(outcome)
         finally:
             self._shares.give_back(place)
@@ -206,20 +209,26 @@ class Sender:
         return Outcome(claimed=claimed, started_at=now, result=result)
 
     async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
-        """What was sent must not be sent again for a moment without PostgreSQL: the record waits for it."""
+        try:
+            dead, disabled = await self._recorded(outcomes)
+        finally:
+            self._records_wait = False
+        if dead or disabled:
+            await asyncio.to_thread(_announce, dead, disabled)
+        return [None] * len(outcomes)
+
+    async def _recorded(self, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Disabled]]:
+        """What was sent must not be sent again for a while without PostgreSQL: the record waits for it."""
         give_up_at = time.monotonic() + _RECORD_SECONDS
         while True:
             try:
-                dead, disabled = await record_outcomes(self._database, outcomes)
-                break
+                return await record_outcomes(self._database, outcomes)
             except _PASSING as error:
                 if time.monotonic() > give_up_at:
                     raise
                 logger.warning("%d attempts wait for their record: %s", len(outcomes), type(error).__name__)
-                await asyncio.sleep(_AWAY_SECONDS)
-        if dead or disabled:
-            await asyncio.to_thread(_announce, dead, disabled)
-        return [None] * len(outcomes)
+            self._records_wait = True
+            await asyncio.sleep(_AWAY_SECONDS)
 
     async def _return(self, claimed: Sequence[Claimed]) -> list[None]:
         await give_back(self._database, claimed)
