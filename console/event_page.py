@@ -13,6 +13,7 @@ from console.event_search import time_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations import ReplayWish
 from delivery.presenting import deliveries_of
+from delivery.shown_status import HeldReason
 from ingestion.models import Event, ProcessingFailure
 from ingestion.openapi import DeliveryDetails
 
@@ -81,7 +82,7 @@ def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:
         DeliveryStatus.DEAD_LETTER: "Retry",
         DeliveryStatus.RETRYING: "Retry now",
         DeliveryStatus.PENDING: "",
-        DeliveryStatus.HELD: "",
+        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN else "",
     }
     button = "" if is_gone else labels[DeliveryStatus(delivery.status)]
     return Step(delivery=delivery, subscription=subscription, button=button)

@@ -134,7 +134,7 @@ def resume(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
     """Deliver again."""
     found = subscription_or_404(place, subscription_id)
     resume_subscription(subscription=found, actor=actor_of(request))
-    messages.success(request, "What was held is sent now, the oldest first.")
+    messages.success(request, "Resumed: what was held is sent first.")
     return to_subscription(place, found)
 
 

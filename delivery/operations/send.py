@@ -43,8 +43,8 @@ _LOOK_PAUSE_FACTOR = 20
 # Whoever waits longer for a turn at its endpoint gives its place back: it has become slow.
 _TURN_SECONDS = 2.0
 _MANUAL_RETRIES = 20
-# Until PostgreSQL is asked again that was away, and for how long records wait for it. Their leases may end meanwhile, but
-# this sender claims nothing before it has recorded them.
+# Until PostgreSQL is asked again that was away, and for how long records wait for it. Their leases may end meanwhile,
+# but this sender claims nothing before it has recorded them.
 _AWAY_SECONDS = 0.5
 _RECORD_SECONDS = 120.0
 # A partition that is being attached refuses rows for a moment.
