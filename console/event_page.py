@@ -82,7 +82,7 @@ def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:
         DeliveryStatus.DEAD_LETTER: "Retry",
         DeliveryStatus.RETRYING: "Retry now",
         DeliveryStatus.PENDING: "",
-        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN else "",
+        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN.value else "",
     }
     button = "" if is_gone else labels[DeliveryStatus(delivery.status)]
     return Step(delivery=delivery, subscription=subscription, button=button)
