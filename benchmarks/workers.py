@@ -64,7 +64,7 @@ def textbook_worker(lab: Lab, target: Target, *, queue: str) -> Iterator[Child]:
 def wake(target: Target, task: str) -> None:
     """Send a worker of ours the message that the web server, the processing or beat would send it."""
     with Celery(broker=target.environment["CELERY_BROKER_URL"]) as app:
-        app.send_task(task, queue=_QUEUES[task], expires=60, ignore_result=True)
+        app.send_task(task, queue=_QUEUES[task], ignore_result=True)
 
 
 def wait_until(holds: Callable[[], bool], *, what: str, seconds: float = _PATIENCE_SECONDS) -> None:

@@ -38,6 +38,13 @@ def _say_that_it_lives(sender: Any, **_: Any) -> None:
             connections = 0  # counted once
 
 
+@signals.worker_ready.connect
+def _watch(sender: Any, **_: Any) -> None:
+    from events_platform.watchdog import watch_worker  # noqa: PLC0415 - likewise
+
+    watch_worker(sender)
+
+
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
@@ -45,6 +52,13 @@ def _start_process(**_: Any) -> None:
 
     start_tracing()
     start_process("worker")
+
+
+@signals.beat_init.connect
+def _watch_beat(**_: Any) -> None:
+    from events_platform.watchdog import watch_beat  # noqa: PLC0415 - likewise
+
+    watch_beat()
 
 
 @signals.beat_init.connect

@@ -16,6 +16,21 @@ PAUSE_SECONDS = 0.05
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 # How long RabbitMQ may take to confirm one; Redis confirms nothing.
 CONFIRM_SECONDS = 2.0
+# The header of a message that is a hint: one that may be lost, as another one will do its work. Its value is how many
+# messages may wait in a Redis queue already: beyond, the hint is dropped.
+MOST_WAITING = "most-waiting"
+# Wake-ups come often: so few that they do not crowd out beat's.
+_MOST_WAKE_UPS = 10
+_MOST_SWEEPS = 100
+
+
+def hint(*, seconds: float, most_waiting: int = _MOST_SWEEPS) -> dict[str, Any]:
+    """Options for Celery's messages: old ones do not pile up while no worker runs.
+
+    RabbitMQ counts the seconds, Redis the messages: both bounds hold whatever the hosts' clocks say. Celery's own
+    `expires` is a time by the sender's clock, and a worker whose clock is ahead would discard everything, silently.
+    """
+    return {"expiration": seconds, "headers": {MOST_WAITING: most_waiting}}
 
 
 class Waker:
@@ -54,8 +69,8 @@ class Waker:
                 self._task,
                 kwargs=self._arguments,
                 queue=self._queue,
-                expires=60,
                 confirm_timeout=CONFIRM_SECONDS,
+                **hint(seconds=60, most_waiting=_MOST_WAKE_UPS),
             )
         except (OperationalError, RedisError, OSError) as error:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
