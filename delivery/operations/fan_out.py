@@ -1,11 +1,9 @@
 """From processed events to deliveries."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.utils import timezone
 
 from delivery.delivery_ids import delivery_id
 from delivery.event_view import EventView
@@ -20,10 +18,11 @@ from rest.arrays import uuid_array
 # Data is read for organizations with filters on it; an event has at most 256 KiB, so 64 MiB at the worst.
 _DATA_PORTION = 250
 
-# What exists is left as it is: an event commits its deliveries once.
+# What exists is left as it is: an event commits its deliveries once. Due by PostgreSQL's clock: a worker whose own is
+# ahead would hold deliveries back for as long.
 _INSERT = """
 INSERT INTO delivery_delivery (id, organization_id, subscription_id, event_id, status, created_at, next_attempt_at)
-SELECT id, organization_id, subscription_id, event_id, %(status)s, %(now)s, %(now)s
+SELECT id, organization_id, subscription_id, event_id, %(status)s, statement_timestamp(), statement_timestamp()
 FROM unnest(%(ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(events)s::uuid[])
     AS new (id, organization_id, subscription_id, event_id)
 ON CONFLICT (id) DO NOTHING
@@ -91,13 +90,12 @@ def _read_data(events: Sequence[StoredEvent]) -> dict[UUID, str]:
 def _insert(matches: Sequence[tuple[StoredEvent, Wanted]]) -> None:
     if not matches:
         return
-    values: dict[str, str | datetime] = {
+    values = {
         "ids": uuid_array(delivery_id(event.id, wanted.subscription_id) for event, wanted in matches),
         "organizations": uuid_array(event.organization_id for event, _ in matches),
         "subscriptions": uuid_array(wanted.subscription_id for _, wanted in matches),
         "events": uuid_array(event.id for event, _ in matches),
         "status": DeliveryStatus.PENDING.value,
-        "now": timezone.now(),
     }
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, values)
