@@ -33,8 +33,7 @@ def test_a_worker_whose_clock_is_wrong_processes_events(hours: str) -> None:
     """And what it makes is due now: PostgreSQL's clock says when."""
     organization = make_organization()
     accept(organization, 100)
-    with app.connection_for_write() as broker:
-        broker.default_channel.queue_purge("events")
+    app.control.purge()
     assert Waker("ingestion.process_outbox").send()
     environment = {**wrong_clock(hours), "DATABASE_URL": test_database_url()}
     with celery("", "worker", "--queues", "events", "--concurrency", "1", **environment):

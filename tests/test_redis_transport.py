@@ -21,7 +21,8 @@ QUEUE = "of-this-test"
 @pytest.fixture
 def broker() -> Iterator[Connection]:
     with Connection(settings.CELERY_BROKER_URL, transport_options=settings.CELERY_BROKER_TRANSPORT_OPTIONS) as made:
-        made.default_channel.queue_declare(QUEUE)
+        channel: Any = made.default_channel
+        channel.queue_declare(QUEUE)
         yield made
         _forget(made.default_channel)
 
@@ -137,7 +138,7 @@ def test_a_channel_is_closed_though_redis_does_not_answer(
     send(channel, 1)
     (message,) = take(broker, 1)
     hub = Hub()
-    transport = broker.transport
+    transport: Any = broker.transport
     transport.register_with_event_loop(broker.connection, hub)
     assert hub.on_tick
     channel._in_poll = object()

@@ -118,12 +118,11 @@ def test_beat_is_stuck_when_only_it_sends_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_broker_tells_what_waits() -> None:
-    with app.connection_for_write() as broker:
-        broker.default_channel.queue_purge("events")
-        assert messages_waiting(app, ["events", "of-nobody"]) == 0
-        app.send_task("ingestion.process_outbox", **hint(seconds=60))
-        assert messages_waiting(app, ["events", "of-nobody"]) == 1
-        broker.default_channel.queue_purge("events")
+    app.control.purge()
+    assert messages_waiting(app, ["events", "of-nobody"]) == 0
+    app.send_task("ingestion.process_outbox", **hint(seconds=60))
+    assert messages_waiting(app, ["events", "of-nobody"]) == 1
+    app.control.purge()
 
 
 @contextmanager
