@@ -1,6 +1,8 @@
-"""How a Celery worker holds on to its broker: it tries again for ever, and soon after the broker is back."""
+"""How a Celery worker takes messages: it tries to connect again for ever, and asks nobody else's clock."""
 
 import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -10,6 +12,7 @@ from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
 from events_platform.watchdog import show_life
+from events_platform.worker_signals import WAIT_SECONDS
 
 logger = get_logger(__name__)
 # Celery's own pauses grow to 30 s, and after a hundred of them it gives up.
@@ -42,3 +45,14 @@ class Consumer(consumer.Consumer):
         )
         self.first_connection_attempt = False
         return connected
+
+    def create_task_handler(self, *arguments: Any) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(*arguments)
+
+        def handle_by_our_clock(message: Any) -> Any:
+            if isinstance(message.headers, dict) and WAIT_SECONDS in message.headers:
+                again_at = datetime.now(UTC) + timedelta(seconds=message.headers[WAIT_SECONDS])
+                message.headers["eta"] = again_at.isoformat()
+            return handle(message)
+
+        return handle_by_our_clock
