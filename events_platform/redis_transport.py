@@ -63,7 +63,7 @@ class QoS(redis.QoS):
             del self._delivered[tag]
         try:
             super().restore_unacked(client)
-        except self.channel.connection_errors as error:
+        except (RedisError, OSError) as error:
             logger.warning("%s messages come again later: %s", len(self._delivered), type(error).__name__)
             self._delivered.clear()
 
@@ -83,7 +83,6 @@ class Channel(redis.Channel):
     """Drops hints of which enough wait, and can always be closed."""
 
     QoS = QoS
-    connection_errors: tuple[type[Exception], ...]
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
         most = (message.get("headers") or {}).get(MOST_WAITING)
@@ -103,7 +102,7 @@ class Channel(redis.Channel):
         """Also when Redis does not answer: a channel left open would go on taking messages beside its successor."""
         try:
             super().close()
-        except self.connection_errors as error:
+        except (RedisError, OSError) as error:
             # It was reading what Redis might still have had to say, which it does not try a second time.
             logger.warning("a channel was closed without Redis: %s", type(error).__name__)
             super().close()

@@ -52,12 +52,20 @@ class Watchdog:
         show_life()
         in_a_row = 0
         while not self._stopped.wait(self._pause):
-            reason = self._stuck()
+            reason = self._look()
             in_a_row = in_a_row + 1 if reason else 0
             if reason is None:
                 show_life()
             elif in_a_row == self._looks:
                 end_process(reason)
+
+    def _look(self) -> str | None:
+        """A fault of the looking is no sign of anything, and must not end it."""
+        try:
+            return self._stuck()
+        except Exception:
+            logger.exception("the watchdog could not look")
+            return None
 
 
 class WorkerProgress:
@@ -149,7 +157,9 @@ def show_life() -> None:
 def end_process(reason: str) -> None:
     """By asking it to end, and soon after by ending it, with its children. The rest is its supervisor's."""
     # First: what follows may wait for a lock that nobody gives back.
-    threading.Timer(_GRACE_SECONDS, _kill).start()
+    ending = threading.Timer(_GRACE_SECONDS, _kill)
+    ending.daemon = True
+    ending.start()
     logger.critical("this process makes no progress and ends, so that it is started again: %s", reason)
     os.kill(os.getpid(), signal.SIGTERM)
 

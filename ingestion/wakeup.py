@@ -6,10 +6,12 @@ import time
 from typing import Any
 
 from celery import current_app
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
+# Of a broker that is away, or refuses: a full Redis is a ChannelError.
+BROKER_ERRORS = (OperationalError, ChannelError, RedisError, OSError)
 # One wake-up drains everything that waits, so more of them within this time would only fill the broker.
 PAUSE_SECONDS = 0.05
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
@@ -72,7 +74,7 @@ class Waker:
                 confirm_timeout=CONFIRM_SECONDS,
                 **hint(seconds=60, most_waiting=_MOST_WAKE_UPS),
             )
-        except (OperationalError, RedisError, OSError) as error:
+        except BROKER_ERRORS as error:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False
         return True

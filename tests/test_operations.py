@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 from events_platform import demo_payloads
 from events_platform.celery import app
@@ -82,9 +82,12 @@ def test_commands_say_what_is_wrong(db: None) -> None:
         call_command("issue_key", "nobody")
 
 
-def test_an_event_is_accepted_while_the_broker_is_away(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OperationalError, ChannelError])
+def test_an_event_is_accepted_while_the_broker_is_away_or_full(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        raise OperationalError
+        raise error
 
     monkeypatch.setattr(app, "send_task", fail)
     assert not wakeup.Waker("ingestion.process_outbox").send()
