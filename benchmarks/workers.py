@@ -12,7 +12,6 @@ from benchmarks.servers import running
 from benchmarks.targets import Target
 from events_platform.up import programs
 from events_platform.up.child import Child, Program
-from events_platform.up.configuration import Configuration
 from events_platform.up.data_dir import CHECKOUT
 from events_platform.up.errors import UpError
 
@@ -43,7 +42,7 @@ def our_sender(lab: Lab, target: Target) -> Iterator[Child]:
 
 @contextmanager
 def our_beat(lab: Lab, target: Target) -> Iterator[Child]:
-    with running(lab, programs.beat(_configuration(lab, target), target.environment)) as child:
+    with running(lab, programs.beat(target.environment)) as child:
         yield child
 
 
@@ -64,7 +63,7 @@ def textbook_worker(lab: Lab, target: Target, *, queue: str) -> Iterator[Child]:
 def wake(target: Target, task: str) -> None:
     """Send a worker of ours the message that the web server, the processing or beat would send it."""
     with Celery(broker=target.environment["CELERY_BROKER_URL"]) as app:
-        app.send_task(task, queue=_QUEUES[task], expires=60, ignore_result=True)
+        app.send_task(task, queue=_QUEUES[task], ignore_result=True)
 
 
 def wait_until(holds: Callable[[], bool], *, what: str, seconds: float = _PATIENCE_SECONDS) -> None:
@@ -74,7 +73,3 @@ def wait_until(holds: Callable[[], bool], *, what: str, seconds: float = _PATIEN
         if time.monotonic() > deadline:
             raise UpError(f"Waited {seconds:.0f} s in vain until {what}.")
         time.sleep(POLL_SECONDS)
-
-
-def _configuration(lab: Lab, target: Target) -> Configuration:
-    return Configuration.read({**target.environment, "EVENTS_DATA_DIR": str(lab.data.root)})

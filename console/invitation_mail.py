@@ -9,9 +9,8 @@ from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
 
+from ingestion.wakeup import BROKER_ERRORS
 from organizations.models import Invitation
 from organizations.operations import invitation_token
 
@@ -27,7 +26,7 @@ def request_invitation_mail(invitation: Invitation) -> bool:
     """Leave it to a worker; False when the broker is away: then the link has to be sent by hand."""
     try:
         current_app.send_task("console.mail_invitation", kwargs={"invitation_id": str(invitation.pk)})
-    except (BrokerError, RedisError, OSError) as error:
+    except BROKER_ERRORS as error:
         logger.warning("an invitation will not be mailed, as the broker is away: %s", type(error).__name__)
         return False
     return True

@@ -4,25 +4,27 @@ from typing import Any
 
 from celery.schedules import crontab
 
+from ingestion.wakeup import hint
+
 SCHEDULE: dict[str, dict[str, Any]] = {
-    # A lost wake-up costs at most this long. `expires` keeps sweeps from piling up while no worker runs.
-    "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": {"expires": 2.0}},
+    # A lost wake-up costs at most this long. Those that come often are hints: they do not pile up.
+    "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": hint(seconds=2.0)},
     # A retry that is due waits at most this long.
-    "sweep-deliveries": {"task": "delivery.send_due", "schedule": 1.0, "options": {"expires": 1.0}},
-    "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": {"expires": 10.0}},
+    "sweep-deliveries": {"task": "delivery.send_due", "schedule": 1.0, "options": hint(seconds=1.0)},
+    "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": hint(seconds=10.0)},
     "remove-expired-idempotency-keys": {
         "task": "ingestion.remove_expired_idempotency_keys",
         "schedule": 60.0,
-        "options": {"expires": 60.0},
+        "options": hint(seconds=60.0),
     },
     "make-partitions": {"task": "ingestion.make_partitions", "schedule": crontab(minute="17")},
     "roll-up-intake-counts": {"task": "ingestion.roll_up_intake_counts", "schedule": crontab(minute="29")},
     # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
-    "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": {"expires": 5.0}},
-    "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": {"expires": 5.0}},
+    "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": hint(seconds=5.0)},
+    "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": hint(seconds=5.0)},
     "remove-expired-exports": {"task": "console.remove_expired_exports", "schedule": crontab(minute="23")},
     # Both are bounded in time, and only one of each runs at once.
-    "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": {"expires": 1800.0}},
-    "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": {"expires": 10.0}},
-    "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": {"expires": 60.0}},
+    "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
+    "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
+    "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": hint(seconds=60.0)},
 }

@@ -7,6 +7,8 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "unix"})
 RABBITMQ_SCHEMES = frozenset({"amqp", "amqps"})
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
+# A worker's event loop waits for Redis, and nothing else runs meanwhile.
+_REDIS_ANSWER_SECONDS = 5.0
 
 
 def is_rabbitmq(url: str) -> bool:
@@ -25,7 +27,16 @@ def transport_options(url: str) -> dict[str, Any]:
             "read_timeout": _ANSWER_SECONDS,
             "write_timeout": _ANSWER_SECONDS,
         }
-    return {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _ANSWER_SECONDS, "visibility_timeout": 3600}
+    return {
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": _REDIS_ANSWER_SECONDS,
+        "socket_keepalive": True,
+        # A Redis that has not answered a worker's blocking read, which lasts a second, by then is hung or gone.
+        "health_check_interval": 5,
+        "visibility_timeout": 3600,
+        # Nothing here has a priority: one list for each queue instead of four.
+        "priority_steps": [0],
+    }
 
 
 def queue_type(url: str) -> str:

@@ -8,16 +8,15 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 
 from events_platform.metrics.folder import choose_folder, make_folder
+from events_platform.redis_transport import use_our_transport
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
-# Celery remembers expired messages like revoked ones, by default 50 000 of them: some 15 MiB in each worker's parent.
-# Under load many wake-ups expire, as one does the work of all that wait; and nobody revokes any.
-os.environ.setdefault("CELERY_WORKER_REVOKES_MAX", "1000")
 # Before anything imports prometheus_client. A worker that tells of its processes needs a folder that they share.
 if os.environ.get("METRICS_PORT", "0") not in ("", "0"):
     choose_folder()
 make_folder()
 
+use_our_transport()
 app = Celery("events_platform")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -170,6 +170,10 @@ if HTTPS:
     )
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL)
+# What Redis answers while it fails (read-only, out of memory) is no reason to end.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+# Of AMQP. Two that are missing end the connection.
+CELERY_BROKER_HEARTBEAT = 10
 CELERY_TASK_DEFAULT_QUEUE_TYPE = CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = queue_type(CELERY_BROKER_URL)
 # Messages are wake-ups: one that cannot be sent within a moment is dropped, and the sweep does its work.
 # Once more at once, since the first try may find a connection that ended long ago; RabbitMQ's are only renewed so.
@@ -187,13 +191,21 @@ CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_WORKER_CONCURRENCY: int = env.int("WORKER_CONCURRENCY", 2, validate=validate.Range(min=1, max=256))
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# A task that runs while the connection is lost may run twice, as any: ending its process would only lose its work.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_CONSUMER = "events_platform.consumer:Consumer"
+# Touched by workers, senders and beat while they make progress: for probes of containers. None when empty.
+LIVENESS_FILE: str = env.str("LIVENESS_FILE", "")
+# Nobody asks workers anything through the broker, so they need not listen.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_TASK_DEFAULT_QUEUE = "events"
 # Sending waits for other people's servers: its worker is another one, so that processing never waits for them.
 SENDING_QUEUE = "deliveries"
 CELERY_TASK_ROUTES = {"delivery.send_due": {"queue": SENDING_QUEUE}}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = SCHEDULE
+# In memory. A file would remember times of a clock that was wrong, and beat would send nothing until they have come.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 
 # --- The product ---------------------------------------------------------------------------------------------
 

@@ -8,18 +8,17 @@ from celery import current_app, shared_task
 
 from events_platform.erasing.running import run_erasures as _run_erasures
 from events_platform.retention.running import retain as _retain
-
-_EXPIRES = 60.0
+from ingestion.wakeup import hint
 
 
 @shared_task(name="events_platform.retain")
 def retain() -> None:
     portion = _retain()
     if portion and not portion.is_over:
-        current_app.send_task("events_platform.retain", expires=_EXPIRES)
+        current_app.send_task("events_platform.retain", **hint(seconds=60))
 
 
 @shared_task(name="events_platform.run_erasures")
 def run_erasures() -> None:
     if _run_erasures():
-        current_app.send_task("events_platform.run_erasures", expires=_EXPIRES)
+        current_app.send_task("events_platform.run_erasures", **hint(seconds=60))

@@ -1,12 +1,24 @@
 """What Celery's processes do at their start, around each task, and at their end, so that they can be observed."""
 
 import os
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import signals
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from events_platform.metrics.folder import add_up_ended, clean_folder, folder
+
+# The header of a message that is to be worked on later.
+WAIT_SECONDS = "wait-seconds"
+
+
+@signals.before_task_publish.connect
+def _say_how_long_to_wait(headers: dict[str, Any], **_: Any) -> None:
+    """Beside Celery's `eta`: the worker that takes the message may have another clock."""
+    if headers.get("eta"):
+        left = datetime.fromisoformat(headers["eta"]) - datetime.now(UTC)
+        headers[WAIT_SECONDS] = left.total_seconds()
 
 
 @signals.worker_init.connect
@@ -38,6 +50,13 @@ def _say_that_it_lives(sender: Any, **_: Any) -> None:
             connections = 0  # counted once
 
 
+@signals.worker_ready.connect
+def _watch(sender: Any, **_: Any) -> None:
+    from events_platform.watchdog import watch_worker  # noqa: PLC0415 - likewise
+
+    watch_worker(sender)
+
+
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
@@ -45,6 +64,13 @@ def _start_process(**_: Any) -> None:
 
     start_tracing()
     start_process("worker")
+
+
+@signals.beat_init.connect
+def _watch_beat(**_: Any) -> None:
+    from events_platform.watchdog import watch_beat  # noqa: PLC0415 - likewise
+
+    watch_beat()
 
 
 @signals.beat_init.connect

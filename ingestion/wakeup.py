@@ -6,16 +6,33 @@ import time
 from typing import Any
 
 from celery import current_app
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
+# Of a broker that is away, or refuses: a full Redis is a ChannelError.
+BROKER_ERRORS = (OperationalError, ChannelError, RedisError, OSError)
 # One wake-up drains everything that waits, so more of them within this time would only fill the broker.
 PAUSE_SECONDS = 0.05
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 # How long RabbitMQ may take to confirm one; Redis confirms nothing.
 CONFIRM_SECONDS = 2.0
+# The header of a message that is a hint: one that may be lost, as another one will do its work. Its value is how many
+# messages may wait in a Redis queue already: beyond, the hint is dropped.
+MOST_WAITING = "most-waiting"
+# Wake-ups come often: so few that they do not crowd out beat's.
+_MOST_WAKE_UPS = 10
+_MOST_SWEEPS = 100
+
+
+def hint(*, seconds: float, most_waiting: int = _MOST_SWEEPS) -> dict[str, Any]:
+    """Options for Celery's messages: old ones do not pile up while no worker runs.
+
+    RabbitMQ counts the seconds, Redis the messages: both bounds hold whatever the hosts' clocks say. Celery's own
+    `expires` is a time by the sender's clock, and a worker whose clock is ahead would discard everything, silently.
+    """
+    return {"expiration": seconds, "headers": {MOST_WAITING: most_waiting}}
 
 
 class Waker:
@@ -58,10 +75,10 @@ class Waker:
                 self._task,
                 kwargs=self.arguments(),
                 queue=self._queue,
-                expires=60,
                 confirm_timeout=CONFIRM_SECONDS,
+                **hint(seconds=60, most_waiting=_MOST_WAKE_UPS),
             )
-        except (OperationalError, RedisError, OSError) as error:
+        except BROKER_ERRORS as error:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False
         return True

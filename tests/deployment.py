@@ -7,7 +7,6 @@ import yaml
 
 from events_platform.up import programs
 from events_platform.up.child import Program
-from events_platform.up.configuration import Configuration
 from events_platform.up.data_dir import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
@@ -23,7 +22,6 @@ BACKUP = ["manage.py", "backup", "/backups", "--keep", "14"]
 
 def program(name: str) -> Program:
     """How `make run` starts this one of the `PROCESSES`."""
-    configuration = Configuration.read({})
     match name:
         case "web":
             return programs.web({})
@@ -32,12 +30,10 @@ def program(name: str) -> Program:
         case "sender":
             return programs.sender({})
         case _:
-            return programs.beat(configuration, {})
+            return programs.beat({})
 
 
 def essence(command: list[str] | tuple[str, ...]) -> list[str]:
     """A command from its module on, without the paths that differ from place to place."""
     words = list(command[command.index("-m") + 1 :])
-    if "--schedule" in words:
-        words[words.index("--schedule") + 1] = "…"
     return [Path(word).name if word.endswith("gunicorn.conf.py") else word for word in words]

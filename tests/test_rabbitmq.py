@@ -78,6 +78,37 @@ def test_a_broker_that_dies_costs_no_event() -> None:
     connections.close_all()
 
 
+@pytest.mark.faults
+def test_rabbitmq_drops_old_hints_and_keeps_mails() -> None:
+    """By its own clock: the queue is a quorum queue, and no worker looks at it."""
+    with running_rabbitmq() as node:
+        told = subprocess.run(
+            [sys.executable, "-c", _LET_WAIT],
+            env={**os.environ, "CELERY_BROKER_URL": node.url},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert told.stdout.split() == ["2", "1"]
+
+
+_LET_WAIT = """
+from events_platform.celery import app
+from events_platform.watchdog import messages_waiting
+from ingestion.wakeup import hint
+from tests.waiting import wait_until
+app.send_task("delivery.mail_notice", kwargs={"event_id": "1"})
+app.send_task("ingestion.process_outbox", **hint(seconds=60))
+wait_until(lambda: messages_waiting(app, ["events"]) == 2)
+print(2)
+app.control.purge()
+app.send_task("ingestion.process_outbox", **hint(seconds=0.5))
+app.send_task("delivery.mail_notice", kwargs={"event_id": "1"})
+wait_until(lambda: messages_waiting(app, ["events"]) == 1)
+print(1)
+"""
+
+
 def test_the_queues_are_quorum_queues() -> None:
     told = subprocess.run(
         [sys.executable, "-c", _TELL_QUEUES],

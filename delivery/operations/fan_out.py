@@ -19,10 +19,11 @@ from rest.arrays import uuid_array
 # Data is read for organizations with filters on it; an event has at most 256 KiB, so 64 MiB at the worst.
 _DATA_PORTION = 250
 
-# What exists is left as it is: an event commits its deliveries once. By the database's clock, as senders claim by it.
+# What exists is left as it is: an event commits its deliveries once. Due by PostgreSQL's clock: a worker whose own is
+# ahead would hold deliveries back for as long.
 _INSERT = """
 INSERT INTO delivery_delivery (id, organization_id, subscription_id, event_id, status, created_at, next_attempt_at)
-SELECT id, organization_id, subscription_id, event_id, %(status)s, now(), now()
+SELECT id, organization_id, subscription_id, event_id, %(status)s, statement_timestamp(), statement_timestamp()
 FROM unnest(%(ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(events)s::uuid[])
     AS new (id, organization_id, subscription_id, event_id)
 ON CONFLICT (id) DO NOTHING

@@ -17,13 +17,11 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import IntegrityError, models, transaction
 from django.template.loader import render_to_string
-from kombu.exceptions import OperationalError as BrokerError
-from redis.exceptions import RedisError
 
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
-from ingestion.wakeup import wake_processing
+from ingestion.wakeup import BROKER_ERRORS, wake_processing
 from organizations.models import Membership, Organization, Role
 from rest.ports import DirectDatabase, run_now
 from rest.rendering import format_time
@@ -171,7 +169,7 @@ def _after_commit(mailed_id: UUID | None) -> None:
         return
     try:
         current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(mailed_id)})
-    except (BrokerError, RedisError, OSError) as error:
+    except BROKER_ERRORS as error:
         logger.warning("a notice will not be mailed, as the broker is away: %s", type(error).__name__)
 
 

@@ -51,10 +51,6 @@ class DataDir:
         return self.root / "secret_key"
 
     @property
-    def beat_schedule(self) -> Path:
-        return self.root / "beat-schedule"
-
-    @property
     def metrics(self) -> Path:
         """Where the processes share their numbers; emptied at each start."""
         return self.root / "metrics"

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping
 
 from events_platform.up.child import Program
-from events_platform.up.configuration import Configuration
 from events_platform.up.data_dir import CHECKOUT
 
 # gunicorn lets requests in flight finish for 30 seconds (gunicorn.conf.py); then it needs a moment itself.
@@ -60,17 +59,14 @@ def _worker(name: str, queue: str, processes: tuple[str, ...], environment: Mapp
     )
 
 
-def beat(configuration: Configuration, environment: Mapping[str, str]) -> Program:
-    """Celery's clock; its schedule file lies in the data folder."""
-    schedule = str(configuration.data.beat_schedule)
+def beat(environment: Mapping[str, str]) -> Program:
+    """Celery's clock."""
     return Program(
         name="beat",
         command=(
             *_CELERY,
             *_APPLICATION,
             "beat",
-            "--schedule",
-            schedule,
             "--pidfile",
             "",
             "--loglevel",

@@ -160,7 +160,7 @@ class Supervisor:
             web = Child(programs.web(self._environment), self._output)
             worker = Child(programs.worker(self._environment), self._output)
             sender = Child(programs.sender(self._environment), self._output)
-            beat = Child(programs.beat(self._configuration, self._environment), self._output)
+            beat = Child(programs.beat(self._environment), self._output)
             for child in (web, worker, sender, beat):
                 child.start()
                 self._watched.append(_Watched(child, time.monotonic()))

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
@@ -81,8 +81,8 @@ def process_outbox(*, batches: int = 100) -> int:
 
 
 def retry_failed(*, now: datetime | None = None) -> int:
-    """Try failed events that are due once more; returns how many were processed."""
-    due = ProcessingFailure.objects.filter(next_attempt_at__lte=now or timezone.now())
+    """Try failed events that are due once more, by PostgreSQL's clock; returns how many were processed."""
+    due = ProcessingFailure.objects.filter(next_attempt_at__lte=now or Now())
     with transaction.atomic():
         claimed = due.select_for_update(skip_locked=True).order_by("pk")[:FAILURES_PER_BATCH]
         failures = {failure.event_id: failure for failure in claimed}
@@ -154,7 +154,6 @@ def _process_one(event: StoredEvent, failure: ProcessingFailure | None) -> bool:
 
 def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error: Exception) -> None:
     attempts = failure.attempts + 1 if failure else 1
-    now = timezone.now()
     again = attempts < settings.PROCESSING_MAX_ATTEMPTS
     # A database's message may quote the row, and so the tenant's data: only its kind is kept.
     text = type(error).__name__ if isinstance(error, Error) else f"{type(error).__name__}: {error}"
@@ -164,8 +163,8 @@ def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error
             "organization_id": event.organization_id,
             "error": text[:2000],
             "attempts": attempts,
-            "failed_at": now,
-            "next_attempt_at": now + FIRST_RETRY * 2 ** (attempts - 1) if again else None,
+            "failed_at": Now(),
+            "next_attempt_at": Now() + FIRST_RETRY * 2 ** (attempts - 1) if again else None,
         },
     )
     PROCESSING_FAILURES.inc()

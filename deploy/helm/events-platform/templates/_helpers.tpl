@@ -68,6 +68,16 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* The reasons stand in deploy/kubernetes/worker.yaml. */}}
+{{- define "events.livenessByProgress" -}}
+livenessProbe:
+  exec: {command: [sh, -c, 'test -n "$(find /tmp/alive -mmin -1)"']}
+  initialDelaySeconds: 90
+  periodSeconds: 15
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end }}
+
 {{- define "events.mounts" -}}
 - {name: tmp, mountPath: /tmp}
 - {name: secrets, mountPath: /run/secrets/events, readOnly: true}

@@ -1,0 +1,58 @@
+"""How a Celery worker takes messages: it tries to connect again for ever, and asks nobody else's clock."""
+
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from celery.exceptions import CPendingDeprecationWarning
+from celery.utils.log import get_logger
+from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
+
+from events_platform.watchdog import show_life
+from events_platform.worker_signals import WAIT_SECONDS
+
+logger = get_logger(__name__)
+# Celery's own pauses grow to 30 s, and after a hundred of them it gives up.
+_PAUSE_SECONDS = 2
+_SAID_EVERY = 15
+# It thinks that ending running tasks with a lost connection will be its default some day. The setting is ours.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+
+
+class Consumer(consumer.Consumer):
+    """Named in CELERY_WORKER_CONSUMER."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        tried = count()
+
+        def say(error: Exception, pause: float) -> None:
+            if next(tried) % _SAID_EVERY == 0:
+                logger.error("no connection to the broker %s, trying again every %s s: %s", conn.as_uri(), pause, error)
+
+        def wait() -> None:
+            show_life()  # a restart would not bring the broker back
+            maybe_shutdown()
+
+        connected = conn.ensure_connection(
+            say,
+            interval_start=_PAUSE_SECONDS,
+            interval_step=0,
+            interval_max=_PAUSE_SECONDS,
+            callback=wait,
+        )
+        self.first_connection_attempt = False
+        return connected
+
+    def create_task_handler(self, *arguments: Any) -> Callable[[Any], Any]:
+        handle = super().create_task_handler(*arguments)
+
+        def handle_by_our_clock(message: Any) -> Any:
+            if isinstance(message.headers, dict) and WAIT_SECONDS in message.headers:
+                again_at = datetime.now(UTC) + timedelta(seconds=message.headers[WAIT_SECONDS])
+                message.headers["eta"] = again_at.isoformat()
+            return handle(message)
+
+        return handle_by_our_clock
