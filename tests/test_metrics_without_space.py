@@ -86,7 +86,8 @@ def test_a_process_without_space_counts_for_itself_and_says_so_once(small: Path)
     assert errors.count("No space for metrics") == 1
 
 
-def test_a_file_that_cannot_grow_keeps_what_it_has(small: Path) -> None:
+def test_a_file_that_cannot_grow_keeps_what_it_has(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PAUSE_SECONDS", 0.0)
     file = NumbersFile(str(small / "counter_1.db"))
     file.write_value("first", 1, 0)
     ballast = fill(small)
@@ -99,9 +100,8 @@ def test_a_file_that_cannot_grow_keeps_what_it_has(small: Path) -> None:
     shared = stored(small / "counter_1.db")
     assert shared["first"] == 3
     assert 0 < len(shared) < len(names)
-    # There is space again: it is asked for after a while, at the next write.
+    # There is space again: the next write after a while asks for it.
     ballast.unlink()
-    file._again_at = 0.0
     file.write_value("first", 4, 0)
     file.write_value(names[-1], 5, 0)
     shared = stored(small / "counter_1.db")

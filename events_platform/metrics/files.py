@@ -17,7 +17,8 @@ from prometheus_client.mmap_dict import MmapedDict
 
 logger = logging.getLogger(__name__)
 _BYTES = 1 << 16
-_PAUSE_SECONDS = 10.0
+# How often a process asks for space that it did not get.
+PAUSE_SECONDS = 10.0
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -55,22 +56,23 @@ class NumbersFile:
         self._filename = filename
         self._file: AllocatedFile | None = None
         self._beside: dict[str, tuple[float, float]] = {}
-        self._again_at = 0.0
-        self._open()
+        try:
+            self._file = AllocatedFile(filename)
+        except OSError as error:
+            _outside.add(self, error)
 
     def read_value(self, key: str) -> tuple[float, float]:
         if key not in self._beside and self._file:
             try:
                 value: tuple[float, float] = self._file.read_value(key)
             except OSError as error:
-                self._wait(error)
+                _outside.add(self, error)
             else:
                 return value
         return self._beside.setdefault(key, (0.0, 0.0))
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
-        if self._beside and time.monotonic() >= self._again_at:
-            self._move_in()
+        _outside.move_in_if_due()
         if key in self._beside or not self._file:
             self._beside[key] = (value, timestamp)
             return
@@ -78,49 +80,63 @@ class NumbersFile:
             self._file.write_value(key, value, timestamp)
         except OSError as error:
             self._beside[key] = (value, timestamp)
-            self._wait(error)
+            _outside.add(self, error)
+
+    def move_in(self) -> None:
+        """Raises OSError when there is still no space for all of it."""
+        if not self._file:
+            self._file = AllocatedFile(self._filename)
+        while self._beside:
+            key, numbers = next(iter(self._beside.items()))
+            self._file.write_value(key, *numbers)
+            del self._beside[key]
 
     def close(self) -> None:
+        _outside.remove(self)
         if self._file:
             # A process that was forked may have closed what it does not know.
             with suppress(OSError):
                 self._file.close()
             self._file = None
 
-    def _open(self) -> None:
-        try:
-            self._file = AllocatedFile(self._filename)
-        except OSError as error:
-            self._wait(error)
 
-    def _move_in(self) -> None:
-        if not self._file:
-            self._open()
-        if self._file:
-            try:
-                while self._beside:
-                    key, numbers = next(iter(self._beside.items()))
-                    self._file.write_value(key, *numbers)
-                    del self._beside[key]
-            except OSError as error:
-                self._wait(error)
-            else:
-                _trouble.is_over()
+class _Outside:
+    """The files of this process that lack space; said once, and once more when all of them have it.
 
-    def _wait(self, error: OSError) -> None:
-        self._again_at = time.monotonic() + _PAUSE_SECONDS
-        _trouble.begins(error)
-
-
-class _Trouble:
-    """Said once when it begins and once when it is over, however many files and keys it concerns."""
+    Any write tries again for all: what is written once, at the start, would stay outside for good.
+    """
 
     def __init__(self) -> None:
-        self._is_known = False
+        self._files: list[NumbersFile] = []
+        self._again_at = 0.0
+        self._is_said = False
 
-    def begins(self, error: OSError) -> None:
-        if not self._is_known:
-            self._is_known = True
+    def add(self, file: NumbersFile, error: OSError) -> None:
+        if file not in self._files:
+            self._files.append(file)
+        self._again_at = time.monotonic() + PAUSE_SECONDS
+        self.say(error)
+
+    def remove(self, file: NumbersFile) -> None:
+        if file in self._files:
+            self._files.remove(file)
+
+    def move_in_if_due(self) -> None:
+        if not self._files or time.monotonic() < self._again_at:
+            return
+        try:
+            while self._files:
+                self._files[0].move_in()
+                del self._files[0]
+        except OSError:
+            self._again_at = time.monotonic() + PAUSE_SECONDS
+        else:
+            self._is_said = False
+            logger.warning("There is space for metrics again: this process shares its numbers.")
+
+    def say(self, error: OSError) -> None:
+        if not self._is_said:
+            self._is_said = True
             logger.warning(
                 "No space for metrics in %s: %s. This process works on and counts for itself alone; /metrics shows its"
                 " numbers again once there is space.",
@@ -128,13 +144,8 @@ class _Trouble:
                 error.strerror or error,
             )
 
-    def is_over(self) -> None:
-        if self._is_known:
-            self._is_known = False
-            logger.warning("There is space for metrics again: this process shares its numbers.")
 
-
-_trouble = _Trouble()
+_outside = _Outside()
 
 
 def use_allocated_files() -> None:
@@ -144,7 +155,7 @@ def use_allocated_files() -> None:
 
 def say_trouble(error: OSError) -> None:
     """Of the folder itself."""
-    _trouble.begins(error)
+    _outside.say(error)
 
 
 def allocate(path: Path, size: int) -> None:
