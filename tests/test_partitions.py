@@ -1,10 +1,14 @@
 """Partitions are made while everybody reads and writes, and what the default one has caught finds its place."""
 
+import json
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -14,12 +18,15 @@ from django.db import connection
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from events_platform.up.data_dir import CHECKOUT
 from ingestion import partition_making, short_locks
 from ingestion.event_ids import lowest_id, time_of
 from ingestion.partition_drops import ended_partitions
 from ingestion.partition_making import Limits, make_partitions
 from ingestion.partitions import WEEK, has_partition, partitions_of, week_of
-from tests.servers import test_database_url
+from organizations.plans import Plan
+from tests.conftest import Tenant
+from tests.servers import serve, test_database_url
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +49,7 @@ def _as_before() -> Iterator[None]:
         for partition in partitions_of(TABLE):
             if partition.end > lowest_id(FAR):
                 cursor.execute(f"DROP TABLE {partition.name}")
+    make_partitions()
 
 
 def ids_of(moment: datetime, count: int) -> list[UUID]:
@@ -251,3 +259,76 @@ def test_the_command_says_what_it_made_and_who_was_in_its_way(monkeypatch: pytes
     assert out.getvalue() == f"made {last.name}\n"
     call_command("make_partitions", stdout=(again := StringIO()))
     assert "already" in again.getvalue()
+
+
+@pytest.mark.long
+def test_beside_a_real_dump_and_load_nobody_waits_and_no_event_is_refused(
+    tenant: Tenant, postgresql_programs: Path
+) -> None:
+    """The running week has no partition, and the default one has too many of its rows to move them."""
+    tenant.organization.plan = Plan.ENTERPRISE
+    tenant.organization.save()
+    week = f"{TABLE}_{week_of(timezone.now()):%Y%m%d}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {week}")
+    insert(ids_of(timezone.now(), 30_000))
+    with serve() as server, ExitStack() as stack:
+        command = [sys.executable, "-m", "tests.steady_load", server.base_url, tenant.plaintext]
+        load = stack.enter_context(subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE))
+        stack.callback(load.terminate)
+        longest = stack.enter_context(longest_wait())
+        with stalled_dump(postgresql_programs) as is_dumping:
+            wait_until(is_dumping)
+            said = StringIO()
+            with pytest.raises(CommandError, match="Still missing"):
+                call_command("make_partitions", seconds=0, stdout=said, stderr=said)
+        call_command("make_partitions", stdout=said)
+        load.terminate()
+        told = json.loads(load.communicate()[0])
+    assert "pg_dump (process" in said.getvalue()
+    assert f"made {week}" in said.getvalue()
+    assert not told["failures"]
+    assert longest[0] < 1
+    assert rows(f"{TABLE}_default") == 0
+    assert rows(week) == rows(TABLE) == 30_000 + len(told["accepted"])
+
+
+@contextmanager
+def longest_wait() -> Iterator[list[float]]:
+    """For how many seconds anybody has waited for a lock of a table as a reader or writer does, at most."""
+    waiting = """
+    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float FROM pg_locks
+    WHERE NOT granted AND locktype = 'relation' AND mode IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+    """
+    longest, end = [0.0], threading.Event()
+
+    def look() -> None:
+        with psycopg.connect(test_database_url(), autocommit=True) as session:
+            while not end.wait(0.02):
+                (found,) = session.execute(waiting).fetchone() or (0.0,)
+                longest[0] = max(longest[0], found)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield longest
+    finally:
+        end.set()
+        thread.join()
+
+
+@contextmanager
+def stalled_dump(programs: Path) -> Iterator[Callable[[], bool]]:
+    """pg_dump, of whose output nobody takes more than a pipe holds, until this ends; yields whether it reads yet."""
+    command = [programs / "pg_dump", f"--dbname={test_database_url()}"]
+    reads = "SELECT FROM pg_stat_activity WHERE application_name = 'pg_dump' AND query ~ '^COPY'"
+
+    def is_dumping() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(reads)
+            return bool(cursor.rowcount)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        yield is_dumping
+        process.communicate()
+        assert process.returncode == 0
