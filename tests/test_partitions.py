@@ -320,7 +320,7 @@ def longest_wait() -> Iterator[list[float]]:
 @contextmanager
 def stalled_dump(programs: Path) -> Iterator[Callable[[], bool]]:
     """pg_dump, of whose output nobody takes more than a pipe holds, until this ends; yields whether it reads yet."""
-    command = [programs / "pg_dump", f"--dbname={test_database_url()}"]
+    command = [str(programs / "pg_dump"), f"--dbname={test_database_url()}"]
     reads = "SELECT FROM pg_stat_activity WHERE application_name = 'pg_dump' AND query ~ '^COPY'"
 
     def is_dumping() -> bool:
