@@ -50,7 +50,8 @@ def _make(*, events: int, weeks: int) -> dict[str, Any]:
 
     from delivery.operations import default_inboxes  # noqa: PLC0415
     from ingestion.event_ids import lowest_id  # noqa: PLC0415
-    from ingestion.partitions import WEEK, make_partitions, week_of  # noqa: PLC0415
+    from ingestion.partition_making import make_partitions  # noqa: PLC0415
+    from ingestion.partitions import WEEK, week_of  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415
 
     first = week_of(timezone.now() - timedelta(days=OLDEST_DAYS)) - WEEK * weeks
@@ -73,7 +74,8 @@ def _drop(*, weeks: int, begin_at: float, seconds: float) -> dict[str, float]:
     from delivery.operations.retention import deliveries_are_needed  # noqa: PLC0415
     from events_platform.retention.floors import find_floors  # noqa: PLC0415
     from ingestion.operations.retention import events_are_needed  # noqa: PLC0415
-    from ingestion.partition_drops import Partition, drop_partition, ended_partitions  # noqa: PLC0415
+    from ingestion.partition_drops import drop_partition, ended_partitions  # noqa: PLC0415
+    from ingestion.partitions import Partition  # noqa: PLC0415
 
     now: datetime = timezone.now()
     floors = find_floors(now=now)

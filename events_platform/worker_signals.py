@@ -77,9 +77,10 @@ def _watch_beat(**_: Any) -> None:
 @signals.beat_embedded_init.connect
 def _start_beat(**_: Any) -> None:
     from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
-    from rest.metrics import start_process  # noqa: PLC0415 - likewise
+    from rest.metrics import start_process, write_gathered_if_due  # noqa: PLC0415 - likewise
 
     start_process("beat")
+    signals.after_task_publish.connect(lambda **_: write_gathered_if_due(), weak=False)
     start_sign("beat")
 
 

@@ -1,18 +1,39 @@
-"""Weekly partitions of the tables that are partitioned by UUIDv7, made ahead of time."""
+"""Which partitions the tables have that are partitioned by UUIDv7. Each is a week, or several in a row."""
 
-from collections.abc import Iterable
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from django.conf import settings
-from django.db import connection, transaction
-from django.utils import timezone
+from django.db import connection
 
-from ingestion.event_ids import lowest_id
+from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 
 WEEKS_AHEAD = 4
 WEEK = timedelta(days=7)
-# Taken while partitions are made, so that two processes do not make the same one. Any fixed number does.
-_LOCK = 7_022_026
+# Nothing here waits for a lock, which pg_get_expr() would if it were given the partition.
+_PARTITIONS = """
+SELECT child.relname, greatest(child.reltuples, 0)::bigint, pg_get_expr(child.relpartbound, 0)
+FROM pg_inherits JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
+WHERE pg_inherits.inhparent = %s::regclass AND NOT inhdetachpending
+"""
+_BOUNDS = re.compile(r"\AFOR VALUES FROM \((?P<low>MINVALUE|'[^']+')\) TO \((?P<end>MAXVALUE|'[^']+')\)\Z")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """Has the ids from `low` on and below `end`. `rows` is PostgreSQL's estimate."""
+
+    name: str
+    table: str
+    low: UUID
+    end: UUID
+    rows: int
+
+    @property
+    def week(self) -> datetime:
+        """The first, or the only one."""
+        return time_of(self.low)
 
 
 def week_of(moment: datetime) -> datetime:
@@ -21,54 +42,21 @@ def week_of(moment: datetime) -> datetime:
     return day - timedelta(days=day.weekday())
 
 
-def make_partitions(*, now: datetime | None = None, tables: Iterable[str] | None = None) -> list[str]:
-    """Make the missing partitions of this week and the next four, of all tables by default; returns their names."""
-    first = week_of(now or timezone.now())
-    weeks = [first + WEEK * number for number in range(WEEKS_AHEAD + 1)]
-    return [name for table in tables or settings.PARTITIONED_TABLES for week in weeks if (name := _make(table, week))]
+def partitions_of(table: str) -> list[Partition]:
+    """Oldest first; without the default one."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PARTITIONS, [table])
+        rows = cursor.fetchall()
+    found = []
+    for name, estimate, bounds in rows:
+        if match := _BOUNDS.match(bounds):
+            low = LOWEST_ID if match["low"] == "MINVALUE" else UUID(match["low"].strip("'"))
+            end = HIGHEST_ID if match["end"] == "MAXVALUE" else UUID(match["end"].strip("'"))
+            found.append(Partition(name=name, table=table, low=low, end=end, rows=estimate))
+    return sorted(found, key=lambda partition: partition.low)
 
 
 def has_partition(table: str, week: datetime) -> bool:
-    """Whether the week has one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_name_of(table, week)])
-        return bool(cursor.fetchone()[0])
-
-
-@transaction.atomic
-def attach_partition(table: str, week: datetime, *, filled: str) -> None:
-    """The table `filled`, which has the indexes of `table` and rows of that week alone, becomes its partition."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute(f"ALTER TABLE {filled} RENAME TO {_name_of(table, week)}")
-    _attach(table, week)
-
-
-@transaction.atomic
-def _make(table: str, week: datetime) -> str | None:
-    """One partition; rows of its week that the default partition has caught move into it."""
-    name = _name_of(table, week)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        if has_partition(table, week):
-            return None
-        cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
-    _attach(table, week)
-    return name
-
-
-def _attach(table: str, week: datetime) -> None:
-    name = _name_of(table, week)
-    low, high = str(lowest_id(week)), str(lowest_id(week + WEEK))
-    with connection.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE {table}_default IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute(
-            f"WITH moved AS (DELETE FROM {table}_default WHERE id >= %s AND id < %s RETURNING *)"  # noqa: S608
-            f" INSERT INTO {name} SELECT * FROM moved",
-            [low, high],
-        )
-        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')")
-
-
-def _name_of(table: str, week: datetime) -> str:
-    return f"{table}_{week:%Y%m%d}"
+    """Whether one covers the week that begins then."""
+    low, end = lowest_id(week), lowest_id(week + WEEK)
+    return any(partition.low <= low and end <= partition.end for partition in partitions_of(table))

@@ -5,7 +5,7 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import operations, partitions
+from ingestion import operations, partition_making
 from ingestion.wakeup import PAUSE_SECONDS
 
 
@@ -35,4 +35,4 @@ def roll_up_intake_counts() -> None:
 
 @shared_task(name="ingestion.make_partitions")
 def make_partitions() -> None:
-    partitions.make_partitions()
+    partition_making.make_partitions()

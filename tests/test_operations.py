@@ -13,7 +13,7 @@ from kombu.exceptions import ChannelError, OperationalError
 
 from events_platform import demo_payloads
 from events_platform.celery import app
-from ingestion import partitions, tasks, wakeup
+from ingestion import partition_making, partitions, tasks, wakeup
 from ingestion.models import Event, OutboxEntry
 from organizations.audit import Actor
 from organizations.authentication import authenticate
@@ -105,7 +105,7 @@ def test_rows_of_a_missing_partition_are_kept_and_move_into_it(tenant: Tenant) -
         cursor.execute("SELECT count(*) FROM ingestion_event_default")
         assert cursor.fetchone() == (1,)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        assert partitions.make_partitions(now=week) == [f"ingestion_event_{week:%Y%m%d}"]
+        assert partition_making.make_partitions(now=week) == [f"ingestion_event_{week:%Y%m%d}"]
         cursor.execute("SELECT count(*) FROM ingestion_event_default")
         assert cursor.fetchone() == (0,)
     assert tenant.get(f"/api/v1/events/{event_id}").status_code == 200

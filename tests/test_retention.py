@@ -18,8 +18,9 @@ from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
 from events_platform.retention.running import LOCK, retain, steps
 from ingestion.event_ids import lowest_id
 from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure
-from ingestion.partition_drops import drop_partition, partitions_of
-from ingestion.partitions import make_partitions, week_of
+from ingestion.partition_drops import drop_partition
+from ingestion.partition_making import make_partitions
+from ingestion.partitions import partitions_of, week_of
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization

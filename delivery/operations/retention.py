@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription
 from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
-from ingestion.partition_drops import Partition
+from ingestion.partitions import Partition
 from organizations.audit import Actor, record
 from rest.arrays import uuid_array
 

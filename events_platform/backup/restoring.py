@@ -24,7 +24,7 @@ from events_platform.backup.folders import DUMP
 from events_platform.backup.making import BLOCK_BYTES
 from events_platform.backup.manifest import Manifest, State, read_manifest, state_of_database
 from events_platform.backup.programs import DatabaseProgram, connection_environment, find_program, last_words
-from ingestion.partitions import make_partitions
+from ingestion.partition_making import make_partitions
 
 # Only their owner may say something of these, who need not be the platform; and it needs no extension.
 _NOT_OURS = (" EXTENSION ", "COMMENT - EXTENSION ", "COMMENT - SCHEMA public ", "SCHEMA - public ")

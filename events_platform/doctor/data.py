@@ -24,9 +24,7 @@ _WEEKS_WANTED = WEEKS_AHEAD - 1
 _LATE_WEBHOOK_SECONDS, _VERY_LATE_WEBHOOK_SECONDS = 120, 600
 # Of each kind, from both ends: a tenth of a second at most.
 _SAMPLE = 50
-_MAKE_PARTITIONS = (
-    'manage.py shell --command "from ingestion.partitions import make_partitions; print(make_partitions())"'
-)
+_MAKE_PARTITIONS = "manage.py make_partitions"
 
 
 @in_database
@@ -64,7 +62,7 @@ def _partitions(visit: Visit) -> Outcome:
     say = problem if first - now < timedelta(weeks=2) else warning
     return say(
         f"The week of {first:%Y-%m-%d} has no partition of {', '.join(missing[first])}.",
-        f"Run `{_MAKE_PARTITIONS}`, and see why beat and the worker, who do it each hour, did not.",
+        f"Run `{_MAKE_PARTITIONS}`, which says what is in its way; and see why beat and the worker did not, each hour.",
     )
 
 

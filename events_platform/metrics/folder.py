@@ -4,15 +4,20 @@ Each process writes files that carry its pid. When it has ended, its counters an
 the ended ones, so that neither files pile up nor a counter falls, which Prometheus would take for a restart. A lock
 keeps readers from counting a process twice meanwhile. Pids must mean the same to all who share the folder: containers
 have folders of their own.
+
+A folder that is full or cannot be written stops nobody: see files.py for what a process does then.
 """
 
 import fcntl
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+logger = logging.getLogger(__name__)
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _ADDED_UP = ("counter", "histogram")
 _ENDED = "ended"
@@ -38,16 +43,29 @@ def folder_of_others() -> Path | None:
 
 
 def make_folder() -> None:
-    """Make the folder that the environment names. Before anything imports prometheus_client, which opens files."""
-    if path := folder():
+    """Make the folder that the environment names. Before anything makes a metric, which opens files."""
+    path = folder()
+    if path is None:
+        return
+    # Only here: the environment must name the folder before prometheus_client is imported.
+    from events_platform.metrics.files import say_trouble, use_allocated_files  # noqa: PLC0415
+
+    use_allocated_files()
+    try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        say_trouble(error)
 
 
 def choose_folder() -> Path | None:
     """Name a new folder in the environment when it names none; returns it, for whoever removes it at the end."""
     chosen = None
     if not folder():
-        chosen = Path(tempfile.mkdtemp(prefix="events-metrics-"))
+        try:
+            chosen = Path(tempfile.mkdtemp(prefix="events-metrics-"))
+        except OSError as error:
+            logger.warning("No folder for metrics: %s. Until the next start each process counts for itself.", error)
+            return None
         os.environ[VARIABLE] = str(chosen)
     make_folder()
     return chosen
@@ -58,7 +76,7 @@ def clean_folder() -> None:
     path = folder()
     if path is None:
         return
-    with _locked(path, fcntl.LOCK_EX):
+    with suppress(OSError), _locked(path, fcntl.LOCK_EX):
         if not any(_is_running(pid) for pid in _pids(path)):
             for file in path.glob("*.db"):
                 file.unlink(missing_ok=True)
@@ -73,7 +91,8 @@ def add_up_ended(*pids: int) -> None:
     ended = {pid for pid in _pids(path) if pid in pids or not _is_running(pid)}
     if not ended:
         return
-    with _locked(path, fcntl.LOCK_EX):
+    # Without space for the sum the files stay, and count where they are.
+    with suppress(OSError), _locked(path, fcntl.LOCK_EX):
         for pid in ended:
             _add_up(path, pid)
 
@@ -85,25 +104,29 @@ def reading() -> Iterator[Path | None]:
     if path is None or not path.is_dir():
         yield None
         return
-    with _locked(path, fcntl.LOCK_SH):
+    with ExitStack() as stack:
+        # Where no lock can be had, nobody adds up.
+        with suppress(OSError):
+            stack.enter_context(_locked(path, fcntl.LOCK_SH))
         yield path
 
 
 def _add_up(path: Path, pid: int) -> None:
-    # Only here: the environment must name the folder before prometheus_client is imported.
-    from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415
+    # Only here, as above.
+    from events_platform.metrics.files import AllocatedFile  # noqa: PLC0415
 
+    for file in path.glob(f"gauge_*_{pid}.db"):
+        file.unlink(missing_ok=True)
     for kind in _ADDED_UP:
         file = path / f"{kind}_{pid}.db"
         with suppress(FileNotFoundError):
-            if file.stat().st_size:
-                total = MmapedDict(str(path / f"{kind}_{_ENDED}.db"))
-                for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
-                    total.write_value(key, total.read_value(key)[0] + value, 0.0)
-                total.close()
+            if size := file.stat().st_size:
+                with closing(AllocatedFile(str(path / f"{kind}_{_ENDED}.db"))) as total:
+                    # All of it or nothing: what is added cannot be told from what is not.
+                    total.reserve(size)
+                    for key, value, _, _ in AllocatedFile.read_all_values_from_file(str(file)):
+                        total.write_value(key, total.read_value(key)[0] + value, 0.0)
             file.unlink()
-    for file in path.glob(f"gauge_*_{pid}.db"):
-        file.unlink(missing_ok=True)
 
 
 def _pids(path: Path) -> set[int]:
@@ -120,10 +143,18 @@ def _is_running(pid: int) -> bool:
     return True
 
 
+def _lock_file(path: Path) -> IO[str]:
+    try:
+        return (path / "lock").open("a")
+    except OSError:
+        # One that is there can be locked where nothing can be written.
+        return (path / "lock").open()
+
+
 @contextmanager
 def _locked(path: Path, kind: int) -> Iterator[None]:
     # Unlocked by name: a process that is forked meanwhile holds the descriptor open.
-    with (path / "lock").open("a") as file:
+    with _lock_file(path) as file:
         fcntl.flock(file, kind)
         try:
             yield

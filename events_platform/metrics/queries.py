@@ -1,21 +1,23 @@
 """What PostgreSQL, Redis and the broker know, as metrics: one function a part, each a few cheap, bounded queries."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from amqp.exceptions import NotFound
 from django.apps import apps
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 from kombu.exceptions import ChannelError
 from prometheus_client.core import GaugeMetricFamily
 
 from delivery.models import Kind, SubscriptionStatus
 from events_platform.celery import app
 from events_platform.heartbeat import last_beat
+from ingestion.event_ids import time_of
 from ingestion.models import OutboxEntry
-from ingestion.partitions import week_of
+from ingestion.partitions import WEEK, week_of
 
 Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.
@@ -39,7 +41,7 @@ FROM delivery_subscription GROUP BY kind, status
 """
 _TABLES = """
 SELECT coalesce(parent.relname, child.relname), sum(pg_total_relation_size(child.oid)), count(parent.oid),
-       max(substring(child.relname from '_([0-9]{8})$'))
+       max(substring(pg_get_expr(child.relpartbound, 0) from 'TO [(]''([0-9a-f-]{36})''[)]'))
 FROM pg_class AS child
 LEFT JOIN pg_inherits ON pg_inherits.inhrelid = child.oid
 LEFT JOIN pg_class AS parent ON parent.oid = pg_inherits.inhparent
@@ -117,7 +119,7 @@ def tables() -> Families:
     for name, value in sizes.items():
         size.add_metric([name], value)
     yield size
-    yield from _partitions({name: (count, newest) for name, _, count, newest in rows})
+    yield from _partitions({name: (count, end) for name, _, count, end in rows})
     whole = _number("SELECT pg_database_size(current_database())")
     yield _gauge("events_database_bytes", "Size of the whole database.", whole)
 
@@ -133,9 +135,9 @@ def _partitions(found: dict[str, tuple[int, str | None]]) -> Families:
         labels=["table"],
     )
     for table in settings.PARTITIONED_TABLES:
-        partitions, newest = found.get(table, (0, None))
+        partitions, end = found.get(table, (0, None))
         count.add_metric([table], partitions)
-        ahead.add_metric([table], weeks_ahead(newest))
+        ahead.add_metric([table], weeks_ahead(end))
         default.add_metric([table], default_partition_rows(table))
     yield from (count, ahead, default)
 
@@ -145,13 +147,11 @@ def default_partition_rows(table: str) -> int:
     return _number(f"SELECT count(*) FROM (SELECT FROM {table}_default LIMIT 1000) AS caught")  # noqa: S608
 
 
-def weeks_ahead(newest: str | None) -> int:
-    """`newest`: the Monday, as YYYYMMDD, of the newest partition. Minus one when this week has none."""
-    this_week = week_of(datetime.now().astimezone())
-    if newest is None:
+def weeks_ahead(end: str | None) -> int:
+    """`end`: the first id after the newest partition. Minus one when this week has none."""
+    if end is None:
         return -1
-    week = datetime.strptime(newest, "%Y%m%d").replace(tzinfo=this_week.tzinfo)
-    return max(-1, (week - this_week) // timedelta(days=7))
+    return max(-1, (time_of(UUID(end)) - week_of(timezone.now())) // WEEK - 1)
 
 
 def heartbeat() -> Families:

@@ -13,7 +13,8 @@ from django.db.models import QuerySet
 
 from events_platform.retention.floors import Floors
 from ingestion.event_ids import time_of
-from ingestion.partition_drops import Partition, drop_partition, ended_partitions
+from ingestion.partition_drops import drop_partition, ended_partitions
+from ingestion.partitions import Partition
 from rest.arrays import uuid_array
 
 ROWS_PER_BATCH = 5_000

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from ingestion.models import HourlyStat, IntakeCount, ProcessingFailure
-from ingestion.partition_drops import Partition
+from ingestion.partitions import Partition
 from rest.arrays import uuid_array
 
 ROWS_PER_BATCH = 5_000

@@ -20,7 +20,9 @@ from events_platform.seeding.plan import Plan
 from events_platform.seeding.processes import fill_weeks
 from events_platform.seeding.statistics import write_statistics
 from events_platform.seeding.tenants import make_tenants
-from ingestion.partitions import WEEK, attach_partition, has_partition, make_partitions, week_of
+from ingestion.partition_making import attach_partition, make_partitions
+from ingestion.partitions import WEEK, has_partition, week_of
+from ingestion.short_locks import InUseError, TooLongError
 
 # More have nothing to do: a month has five weeks, and PostgreSQL needs the other half of the cores.
 _MAX_PROCESSES = 4
@@ -72,7 +74,10 @@ def _write(plan: Plan, processes: int, report: Callable[[int], None]) -> None:
     for week, of_week in filled:
         counts.add(of_week)
         for table in week.new:
-            attach_partition(table, week.start, filled=table_of(table, week.start))
+            try:
+                attach_partition(table, week.start, filled=table_of(table, week.start))
+            except (InUseError, TooLongError) as error:
+                raise CommandError(f"The week of {week.start:%Y-%m-%d} was not added, as {error}.") from error
     write_statistics(plan, counts)
 
 
