@@ -85,6 +85,15 @@ def describe_fault(error: BaseException | None) -> str:
     return fault.what if fault else f"PostgreSQL fails ({type(error).__name__})"
 
 
+def describe_for_people(error: BaseException) -> str | None:
+    """A line for whoever runs a command: what is wrong, in PostgreSQL's words too, what to do. None without a name."""
+    fault = known_fault(error)
+    if fault is None:
+        return None
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{fault.what} ({said}). {fault.remedy}"
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

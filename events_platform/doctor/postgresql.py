@@ -128,8 +128,8 @@ def _standby(visit: Visit) -> Outcome:
         )
     if states:
         return warning(
-            "The standby is asynchronous: when it is promoted, events of the last moments may be missing, also those that"
-            " were acknowledged.",
+            "The standby is asynchronous: when it is promoted, events of the last moments may be missing, also those"
+            " that were acknowledged.",
             "Name it in synchronous_standby_names if acknowledged events shall outlive their server"
             " (docs/operations/deploy.md).",
         )
