@@ -10,6 +10,7 @@ from typing import Any, Literal
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 from redis import Redis
@@ -119,10 +120,11 @@ def test_an_intake_that_is_read_only_or_locked_is_named() -> None:
 
 @contextmanager
 def server_behind(
-    proxy: Proxy, kind: Literal["asgi", "wsgi"] = "asgi", **environ: str
+    proxy: Proxy, kind: Literal["asgi", "wsgi"] = "asgi", *, redis_url: str | None = None
 ) -> Iterator[Callable[[str], tuple[int, dict[str, Any]]]]:
     """A web server; yields how to ask it. An answer that takes two seconds is none."""
-    with serve(kind, workers=1, DATABASE_URL=proxy.url, **environ) as server:
+    redis_url = redis_url or settings.REDIS_URL
+    with serve(kind, workers=1, DATABASE_URL=proxy.url, REDIS_URL=redis_url, CELERY_BROKER_URL=redis_url) as server:
         connected = http.client.HTTPConnection(server.base_url.removeprefix("http://"), timeout=2)
 
         def ask(path: str) -> tuple[int, dict[str, Any]]:
@@ -157,7 +159,7 @@ def test_a_postgresql_that_hangs_is_named_within_two_seconds_and_ready_again_by_
 def test_a_redis_that_hangs_or_is_full_keeps_no_event_out_and_is_named(tmp_path: Path) -> None:
     with valkey(tmp_path) as port, postgres_proxy() as proxy:
         url = f"redis://127.0.0.1:{port}/0"
-        with server_behind(proxy, REDIS_URL=url, CELERY_BROKER_URL=url) as ask, Redis(port=port) as redis:
+        with server_behind(proxy, redis_url=url) as ask, Redis(port=port) as redis:
             process = psutil.Process(redis.info("server")["process_id"])
             process.suspend()
             assert ask("/health/ready")[0] == 200
@@ -176,8 +178,8 @@ def test_a_redis_that_hangs_or_is_full_keeps_no_event_out_and_is_named(tmp_path:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_state_of_the_parts_is_for_operators(settings: Any) -> None:
-    settings.METRICS_TOKEN = "t" * 32
+def test_the_state_of_the_parts_is_for_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "METRICS_TOKEN", "t" * 32)
     elsewhere = Client(REMOTE_ADDR="203.0.113.7")
     assert elsewhere.get("/health/status").status_code == 403
     assert Client().get("/health/status", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403

@@ -193,7 +193,7 @@ def send_to_nobody() -> None:
             client.set(_PROBE_KEY, 1, ex=60)
         return
     with current_app.connection_for_write(connect_timeout=_SECONDS) as broker:
-        broker.ensure_connection(max_retries=1, interval_start=0, timeout=_SECONDS)
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=int(_SECONDS))
         # No queue has this name, so RabbitMQ drops the message. It confirms it, unless it takes none from anybody.
         with broker.Producer() as producer:
             producer.publish({}, exchange="", routing_key=_PROBE_KEY, confirm_timeout=_SECONDS, retry=False)

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 
 def probe_statement() -> str:
-    """In one round trip, and one transaction.
+    """One statement, and so one round trip.
 
     A full disk keeps new rows out while old ones can still be changed, so the rows of a function are spilled to a
     temporary file of some 300 KiB. No row has the new id: what is deleted is nothing, but the locks are those of an
@@ -16,11 +16,15 @@ def probe_statement() -> str:
     """
     new = uuid7()
     return f"""
-SET LOCAL lock_timeout = '1s'; SET LOCAL work_mem = '64kB'; SET LOCAL temp_tablespaces = '';
-SELECT count(*) FROM generate_series(1, 20000);
-WITH event AS (DELETE FROM ingestion_event WHERE id = '{new}'),
-     outbox AS (DELETE FROM ingestion_outboxentry WHERE id = '{new}'),
-     claim AS (DELETE FROM ingestion_idempotencykey WHERE organization_id = '{new}' AND key = '')
-INSERT INTO ingestion_intakeprobe (id, committed_at) VALUES (1, now())
-ON CONFLICT (id) DO UPDATE SET committed_at = excluded.committed_at
+DO $probe$ BEGIN
+    SET LOCAL lock_timeout = '1s';
+    SET LOCAL work_mem = '64kB';
+    SET LOCAL temp_tablespaces = '';
+    PERFORM count(*) FROM generate_series(1, 20000);
+    DELETE FROM ingestion_event WHERE id = '{new}';
+    DELETE FROM ingestion_outboxentry WHERE id = '{new}';
+    DELETE FROM ingestion_idempotencykey WHERE organization_id = '{new}' AND key = '';
+    INSERT INTO ingestion_intakeprobe (id, committed_at) VALUES (1, now())
+    ON CONFLICT (id) DO UPDATE SET committed_at = excluded.committed_at;
+END $probe$
 """  # noqa: S608 - a new id is no input
