@@ -55,11 +55,11 @@ def is_live(configuration: Configuration) -> bool:
         connection.close()
 
 
-def full_disks(configuration: Configuration | None) -> list[str]:
-    """A line about the disk of the data folder when it is full: the servers say so in many ways, or not at all."""
+def about_full_disk(configuration: Configuration | None, failure: str) -> list[str]:
+    """A line about the disk of the data folder when it is full, which the servers say in many ways, or not at all."""
     if configuration is None or not configuration.data.root.is_dir():
         return []
     root = configuration.data.root
-    if shutil.disk_usage(root).free > _FULL_BYTES:
+    if shutil.disk_usage(root).free > _FULL_BYTES and os.strerror(errno.ENOSPC) not in failure:
         return []
     return [f"The disk of {root} is full: make room there, or set EVENTS_DATA_DIR to another one, and start again."]

@@ -14,7 +14,7 @@ from types import FrameType
 
 from events_platform.up import programs
 from events_platform.up.banner import banner, banner_without_demo, first_login
-from events_platform.up.checks import check_port, check_settings, full_disks, is_live
+from events_platform.up.checks import about_full_disk, check_port, check_settings, is_live
 from events_platform.up.child import Child
 from events_platform.up.configuration import Configuration, share_environment
 from events_platform.up.embedded import EmbeddedServers
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             Supervisor(configuration, output, environ).run()
     except UpError as error:
         output.flush(seconds=2.0)
-        print(error, *full_disks(configuration), sep="\n", file=sys.stderr)
+        print(error, *about_full_disk(configuration, str(error)), sep="\n", file=sys.stderr)
         return error.status
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
