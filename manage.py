@@ -46,6 +46,8 @@ def run_django() -> int:
         except (DatabaseError, InterfaceError) as error:
             if "--traceback" in sys.argv or (message := describe_for_people(error)) is None:
                 raise
+            if sys.argv[1:2] == ["migrate"]:
+                print()  # it has begun a line that tells what it applies
             raise UpError(redact(message)) from error
     except UpError as error:
         if sys.argv[1:2] == ["doctor"] and "--json" in sys.argv:

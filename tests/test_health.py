@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import psutil
 import psycopg
 import pytest
@@ -19,6 +21,8 @@ from events_platform.health.readiness import forget_readiness
 from events_platform.health.status import forget_status
 from events_platform.metrics.exposition import ProcessesCollector, exposition
 from events_platform.metrics.state import StateCollector
+from events_platform.signs_of_life import KEY, Sign, redis_client
+from events_platform.version import VERSION
 from ingestion.models import IntakeProbe
 from tests.doctor_patient import valkey
 from tests.proxies import Proxy, postgres_proxy
@@ -172,6 +176,17 @@ def test_a_redis_that_hangs_or_is_full_keeps_no_event_out_and_is_named(tmp_path:
             assert ask("/health/ready")[0] == 200
             redis.config_set("maxmemory", 0)
             wait_until(lambda: ask("/health/status")[1]["parts"]["redis"]["state"] == "ok")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_clock_that_is_off_is_named_by_process_and_host() -> None:
+    now = time.time()
+    late = Sign(role="worker", host="elsewhere", pid=7, space="", version=VERSION, revision="unknown", connections=4,
+                clock=now + 7200, written_at=now)  # fmt: skip
+    redis_client().hset(KEY, "late", msgspec.json.encode(late))
+    part = status()[1]["parts"]["clock"]
+    assert part["state"] == "failing"
+    assert "worker@elsewhere:7 (+7200 s)" in part["reason"]
 
 
 # --- Who may ask -----------------------------------------------------------------------------------------------------
