@@ -47,7 +47,7 @@ def run_django() -> int:
             if "--traceback" in sys.argv or (message := describe_for_people(error)) is None:
                 raise
             if sys.argv[1:2] == ["migrate"]:
-                print()  # it has begun a line that tells what it applies
+                sys.stdout.write("\n")  # it has begun a line that tells what it applies
             raise UpError(redact(message)) from error
     except UpError as error:
         if sys.argv[1:2] == ["doctor"] and "--json" in sys.argv:
