@@ -52,7 +52,10 @@ def post_worker_init(worker: object) -> None:
 
     A full collection of Django's and our modules takes tens of milliseconds, in which no request is answered.
     """
-    from events_platform.tracing import start_tracing  # noqa: PLC0415 - the settings load with the application
+    from events_platform.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load with it
+
+    check_schema_at_start()
+    from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing()
     from rest.metrics import start_process  # noqa: PLC0415 - likewise

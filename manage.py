@@ -23,11 +23,14 @@ def run_django() -> int:
     from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import DatabaseError, InterfaceError
     from environs import EnvError
 
+    from events_platform.logs import redact
     from events_platform.metrics.folder import set_folder_aside
     from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
     from events_platform.up.errors import UpError, setting_error
+    from rest.database_faults import describe_for_people
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands come and go: nobody reads their numbers.
@@ -40,6 +43,12 @@ def run_django() -> int:
             execute_from_command_line(sys.argv)
         except (EnvError, ImproperlyConfigured) as error:
             raise setting_error(error) from error
+        except (DatabaseError, InterfaceError) as error:
+            if "--traceback" in sys.argv or (message := describe_for_people(error)) is None:
+                raise
+            if sys.argv[1:2] == ["migrate"]:
+                sys.stdout.write("\n")  # it has begun a line that tells what it applies
+            raise UpError(redact(message)) from error
     except UpError as error:
         if sys.argv[1:2] == ["doctor"] and "--json" in sys.argv:
             say_as_json(str(error))

@@ -16,7 +16,9 @@ from accounts.second_factor import SecondFactor, second_factor_of
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
-_ALWAYS = {"console:sign-in", "console:sign-out", "admin:logout", "health-live", "health-ready"}
+_ALWAYS = {"console:sign-in", "console:sign-out", "admin:logout"}
+# The API knows keys, not sessions, and its documentation is for everybody; health is told without PostgreSQL too.
+_WITHOUT_SESSIONS = ("/api/", "/health/")
 # To set one up takes the password once more, when it was given too long ago.
 _OPEN = {
     SecondFactor.CONFIRM: _ALWAYS | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"},
@@ -35,7 +37,8 @@ class RotatedSecretKeyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if settings.SECRET_KEY_FALLBACKS and settings.SESSION_COOKIE_NAME in request.COOKIES:
+        has_session = settings.SESSION_COOKIE_NAME in request.COOKIES
+        if settings.SECRET_KEY_FALLBACKS and has_session and not request.path.startswith(_WITHOUT_SESSIONS):
             _renew_session(request)
         return self.get_response(request)
 
@@ -58,8 +61,7 @@ class SecondFactorMiddleware:
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, *view: Any) -> HttpResponse | None:
-        # The API knows keys, not sessions; its documentation is for everybody.
-        user = None if request.path.startswith("/api/") else request.user
+        user = None if request.path.startswith(_WITHOUT_SESSIONS) else request.user
         if not isinstance(user, User):
             return None
         state = second_factor_of(request, user)

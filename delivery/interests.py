@@ -69,18 +69,23 @@ def _read(organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
         "pk", "organization_id", "kind", "event_types", "filter"
     ):
         key = Wanted(subscription_id=pk, is_webhook=kind == Kind.WEBHOOK)
-        rows[organization_id].append(Interest(key=key, patterns=patterns, filter=_compiled(pk, wanted)))
+        rows[organization_id].append(Interest(key=key, patterns=patterns, filter=usable_filter(pk, wanted)))
     return {pk: Matcher(found) for pk, found in rows.items()}
 
 
-def _compiled(subscription_id: UUID, wanted: Any) -> Filter | None:
-    """Without a filter that can be used, too many events are better than too few."""
+def usable_filter(subscription_id: UUID, wanted: Any) -> Filter | None:
+    """The compiled filter of a subscription, for live events and for replays alike; None when every event passes.
+
+    One that does not compile any more (a newer version wrote it, or somebody by hand) counts as none: of too many
+    events a receiver can leave some, of too few it would learn nothing.
+    """
     if wanted is None:
         return None
     try:
         return compile_filter(wanted)
-    except Problem:
-        logger.exception("the filter of subscription %s cannot be used and is ignored", subscription_id)
+    except Problem as problem:
+        why = problem.errors[0].detail if problem.errors else problem.detail
+        logger.warning("the filter of subscription %s cannot be used and is ignored: %s", subscription_id, why)
         return None
 
 

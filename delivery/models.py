@@ -214,13 +214,15 @@ class ManualRetry(models.Model):
 class ReplayStatus(models.TextChoices):
     RUNNING = "running"
     DONE = "done"
+    FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class Replay(models.Model):
     """New deliveries of old events to one subscription, made in bounded batches.
 
-    `cursor` is the last event that was looked at: a killed batch is simply done again from there.
+    `cursor` is the last event that was looked at: a killed batch is simply done again from there. `failures` are those
+    in a row, `failure` says for people why the last one was.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -235,6 +237,8 @@ class Replay(models.Model):
     looked_at = models.BigIntegerField(db_default=0)
     created = models.BigIntegerField(db_default=0)
     cursor = models.UUIDField(null=True, blank=True)
+    failures = models.PositiveSmallIntegerField(db_default=0)
+    failure = models.CharField(max_length=200, blank=True, db_default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -52,6 +52,13 @@ class ReplayShown(Struct):
     only_undelivered: bool
     created_at: Time | None
     finished_at: Time | None
+    failure: Annotated[
+        str | None,
+        Meta(
+            description="Why the last batch could not be made: it is tried again, and after some minutes at most the"
+            " replay is `failed`. Null while all is well."
+        ),
+    ]
 
 
 class ReplayList(Listed[ReplayShown]):
@@ -85,6 +92,7 @@ _REPLAY = {
     "only_undelivered": False,
     "created_at": EXAMPLE_TIME,
     "finished_at": None,
+    "failure": None,
 }
 _STARTED = {**_REPLAY, "looked_at": 0, "created": 0}
 _COUNTED = {**_STARTED, "id": None, "status": None, "created_at": None}

@@ -110,6 +110,7 @@ def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayS
         only_undelivered=replay.only_undelivered,
         created_at=None if is_counted_only else format_time(replay.created_at),
         finished_at=format_time(replay.finished_at) if replay.finished_at else None,
+        failure=replay.failure or None,
     )
 
 

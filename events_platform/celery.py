@@ -34,4 +34,4 @@ def _leave_modules_out_of_garbage_collection(**_: Any) -> None:
     gc.freeze()
 
 
-from events_platform import heartbeat, worker_signals  # noqa: E402, F401 - they connect to Celery's signals
+from events_platform import worker_signals  # noqa: E402, F401 - it connects to Celery's signals

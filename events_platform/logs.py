@@ -109,7 +109,8 @@ def line_formatter(style: Format = "auto") -> logging.Formatter:
     plain = structlog.dev.plain_traceback
     return ConsoleFormatter(
         foreign_pre_chain=[
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            # As Django's TIME_ZONE makes it in all processes but gunicorn's master, which does not know Django.
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True),
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             merge_contextvars,

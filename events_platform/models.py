@@ -57,3 +57,11 @@ class Erasure(models.Model):
         """Add to the counts of this object; the caller saves it."""
         if count:
             self.removed[what] = self.removed.get(what, 0) + count
+
+
+class SchemaVersion(models.Model):
+    """One row: the newest version that has migrated these data, and the oldest that may run on them."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    version = models.CharField(max_length=40)
+    oldest = models.CharField(max_length=40)

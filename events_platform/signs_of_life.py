@@ -1,6 +1,7 @@
 """What each long-running process says of itself every few seconds, in Redis: role, host, version, clock.
 
-A sign means that the process lives, not that its work gets done: how old the oldest work is, PostgreSQL knows.
+A sign means that the process lives, not that its work gets done: how old the oldest work is, PostgreSQL knows. Of beat,
+whose work leaves no row, the time is kept too when it last handed a task to the broker.
 """
 
 import atexit
@@ -10,9 +11,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import msgspec
+from celery.signals import after_task_publish
 from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -24,6 +28,10 @@ from events_platform.version import VERSION, revision
 logger = logging.getLogger(__name__)
 KEY = "signs-of-life"
 PAUSE_SECONDS = 5.0
+# When beat last handed out a task, by Redis' clock.
+BEAT_KEY = "beat:heartbeat"
+# It does so each second. Later than this nobody says that beat runs.
+LATE_SECONDS = 30.0
 # Three signs that did not come, and a moment.
 FRESH_SECONDS = 20.0
 # Of what was killed. Every process that starts removes them, and whoever reads: the hash does not grow.
@@ -59,14 +67,21 @@ class _Writer:
     def __init__(self, role: str, connections: int) -> None:
         self.pid = os.getpid()
         self._role, self._connections = role, connections
-        self._redis = _client()
+        self._redis = redis_client()
         self._field = f"{role}:{socket.gethostname()}:{self.pid}:{_space()}"
         self._ended = threading.Event()
         self._lost = False
+        # Of the last task that it handed out, on the monotonic clock.
+        self._published_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="sign-of-life", daemon=True)
 
     def start(self) -> None:
+        if self._role == "beat":
+            after_task_publish.connect(self._note_publish, weak=False)
         self._thread.start()
+
+    def _note_publish(self, **_: Any) -> None:
+        self._published_at = time.monotonic()
 
     def stop(self) -> None:
         """At the end, so that nobody takes the next process for a second one. A fork leaves its parent's alone."""
@@ -95,6 +110,8 @@ class _Writer:
             written_at=seconds + microseconds / 1e6,
         )
         self._redis.hset(KEY, self._field, msgspec.json.encode(asdict(sign)))
+        if self._published_at is not None:
+            self._redis.set(BEAT_KEY, int(seconds - (time.monotonic() - self._published_at)))
 
     def _try(self, what: Callable[[], object]) -> None:
         """A Redis that is away is told of once."""
@@ -121,14 +138,26 @@ def start_sign(role: str, *, connections: int = 0) -> None:
 
 def read_signs() -> list[Sign]:
     """Of the processes that live, by role and host. Raises RedisError."""
-    redis = _client()
-    try:
+    with closing(redis_client()) as redis:
         signs = _read_all(redis)
         seconds, _ = redis.time()
-    finally:
-        redis.close()
     living = [sign for sign in signs if seconds - sign.written_at < FRESH_SECONDS and not _has_ended(sign)]
     return sorted(living, key=lambda sign: (sign.role, sign.host, sign.pid))
+
+
+def last_beat() -> int | None:
+    """When beat last handed out a task, Unix time by Redis' clock; None when Redis knows of none. Raises RedisError."""
+    with closing(redis_client()) as redis:
+        value = redis.get(BEAT_KEY)
+    return None if value is None else int(value)
+
+
+def beat_age() -> float | None:
+    """How long ago that was, whatever the clock of this host says. Likewise."""
+    with closing(redis_client()) as redis:
+        value = redis.get(BEAT_KEY)
+        seconds, microseconds = redis.time()
+    return None if value is None else max(seconds + microseconds / 1e6 - int(value), 0.0)
 
 
 def _read_all(redis: "Redis") -> list[Sign]:
@@ -170,10 +199,12 @@ def _space() -> str:
         return ""
 
 
-def _client() -> "Redis":
+def redis_client(url: str = "", *, decode_responses: bool = False) -> "Redis":
+    """For a few questions, to REDIS_URL unless another is named: as impatient as nobody's request may be held up."""
     return Redis.from_url(
-        settings.REDIS_URL,
+        url or settings.REDIS_URL,
         socket_connect_timeout=_ANSWER_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        decode_responses=decode_responses,
     )

@@ -4,9 +4,10 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from events_platform import api_docs, health
+from events_platform import api_docs
 from events_platform.doctor.page import health_page
 from events_platform.doctor.seen import seen
+from events_platform.health import views as health
 from events_platform.metrics.views import metrics
 from rest.views import ProblemTypesView
 
@@ -31,5 +32,6 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("health/live", health.live, name="health-live"),
     path("health/ready", health.ready, name="health-ready"),
+    path("health/status", health.status, name="health-status"),
     path("health/seen", seen, name="health-seen"),
 ]

@@ -16,6 +16,17 @@ _GIT_SECONDS = 2
 _REVISION = re.compile(r"[0-9A-Za-z._+-]{1,64}")
 
 
+def parsed(version: str) -> tuple[int, ...]:
+    """`0.2.0` → (0, 2, 0), so that versions can be compared."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def oldest_beside(version: str) -> str:
+    """The oldest version whose code runs on the schema of this one: the MINOR before it, or the MAJOR before it."""
+    major, minor, _ = parsed(version)
+    return f"{major}.{minor - 1}.0" if minor else f"{max(major - 1, 0)}.0.0"
+
+
 @cache
 def revision() -> str:
     """What the file REVISION says, which an installation has; else the commit of the checkout; else `unknown`."""

@@ -22,6 +22,15 @@ def _say_how_long_to_wait(headers: dict[str, Any], **_: Any) -> None:
 
 
 @signals.worker_init.connect
+@signals.beat_init.connect
+def _check_schema(**_: Any) -> None:
+    """Before there is anything else: code that is too old for the data ends here."""
+    from events_platform.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load later
+
+    check_schema_at_start()
+
+
+@signals.worker_init.connect
 def _start_parent(**_: Any) -> None:
     if folder():
         clean_folder()

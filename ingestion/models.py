@@ -234,6 +234,13 @@ class ProcessingFailure(models.Model):
         return f"{self.event_id}: {self.error[:80]}"
 
 
+class IntakeProbe(models.Model):
+    """The one row that a web server writes to see whether it could commit an event (ingestion.intake.probe)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    committed_at = models.DateTimeField()
+
+
 def hour_of(moment: datetime) -> datetime:
     """The start of the hour, UTC."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)

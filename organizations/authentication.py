@@ -78,6 +78,11 @@ async def authenticate(database: KeyedDatabase, headers: Mapping[str, str]) -> C
     raise Problem(outcome, headers=_CHALLENGE if outcome != "organization_suspended" else None)
 
 
+async def look_up_nobody(database: KeyedDatabase) -> None:
+    """Ask for a key that nobody has, as `authenticate` asks. Raises the database's errors."""
+    await database.find(_FIND, "")
+
+
 def require_scope(caller: Caller, scope: str) -> None:
     """Raises Problem 403 when the caller's key lacks the scope."""
     if scope not in caller.scopes:

@@ -45,10 +45,18 @@
 
   const asUtc = (date) => date.toISOString().replace(".000Z", "Z");
 
+  // The hour that the end of summer time repeats has the same local time twice: what nobody changed is not read from it.
+  const chosen = (field) =>
+    field.value === field.dataset.shown ? field.dataset.utc : asUtc(new Date(field.value));
+
   function localizeFilters(form) {
     const fields = all("input[data-utc]", form);
     for (const field of fields) {
-      if (field.value) field.value = asLocal(new Date(`${field.value}Z`));
+      if (field.value) {
+        field.dataset.utc = `${field.value}Z`;
+        field.value = asLocal(new Date(field.dataset.utc));
+        field.dataset.shown = field.value;
+      }
       field.addEventListener("change", () => {
         if (field.value) one("#range", form).value = "";
       });
@@ -61,7 +69,7 @@
       for (const [name, value] of [...event.formData]) {
         const field = form.elements[name];
         if (!value) event.formData.delete(name);
-        else if (field && "utc" in field.dataset) event.formData.set(name, asUtc(new Date(value)));
+        else if (field && "utc" in field.dataset) event.formData.set(name, chosen(field));
       }
     });
   }

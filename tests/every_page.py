@@ -73,6 +73,7 @@ NO_PAGES = {
     "metrics": "for programs",
     "health-live": "for programs",
     "health-ready": "for programs",
+    "health-status": "for programs",
     "health-seen": "for programs",
 }
 # Models whose rows are not made, changed or deleted by hand: the admin refuses these pages even to superusers.

@@ -141,6 +141,15 @@ def test_times_are_local_and_the_url_is_utc(visit: Visit, scene: Scene) -> None:
     visit.check()
 
 
+def test_an_hour_that_summer_time_repeats_is_sent_back_as_it_came(visit: Visit, scene: Scene) -> None:
+    """In Vienna it was half past two twice, at 00:30 and at 01:30 UTC."""
+    page = visit.go("events/?from=2025-10-26T00:30:00Z&to=2025-10-26T01:30:00Z")
+    expect(page.locator("#to")).to_have_value(re.compile("2025-10-26T02:30"))
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**/events/?from=2025-10-26T00%3A30%3A00Z&to=2025-10-26T01%3A30%3A00Z")
+    visit.check()
+
+
 def test_a_view_is_saved_opened_and_deleted(visit: Visit, scene: Scene) -> None:
     page = visit.go("events/?type=user.*")
     page.get_by_text("Save this view").click()

@@ -29,7 +29,7 @@ from delivery.secrets import encrypt_secret
 from events_platform import signs_of_life
 from events_platform.celery import app
 from events_platform.doctor import postgresql, redis_and_broker
-from events_platform.health import tables_without
+from events_platform.doctor.data import tables_without
 from events_platform.signs_of_life import KEY, Sign
 from events_platform.version import VERSION
 from ingestion.event_ids import lowest_id
@@ -309,7 +309,7 @@ def sign(role: str, **values: Any) -> Sign:
 
 def leave_signs(*signs: Sign) -> None:
     """As processes of other hosts do."""
-    redis = signs_of_life._client()
+    redis = signs_of_life.redis_client()
     for number, each in enumerate(signs):
         redis.hset(KEY, str(number), json.encode(each))
     redis.set("beat:heartbeat", int(timezone.now().timestamp()))
@@ -339,5 +339,5 @@ def test_processes(patient: Any, expected: Trouble, signs: list[Sign]) -> None:
 
 def test_beat_that_lives_and_hands_nothing_out(patient: Any) -> None:
     leave_signs(*(sign(each.role) for each in ALIVE))
-    signs_of_life._client().set("beat:heartbeat", int(timezone.now().timestamp()) - 90)
+    signs_of_life.redis_client().set("beat:heartbeat", int(timezone.now().timestamp()) - 90)
     assert trouble("processes") == {("beat", "problem")}

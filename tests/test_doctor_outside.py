@@ -126,7 +126,7 @@ def check_certificates(proxy: ReverseProxy, settings: Any, folder: Path, visit: 
 
 def check_signs(server: Server) -> None:
     """Of the web server; also after Redis has forgotten everything."""
-    redis = signs_of_life._client()
+    redis = signs_of_life.redis_client()
     redis.hset(KEY, "odd", "no sign")
     (sign,) = [each for each in read_signs() if each.role == "web"]
     assert (sign.version, sign.host) == (VERSION, socket.gethostname())

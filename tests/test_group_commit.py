@@ -11,7 +11,7 @@ from ingestion.decoding import DecodedEvent
 from ingestion.intake import writer as writer_module
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.intake.writer import GroupCommitWriter
-from ingestion.models import Event, IdempotencyKey, OutboxEntry
+from ingestion.models import Event, IdempotencyKey, IntakeProbe, OutboxEntry
 from organizations.models import Organization
 from rest.ports import DirectDatabase, Parameters, run_now
 from rest.problems import Problem
@@ -227,3 +227,30 @@ def test_a_client_that_goes_away_holds_up_no_other(organization: Organization) -
         return await stays
 
     assert codes(with_writer(scenario)) == ["accepted"]
+
+
+def test_a_probe_shares_the_commit_of_events_and_else_makes_its_own(organization: Organization) -> None:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> None:
+        await asyncio.gather(writer.prove(), writer.store([incoming(organization)]))
+        assert database.statements == 1
+        await writer.prove()
+        assert database.statements == 2
+
+    with_writer(scenario)
+    assert IntakeProbe.objects.count() == 1
+
+
+def test_a_probe_that_fails_says_why_and_lets_the_events_behind_it_be_tried(organization: Organization) -> None:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> None:
+        async def fill_the_disk() -> None:
+            raise psycopg.errors.DiskFull("could not extend file")
+
+        database.before = fill_the_disk
+        with pytest.raises(Problem):
+            await writer.prove()
+        assert isinstance(writer.fault, psycopg.errors.DiskFull)
+        assert writer.committed_at == float("-inf")
+        database.before = None
+        assert codes(await writer.store([incoming(organization)])) == ["accepted"]
+
+    with_writer(scenario)

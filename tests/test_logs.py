@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +67,18 @@ def test_a_line_for_people_is_coloured_only_where_it_may_be(monkeypatch: pytest.
 
 def fail(hidden: str) -> None:
     raise LookupError(len(hidden))
+
+
+def test_lines_for_people_are_utc_whatever_the_zone_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn's master does not read Django's settings, which make it UTC in all other processes."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        before, line, after = datetime.now(UTC), logs.line_formatter("console").format(record("m")), datetime.now(UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert any(f"{moment:%H:%M}:" in line for moment in (before, after))
 
 
 def test_a_trace_shows_no_local_variables() -> None:

@@ -11,9 +11,12 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError, connections
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 from uuid_utils.compat import uuid7
 
 from delivery.delivery_ids import bounds_of_event, delivery_id
+from delivery.event_view import EventView
+from delivery.interests import InterestCatalogue
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.operations import dead_letters, default_inboxes, replays, retry_dead_letters, run_replays
 from delivery.operations.replays import EVENTS_PER_BATCH, MAX_RUNNING, SETTLED_AFTER
@@ -107,6 +110,7 @@ def test_it_works(tenant: Tenant, webhook: Subscription) -> None:
         "only_undelivered": False,
         "created_at": started.json()["created_at"],
         "finished_at": None,
+        "failure": None,
     }
     assert run_replays() == 3
     done = shown(tenant, started)
@@ -273,14 +277,57 @@ def test_running_replays_take_turns(tenant: Tenant, webhook: Subscription, monke
     assert shown(tenant, large)["status"] == shown(tenant, small)["status"] == "done"
 
 
-def test_a_replay_that_fails_holds_up_no_other(tenant: Tenant) -> None:
+def test_a_filter_that_does_not_compile_any_more_lets_everything_pass_live_and_in_replays(tenant: Tenant) -> None:
     broken = make_webhook(tenant.organization)
-    start(tenant, broken.pk)
     Subscription.objects.filter(pk=broken.pk).update(filter={"data.x": {"like": 1}})
+    events = make_events(tenant.organization, 2)
+    started = start(tenant, broken.pk)
+    assert run_replays() == 2
+    assert (shown(tenant, started)["status"], replayed(started)) == ("done", [event.pk for event in events])
+    [matcher] = InterestCatalogue().of([tenant.organization.pk]).values()
+    assert broken.pk in [wanted.subscription_id for wanted in matcher.match(EventView("a", None, None, "1"))]
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "reason"),
+    [
+        (ValueError("secret"), replays.MAX_FAILURES, "A batch could not be made (ValueError)."),
+        (OperationalError(), replays.MAX_TIMEOUTS, "A batch took too long."),
+    ],
+)
+def test_a_replay_that_always_fails_holds_up_no_other_and_ends(
+    tenant: Tenant, error: Exception, tries: int, reason: str
+) -> None:
+    error.__cause__ = QueryCanceled()
+    failing = start(tenant, make_webhook(tenant.organization).pk)
     make_events(tenant.organization, 1)
     started = start(tenant, make_webhook(tenant.organization).pk)
+    next_events = replays._next_events
+
+    def fail(replay: Replay, size: int) -> list[Event]:
+        if str(replay.pk) == failing.json()["id"]:
+            raise error
+        return next_events(replay, size)
+
+    with mock.patch.object(replays, "_next_events", side_effect=fail):
+        assert run_replays() == 1
+        assert shown(tenant, started)["status"] == "done"
+        for _ in range(tries - 2):
+            run_replays()
+        assert (shown(tenant, failing)["status"], shown(tenant, failing)["failure"]) == ("running", reason)
+        run_replays()
+    ended = shown(tenant, failing)
+    assert (ended["status"], ended["failure"]) == ("failed", reason)
+    assert ended["finished_at"]
+
+
+def test_a_batch_that_is_made_forgets_the_failures_before_it(tenant: Tenant, webhook: Subscription) -> None:
+    started = start(tenant, webhook.pk)
+    make_events(tenant.organization, 1)
+    with mock.patch.object(replays, "_next_events", side_effect=ValueError):
+        run_replays()
     assert run_replays() == 1
-    assert shown(tenant, started)["status"] == "done"
+    assert (shown(tenant, started)["status"], shown(tenant, started)["failure"]) == ("done", None)
 
 
 def test_the_databases_trouble_is_raised(tenant: Tenant, webhook: Subscription) -> None:

@@ -17,10 +17,11 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Greatest
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.event_view import EventView
-from delivery.filters import compile_filter
+from delivery.interests import usable_filter
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.wakeup import wake_sending
 from ingestion.event_ids import lowest_id
@@ -38,6 +39,10 @@ DATA_EVENTS_PER_BATCH = 250
 # About a second of counting. The total of a larger replay grows as it is looked at.
 MAX_COUNTED = 1_000_000
 MAX_RUNNING = 10
+# Sweeps in a row, each 5 s after the one before. What fails in our code so often will not succeed. What takes too long
+# may wait for a lock, which passes.
+MAX_FAILURES = 5
+MAX_TIMEOUTS = 60
 REPLAYS_PER_ROUND = 100
 # An event's id is made before its row is committed: by now every older one is there, so that the cursor may pass.
 SETTLED_AFTER = timedelta(seconds=10)
@@ -84,6 +89,7 @@ def create_replay(
         created_at=now,
         looked_at=0,
         created=0,
+        failure="",
     )
     if replay.received_after >= replay.received_before:
         raise invalid("/received_after", "empty_window", "received_after must be before received_before and now.")
@@ -108,9 +114,11 @@ def run_replays(*, seconds: float = 20.0) -> int:
     """
     deadline = time.monotonic() + seconds
     made = 0
+    failed: set[UUID] = set()  # which the next sweep tries again
     while time.monotonic() < deadline:
-        running = Replay.objects.filter(status=ReplayStatus.RUNNING).order_by("pk").values_list("pk", flat=True)
-        steps = [step for pk in running[:REPLAYS_PER_ROUND] if (step := _run_or_log(pk)) is not None]
+        running = Replay.objects.filter(status=ReplayStatus.RUNNING).exclude(pk__in=failed).order_by("pk")
+        chosen = list(running.values_list("pk", flat=True)[:REPLAYS_PER_ROUND])
+        steps = [step for pk in chosen if (step := _run_or_note(pk, failed)) is not None]
         if not steps:
             break
         made += sum(steps)
@@ -179,15 +187,27 @@ def _delivered(replay: Replay) -> TenantQuerySet[Delivery]:
     )
 
 
-def _run_or_log(replay_id: UUID) -> int | None:
+def _run_or_note(replay_id: UUID, failed: set[UUID]) -> int | None:
     """One batch; a replay that fails holds up no other one."""
     try:
         return _run_batch(replay_id, timezone.now())
-    except (OperationalError, InterfaceError):
-        raise  # PostgreSQL's trouble, not the replay's
-    except Exception:
-        logger.exception("a batch of replay %s failed; the next sweep tries again", replay_id)
-        return None
+    except (OperationalError, InterfaceError) as error:
+        if not isinstance(error.__cause__, QueryCanceled):
+            raise  # PostgreSQL's trouble, not the replay's
+        logger.warning("a batch of replay %s took too long", replay_id)
+        _note_failure(replay_id, "A batch took too long.", at_most=MAX_TIMEOUTS)
+    except Exception as error:
+        logger.exception("a batch of replay %s failed", replay_id)
+        _note_failure(replay_id, f"A batch could not be made ({type(error).__name__}).", at_most=MAX_FAILURES)
+    failed.add(replay_id)
+    return None
+
+
+def _note_failure(replay_id: UUID, failure: str, *, at_most: int) -> None:
+    """After so many in a row it ends: its place is free for another one, and its events are for retention."""
+    running = Replay.objects.filter(pk=replay_id, status=ReplayStatus.RUNNING)
+    running.update(failures=F("failures") + 1, failure=failure)
+    running.filter(failures__gte=at_most).update(status=ReplayStatus.FAILED, finished_at=timezone.now())
 
 
 @transaction.atomic
@@ -213,6 +233,8 @@ def _run_batch(replay_id: UUID, now: datetime) -> int | None:
         looked_at=looked_at,
         created=F("created") + made,
         total=Greatest(F("total"), looked_at),
+        failures=0,
+        failure="",
     )
     if len(settled) == len(events) < size and replay.received_before <= now - SETTLED_AFTER:
         running.update(status=ReplayStatus.DONE, finished_at=now)
@@ -239,9 +261,10 @@ def _undelivered(replay: Replay, events: Sequence[Event]) -> list[Event]:
 
 def _passing(subscription: Subscription, events: Sequence[Event]) -> list[UUID]:
     """Those that pass the subscription's filter."""
-    if not subscription.filter:
+    wanted = usable_filter(subscription.pk, subscription.filter)
+    if wanted is None:
         return [event.pk for event in events]
-    matches = compile_filter(subscription.filter).matches
+    matches = wanted.matches
     return [event.pk for event in events if matches(EventView(event.type, event.source, event.subject, event.data))]
 
 

@@ -1,7 +1,7 @@
 """What is in the database: schema, partitions, secrets, work that waits, people."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -10,14 +10,16 @@ from django.utils import timezone
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, warning
 from events_platform.doctor.postgresql import LANE, in_database
-from events_platform.health import MAX_UNPROCESSED_SECONDS, missing_migrations, newer_migrations, tables_without
-from events_platform.metrics.queries import OURS, default_partition_rows, oldest_due_seconds
+from events_platform.metrics.queries import default_partition_rows, oldest_due_seconds
 from events_platform.re_encrypting import count_sample
+from events_platform.schema_version import Fit, judge_schema
 from ingestion.models import OutboxEntry
-from ingestion.partitions import WEEK, WEEKS_AHEAD, week_of
+from ingestion.partitions import WEEK, WEEKS_AHEAD, has_partition, week_of
 from organizations.models import Organization
 
 PART = "data"
+# Beat sweeps every 2 s: events older than this have no worker.
+MAX_UNPROCESSED_SECONDS = 60
 # Beat makes them each hour: two weeks without mean that it has not for long.
 _WEEKS_WANTED = WEEKS_AHEAD - 1
 # As the alert DeliveriesLate has it.
@@ -29,25 +31,20 @@ _MAKE_PARTITIONS = "manage.py make_partitions"
 
 @in_database
 def _migrations(visit: Visit) -> Outcome:
-    missing = missing_migrations()
-    if not missing:
+    found = judge_schema()
+    if found.fit is not Fit.CODE_NEWER:
         return good("All migrations of this version are applied.")
-    return problem(
-        f"{len(missing)} migrations are not applied, from {'.'.join(missing[0])} on.",
-        "Run `manage.py migrate --no-input` (docs/operations/upgrade.md).",
-    )
+    return problem(found.what, found.remedy)
 
 
 @in_database
 def _newer_migrations(visit: Visit) -> Outcome:
-    newer = newer_migrations(OURS)
-    if not newer:
-        return good("The database is not newer than this version.")
-    return warning(
-        f"The database was migrated by a newer version: this one does not know {'.'.join(newer[-1])}.",
-        "Right after going back by one version that is as it should be. Otherwise this is the wrong release for the"
-        " data: start the newer one.",
-    )
+    found = judge_schema()
+    if found.fit is Fit.CODE_TOO_OLD:
+        return problem(found.what, found.remedy)
+    if found.fit is Fit.CODE_OLDER:
+        return warning(found.what, found.remedy)
+    return good("The database is not newer than this version.")
 
 
 @in_database
@@ -64,6 +61,11 @@ def _partitions(visit: Visit) -> Outcome:
         f"The week of {first:%Y-%m-%d} has no partition of {', '.join(missing[first])}.",
         f"Run `{_MAKE_PARTITIONS}`, which says what is in its way; and see why beat and the worker did not, each hour.",
     )
+
+
+def tables_without(week: datetime) -> list[str]:
+    """Those of the partitioned tables that have no partition for the week that begins then."""
+    return [table for table in settings.PARTITIONED_TABLES if not has_partition(table, week)]
 
 
 @in_database

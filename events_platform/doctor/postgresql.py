@@ -6,14 +6,15 @@ from functools import wraps
 from ipaddress import ip_address
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.clocks import compare_clocks
-from events_platform.doctor.findings import Outcome, good, problem, warning
+from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.doctor.places import is_embedded_postgresql
 from events_platform.signs_of_life import read_signs
+from events_platform.statement_limits import short_statements
 
 PART = "postgresql"
 LANE = "postgresql"
@@ -28,9 +29,7 @@ def in_database(run: Callable[[Visit], Outcome]) -> Callable[[Visit], Outcome]:
 
     @wraps(run)
     def limited(visit: Visit) -> Outcome:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}")
+        with short_statements(STATEMENT_MILLISECONDS):
             return run(visit)
 
     return limited
@@ -104,6 +103,37 @@ def _durability(visit: Visit) -> Outcome:
         "As a superuser `ALTER SYSTEM SET … = on` and `SELECT pg_reload_conf()`; look into the server's command line"
         " too. synchronous_commit is set by the platform itself: if it is off, `options` in DATABASE_URL turn it off.",
     )
+
+
+@in_database
+def _standby(visit: Visit) -> Outcome:
+    """What "committed" means beyond this server. What only copies the log (pg_receivewal) is no standby."""
+    wanted = _shown("synchronous_standby_names")
+    states = [
+        state
+        for (state,) in rows(
+            "SELECT sync_state FROM pg_stat_replication"
+            " WHERE coalesce(application_name, '') NOT IN ('pg_basebackup', 'pg_receivewal')"
+        )
+    ]
+    if any(state in ("sync", "quorum") for state in states):
+        return good("A synchronous standby has what is committed: it is kept also when this server is lost.")
+    if None in states:
+        return skipped("A standby is connected; this role may not see which kind. `GRANT pg_monitor` lets it.")
+    if wanted:
+        return problem(
+            f"Commits wait for a synchronous standby ({wanted}), and none is connected: no event is taken.",
+            "Bring it back; or, if it is lost, as a superuser `ALTER SYSTEM RESET synchronous_standby_names` and"
+            " `SELECT pg_reload_conf()`.",
+        )
+    if states:
+        return warning(
+            "The standby is asynchronous: when it is promoted, events of the last moments may be missing, also those"
+            " that were acknowledged.",
+            "Name it in synchronous_standby_names if acknowledged events shall outlive their server"
+            " (docs/operations/deploy.md).",
+        )
+    return good("There is no standby: what is committed is kept as long as this server's disk is.")
 
 
 @in_database
@@ -207,6 +237,7 @@ CHECKS = (
     _needing("postgresql_version", _version),
     _needing("postgresql_encoding", _encoding),
     _needing("postgresql_durability", _durability),
+    _needing("postgresql_standby", _standby),
     _needing("postgresql_role", _role),
     _needing("postgresql_ownership", _ownership),
     _needing("postgresql_connections", _connections),

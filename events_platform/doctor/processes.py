@@ -1,14 +1,12 @@
 """Which processes live, by the signs that they leave in Redis."""
 
-import time
 from collections.abc import Callable
 
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.clocks import WARNING_SECONDS, judge_clock
 from events_platform.doctor.findings import Outcome, good, problem, warning
 from events_platform.doctor.redis_and_broker import LANE
-from events_platform.heartbeat import LATE_SECONDS, last_beat
-from events_platform.signs_of_life import Sign, read_signs
+from events_platform.signs_of_life import LATE_SECONDS, Sign, beat_age, read_signs
 from events_platform.version import VERSION, revision
 
 PART = "processes"
@@ -41,8 +39,7 @@ def _beat(visit: Visit) -> Outcome:
             f"{len(living)} beats run, {_listed(living)}: every periodic task is sent more than once.",
             "Stop all but one. There must be exactly one in the whole installation, on whichever host.",
         )
-    beat = last_beat()
-    late = None if beat is None else time.time() - beat
+    late = beat_age()
     if late is None or late >= LATE_SECONDS:
         seen = "has not handed out a task yet" if late is None else f"handed out its last task {late:.0f} s ago"
         return problem(
@@ -70,10 +67,11 @@ def _is_another(sign: Sign) -> bool:
 
 def _clocks(visit: Visit) -> Outcome:
     """Each against Redis' clock, at the moment when it wrote: both were read within a second."""
-    worst = max(read_signs(), key=_apart, default=None)
-    if worst is None or _apart(worst) <= WARNING_SECONDS:
+    apart = sorted((sign for sign in read_signs() if _apart(sign) > WARNING_SECONDS), key=_apart, reverse=True)
+    if not apart:
         return good("The clocks of all processes agree.")
-    return judge_clock(f"the host of {worst.name}", _apart(worst))
+    named = [f"{sign.name} ({sign.clock - sign.written_at:+.0f} s)" for sign in apart]
+    return judge_clock(f"the hosts of {_shortened(named)}", _apart(apart[0]))
 
 
 def _apart(sign: Sign) -> float:
@@ -82,6 +80,10 @@ def _apart(sign: Sign) -> float:
 
 def _listed(signs: list[Sign], *, with_version: bool = False) -> str:
     names = [f"{sign.name} ({sign.version}, {sign.revision})" if with_version else sign.name for sign in signs]
+    return _shortened(names)
+
+
+def _shortened(names: list[str]) -> str:
     more = len(names) - _MOST_LISTED
     return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 

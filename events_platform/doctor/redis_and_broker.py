@@ -2,24 +2,30 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from amqp.exceptions import AccessRefused, AMQPError
+from celery import current_app
 from django.conf import settings
 from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from events_platform.brokers import is_rabbitmq
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.clocks import compare_clocks
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.doctor.places import is_here
-from events_platform.health import connect_to_broker
+from events_platform.signs_of_life import redis_client
 
 PART = "redis"
 LANE = "redis"
@@ -27,38 +33,47 @@ LANE = "redis"
 _OLDEST = (6, 2)
 _FULL = 0.9
 _SECONDS = 2.0
+_PROBE_KEY = "health:probe"
+_TO_TAKE_WRITES = (
+    "At its maxmemory: see with `redis-cli --bigkeys` what fills it, and raise it. A replica: name the primary."
+    " MISCONF: it cannot save to its disk, make room there."
+)
 
 
 @contextmanager
 def _client(url: str) -> Iterator["Redis"]:
-    client = Redis.from_url(
-        url,
-        socket_connect_timeout=_SECONDS,
-        socket_timeout=_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-    try:
+    with closing(redis_client(url, decode_responses=True)) as client:
         yield client
-    finally:
-        client.close()
 
 
 def _redis(visit: Visit) -> Outcome:
     try:
         with _client(settings.REDIS_URL) as client:
-            client.ping()
+            client.set(_PROBE_KEY, 1, ex=60)
     except (AuthenticationError, NoPermissionError):
         return problem(
             "Redis refuses the password, or the user, of REDIS_URL.",
             "Compare it with `requirepass` (or the ACL) of the server; signs such as @ are percent-encoded in the URL.",
+        )
+    except ResponseError as error:
+        return problem(
+            f"Redis answers, and takes no writes ({_refused_because(error)}): rate limits let everything through.",
+            _TO_TAKE_WRITES,
         )
     except (RedisError, OSError) as error:
         return problem(
             f"Redis does not answer ({type(error).__name__}): rate limits let everything through, pages are slow.",
             "See that it runs and that REDIS_URL has its host and port (`redis-cli -u …  ping`); with TLS, rediss://.",
         )
-    return good("Redis answers.")
+    return good("Redis answers, and takes writes.")
+
+
+def _refused_because(error: ResponseError) -> str:
+    if isinstance(error, OutOfMemoryError):
+        return "it is at its maxmemory"
+    if isinstance(error, ReadOnlyError):
+        return "it is a replica"
+    return str(error).split(" ", 1)[0][:20]  # such as MISCONF
 
 
 def _info(url: str, section: str) -> dict[str, Any] | None:
@@ -150,7 +165,12 @@ def _memory(visit: Visit) -> Outcome:
 def _broker(visit: Visit) -> Outcome:
     name = "RabbitMQ" if is_rabbitmq(settings.CELERY_BROKER_URL) else "Redis"
     try:
-        connect_to_broker()
+        send_to_nobody()
+    except ResponseError as error:
+        return problem(
+            f"The broker ({name}) takes no messages ({_refused_because(error)}): no task reaches a worker.",
+            _TO_TAKE_WRITES,
+        )
     except (OperationalError, AMQPError, RedisError, OSError) as error:
         if not _is_refusal(error):
             return problem(
@@ -163,7 +183,20 @@ def _broker(visit: Visit) -> Outcome:
             "Compare them with the server's (`rabbitmqctl authenticate_user NAME`, or `requirepass` of Redis), and the"
             " virtual host too; signs such as @ are percent-encoded in the URL.",
         )
-    return good(f"The broker ({name}) lets us in.")
+    return good(f"The broker ({name}) takes messages.")
+
+
+def send_to_nobody() -> None:
+    """A message as a wake-up is one, which no worker gets. Raises what the broker's client raises."""
+    if not is_rabbitmq(settings.CELERY_BROKER_URL):
+        with _client(_url_of_broker()) as client:
+            client.set(_PROBE_KEY, 1, ex=60)
+        return
+    with current_app.connection_for_write(connect_timeout=_SECONDS) as broker:
+        broker.ensure_connection(max_retries=1, interval_start=0, timeout=int(_SECONDS))
+        # No queue has this name, so RabbitMQ drops the message. It confirms it, unless it takes none from anybody.
+        with broker.Producer() as producer:
+            producer.publish({}, exchange="", routing_key=_PROBE_KEY, confirm_timeout=_SECONDS, retry=False)
 
 
 def _is_refusal(error: BaseException | None) -> bool:

@@ -14,7 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from delivery.models import Kind, SubscriptionStatus
 from events_platform.celery import app
-from events_platform.heartbeat import last_beat
+from events_platform.schema_version import OURS
+from events_platform.signs_of_life import last_beat
 from ingestion.event_ids import time_of
 from ingestion.models import OutboxEntry
 from ingestion.partitions import WEEK, week_of
@@ -22,7 +23,6 @@ from ingestion.partitions import WEEK, week_of
 Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.
 MOST_COUNTED = 10_000
-OURS = ("accounts", "console", "delivery", "events_platform", "ingestion", "organizations")
 
 _DUE = """
 SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from events_platform.metrics.queries import OF_POSTGRESQL, OF_REDIS, Part
+from events_platform.statement_limits import short_statements
 from events_platform.version import VERSION, revision
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ def _postgresql_answers() -> bool:
 
 def _of_postgresql(name: str, part: Part) -> list[Metric] | None:
     def limited() -> Iterable[GaugeMetricFamily]:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}")
+        with short_statements(STATEMENT_MILLISECONDS):
             return list(part())
 
     return _outcome(name, limited)

@@ -4,6 +4,7 @@ import errno
 import http.client
 import importlib
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 
@@ -12,6 +13,9 @@ from environs import EnvError
 
 from events_platform.up.configuration import SETTINGS_MODULE, Configuration
 from events_platform.up.errors import UpError, setting_error
+
+# A segment of PostgreSQL's log of writes takes so much.
+_FULL_BYTES = 16 * 2**20
 
 
 def check_settings(environment: Mapping[str, str]) -> None:
@@ -49,3 +53,13 @@ def is_live(configuration: Configuration) -> bool:
         return False
     finally:
         connection.close()
+
+
+def about_full_disk(configuration: Configuration | None, failure: str) -> list[str]:
+    """A line about the disk of the data folder when it is full, which the servers say in many ways, or not at all."""
+    if configuration is None or not configuration.data.root.is_dir():
+        return []
+    root = configuration.data.root
+    if shutil.disk_usage(root).free > _FULL_BYTES and os.strerror(errno.ENOSPC) not in failure:
+        return []
+    return [f"The disk of {root} is full: make room there, or set EVENTS_DATA_DIR to another one, and start again."]

@@ -1,6 +1,7 @@
 """`manage.py up`: start everything in order, keep it running, stop everything in order."""
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from types import FrameType
 
 from events_platform.up import programs
 from events_platform.up.banner import banner, banner_without_demo, first_login
-from events_platform.up.checks import check_port, check_settings, is_live
+from events_platform.up.checks import about_full_disk, check_port, check_settings, is_live
 from events_platform.up.child import Child
 from events_platform.up.configuration import Configuration, share_environment
 from events_platform.up.embedded import EmbeddedServers
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     argparse.ArgumentParser(prog="manage.py up", description=__doc__).parse_args(arguments)
     output = Output()
     environ = dict(os.environ)
+    configuration: Configuration | None = None
     try:
         configuration = Configuration.read(environ)
         configuration.data.make()
@@ -43,8 +45,14 @@ def main(arguments: Sequence[str]) -> int:
             Supervisor(configuration, output, environ).run()
     except UpError as error:
         output.flush(seconds=2.0)
-        print(error, file=sys.stderr)
+        print(error, *about_full_disk(configuration, str(error)), sep="\n", file=sys.stderr)
         return error.status
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        output.flush(seconds=2.0)
+        print(f"No room on the disk for {error.filename}: make room, and start again.", file=sys.stderr)
+        return 1
     output.flush(seconds=2.0)
     return 0
 
@@ -150,7 +158,9 @@ class Supervisor:
         self._check_stop()
         if command.returncode != 0:
             bad_setting = command.returncode == UNSUITABLE
-            message = said.strip() if bad_setting else f"`manage.py {arguments[0]}` failed:\n{said.strip()}"
+            # What has a name is said in the last line; before it a migration tells how far it came.
+            told = said.strip() if bad_setting or "Traceback" in said else said.strip().rpartition("\n")[2]
+            message = told if bad_setting else f"`manage.py {arguments[0]}` failed: {told}"
             raise UpError(message, status=UNSUITABLE if bad_setting else 1)
 
     def _start_programs(self) -> None:

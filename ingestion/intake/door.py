@@ -17,6 +17,7 @@ from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_ba
 from ingestion.intake.bookkeeping import Bookkeeper
 from ingestion.intake.observing import IntakeObserver, Passage
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
+from ingestion.intake.readiness import use_door
 from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import Caller, authenticate, require_scope
 from organizations.rate_limits import Allowance, limiter
@@ -98,6 +99,7 @@ class _Intake:
         self.books = Bookkeeper(self._database, self._redis)
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
+        use_door(writer, self._database)
         self._ports = Ports(database=self._database, redis=self._redis, store=writer.store)
 
     async def close(self) -> None:

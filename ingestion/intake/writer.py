@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import psycopg
 
+from ingestion.intake.probe import probe_statement
 from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.metrics import FLUSH_FAILURES, FLUSHED_EVENTS, FLUSHED_SECONDS
 from ingestion.wakeup import wake_processing
@@ -46,6 +47,9 @@ class GroupCommitWriter:
         self._bytes = 0
         self._running: asyncio.Task[None] | None = None
         self._refuses_until = 0.0
+        # Of the last commit, on the monotonic clock, while nothing has failed since; and of what has, the error.
+        self.committed_at = float("-inf")
+        self.fault: Exception | None = None
 
     @property
     def queued(self) -> int:
@@ -60,12 +64,21 @@ class GroupCommitWriter:
         full = self._events + len(events) > QUEUE_EVENTS or self._bytes + size > QUEUE_BYTES
         if full or loop.time() < self._refuses_until:
             raise _unavailable()
-        submission = _Submission(events, size, loop.create_future())
+        return await self._submit(_Submission(events, size, loop.create_future()))
+
+    async def prove(self) -> None:
+        """Wait for a commit: of events that wait, or else of a probe. Raises Problem 503; `fault` says why."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._refuses_until:
+            raise _unavailable()
+        await self._submit(_Submission((), 0, loop.create_future()))
+
+    async def _submit(self, submission: _Submission) -> list[Outcome]:
         self._waiting.append(submission)
-        self._events += len(events)
-        self._bytes += size
+        self._events += len(submission.events)
+        self._bytes += submission.size
         if self._running is None:
-            self._running = loop.create_task(self._run())
+            self._running = asyncio.get_running_loop().create_task(self._run())
         return await submission.outcomes
 
     async def _run(self) -> None:
@@ -93,20 +106,32 @@ class GroupCommitWriter:
         events = [event for submission in taken for event in submission.events]
         started = time.perf_counter()
         try:
-            await store(self._database, events)
+            if events:
+                await store(self._database, events)
+            else:
+                await self._database.fetch(probe_statement(), ())
         except (psycopg.Error, OSError) as error:
-            FLUSH_FAILURES.inc()
+            self._note_fault(error, events)
             logger.warning("PostgreSQL is away: %s", error)
-            self._refuse([*taken, *self._waiting])
-        except Exception:
-            FLUSH_FAILURES.inc()
+            # What a probe alone may not do (it spills to the disk) says nothing of the events behind it.
+            is_away = bool(events) or getattr(error, "sqlstate", None) is None
+            self._refuse([*taken, *self._waiting]) if is_away else self._answer(taken, _unavailable)
+        except Exception as error:
+            self._note_fault(error, events)
             logger.exception("a flush of %d events failed", len(events))
             self._answer(taken, lambda: Problem("internal_error"))
         else:
-            FLUSHED_SECONDS.observe(time.perf_counter() - started)
-            FLUSHED_EVENTS.observe(len(events))
-            wake_processing()
+            self.committed_at, self.fault = time.monotonic(), None
+            if events:
+                FLUSHED_SECONDS.observe(time.perf_counter() - started)
+                FLUSHED_EVENTS.observe(len(events))
+                wake_processing()
             self._answer(taken)
+
+    def _note_fault(self, error: Exception, events: Sequence[Incoming]) -> None:
+        self.committed_at, self.fault = float("-inf"), error
+        if events:
+            FLUSH_FAILURES.inc()
 
     def _refuse(self, submissions: Sequence[_Submission]) -> None:
         """Nothing of these is known to be committed; nothing of what comes at once is tried."""
