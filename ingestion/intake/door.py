@@ -93,7 +93,7 @@ class _Intake:
 
     def __init__(self) -> None:
         self._database = PooledDatabase()
-        self._write_database = SingleDatabase()
+        self._write_database = SingleDatabase(gated=True)
         self._redis = WaitingRedis()
         self.books = Bookkeeper(self._database, self._redis)
         writer = GroupCommitWriter(self._write_database)
