@@ -10,6 +10,8 @@ from events_platform.doctor.seen import seen
 from events_platform.metrics.views import metrics
 from rest.views import ProblemTypesView
 
+handler500 = "rest.views.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console:home"), name="home"),
     path("account/", include("accounts.urls")),

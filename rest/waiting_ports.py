@@ -41,21 +41,15 @@ def conninfo(**server_settings: str) -> str:
 
 
 class SingleDatabase:
-    """One connection for one user at a time; opened when needed, dropped when a statement fails, opened anew then.
+    """One connection for one user at a time; opened when needed, dropped when a statement fails, opened anew then."""
 
-    `gated`: refused at once while PostgreSQL does not answer others in this process.
-    """
-
-    def __init__(self, *, gated: bool = False, **server_settings: str) -> None:
+    def __init__(self, **server_settings: str) -> None:
         given = settings.DATABASE_SESSION_OPTIONS
         limits = {name: value for name, value in _SERVER_SETTINGS.items() if name not in given}
         self._server_settings = {**limits, **server_settings}
-        self._gated = gated
         self._connection: WaitingConnection | None = None
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        if self._gated:
-            availability.enter()
         try:
             connection = await self._ready()
             if settings.DATABASE_TRANSACTION_POOLING:
@@ -100,6 +94,14 @@ class SingleDatabase:
             await self._connection.close()
 
 
+class GatedDatabase(SingleDatabase):
+    """Refuses at once while PostgreSQL does not answer others in this process."""
+
+    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        availability.enter()
+        return await super().fetch(statement, parameters)
+
+
 async def _replace_if_dead(connection: WaitingConnection) -> None:
     """Closes it when PostgreSQL was lost since it was opened, or does not answer on it."""
     if connection.is_suspect:
@@ -119,7 +121,7 @@ class PooledDatabase:
     """For the reads of many requests: a few connections, opened when they are first needed."""
 
     def __init__(self, *, size: int = 2) -> None:
-        self._all = [SingleDatabase(gated=True) for _ in range(size)]
+        self._all = [GatedDatabase() for _ in range(size)]
         self._idle = list(self._all)
         self._free = asyncio.Semaphore(size)
         self._gatherers: dict[str, Gatherer[str, tuple[Any, ...] | None]] = {}

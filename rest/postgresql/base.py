@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.backends.postgresql import base
+from psycopg import OperationalError
 from psycopg_pool import ConnectionPool
 
 from rest.postgresql.availability import availability
@@ -29,15 +30,19 @@ class Pool(ConnectionPool[BoundedConnection]):
                 self._generation = availability.generation
                 self.drain()
             connection = super().getconn(deadline - time.monotonic())
-            if connection.is_fresh:
+            if connection.is_fresh or self._is_good(connection):
                 return connection
-            try:
-                connection.check()
-            except base.Database.OperationalError:
-                connection.close()
-                self.putconn(connection)
-            else:
-                return connection
+            connection.close()
+            self.putconn(connection)
+
+    def _is_good(self, connection: BoundedConnection) -> bool:
+        if connection.may_have_stayed_read_only:
+            return False
+        try:
+            connection.check()
+        except OperationalError:
+            return False
+        return True
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -46,7 +51,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @property
     def pool(self) -> Any:
         options = self.settings_dict["OPTIONS"].get("pool")
-        if options and self.alias not in self._connection_pools:
+        if options and self.alias not in self._connection_pools:  # type: ignore[attr-defined]
             made = Pool(
                 connection_class=BoundedConnection,
                 kwargs={**self.get_connection_params(), "autocommit": True},
@@ -55,13 +60,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 **options,
             )
             # Threads that come at once may each make one; the first stays, none was opened.
-            self._connection_pools.setdefault(self.alias, made)
+            self._connection_pools.setdefault(self.alias, made)  # type: ignore[attr-defined]
         return super().pool
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if self.pool:
             availability.enter()
         return super().get_new_connection(conn_params)
+
+    def rollback(self) -> None:
+        """One that succeeds is a sign of health to Django, but a session that is read-only rolls back too."""
+        failed = self.errors_occurred
+        super().rollback()
+        self.errors_occurred = failed
 
     def close_if_unusable_or_obsolete(self) -> None:
         if self.errors_occurred and self.connection is not None and not self.in_atomic_block:
@@ -71,9 +82,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _close(self) -> None:
         if self.pool and self.connection is not None and self.errors_occurred:
             self.connection.close()
-        super()._close()
+        super()._close()  # type: ignore[misc]
 
     def _configure_pooled(self, connection: BoundedConnection) -> None:
         if settings.DATABASE_STATEMENT_TIMEOUT:
             connection.limit = settings.DATABASE_STATEMENT_TIMEOUT + GRACE_SECONDS
-        self._configure_connection(connection)
+        self._configure_connection(connection)  # type: ignore[attr-defined]
