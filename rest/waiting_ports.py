@@ -41,15 +41,20 @@ def conninfo(**server_settings: str) -> str:
 
 
 class SingleDatabase:
-    """One connection for one user at a time; opened when needed, dropped when a statement fails, opened anew then."""
+    """One connection; opened when needed, dropped when a statement fails, opened anew then. Its users take turns."""
 
     def __init__(self, **server_settings: str) -> None:
         given = settings.DATABASE_SESSION_OPTIONS
         limits = {name: value for name, value in _SERVER_SETTINGS.items() if name not in given}
         self._server_settings = {**limits, **server_settings}
         self._connection: WaitingConnection | None = None
+        self._turn = asyncio.Lock()
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        async with self._turn:
+            return await self._fetch(statement, parameters)
+
+    async def _fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         try:
             connection = await self._ready()
             if settings.DATABASE_TRANSACTION_POOLING:

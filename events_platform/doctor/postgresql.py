@@ -21,6 +21,7 @@ OLDEST, NEWEST = 14, 18
 # A statement that waits for a lock gives its connection back, also when nobody waits for the check any more.
 STATEMENT_MILLISECONDS = 4000
 _FULL = 0.8
+_LONGEST_IDLE_SECONDS = 60
 
 
 def in_database(run: Callable[[Visit], Outcome]) -> Callable[[Visit], Outcome]:
@@ -58,6 +59,12 @@ def _postgresql(visit: Visit) -> Outcome:
     except OperationalError as error:
         # libpq's words name host, port, user and database, and never the password.
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if "startup parameter" in lines[0]:
+            return problem(
+                f"A pooler does not let us in: {lines[0]}",
+                "Behind PgBouncer in transaction mode set DATABASE_TRANSACTION_POOLING=true"
+                " (docs/operations/scaling.md).",
+            )
         return problem(
             f"PostgreSQL does not let us in: {lines[0]}",
             "See that the server runs, and that DATABASE_URL (or the file that DATABASE_URL_FILE names) has its host,"
@@ -103,6 +110,23 @@ def _durability(visit: Visit) -> Outcome:
         f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash loses or destroys accepted events.",
         "As a superuser `ALTER SYSTEM SET … = on` and `SELECT pg_reload_conf()`; look into the server's command line"
         " too. synchronous_commit is set by the platform itself: if it is off, `options` in DATABASE_URL turn it off.",
+    )
+
+
+@in_database
+def _limits(visit: Visit) -> Outcome:
+    """Set by the platform for each session, but behind a pooler, and where DATABASE_URL says otherwise."""
+    name, shown, seconds = row(
+        "SELECT current_user, current_setting(name), extract(epoch FROM current_setting(name)::interval)"
+        " FROM (VALUES ('idle_in_transaction_session_timeout')) AS setting (name)"
+    )
+    if 0 < seconds <= _LONGEST_IDLE_SECONDS:
+        return good(f"A transaction that nobody goes on with ends after {shown}.")
+    return warning(
+        f"idle_in_transaction_session_timeout is {shown}: a host that dies inside a transaction keeps its locks, and"
+        " all processing may wait behind them.",
+        f"As the role itself or a superuser: `ALTER ROLE \"{name}\" SET idle_in_transaction_session_timeout = '30s'`;"
+        " then restart all processes, and the pooler.",
     )
 
 
@@ -207,6 +231,7 @@ CHECKS = (
     _needing("postgresql_version", _version),
     _needing("postgresql_encoding", _encoding),
     _needing("postgresql_durability", _durability),
+    _needing("postgresql_limits", _limits),
     _needing("postgresql_role", _role),
     _needing("postgresql_ownership", _ownership),
     _needing("postgresql_connections", _connections),

@@ -24,25 +24,30 @@ class Pool(ConnectionPool[BoundedConnection]):
     _generation = 0
 
     def getconn(self, timeout: float | None = None) -> BoundedConnection:
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        started = time.monotonic()
+        deadline = started + (self.timeout if timeout is None else timeout)
         while True:
             if self._generation != availability.generation:
                 self._generation = availability.generation
                 self.drain()
             connection = super().getconn(deadline - time.monotonic())
-            if connection.is_fresh or self._is_good(connection):
+            if connection.opened_at >= started or _is_good(connection):
                 return connection
             connection.close()
             self.putconn(connection)
 
-    def _is_good(self, connection: BoundedConnection) -> bool:
-        if connection.may_have_stayed_read_only:
-            return False
-        try:
-            connection.check()
-        except OperationalError:
-            return False
+
+def _is_good(connection: BoundedConnection) -> bool:
+    # A session keeps what was the database's default when it began; it may be another one by now.
+    if connection.is_read_only:
+        return False
+    if connection.is_fresh:
         return True
+    try:
+        connection.check()
+    except OperationalError:
+        return False
+    return True
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

@@ -28,7 +28,8 @@ class _Bounded(psycopg.BaseConnection[Any]):
 
     limit: float | None = None
     _generation = 0
-    _opened_at = _answered_at = 0.0
+    _answered_at = 0.0
+    opened_at = 0.0
     # One that was closed meanwhile, as by a restart, is replaced: PostgreSQL need not be away.
     _is_checked = False
 
@@ -38,17 +39,13 @@ class _Bounded(psycopg.BaseConnection[Any]):
         return self._generation != availability.generation
 
     @property
-    def may_have_stayed_read_only(self) -> bool:
-        """A session keeps what was the database's default when it began. PostgreSQL says of each what it is."""
-        if self.pgconn.parameter_status(b"default_transaction_read_only") != b"on":
-            return False
-        return time.monotonic() - self._opened_at > IDLE_SECONDS
+    def is_read_only(self) -> bool:
+        """By the session's default, of which PostgreSQL has told."""
+        return self.pgconn.parameter_status(b"default_transaction_read_only") == b"on"
 
     @property
     def is_fresh(self) -> bool:
-        if self.is_suspect or self.may_have_stayed_read_only:
-            return False
-        return time.monotonic() - self._answered_at <= IDLE_SECONDS
+        return not self.is_suspect and time.monotonic() - self._answered_at <= IDLE_SECONDS
 
     def _note_answer(self) -> None:
         self._answered_at = time.monotonic()
@@ -57,7 +54,7 @@ class _Bounded(psycopg.BaseConnection[Any]):
     def _note_opened(self) -> None:
         self._generation = availability.generation
         self._note_answer()
-        self._opened_at = self._answered_at
+        self.opened_at = self._answered_at
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
