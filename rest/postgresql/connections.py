@@ -6,7 +6,7 @@ so a little longer.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -19,6 +19,9 @@ RV = TypeVar("RV")
 # What psycopg waits for at a time, so that signals are heeded.
 _INTERVAL = 0.1
 CHECK_SECONDS = 2.0
+# A server that is alive is told that nobody waits any more, as when a commit waits for a standby that is away: its
+# sessions would pile up.
+_CANCEL_SECONDS = 1.0
 # A connection that was idle for longer is tried first, so that a restart of the server costs no request.
 IDLE_SECONDS = 1.0
 
@@ -61,12 +64,8 @@ class _Bounded(psycopg.BaseConnection[Any]):
         started = time.monotonic()
         try:
             yield
-        except _WaitTimeout as error:
-            self.pgconn.finish()
-            availability.failed(since=started, is_lost=True)
-            raise psycopg.OperationalError("PostgreSQL does not answer") from error
         except psycopg.OperationalError as error:
-            if error.sqlstate is None and self._is_checked:
+            if self._is_checked and error.sqlstate is None and not isinstance(error, _WaitTimeout):
                 availability.suspect()
             elif error.sqlstate is None:
                 availability.failed(since=started, is_lost=True)
@@ -93,8 +92,14 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
-        with self._watched():
-            return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
+        try:
+            with self._watched():
+                return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
+        except _WaitTimeout as error:
+            with suppress(psycopg.Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+            self.pgconn.finish()
+            raise psycopg.OperationalError("PostgreSQL does not answer") from error
 
     def check(self) -> None:
         """Raises psycopg's OperationalError when PostgreSQL does not answer on it soon."""
@@ -113,8 +118,14 @@ class WaitingConnection(_Bounded, psycopg.AsyncConnection[Any]):
         return connection
 
     async def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
-        with self._watched():
-            return await super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
+        try:
+            with self._watched():
+                return await super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
+        except _WaitTimeout as error:
+            with suppress(psycopg.Error):
+                await self.cancel_safe(timeout=_CANCEL_SECONDS)
+            self.pgconn.finish()
+            raise psycopg.OperationalError("PostgreSQL does not answer") from error
 
     async def check(self) -> None:
         """Raises psycopg's OperationalError when PostgreSQL does not answer on it soon."""
