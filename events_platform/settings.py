@@ -120,9 +120,8 @@ _options = _default_database["OPTIONS"]
 DATABASE_SESSION_OPTIONS = " ".join(filter(None, [env.str("PGOPTIONS", ""), _options.get("options")]))
 if DATABASE_TRANSACTION_POOLING:
     values.refuse_session_options(DATABASE_SESSION_OPTIONS)
-    # A pooler takes none. Their place are the role's own (docs/operations/scaling.md).
+    # A pooler takes none: they belong to the role (docs/operations/scaling.md).
     _options["options"] = ""
-    _default_database["DISABLE_SERVER_SIDE_CURSORS"] = True
 else:
     _options["options"] = values.session_options(
         given=DATABASE_SESSION_OPTIONS, statement_seconds=DATABASE_STATEMENT_TIMEOUT

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True)]
 SECONDS = 120
 
 
-def environment(pooler: PgBouncer) -> dict[str, str]:
+def environment(pooler: PgBouncer) -> dict[str, Any]:
     return {"DATABASE_URL": pooler.url, "DATABASE_TRANSACTION_POOLING": "true"}
 
 

@@ -73,6 +73,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
             availability.enter()
         return super().get_new_connection(conn_params)
 
+    def chunked_cursor(self) -> Any:
+        """The server's, so that what is read is not in memory as a whole. A pooler keeps one for a transaction only."""
+        if settings.DATABASE_TRANSACTION_POOLING and not self.in_atomic_block:
+            return self.cursor()
+        return super().chunked_cursor()
+
     def rollback(self) -> None:
         """One that succeeds is a sign of health to Django, but a session that is read-only rolls back too."""
         failed = self.errors_occurred
