@@ -61,6 +61,7 @@ def test_events_come_in_and_go_out_through_it_and_through_its_restart() -> None:
     connections.close_all()
 
 
+@pytest.mark.long
 def test_the_other_door_and_commands_work_through_it_and_a_backup_says_that_it_cannot(tmp_path: Path) -> None:
     with (
         postgres_proxy() as proxy,

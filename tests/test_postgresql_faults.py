@@ -23,6 +23,7 @@ from rest.postgresql.availability import Availability, PostgresqlAwayError
 from rest.postgresql.faults import is_passing
 from rest.waiting_ports import SingleDatabase
 from tests.clients import Sender, make_sender
+from tests.doctor_patient import look
 from tests.factories import make_organization
 from tests.proxies import postgres_proxy
 from tests.servers import serve, test_database_url
@@ -157,6 +158,14 @@ def test_every_session_has_limits_and_those_of_the_operator_win() -> None:
             await database.close()
 
     assert asyncio.run(shown_to_the_intake()) == "4500ms"
+
+
+def test_doctor_tells_of_transactions_that_may_idle_for_ever(db: None) -> None:
+    assert look("postgresql")["postgresql_limits"].status == "ok"
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    outcome = look("postgresql")["postgresql_limits"]
+    assert (outcome.status, "ALTER ROLE" in outcome.remedy) == ("warning", True)
 
 
 @contextmanager

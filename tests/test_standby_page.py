@@ -15,7 +15,7 @@ from tests.servers import serve
 from tests.test_backup_page import KEY, PASSWORD, Host, host, sent
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.long
 
 PREPARE, FOLLOW, SYNCHRONOUS, SEE, PROMOTE = (
     block.text for block in run_by("docs/operations/standby.md", Path(__file__).name)
