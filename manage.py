@@ -30,7 +30,7 @@ def run_django() -> int:
     from events_platform.metrics.folder import set_folder_aside
     from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
     from events_platform.up.errors import UpError, setting_error
-    from rest.database_faults import describe_for_people
+    from rest.postgresql.descriptions import describe_for_people
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands come and go: nobody reads their numbers.

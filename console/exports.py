@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.core import signing
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.http import QueryDict
 from django.utils import timezone
@@ -33,6 +33,7 @@ from ingestion.selecting import EventFilter, select_events
 from ingestion.wakeup import Waker
 from organizations.audit import Actor, record
 from organizations.models import Organization, TenantQuerySet
+from rest.postgresql.faults import is_passing
 from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -159,20 +160,17 @@ def _run_or_log(export_id: UUID) -> bool:
     """One portion; an export that fails holds up no other one."""
     try:
         return _run_portion(export_id, timezone.now())
-    except (OperationalError, InterfaceError) as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise  # PostgreSQL's trouble, not the export's
-        logger.warning("a portion of export %s took too long", export_id)
-        _note_failure(export_id)
-        return False
     except TooSlowError:
         logger.info("a portion of export %s found nothing in time", export_id)
-        _note_failure(export_id)
-        return False
-    except Exception:
-        logger.exception("a portion of export %s failed", export_id)
-        _note_failure(export_id)
-        return False
+    except Exception as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            logger.warning("a portion of export %s took too long", export_id)
+        elif is_passing(error):
+            raise  # PostgreSQL's trouble, not the export's
+        else:
+            logger.exception("a portion of export %s failed", export_id)
+    _note_failure(export_id)
+    return False
 
 
 def _note_failure(export_id: UUID) -> None:

@@ -6,6 +6,7 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "16")
+os.environ.setdefault("DATABASE_STATEMENT_TIMEOUT", "10")
 
 _django = get_asgi_application()
 

@@ -112,16 +112,32 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 _DATABASE_URL = env.str("DATABASE_URL")
 _default_database = values.database(_DATABASE_URL)
-# "Acknowledged means committed": whatever the server's default is. libpq leaves PGOPTIONS out where there are options.
+# Seconds; the entrances of web servers and workers set their own. Commands and migrations take as long as they take.
+DATABASE_STATEMENT_TIMEOUT: int = env.int("DATABASE_STATEMENT_TIMEOUT", 0, validate=validate.Range(min=0, max=3600))
+DATABASE_TRANSACTION_POOLING: bool = env.bool("DATABASE_TRANSACTION_POOLING", False)
 _options = _default_database["OPTIONS"]
-_options["options"] = " ".join(
-    ["-c synchronous_commit=on", *filter(None, [env.str("PGOPTIONS", ""), _options.get("options")])]
-)
+# libpq leaves PGOPTIONS out where there are options.
+DATABASE_SESSION_OPTIONS = " ".join(filter(None, [env.str("PGOPTIONS", ""), _options.get("options")]))
+if DATABASE_TRANSACTION_POOLING:
+    values.refuse_session_options(DATABASE_SESSION_OPTIONS)
+    # A pooler takes none: they belong to the role (docs/operations/scaling.md).
+    _options["options"] = ""
+else:
+    _options["options"] = values.session_options(
+        given=DATABASE_SESSION_OPTIONS, statement_seconds=DATABASE_STATEMENT_TIMEOUT
+    )
 # Only the web server pools: under ASGI each request runs in a thread of its own and would open a connection of its
 # own. Celery closes Django's pool at every task, so workers keep one persistent connection each instead.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
 if DATABASE_POOL_SIZE:
-    _default_database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
+    # A connection that cannot be had now is not worth the wait: whoever asked hears of it, and asks again.
+    _options["pool"] = {
+        "min_size": 1,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": 3,
+        "reconnect_timeout": 3,
+        "max_lifetime": 600,
+    }
 else:
     _default_database["CONN_MAX_AGE"] = 600
     _default_database["CONN_HEALTH_CHECKS"] = True

@@ -8,13 +8,18 @@ from django.db import connection
 
 @contextmanager
 def single_runner(number: int) -> Iterator[bool]:
-    """Whether the caller is the one; PostgreSQL ends the claim of a process that dies. `number` names the work."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [number])
-        is_ours = bool(cursor.fetchone()[0])
+    """Whether the caller is the one; PostgreSQL ends the claim of a process that dies. `number` names the work.
+
+    The claim is a transaction of a connection of its own: a pooler would give what a session holds to somebody else.
+    Nothing is read or written in it, so it holds up neither rows nor their clean-up.
+    """
+    holder = connection.copy()
     try:
+        holder.set_autocommit(False)
+        with holder.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+            is_ours = bool(cursor.fetchone()[0])
         yield is_ours
     finally:
-        if is_ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [number])
+        holder.close()

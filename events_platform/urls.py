@@ -11,6 +11,8 @@ from events_platform.health import views as health
 from events_platform.metrics.views import metrics
 from rest.views import ProblemTypesView
 
+handler500 = "rest.views.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console:home"), name="home"),
     path("account/", include("accounts.urls")),

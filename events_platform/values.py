@@ -16,6 +16,25 @@ from psycopg.conninfo import conninfo_to_dict
 
 from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES
 
+# libpq's parameters of every connection that DATABASE_URL does not set itself: one whose other end went away without a
+# word is given up after some 10 s, and not after two hours as the system would.
+DATABASE_WIRE = {
+    "connect_timeout": "3",
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "10000",
+}
+# The same from PostgreSQL's side, where a host that died would keep its sessions, and its locks.
+DATABASE_SESSION = {
+    "synchronous_commit": "on",  # "acknowledged means committed", whatever the server's default is
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 MAIL_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 TWO_YEARS = 2 * 365 * 24 * 3600
 # What the lists that browsers are built with demand.
@@ -46,8 +65,27 @@ def database(url: str) -> dict[str, Any]:
         raise ValueError(f"DATABASE_URL is not a PostgreSQL URL: {error}") from error
     names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     named = {names[key]: str(value) for key, value in parts.items() if key in names}
-    options = {key: value for key, value in parts.items() if key not in names}
-    return {"ENGINE": "django.db.backends.postgresql", **named, "OPTIONS": options}
+    options = {**DATABASE_WIRE, **{key: value for key, value in parts.items() if key not in names}}
+    return {"ENGINE": "rest.postgresql", **named, "OPTIONS": options}
+
+
+def refuse_session_options(given: str) -> None:
+    if given:
+        raise ImproperlyConfigured(
+            "DATABASE_TRANSACTION_POOLING is true, and a pooler takes no options of sessions: leave out PGOPTIONS, and"
+            " `options` in DATABASE_URL. Set them for the role, by ALTER ROLE ... SET."
+        )
+
+
+def session_options(*, given: str, statement_seconds: int) -> str:
+    """PostgreSQL's options of each session; those that are `given` win, as the last one does.
+
+    `statement_seconds`: 0 is no limit. Half of it for a lock.
+    """
+    ours = dict(DATABASE_SESSION)
+    if statement_seconds:
+        ours |= {"statement_timeout": f"{statement_seconds}s", "lock_timeout": f"{statement_seconds * 500}ms"}
+    return " ".join([*(f"-c {name}={value}" for name, value in ours.items()), given]).strip()
 
 
 def broker(url: str) -> str:

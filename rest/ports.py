@@ -4,6 +4,7 @@ What both doors share is written once, as coroutines over these protocols. The A
 event loop. The WSGI door passes the direct ports below, which never suspend, and runs the coroutine by `run_now`.
 """
 
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +21,12 @@ class Database(Protocol):
     """Runs one statement that is committed by itself; raises psycopg's errors."""
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]: ...
+
+
+class PatientDatabase(Database, Protocol):
+    """Can wait before the same is tried again."""
+
+    async def pause(self, seconds: float) -> None: ...
 
 
 class KeyedDatabase(Database, Protocol):
@@ -46,6 +53,9 @@ class DirectDatabase:
                 return cursor.fetchall() if cursor.description else []
         except Error as error:
             raise error.__cause__ or error from None
+
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
         rows = await self.fetch(statement, [text_array([key])])

@@ -12,11 +12,13 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import ProgrammingError
 from django.http import Http404, HttpResponse
 from msgspec import json
 from rest_framework import exceptions
 from rest_framework.response import Response
+
+from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -156,7 +158,8 @@ def as_problem(error: Exception) -> Problem | None:
         return Problem("permission_denied")
     if isinstance(error, exceptions.APIException):
         return problem_for_status(error.status_code)
-    if isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError):
+    # A table that is missing would pass too, with an upgrade, but nobody should have to guess that from a 503.
+    if is_passing(error) and not isinstance(error, ProgrammingError | psycopg.ProgrammingError):
         logger.error("PostgreSQL is away: %s", error)
         return Problem("service_unavailable", headers={"Retry-After": "1"})
     return None

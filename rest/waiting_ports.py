@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -11,58 +10,135 @@ import psycopg
 from django.conf import settings
 from django.db import connections
 from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from redis.asyncio import Redis as RedisClient
 from redis.exceptions import NoScriptError
 
 from rest.arrays import text_array
 from rest.gathering import Gatherer
 from rest.ports import Parameters
+from rest.postgresql.availability import availability
+from rest.postgresql.connections import WaitingConnection
 
-CONNECT_SECONDS = 2
 # Longer than any healthy statement of the intake; a server that hangs must not hold requests for longer.
 STATEMENT_SECONDS = 5.0
-# A connection that was idle for longer is tried first, so that a restart of the server costs no request.
-_IDLE_SECONDS = 1.0
+# PostgreSQL itself gives up first: what was refused must not be committed later, when a lock is free.
+_SERVER_SETTINGS = {"statement_timeout": "4500ms"}
 
 
 def conninfo(**server_settings: str) -> str:
-    """libpq's connection string of Django's default database; `server_settings` hold for the connection."""
+    """libpq's connection string of Django's default database; `server_settings` hold for the connection.
+
+    Behind a pooler they cannot: there they are set in each transaction.
+    """
     database = connections["default"].settings_dict
     names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     parts = {name: database[key] for name, key in names.items() if database.get(key)}
     options = {name: value for name, value in database["OPTIONS"].items() if name != "pool"}
-    for name, value in server_settings.items():
-        options["options"] = f"{options.get('options', '')} -c {name}={value}".strip()
-    return make_conninfo(**{"connect_timeout": CONNECT_SECONDS, **options, **parts})
+    if not settings.DATABASE_TRANSACTION_POOLING:
+        wanted = [f"-c {name}={value}" for name, value in server_settings.items()]
+        options["options"] = " ".join(filter(None, [options.get("options"), *wanted]))
+    return make_conninfo(**{**options, **parts})
+
+
+class SingleDatabase:
+    """One connection; opened when needed, dropped when a statement fails, opened anew then. Its users take turns."""
+
+    def __init__(self, **server_settings: str) -> None:
+        given = settings.DATABASE_SESSION_OPTIONS
+        limits = {name: value for name, value in _SERVER_SETTINGS.items() if name not in given}
+        self._server_settings = {**limits, **server_settings}
+        self._connection: WaitingConnection | None = None
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        async with self._turn:
+            return await self._fetch(statement, parameters)
+
+    async def _fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        try:
+            connection = await self._ready()
+            if settings.DATABASE_TRANSACTION_POOLING:
+                return await self._fetch_in_transaction(connection, statement, parameters)
+            return await _rows(await connection.execute(statement, parameters))
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded):
+            raise
+        except BaseException:
+            # It may be broken, or have kept what was wrong, such as being read-only.
+            await self.close()
+            raise
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _ready(self) -> WaitingConnection:
+        connection = self._connection
+        if connection is not None and not connection.closed and not connection.is_fresh:
+            await _replace_if_dead(connection)
+        if connection is None or connection.closed:
+            connection = await WaitingConnection.connect(
+                conninfo(**self._server_settings),
+                autocommit=True,
+                prepare_threshold=None if settings.DATABASE_TRANSACTION_POOLING else 5,
+            )
+            connection.limit = STATEMENT_SECONDS
+            self._connection = connection
+        return connection
+
+    async def _fetch_in_transaction(
+        self, connection: WaitingConnection, statement: str, parameters: Parameters
+    ) -> list[tuple[Any, ...]]:
+        """One round trip all the same: the pipeline sends everything at once."""
+        async with connection.pipeline(), connection.transaction():
+            for name, value in self._server_settings.items():
+                await connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+            cursor = await connection.execute(statement, parameters)
+        return await _rows(cursor)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+
+class GatedDatabase(SingleDatabase):
+    """Refuses at once while PostgreSQL does not answer others in this process."""
+
+    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        availability.enter()
+        return await super().fetch(statement, parameters)
+
+
+async def _replace_if_dead(connection: WaitingConnection) -> None:
+    """Closes it when PostgreSQL was lost since it was opened, or does not answer on it."""
+    if connection.is_suspect:
+        await connection.close()
+        return
+    try:
+        await connection.check()
+    except psycopg.OperationalError:
+        await connection.close()
+
+
+async def _rows(cursor: psycopg.AsyncCursor[Any]) -> list[tuple[Any, ...]]:
+    return await cursor.fetchall() if cursor.description else []
 
 
 class PooledDatabase:
     """For the reads of many requests: a few connections, opened when they are first needed."""
 
     def __init__(self, *, size: int = 2) -> None:
-        self._pool = AsyncConnectionPool(
-            conninfo(),
-            min_size=1,
-            max_size=size,
-            timeout=CONNECT_SECONDS,
-            open=False,
-            kwargs={"autocommit": True},
-            reconnect_timeout=CONNECT_SECONDS,
-        )
-        self._opened = False
+        self._all = [GatedDatabase() for _ in range(size)]
+        self._idle = list(self._all)
+        self._free = asyncio.Semaphore(size)
         self._gatherers: dict[str, Gatherer[str, tuple[Any, ...] | None]] = {}
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        if not self._opened:
-            self._opened = True
-            await self._pool.open()
-        try:
-            async with asyncio.timeout(STATEMENT_SECONDS), self._pool.connection() as connection:
-                cursor = await connection.execute(statement, parameters)
-                return await cursor.fetchall() if cursor.description else []
-        except (PoolTimeout, TimeoutError) as error:
-            raise psycopg.OperationalError("PostgreSQL does not answer") from error
+        async with self._free:
+            # The one that was used last, whose connection is most likely open.
+            database = self._idle.pop()
+            try:
+                return await database.fetch(statement, parameters)
+            finally:
+                self._idle.append(database)
 
     async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
         """Keys that are looked for at once share a query."""
@@ -75,44 +151,8 @@ class PooledDatabase:
         return [found.get(key) for key in keys]
 
     async def close(self) -> None:
-        if self._opened:
-            await self._pool.close()
-
-
-class SingleDatabase:
-    """One connection for one user at a time; opened when needed, dropped when broken, opened anew after that."""
-
-    def __init__(self, **server_settings: str) -> None:
-        self._server_settings = server_settings
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._used_at = 0.0
-
-    async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
-        try:
-            async with asyncio.timeout(STATEMENT_SECONDS):
-                connection = await self._ready()
-                cursor = await connection.execute(statement, parameters)
-                self._used_at = time.monotonic()
-                return await cursor.fetchall() if cursor.description else []
-        except TimeoutError as error:
-            await self.close()
-            raise psycopg.OperationalError("PostgreSQL does not answer") from error
-
-    async def _ready(self) -> psycopg.AsyncConnection[Any]:
-        connection = self._connection
-        if connection is not None and not connection.closed and time.monotonic() - self._used_at > _IDLE_SECONDS:
-            try:
-                await connection.execute("")
-            except psycopg.OperationalError:
-                await connection.close()
-        if connection is None or connection.closed:
-            connection = await psycopg.AsyncConnection.connect(conninfo(**self._server_settings), autocommit=True)
-            self._connection = connection
-        return connection
-
-    async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        for database in self._all:
+            await database.close()
 
 
 class _Call(NamedTuple):

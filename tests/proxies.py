@@ -12,15 +12,20 @@ from django.db import connection
 
 
 class Proxy:
-    """Passes bytes both ways. `cut` drops all connections and refuses new ones, `hang` passes nothing on."""
+    """Passes bytes both ways. `cut` drops all connections and refuses new ones, `hang` passes nothing on.
+
+    `lose` is a failover: what is connected hears nothing any more, not even an end; who connects anew is served.
+    """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._lost: set[socket.socket] = set()
         self._refusing = False
         self._passing = threading.Event()
         self._passing.set()
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -38,6 +43,9 @@ class Proxy:
     def hang(self) -> None:
         self._passing.clear()
 
+    def lose(self) -> None:
+        self._lost.update(end for pair in self._pairs for end in pair)
+
     def restore(self) -> None:
         self._refusing = False
         self._passing.set()
@@ -45,6 +53,7 @@ class Proxy:
     def close(self) -> None:
         self.cut()
         self._passing.set()
+        self._closed.set()
         self._listener.close()
 
     def _accept(self) -> None:
@@ -69,6 +78,9 @@ class Proxy:
                     assert isinstance(key.fileobj, socket.socket)
                     part = key.fileobj.recv(65536)
                     self._passing.wait()
+                    if client in self._lost:
+                        self._closed.wait()
+                        return
                     if not part:
                         return
                     key.data.sendall(part)

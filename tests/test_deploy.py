@@ -110,7 +110,9 @@ def test_a_secret_is_read_from_its_file_without_the_line_end(tmp_path: Path) -> 
 def test_options_of_the_database_url_do_not_end_durable_commits() -> None:
     url = "postgresql://events@127.0.0.1:1/events?options=-c%20work_mem%3D8MB"
     done = read_settings(told='DATABASES["default"]["OPTIONS"]["options"]', DATABASE_URL=url)
-    assert done.stdout == "-c synchronous_commit=on -c work_mem=8MB\n", done.stderr
+    words = done.stdout.split()
+    assert "synchronous_commit=on" in words, done.stderr
+    assert words[-2:] == ["-c", "work_mem=8MB"]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ class Counted:
             await self.before()
         return await self.inner.fetch(statement, parameters)
 
+    async def pause(self, seconds: float) -> None:
+        await self.inner.pause(seconds)
+
 
 def with_writer(scenario: Callable[[GroupCommitWriter, Counted], Awaitable[Any]]) -> Any:
     async def run() -> Any:

@@ -30,6 +30,7 @@ from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from rest.gathering import Gatherer
 from rest.ports import Database
+from rest.postgresql.faults import is_passing
 from rest.tracing import Span, Value, read_context, sending_span
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,6 @@ _MANUAL_RETRIES = 20
 # but this sender claims nothing before it has recorded them.
 _AWAY_SECONDS = 0.5
 _RECORD_SECONDS = 120.0
-# A partition that is being attached refuses rows for a moment.
-_PASSING = (psycopg.OperationalError, psycopg.InternalError, psycopg.InterfaceError, psycopg.errors.CheckViolation)
 
 
 class Sender:
@@ -223,8 +222,8 @@ class Sender:
         while True:
             try:
                 return await record_outcomes(self._database, outcomes)
-            except _PASSING as error:
-                if time.monotonic() > give_up_at:
+            except psycopg.Error as error:
+                if time.monotonic() > give_up_at or not is_passing(error):
                     raise
                 logger.warning("%d attempts wait for their record: %s", len(outcomes), type(error).__name__)
             self._records_wait = True

@@ -23,6 +23,7 @@ from events_platform.backup.programs import (
     find_program,
     is_too_new,
     last_words,
+    refuse_pooler,
     server_version,
 )
 from events_platform.version import VERSION, revision
@@ -53,6 +54,7 @@ def make_backup(
 
     `read_back` reads the whole dump once more. `say` gets a line for each step, `on_bytes` the size so far.
     """
+    refuse_pooler()
     server = server_version()
     pg_dump = find_program("pg_dump", at_least=server // 10_000)
     with only_backup(parent):

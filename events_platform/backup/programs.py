@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connection
 from psycopg import pq
 
@@ -64,6 +65,15 @@ def _examined(path: str) -> DatabaseProgram | None:
         return None
     version = _VERSION.search(done.stdout)
     return DatabaseProgram(path=path, major=int(version[1])) if version else None
+
+
+def refuse_pooler() -> None:
+    """PostgreSQL's programs set up their sessions, and a pooler would hand those on to the platform's processes."""
+    if settings.DATABASE_TRANSACTION_POOLING:
+        raise BackupError(
+            "This cannot go through a pooler. Run it with DATABASE_TRANSACTION_POOLING=false and a DATABASE_URL that"
+            " leads to PostgreSQL itself."
+        )
 
 
 def server_version() -> int:

@@ -23,7 +23,13 @@ from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP
 from events_platform.backup.making import BLOCK_BYTES
 from events_platform.backup.manifest import Manifest, State, read_manifest, state_of_database
-from events_platform.backup.programs import DatabaseProgram, connection_environment, find_program, last_words
+from events_platform.backup.programs import (
+    DatabaseProgram,
+    connection_environment,
+    find_program,
+    last_words,
+    refuse_pooler,
+)
 from ingestion.partition_making import make_partitions
 
 # Only their owner may say something of these, who need not be the platform; and it needs no extension.
@@ -37,6 +43,7 @@ def restore_backup(
 
     `say` gets a line for each step, `on_bytes` how many bytes of how many were read.
     """
+    refuse_pooler()
     manifest = read_manifest(folder)
     size = manifest.dump.size
     refuse_unknown_migrations(manifest)

@@ -22,6 +22,7 @@ OLDEST, NEWEST = 14, 18
 # A statement that waits for a lock gives its connection back, also when nobody waits for the check any more.
 STATEMENT_MILLISECONDS = 4000
 _FULL = 0.8
+_LONGEST_IDLE_SECONDS = 60
 
 
 def in_database(run: Callable[[Visit], Outcome]) -> Callable[[Visit], Outcome]:
@@ -57,6 +58,12 @@ def _postgresql(visit: Visit) -> Outcome:
     except OperationalError as error:
         # libpq's words name host, port, user and database, and never the password.
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        if "startup parameter" in lines[0]:
+            return problem(
+                f"A pooler does not let us in: {lines[0]}",
+                "Behind PgBouncer in transaction mode set DATABASE_TRANSACTION_POOLING=true"
+                " (docs/operations/scaling.md).",
+            )
         return problem(
             f"PostgreSQL does not let us in: {lines[0]}",
             "See that the server runs, and that DATABASE_URL (or the file that DATABASE_URL_FILE names) has its host,"
@@ -131,9 +138,26 @@ def _standby(visit: Visit) -> Outcome:
             "The standby is asynchronous: when it is promoted, events of the last moments may be missing, also those"
             " that were acknowledged.",
             "Name it in synchronous_standby_names if acknowledged events shall outlive their server"
-            " (docs/operations/deploy.md).",
+            " (docs/operations/standby.md).",
         )
     return good("There is no standby: what is committed is kept as long as this server's disk is.")
+
+
+@in_database
+def _limits(visit: Visit) -> Outcome:
+    """Set by the platform for each session, but behind a pooler, and where DATABASE_URL says otherwise."""
+    name, shown, seconds = row(
+        "SELECT current_user, current_setting(name), extract(epoch FROM current_setting(name)::interval)"
+        " FROM (VALUES ('idle_in_transaction_session_timeout')) AS setting (name)"
+    )
+    if 0 < seconds <= _LONGEST_IDLE_SECONDS:
+        return good(f"A transaction that nobody goes on with ends after {shown}.")
+    return warning(
+        f"idle_in_transaction_session_timeout is {shown}: a host that dies inside a transaction keeps its locks, and"
+        " all processing may wait behind them.",
+        f"As the role itself or a superuser: `ALTER ROLE \"{name}\" SET idle_in_transaction_session_timeout = '30s'`;"
+        " then restart all processes, and the pooler.",
+    )
 
 
 @in_database
@@ -238,6 +262,7 @@ CHECKS = (
     _needing("postgresql_encoding", _encoding),
     _needing("postgresql_durability", _durability),
     _needing("postgresql_standby", _standby),
+    _needing("postgresql_limits", _limits),
     _needing("postgresql_role", _role),
     _needing("postgresql_ownership", _ownership),
     _needing("postgresql_connections", _connections),

@@ -9,6 +9,7 @@ from events_platform.erasing.organization import run_organization_erasure
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from events_platform.retention.steps import SECONDS_PER_PORTION, Budget
 from events_platform.single_runner import single_runner
+from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 _LOCK = 7_022_028
@@ -31,9 +32,10 @@ def _run_or_log(erasure: Erasure, budget: Budget) -> bool:
     run = run_organization_erasure if erasure.kind == ErasureKind.ORGANIZATION else run_event_erasure
     try:
         made = run(erasure, budget, now=timezone.now())
-    except Exception:
+    except Exception as error:
         logger.exception("erasure %s failed; the next sweep tries again", erasure.pk)
-        _note_failure(erasure)
+        if not is_passing(error):
+            _note_failure(erasure)
         return False
     Erasure.objects.filter(pk=erasure.pk).exclude(failures=0).update(failures=0)
     return made

@@ -27,7 +27,7 @@ from rest.middleware import request_id_of, server_timing
 from rest.parsing import MAX_DISCARDED_BYTES
 from rest.problems import MEDIA_TYPE, Problem, as_problem, problem_body
 from rest.tracing import Span, request_span
-from rest.waiting_ports import PooledDatabase, SingleDatabase, WaitingRedis
+from rest.waiting_ports import GatedDatabase, PooledDatabase, WaitingRedis
 
 logger = logging.getLogger(__name__)
 ConnectionScope = dict[str, Any]
@@ -94,7 +94,7 @@ class _Intake:
 
     def __init__(self) -> None:
         self._database = PooledDatabase()
-        self._write_database = SingleDatabase()
+        self._write_database = GatedDatabase()
         self._redis = WaitingRedis()
         self.books = Bookkeeper(self._database, self._redis)
         writer = GroupCommitWriter(self._write_database)

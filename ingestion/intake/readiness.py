@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from ingestion.intake.probe import probe_statement
 from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import look_up_nobody
-from rest.database_faults import describe_fault
 from rest.ports import DirectDatabase, KeyedDatabase, run_now
+from rest.postgresql.descriptions import describe_fault
 from rest.problems import Problem
 
 # A commit proves for so long that the next one will work.

@@ -7,6 +7,7 @@ is one way for one event and for many.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -16,11 +17,15 @@ from uuid_utils.compat import uuid7
 
 from ingestion.decoding import DecodedEvent
 from rest.arrays import array, text_array, uuid_array
-from rest.ports import Database
+from rest.ports import PatientDatabase
+from rest.postgresql.faults import is_passing
 from rest.problems import Problem, invalid
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3
+
+# An event that meets a partition while it is attached fits a moment later. All other writing waits meanwhile.
+_PARTITION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 # Annotations that are equal, such as the headers of a batch, come once and by their number: parsed for each event they
 # would take a third of the time. Only some of them, since PostgreSQL walks through an array to find an element.
@@ -117,7 +122,7 @@ class Incoming:
         return objects[0] if objects else None
 
 
-async def store(database: Database, events: Sequence[Incoming]) -> list[Outcome]:
+async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[Outcome]:
     """Commit what can be committed; returns each event's outcome, in order.
 
     An outcome is an Accepted, or Problem 409 (reused key), 422 (PostgreSQL cannot hold it: this event alone), 503.
@@ -144,11 +149,11 @@ def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
     return list(first.values())
 
 
-async def _write(database: Database, events: Sequence[Incoming]) -> None:
+async def _write(database: PatientDatabase, events: Sequence[Incoming]) -> None:
     """Give those that are stored their outcome. A row that PostgreSQL refuses is found by halving, and fails alone."""
     received_at = timezone.now()
     try:
-        rows = await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
+        rows = await _insert(database, events, received_at)
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded):
         if len(events) == 1:
             events[0].outcome = invalid("/data", "unstorable", "PostgreSQL cannot store this event.")
@@ -163,7 +168,26 @@ async def _write(database: Database, events: Sequence[Incoming]) -> None:
             event.outcome = Accepted(id=event.id, received_at=received_at)
 
 
-async def _resolve_held(database: Database, events: Sequence[Incoming]) -> None:
+async def _insert(
+    database: PatientDatabase, events: Sequence[Incoming], received_at: datetime
+) -> list[tuple[Any, ...]]:
+    """The ids of those that are stored. Waits for a moment where a partition is just being attached.
+
+    Raises psycopg's OperationalError when that takes longer: no event is to blame for it.
+    """
+    for pause in _PARTITION_PAUSES:
+        try:
+            return await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
+        except psycopg.IntegrityError as error:
+            # Its id is the platform's own, so one that is there already is no fault of the event's either.
+            if not (is_passing(error) or isinstance(error, psycopg.errors.UniqueViolation)):
+                raise
+            last = error
+        await database.pause(pause)
+    raise psycopg.OperationalError(f"events could not be stored: {type(last).__name__}") from last
+
+
+async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> None:
     """Their keys are held by other events: the same content is a duplicate, another is a conflict.
 
     An event whose claim has just gone keeps no outcome: the next try takes the key.

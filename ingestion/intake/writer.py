@@ -17,7 +17,7 @@ from ingestion.intake.probe import probe_statement
 from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.metrics import FLUSH_FAILURES, FLUSHED_EVENTS, FLUSHED_SECONDS
 from ingestion.wakeup import wake_processing
-from rest.ports import Database
+from rest.ports import PatientDatabase
 from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class _Submission(NamedTuple):
 class GroupCommitWriter:
     """The writer of one event loop. `store` may be called by many tasks at once."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: PatientDatabase) -> None:
         self._database = database
         self._waiting: deque[_Submission] = deque()
         self._events = 0

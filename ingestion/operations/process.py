@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -18,6 +19,7 @@ from ingestion.models import ProcessingFailure, hour_of
 from ingestion.trace_contexts import contexts_of
 from rest.arrays import uuid_array
 from rest.log_lines import log_line
+from rest.postgresql.faults import is_passing
 from rest.tracing import batch_span
 
 logger = logging.getLogger(__name__)
@@ -100,9 +102,11 @@ def _process_batch() -> int:
     try:
         with batch_span("process events", count=len(ids), contexts=lambda: contexts_of(ids)), transaction.atomic():
             _process(events)
-    except (OperationalError, InterfaceError):
-        raise  # PostgreSQL's trouble, not the events': the batch stays in the outbox
-    except Exception:
+    except SoftTimeLimitExceeded:
+        raise  # the task's time is over, whatever it waited for
+    except Exception as error:
+        if is_passing(error):
+            raise  # PostgreSQL's trouble, not the events': the batch stays in the outbox
         logger.exception("a batch of %d events failed; processing them one by one", len(events))
         for event in events:
             _process_one(event, None)
@@ -144,9 +148,11 @@ def _process_one(event: StoredEvent, failure: ProcessingFailure | None) -> bool:
             _process([event])
             if failure is not None:
                 failure.delete()
-    except (OperationalError, InterfaceError):
+    except SoftTimeLimitExceeded:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's failure
+    except Exception as error:
+        if is_passing(error):
+            raise
         _record_failure(event, failure, error)
         return False
     return True

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from psycopg import errors
 
 from events_platform.up.data_dir import CHECKOUT
-from rest.database_faults import describe_fault, describe_for_people
+from rest.postgresql.descriptions import describe_fault, describe_for_people
 
 
 @pytest.mark.parametrize(
