@@ -1,0 +1,77 @@
+"""Each row of the table: a fault under load, and everything is well again afterwards, without any help."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from tests.faults.conftest import Sites
+from tests.faults.health import Watch
+from tests.faults.load import Load
+from tests.faults.proof import Finding, consume_inbox, is_drained, judge_answers, judge_data, what_is_left
+from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.sites import HOOK, Site
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+# Load before the fault, so that it meets everything at work, and after it, so that new work comes, too.
+_BEFORE, _AFTER = 2.0, 3.0
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(one, id=one.name, marks=pytest.mark.faults if one.in_ci else pytest.mark.long)
+        for one in SCENARIOS
+    ],
+)
+def test_a_fault_that_has_passed_leaves_nothing_broken(
+    scenario: Scenario, sites: Sites, findings: dict[str, Finding]
+) -> None:
+    site = sites.get(scenario.opening)
+    finding = findings[scenario.name] = run(scenario, site)
+    if finding.problems:
+        log = site.log()
+        sites.close()
+        pytest.fail("\n".join([scenario.title, *finding.problems, finding.ready, log]), pytrace=False)
+
+
+def run(scenario: Scenario, site: Site) -> Finding:
+    finding = Finding()
+    with under_load(scenario, site) as (load, watch):
+        wait_until(lambda: len(load.acknowledged) > 0)
+        time.sleep(_BEFORE)
+        with scenario.fault(site):
+            time.sleep(scenario.seconds)
+        over = time.monotonic()
+        time.sleep(_AFTER)
+        load.stop()
+        while time.monotonic() - over < scenario.drains and finding.drained_after is None:
+            if is_drained(site.postgres, load):
+                finding.drained_after = time.monotonic() - over
+            time.sleep(0.2)
+    if finding.drained_after is None:
+        finding.problems.append(f"not drained after {scenario.drains:.0f} s: {what_is_left(site.postgres, load)}")
+    judge_data(finding, site.postgres, load, site.receiver.ids(HOOK))
+    judge_answers(finding, load, watch, web_is_away=scenario.web_is_away)
+    if not finding.problems:
+        leased = consume_inbox(site.platform.url, site.platform.key)
+        finding.expect("leased from the inbox", len(set(leased)), finding.stored)
+    return finding
+
+
+@contextmanager
+def under_load(scenario: Scenario, site: Site) -> Iterator[tuple[Load, Watch]]:
+    load = Load(url=site.platform.url, key=site.platform.key, type=f"{scenario.name}.{uuid4().hex[:8]}")
+    watch = Watch(port=site.platform.port)
+    load.start()
+    watch.start()
+    try:
+        yield load, watch
+    finally:
+        load.stop()
+        load.give_up()
+        watch.stop()
