@@ -16,6 +16,7 @@ class Proxy:
     """Passes bytes both ways between clients of `listener` and what `connect` connects to.
 
     `cut` drops all connections and refuses new ones, `hang` passes nothing on; `delay` is in seconds for each answer.
+    `lose` is a failover: what is connected hears nothing any more, not even an end; who connects anew is served.
     """
 
     def __init__(self, connect: Callable[[], socket.socket], listener: socket.socket | None = None) -> None:
@@ -24,9 +25,11 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self.delay = 0.0
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._lost: set[socket.socket] = set()
         self._refusing = False
         self._passing = threading.Event()
         self._passing.set()
+        self._closed = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -39,6 +42,9 @@ class Proxy:
     def hang(self) -> None:
         self._passing.clear()
 
+    def lose(self) -> None:
+        self._lost.update(end for pair in self._pairs for end in pair)
+
     def restore(self) -> None:
         self._refusing = False
         self._passing.set()
@@ -46,6 +52,7 @@ class Proxy:
     def close(self) -> None:
         self.cut()
         self._passing.set()
+        self._closed.set()
         self._listener.close()
 
     def clients(self) -> list[int]:
@@ -81,6 +88,9 @@ class Proxy:
                     assert isinstance(key.fileobj, socket.socket)
                     part = key.fileobj.recv(65536)
                     self._passing.wait()
+                    if client in self._lost:
+                        self._closed.wait()
+                        return
                     if not part:
                         return
                     if self.delay and key.fileobj is server:

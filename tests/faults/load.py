@@ -75,7 +75,10 @@ class Load:
     async def _run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session, asyncio.TaskGroup() as sending:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            asyncio.TaskGroup() as sending,
+        ):
             number, due = 0, time.monotonic()
             while not self._stopping.is_set():
                 if len(self.outstanding) < _CLIENTS:

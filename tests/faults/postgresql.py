@@ -22,7 +22,11 @@ from tests.waiting import wait_until
 ROLE, PASSWORD, DATABASE = "events", "of-the-platform", "events"
 _START_SECONDS = 60
 # The platform's role signs in with a password; the harness comes as the superuser, by the socket.
-_HBA = "local all postgres trust\nlocal all all trust\nhost all all all scram-sha-256\nhost replication all all trust\n"
+_HBA = """
+local all,replication postgres trust
+local all all scram-sha-256
+host all all all scram-sha-256
+"""
 _SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "64MB",
@@ -36,19 +40,22 @@ _SETTINGS = {
 
 
 class PostgreSQL:
-    """One server on the cluster in `folder`; `prefix` is put before its commands (another network, say)."""
+    """One server on the cluster in `folder`, on loopback and on a socket."""
 
-    def __init__(self, folder: Path, *, port: int, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> None:
-        self.folder, self.port, self.host = folder, port, host
+    def __init__(self, folder: Path, *, port: int) -> None:
+        self.folder, self.port = folder, port
         self.cluster = folder / "cluster"
-        self._prefix = prefix
         self._account = database_account()
         self._programs = _programs(self._account)
         self._child: Child | None = None
 
-    def url(self, *, host: str = "", port: int = 0) -> str:
+    @property
+    def socket(self) -> Path:
+        return self.folder / f".s.PGSQL.{self.port}"
+
+    def url(self, *, host: str = "127.0.0.1", port: int = 0) -> str:
         """How the platform's role reaches it, by default directly."""
-        return f"postgresql://{ROLE}:{PASSWORD}@{host or self.host}:{port or self.port}/{DATABASE}"
+        return f"postgresql://{ROLE}:{PASSWORD}@{host}:{port or self.port}/{DATABASE}"
 
     # Making
 
@@ -62,6 +69,21 @@ class PostgreSQL:
         self.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'", database="postgres")
         self.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}", database="postgres")
 
+    def follow(self, primary: "PostgreSQL") -> None:
+        """Become a streaming standby of `primary`, which from now on acknowledges nothing that this one has not."""
+        self.make_folder()
+        by_socket = f"host={primary.folder} port={primary.port} user=postgres"
+        self.run("pg_basebackup", "--pgdata", str(self.cluster), "--dbname", f"{by_socket} application_name=standby",
+                 "--write-recovery-conf", "--checkpoint=fast", "--no-sync")  # fmt: skip
+        self.start()
+        primary.configure("synchronous_standby_names", "standby")
+        in_step = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"
+        wait_until(lambda: bool(primary.execute(in_step, database="postgres")))
+
+    def promote(self) -> None:
+        """What an operator does on the standby when the primary is gone."""
+        self.execute("SELECT pg_promote()", database="postgres")
+
     def make_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._account is not None:
@@ -69,50 +91,63 @@ class PostgreSQL:
         self.folder.chmod(0o700)
 
     def run(self, program: str, *arguments: str) -> None:
-        """One of PostgreSQL's programs, as the server's user."""
-        account = self._account
-        done = subprocess.run(
-            [*self._prefix, *self._as_account(), str(self._programs / program), *arguments],
+        """One of PostgreSQL's programs to its end, as the server's user."""
+        with self.begin(program, *arguments) as running:
+            _, said = running.communicate()
+        assert running.returncode == 0, f"{program}: {said.decode()}"
+
+    def begin(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """One of PostgreSQL's programs, which goes on; it waits when nobody reads what it prints."""
+        return subprocess.Popen(
+            [*self._as_account(), str(self._programs / program), *arguments],
             env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
             cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        assert done.returncode == 0, f"{program}: {done.stderr} (as {account})"
 
     def _as_account(self) -> tuple[str, ...]:
-        """`setpriv` rather than Popen's `user`: entering another network, before it, needs root."""
+        """PostgreSQL refuses to run as root."""
         if self._account is None:
             return ()
-        return ("setpriv", "--pdeathsig=INT", f"--reuid={self._account.uid}", f"--regid={self._account.gid}", "--clear-groups")
+        return (
+            "setpriv",
+            "--pdeathsig=INT",
+            f"--reuid={self._account.uid}",
+            f"--regid={self._account.gid}",
+            "--clear-groups",
+        )
 
     # Starting and stopping
 
     def start(self, *, wait: bool = True) -> None:
         settings = {
             **_SETTINGS,
-            "listen_addresses": self.host,
+            "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        self._child = Child(
-            Program(
-                name="postgres",
-                command=(*self._prefix, *self._as_account(), str(self._programs / "postgres"), "-D", str(self.cluster),
-                         *options),  # fmt: skip
-                environment={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-                folder=Path("/"),
-                stop_signal=signal.SIGINT,
-                log=self.folder.parent / f"{self.folder.name}.log",
-            ),
-            Output(os.open(os.devnull, os.O_WRONLY)),
-        )
+        self._child = self.companion(str(self._programs / "postgres"), "-D", str(self.cluster), *options)
         self._child.start()
         if wait:
             wait_until(self.answers, seconds=_START_SECONDS)
+
+    def companion(self, program: str, *arguments: str) -> Child:
+        """A program that runs as the server's user, not started yet."""
+        return Child(
+            Program(
+                name=Path(program).name,
+                command=(*self._as_account(), program, *arguments),
+                environment={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+                folder=Path("/"),
+                stop_signal=signal.SIGINT,
+                log=self.folder.parent / f"{Path(program).name}-{self.folder.name}.log",
+            ),
+            Output(os.open(os.devnull, os.O_WRONLY)),
+        )
 
     @property
     def pid(self) -> int:
@@ -173,6 +208,15 @@ class PostgreSQL:
         try:
             yield
         finally:
+            self.start()
+
+    @contextmanager
+    def on_a_full_disk(self) -> Iterator[None]:
+        """Its folder is a small file system of its own, which something else fills. Its supervisor starts it again."""
+        with processes.full(self.folder):
+            yield
+        if not self.answers():
+            self.kill()
             self.start()
 
     @contextmanager

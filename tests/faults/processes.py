@@ -1,8 +1,13 @@
-"""Stopping, continuing and killing a program with all of its processes, as a machine does that hangs or loses power."""
+"""Stopping, continuing and killing a program with all of its processes, as a machine does that hangs or loses power.
 
+And filling its disk.
+"""
+
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -46,3 +51,18 @@ def hanging(pid: int) -> Iterator[None]:
         yield
     finally:
         signal_family(pid, signal.SIGCONT)
+
+
+@contextmanager
+def full(file_system: Path) -> Iterator[None]:
+    """Not a byte is free on the small file system of this folder until the block ends."""
+    filler = file_system / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    try:
+        yield
+    finally:
+        os.unlink(filler)

@@ -5,21 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from events_platform.up import programs
 from events_platform.up.data_dir import CHECKOUT
 from events_platform.up.processes import tether
 from tests.faults import processes
+from tests.faults.hosts import Host
 from tests.waiting import wait_until
 
 PROGRAMS = ("web", "worker", "sender", "beat")
-_START_SECONDS = 120
+_START_SECONDS = 240
+_STOP_SECONDS = 90
 # The servers and settings of the test run itself are no business of the platform under test.
 _OF_THE_TEST_RUN = (
     "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "SECRET_KEY", "TEST_DATABASE_TEMPLATE", "PUBLIC_URL",
@@ -27,40 +29,43 @@ _OF_THE_TEST_RUN = (
 )  # fmt: skip
 
 
+def _kept() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _OF_THE_TEST_RUN}
+
+
 class Platform:
     """One `manage.py up` on `port`, with its data folder below `folder`; nothing of it is started again by hand.
 
-    `checkout` is that of another version; `prefix` is put before the command (another network, say).
+    `checkout` is that of another version.
     """
 
-    def __init__(
-        self, folder: Path, *, port: int, environ: Mapping[str, str], checkout: Path = CHECKOUT, prefix: tuple[str, ...] = ()
-    ) -> None:  # fmt: skip
+    def __init__(self, folder: Path, *, port: int, environ: Mapping[str, str], checkout: Path = CHECKOUT) -> None:
         self.data, self.log, self.port = folder / "data", folder / "up.log", port
         self.url = f"http://127.0.0.1:{port}"
-        self._checkout, self._prefix = checkout, prefix
-        kept = {name: value for name, value in os.environ.items() if name not in _OF_THE_TEST_RUN}
-        self._environ = {**kept, **environ, "EVENTS_DATA_DIR": str(self.data), "PORT": str(port)}
+        self._checkout = checkout
+        self.given = environ
+        self._environ = {**_kept(), **environ, "EVENTS_DATA_DIR": str(self.data), "PORT": str(port)}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         module = ["-m", "tests.faults.up"] if self._checkout == CHECKOUT else ["manage.py", "up"]
+        self.log.parent.mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._prefix, sys.executable, *module],
+                [sys.executable, *module],
                 cwd=self._checkout,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=tether(signal.SIGTERM),
+                preexec_fn=tether(signal.SIGTERM),  # noqa: PLW1509 - it calls one C function
             )
-        wait_until(lambda: self._is_ready() or self._process is None or self._process.poll() is not None,
+        wait_until(lambda: self._has_started() or self._process is None or self._process.poll() is not None,
                    seconds=_START_SECONDS)  # fmt: skip
-        assert self._is_ready(), self.log.read_text()[-3000:]
+        assert self._has_started(), self.log.read_text()[-3000:]
 
-    def _is_ready(self) -> bool:
+    def _has_started(self) -> bool:
         return "Platform ready" in self.log.read_text()
 
     def stop(self) -> None:
@@ -68,6 +73,17 @@ class Platform:
         if self._process is not None:
             processes.kill_family(self._process.pid)
             self._process.wait()
+
+    def stop_in_peace(self) -> None:
+        """As an operator does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(_STOP_SECONDS)
+
+    def environment(self, **environ: str) -> dict[str, str]:
+        """For other programs of the same platform; `environ` is what is different for them."""
+        shared = json.loads((self.data / "environment.json").read_text())
+        return {**self._environ, **shared, "DJANGO_SETTINGS_MODULE": "events_platform.settings", **environ}
 
     @property
     def key(self) -> str:
@@ -86,11 +102,13 @@ class Platform:
         with urllib.request.urlopen(request, None if body is None else json.dumps(body).encode(), timeout=20) as answer:
             return json.load(answer)
 
-    def is_live(self) -> bool:
-        with suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(f"{self.url}/health/live", timeout=2) as answer:
+    def is_ready(self) -> bool:
+        """Whether a load balancer would send it anything."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health/ready", timeout=10) as answer:
                 return bool(answer.status == 200)
-        return False
+        except (urllib.error.URLError, OSError):
+            return False
 
     # Failing
 
@@ -105,13 +123,34 @@ class Platform:
         with processes.hanging(self.pid(name)):
             yield
 
-    @contextmanager
-    def clock_off(self, name: str, by: str) -> Iterator[None]:
-        """`by` is "+2h" or "-2h": the clock of the machine that the program runs on is set, and set right again."""
-        clock = self.data / f"clock-of-{name}"
-        clock.write_text(f"{by}\n")
-        try:
-            yield
-        finally:
-            clock.write_text("+0\n")
-            time.sleep(2)  # libfaketime looks at the file once a second
+
+class FarWorker:
+    """One more worker of `platform`, on a host of its own, where something starts it again when it ends."""
+
+    def __init__(self, host: Host, environ: Mapping[str, str]) -> None:
+        self._host, self._environ = host, environ
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        program = programs.worker(self._environ)
+        again = ("sh", "-c", 'while :; do "$@"; sleep 1; done', "sh")
+        self._process = subprocess.Popen(
+            [*self._host.prefix, *again, *program.command],
+            cwd=CHECKOUT,
+            env=dict(self._environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=tether(signal.SIGTERM),  # noqa: PLW1509 - it calls one C function
+        )
+
+    def cut_and_kill(self) -> None:
+        """The network first, so that nobody hears of its end."""
+        self._host.ip("link", "set", self._host.device, "down")
+        self.stop()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            processes.kill_family(self._process.pid)
+            self._process.wait()

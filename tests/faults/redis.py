@@ -21,21 +21,20 @@ from tests.waiting import wait_until
 class Redis:
     """One server. The harness comes by its Unix socket, on a connection that is kept from the first moment on."""
 
-    def __init__(self, folder: Path, *, port: int, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()) -> None:
-        self._folder, self.port, self.host = folder, port, host
-        self._prefix = prefix
+    def __init__(self, folder: Path, *, port: int) -> None:
+        self._folder, self.port = folder, port
         self._child: Child | None = None
         self._kept: redis.Redis | None = None
 
-    def url(self, *, host: str = "", port: int = 0, database: int = 0) -> str:
-        return f"redis://{host or self.host}:{port or self.port}/{database}"
+    def url(self, *, host: str = "127.0.0.1", port: int = 0, database: int = 0) -> str:
+        return f"redis://{host}:{port or self.port}/{database}"
 
     def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         settings = {
-            "bind": self.host,
+            "bind": "127.0.0.1",
             "port": str(self.port),
-            "unixsocket": str(self._socket),
+            "unixsocket": str(self.socket),
             "save": "",
             # As the distributions' and the clouds' do, it remembers what it was told: wake-ups of before come again.
             "appendonly": "yes",
@@ -45,17 +44,17 @@ class Redis:
         }
         program = Program(
             name="redis",
-            command=(*self._prefix, str(binary()), *(p for name, value in settings.items() for p in (f"--{name}", value))),
+            command=(str(binary()), *(part for name, value in settings.items() for part in (f"--{name}", value))),
             environment={"PATH": os.environ["PATH"]},
             folder=self._folder,
             log=self._folder.parent / "redis.log",
-        )  # fmt: skip
+        )
         self._child = Child(program, Output(os.open(os.devnull, os.O_WRONLY)))
         self._child.start()
         wait_until(self._answers)
 
     @property
-    def _socket(self) -> Path:
+    def socket(self) -> Path:
         return self._folder / "redis.sock"
 
     @property
@@ -68,7 +67,7 @@ class Redis:
         with suppress(redis.RedisError, OSError):
             # Kept: when there is no connection left to be had, this one is.
             self._kept = redis.Redis(
-                unix_socket_path=str(self._socket),
+                unix_socket_path=str(self.socket),
                 socket_timeout=10,
                 retry=Retry(NoBackoff(), 0),
                 single_connection_client=True,
@@ -139,7 +138,9 @@ class Redis:
         try:
             yield
         finally:
-            self.command("CONFIG", "SET", name, before.get(name.encode(), b"") if isinstance(before, dict) else before[1])
+            self.command(
+                "CONFIG", "SET", name, before.get(name.encode(), b"") if isinstance(before, dict) else before[1]
+            )
 
     def _end_connections(self) -> None:
         """All but this one."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tests.faults.sites import Opening, Site, site
+from tests.faults import failures, sites
+from tests.faults.sites import Opening, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,16 +18,19 @@ class Scenario:
 
     `in_ci`: one of the few that run with every change. `drains` is in how many seconds after the fault everything is
     delivered. `web_is_away`: the web server is what fails, so that it cannot say how it is.
+    `unnoticed`: not a single request is refused or late. `spoils_site`: what it ran on is not as it was before.
     """
 
     name: str
     title: str
     seconds: float
     fault: Callable[[Site], AbstractContextManager[None]]
-    opening: Opening = site
+    opening: Opening = sites.ordinary
     drains: float = 30
     in_ci: bool = False
     web_is_away: bool = False
+    unnoticed: bool = False
+    spoils_site: bool = False
 
 
 def _postgresql() -> list[Scenario]:
@@ -123,4 +127,84 @@ def _programs() -> list[Scenario]:
     ]  # fmt: skip
 
 
-SCENARIOS = [*_redis(), *_postgresql(), *_programs()]
+def _clocks() -> list[Scenario]:
+    names = {"web": "the web server", "worker": "the worker", "sender": "the sender", "beat": "beat"}
+    return [
+        Scenario(
+            name=f"{name}-clock-{word}", title=f"The clock of {title} is two hours {word} for 12 s", seconds=12,
+            fault=lambda on, name=name, by=by: failures.clock_off(on, name, by),  # type: ignore[misc]
+            opening=sites.with_own_clocks,
+        )
+        for word, by in {"ahead": "+2h", "behind": "-2h"}.items()
+        for name, title in names.items()
+    ]  # fmt: skip
+
+
+def _others() -> list[Scenario]:
+    return [
+        Scenario(
+            name="endpoint-away", title="An endpoint is away for 3 s, while 300 events are due", seconds=3,
+            fault=failures.endpoint_away, drains=20,
+        ),
+        Scenario(
+            name="dump-and-partition", title="pg_dump runs for 15 s, and a partition is made meanwhile", seconds=15,
+            fault=failures.dump_with_a_new_partition, unnoticed=True,
+        ),
+    ]  # fmt: skip
+
+
+def _elsewhere() -> list[Scenario]:
+    return [
+        *(
+            Scenario(name=name, title=title, seconds=seconds, fault=fault, opening=sites.with_rabbitmq)
+            for name, title, seconds, fault in (
+                ("rabbitmq-killed", "RabbitMQ is killed, and started again after 5 s", 5, failures.rabbitmq_killed),
+                ("rabbitmq-hangs-25s", "RabbitMQ hangs for 25 s", 25, failures.rabbitmq_hanging),
+                ("rabbitmq-memory", "RabbitMQ is out of memory for 15 s", 15, failures.rabbitmq_out_of_memory),
+            )
+        ),
+        *(
+            Scenario(name=name, title=title, seconds=10, fault=fault, opening=sites.with_small_disks)
+            for name, title, fault in (
+                ("temporary-disk-full", "The temporary folder is full for 10 s", failures.temporary_folder_full),
+                ("metrics-disk-full", "The folder of the metrics is full for 10 s", failures.disk_of_metrics_full),
+                ("postgresql-disk-full", "PostgreSQL's disk is full for 10 s", lambda on: on.postgres.on_a_full_disk()),
+            )
+        ),
+        Scenario(
+            name="redis-slow", title="Redis answers 200 ms late for 15 s", seconds=15, fault=failures.redis_slow,
+            opening=sites.with_standby,
+        ),
+        Scenario(
+            name="failover", title="PostgreSQL dies, and its standby is promoted after 5 s", seconds=5,
+            fault=failures.failover, opening=sites.with_standby, spoils_site=True,
+        ),
+        Scenario(
+            name="servers-cut-off", title="The host of PostgreSQL and Redis is cut off for 20 s", seconds=20,
+            fault=failures.servers_cut_off, opening=sites.with_servers_elsewhere,
+        ),
+        Scenario(
+            name="failover-in-silence", title="PostgreSQL's host vanishes, and its standby takes its address after 5 s",
+            seconds=5, fault=failures.failover_in_silence, opening=sites.with_servers_elsewhere, spoils_site=True,
+        ),
+        Scenario(
+            name="worker-host-dies", title="A worker's host vanishes in the middle of a transaction", seconds=1,
+            fault=failures.host_dies_in_a_transaction, opening=sites.with_worker_elsewhere, drains=60, spoils_site=True,
+        ),
+        Scenario(
+            name="pgbouncer-restarted", title="PgBouncer is restarted, which takes 3 s", seconds=3,
+            fault=failures.pgbouncer_restarted, opening=sites.behind_pgbouncer,
+        ),
+        Scenario(
+            name="pgbouncer-postgresql-killed", title="PostgreSQL behind PgBouncer is killed for 5 s", seconds=5,
+            fault=lambda on: on.postgres.killed(), opening=sites.behind_pgbouncer,
+        ),
+        Scenario(
+            name="two-versions", title="The release before runs beside this one for 10 s, and stops", seconds=10,
+            fault=failures.newer_version_beside, opening=sites.beside_an_older_version, web_is_away=True,
+            spoils_site=True,
+        ),
+    ]  # fmt: skip
+
+
+SCENARIOS = [*_redis(), *_postgresql(), *_programs(), *_others(), *_clocks(), *_elsewhere()]
