@@ -186,7 +186,7 @@ class PostgreSQL:
     def execute(self, statement: str, *values: Any, database: str = DATABASE) -> list[tuple[Any, ...]]:
         with self.session(database) as session:
             cursor = session.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def end_sessions(self) -> None:
         """Those of the platform."""

@@ -23,6 +23,7 @@ from tests.faults.redis import Redis
 from tests.proxies import Proxy, connected_to
 from tests.rabbitmq import RabbitMQ, running_rabbitmq
 from tests.receiver import Receiver, receiving
+from tests.waiting import wait_until
 
 HOOK = "/hook"
 # A row that fails shows the end of the log: what went wrong, and not what was asked.
@@ -134,6 +135,14 @@ def small_file_system(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", folder], check=False)
 
 
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 # The kinds of sites
 
 
@@ -226,6 +235,7 @@ def behind_pgbouncer() -> Iterator[Site]:
         pgbouncer = postgres.companion(program, str(configuration))
         on.stack.callback(pgbouncer.kill_group)
         pgbouncer.start()
+        wait_until(lambda: _accepts(port))
         on.environ["DATABASE_URL"] = postgres.url(port=port)
         on.environ["DATABASE_TRANSACTION_POOLING"] = "true"
         site = started(on)
