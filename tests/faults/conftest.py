@@ -1,7 +1,7 @@
 """One site for all rows in a row that run on the same; a row that did not hold leaves none behind."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -12,6 +12,23 @@ from tests.faults.scenarios import SCENARIOS
 from tests.faults.sites import Opening, Site
 
 _findings = pytest.StashKey[dict[str, Finding]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Once the order is chosen at random, let the rows come in that of the table: those on the same site together."""
+    yield
+    order = {one.name: number for number, one in enumerate(SCENARIOS)}
+    rows = [(number, item) for number, item in enumerate(items) if _scenario(item) in order]
+    sorted_rows = sorted((item for _, item in rows), key=lambda item: order[_scenario(item)])
+    for (number, _), item in zip(rows, sorted_rows, strict=True):
+        items[number] = item
+
+
+def _scenario(item: pytest.Item) -> str:
+    """The name of its row, or nothing."""
+    call = getattr(item, "callspec", None)
+    return str(getattr(call.params.get("scenario"), "name", "")) if call else ""
 
 
 class Sites:

@@ -1,4 +1,7 @@
-"""Asks a platform how it is, once a second, as a load balancer does, and judges the answers by what the load saw."""
+"""Asks a platform how it is, once a second, as a load balancer does, and judges the answers by what the load saw.
+
+It reads the newest event just as often, as a person does who looks whether everything is well.
+"""
 
 import http.client
 import json
@@ -6,11 +9,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.faults.load import Try
 
-READY, STATUS = "/health/ready", "/health/status"
+READY, STATUS, NEWEST = "/health/ready", "/health/status", "/api/v1/events?limit=1"
 # An answer is promised within 2 s; the rest is what a busy machine takes to hand it over.
 _ANSWER_SECONDS = 2.5
 _PAUSE_SECONDS = 1.0
@@ -35,7 +37,8 @@ class Watch:
     """Asks in threads of its own until `stop`."""
 
     port: int
-    answers: dict[str, list[Answer]] = field(default_factory=lambda: {READY: [], STATUS: []})
+    key: str
+    answers: dict[str, list[Answer]] = field(default_factory=lambda: {READY: [], STATUS: [], NEWEST: []})
     _ended: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -60,10 +63,11 @@ class Watch:
         status: int | None = 0
         failing: tuple[str, ...] = ()
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.key}"})
             reply = connection.getresponse()
             status, body = reply.status, reply.read()
-            failing = _failing(json.loads(body)) if status in (200, 503) else ()
+            if path == READY and status in (200, 503):
+                failing = tuple(json.loads(body).get("failing", ()))
         except TimeoutError:
             status = None
         except (OSError, http.client.HTTPException, ValueError):
@@ -72,8 +76,12 @@ class Watch:
             connection.close()
         return Answer(at=began, seconds=time.monotonic() - began, status=status, failing=failing)
 
-    def late(self) -> list[Answer]:
-        return [answer for answers in self.answers.values() for answer in answers if answer.status is None]
+    def late(self, *paths: str) -> list[Answer]:
+        return [answer for path in paths for answer in self.answers[path] if answer.status is None]
+
+    def reads_again(self) -> bool:
+        """Whether the last look at the newest event showed it."""
+        return bool(self.answers[NEWEST]) and self.answers[NEWEST][-1].status == 200
 
     def untrue(self, tries: Sequence[Try]) -> list[str]:
         """Each answer of /health/ready that says the opposite of what every request of that time saw."""
@@ -96,10 +104,6 @@ class Watch:
             if not said or said[-1] != word.strip():
                 said.append(word.strip())
         return ", ".join(said if len(said) <= 6 else [*said[:5], "…", said[-1]])
-
-
-def _failing(body: Any) -> tuple[str, ...]:
-    return tuple(body.get("failing", ()))
 
 
 def _overlaps(one: Try, answer: Answer) -> bool:

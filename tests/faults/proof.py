@@ -6,11 +6,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import psycopg
 
 from events_platform.up.data_dir import CHECKOUT
-from tests.faults.health import Watch
+from tests.faults.health import NEWEST, READY, STATUS, Watch
 from tests.faults.load import Load
 from tests.faults.postgresql import PostgreSQL
 
@@ -28,6 +29,8 @@ _OUTBOX = "SELECT count(*)::int FROM ingestion_outboxentry"
 # Of more, the first ones say as much.
 _SHOWN = 3
 _LATE_SECONDS = 2.0
+# Under load it gets something many times a second.
+_PAUSE_SECONDS = 5.0
 
 
 @dataclass
@@ -102,16 +105,20 @@ def judge_answers(finding: Finding, load: Load, watch: Watch, *, web_is_away: bo
     finding.expect("answers that no valid event deserves", load.wrong[:_SHOWN], [])
     if web_is_away:
         return
-    if late := watch.late():
+    if late := watch.late(READY, STATUS):
         finding.problems.append(f"/health gave no answer in time, {len(late)} times")
     for word, times in Counter(watch.untrue(load.tries)).items():
         finding.problems.append(f"/health/ready said {word}, {times} times")
 
 
-def judge_unnoticed(finding: Finding, load: Load) -> None:
+def judge_unnoticed(finding: Finding, load: Load, watch: Watch, received: Sequence[float]) -> None:
+    """No request was refused, none came late, and webhooks went on; `received` are the moments when they came."""
     finding.expect("requests that were refused", sum(not one.taken for one in load.tries), 0)
     late = [one.ended - one.began for one in load.tries if one.ended - one.began > _LATE_SECONDS]
     finding.expect("answers later than 2 s, in seconds", [round(one, 1) for one in sorted(late)[-_SHOWN:]], [])
+    finding.expect("lists that did not come in time", len(watch.late(NEWEST)), 0)
+    pauses = [after - before for before, after in pairwise(received)]
+    finding.expect("pauses of the webhook of over 5 s", [round(one) for one in pauses if one > _PAUSE_SECONDS], [])
 
 
 def consume_inbox(url: str, key: str) -> list[str]:

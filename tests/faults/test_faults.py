@@ -29,18 +29,21 @@ pytestmark = pytest.mark.slow
 _BEFORE, _AFTER = 2.0, 3.0
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [pytest.param(one, id=one.name, marks=pytest.mark.faults if one.in_ci else pytest.mark.long) for one in SCENARIOS],
-)
+def marks(scenario: Scenario) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.faults, pytest.mark.begin_first] if scenario.in_ci else [pytest.mark.long]
+
+
+@pytest.mark.parametrize("scenario", [pytest.param(one, id=one.name, marks=marks(one)) for one in SCENARIOS])
 def test_a_fault_that_has_passed_leaves_nothing_broken(
     scenario: Scenario, sites: Sites, findings: dict[str, Finding]
 ) -> None:
-    site = sites.get(scenario.opening)
-    finding = findings[scenario.name] = run(scenario, site)
-    log = site.log()
-    if finding.problems or scenario.spoils_site:
-        sites.close()
+    site, sound, log = sites.get(scenario.opening), False, ""
+    try:
+        finding = findings[scenario.name] = run(scenario, site)
+        sound, log = not (finding.problems or scenario.spoils_site), site.log()
+    finally:
+        if not sound:
+            sites.close()
     if finding.problems:
         pytest.fail("\n".join([scenario.title, *finding.problems, finding.ready, log]), pytrace=False)
 
@@ -49,6 +52,7 @@ def run(scenario: Scenario, site: Site) -> Finding:
     finding = Finding()
     wait_until(site.platform.is_ready, seconds=60)
     with under_load(scenario, site) as (load, watch):
+        began = time.monotonic()
         wait_until(lambda: len(load.acknowledged) > 0)
         time.sleep(_BEFORE)
         with scenario.fault(site):
@@ -57,7 +61,7 @@ def run(scenario: Scenario, site: Site) -> Finding:
         time.sleep(_AFTER)
         load.stop()
         while time.monotonic() - over < scenario.drains and finding.drained_after is None:
-            if is_drained(site.postgres, load):
+            if watch.reads_again() and is_drained(site.postgres, load):
                 finding.drained_after = time.monotonic() - over
             time.sleep(0.2)
     if finding.drained_after is None:
@@ -65,7 +69,8 @@ def run(scenario: Scenario, site: Site) -> Finding:
     judge_data(finding, site.postgres, load, site.receiver.ids(HOOK))
     judge_answers(finding, load, watch, web_is_away=scenario.web_is_away)
     if scenario.unnoticed:
-        judge_unnoticed(finding, load)
+        arrivals = [one.at for one in site.receiver.received if one.path == HOOK and one.at > began]
+        judge_unnoticed(finding, load, watch, arrivals)
     if not finding.problems:
         leased = consume_inbox(site.platform.url, site.platform.key)
         finding.expect("leased from the inbox", len(set(leased)), finding.stored)
@@ -75,7 +80,7 @@ def run(scenario: Scenario, site: Site) -> Finding:
 @contextmanager
 def under_load(scenario: Scenario, site: Site) -> Iterator[tuple[Load, Watch]]:
     load = Load(url=f"http://127.0.0.1:{site.port}", key=site.platform.key, type=f"{scenario.name}.{uuid4().hex[:8]}")
-    watch = Watch(port=site.port)
+    watch = Watch(port=site.port, key=site.platform.key)
     load.start()
     watch.start()
     try:
