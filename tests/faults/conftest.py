@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if os.environ.get("FAULTS_TABLE"):
         left_out = [one.name for one in SCENARIOS if one.name not in found.keys() | skipped.keys()]
         if left_out:
-            terminalreporter.write_line(f"{page.path_shown()} stays as it is: not run were {', '.join(left_out)}")
+            terminalreporter.write_line(f"{page.PAGE.name} stays as it is: not run were {', '.join(left_out)}")
         else:
             page.write(found, SCENARIOS, skipped)
-            terminalreporter.write_line(f"Written: {page.path_shown()}")
+            terminalreporter.write_line(f"Written: {page.PAGE.name}")

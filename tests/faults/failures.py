@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -206,4 +205,3 @@ def clock_off(site: Site, name: str, by: str) -> Iterator[None]:
         yield
     finally:
         clock.write_text("+0\n")
-        time.sleep(1)  # libfaketime looks at the file once a second
