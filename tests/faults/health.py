@@ -66,7 +66,7 @@ class Watch:
             connection.request("GET", path, headers={"Authorization": f"Bearer {self.key}"})
             reply = connection.getresponse()
             status, body = reply.status, reply.read()
-            if path == READY and status in (200, 503):
+            if path in (READY, STATUS) and status in (200, 503):
                 failing = tuple(json.loads(body).get("failing", ()))
         except TimeoutError:
             status = None
@@ -95,6 +95,10 @@ class Watch:
             if answer.status == 200 and not any(around):
                 wrong.append("200 while no event was taken")
         return wrong
+
+    def named(self) -> set[str]:
+        """All parts that /health/status has named as failing."""
+        return {part for answer in self.answers[STATUS] for part in answer.failing}
 
     def summary(self) -> str:
         """What /health/ready said, in the order in which it said it first: "200, 503 postgresql, 200"."""

@@ -99,14 +99,21 @@ def judge_data(finding: Finding, postgres: PostgreSQL, load: Load, received: Seq
     finding.expect("received by the webhook", len(arrived), len(ids))
 
 
-def judge_answers(finding: Finding, load: Load, watch: Watch, *, web_is_away: bool) -> None:
-    """No valid event is refused for good, and /health tells the truth in time. `web_is_away`: it cannot answer."""
+def judge_answers(
+    finding: Finding, load: Load, watch: Watch, *, names: frozenset[str] = frozenset(), web_is_away: bool
+) -> None:
+    """No valid event is refused for good, and /health tells the truth in time.
+
+    /health/status must have named one of `names`. `web_is_away`: it cannot answer.
+    """
     finding.ready = watch.summary()
     finding.expect("answers that no valid event deserves", load.wrong[:_SHOWN], [])
     if web_is_away:
         return
     if late := watch.late(READY, STATUS):
         finding.problems.append(f"/health gave no answer in time, {len(late)} times")
+    if names and not names & watch.named():
+        finding.problems.append(f"/health/status named none of {', '.join(sorted(names))}")
     for word, times in Counter(watch.untrue(load.tries)).items():
         finding.problems.append(f"/health/ready said {word}, {times} times")
 

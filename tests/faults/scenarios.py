@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from tests.faults import failures, sites
 from tests.faults.sites import Opening, Site
 
+_POSTGRESQL, _REDIS = frozenset({"postgresql", "intake"}), frozenset({"redis", "broker"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One row. `name` is for `make faults ONLY=…`, `title` for the table.
 
     `in_ci`: one of the few that run with every change. `drains` is in how many seconds after the fault everything is
-    delivered. `web_is_away`: the web server is what fails, so that it cannot say how it is.
-    `unnoticed`: not a single request is refused or late. `spoils_site`: what it ran on is not as it was before.
+    delivered. `names` are parts of which /health/status must name one while the fault lasts. `web_is_away`: the web
+    server is what fails, so that it cannot say how it is. `unnoticed`: not a single request is refused or late.
+    `spoils_site`: what it ran on is not as it was before.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Scenario:
     opening: Opening = sites.ordinary
     drains: float = 30
     in_ci: bool = False
+    names: frozenset[str] = frozenset()
     web_is_away: bool = False
     unnoticed: bool = False
     spoils_site: bool = False
@@ -37,12 +41,12 @@ def _postgresql() -> list[Scenario]:
     return [
         Scenario(
             name="postgresql-killed", title="PostgreSQL is killed, and started again after 5 s",
-            seconds=5, fault=lambda on: on.postgres.killed(), in_ci=True,
+            seconds=5, fault=lambda on: on.postgres.killed(), in_ci=True, names=_POSTGRESQL,
         ),
         *(
             Scenario(
                 name=f"postgresql-hangs-{seconds}s", title=f"PostgreSQL hangs for {seconds} s",
-                seconds=seconds, fault=lambda on: on.postgres.hanging(),
+                seconds=seconds, fault=lambda on: on.postgres.hanging(), names=_POSTGRESQL,
             )
             for seconds in (5, 25, 60)
         ),
@@ -52,19 +56,19 @@ def _postgresql() -> list[Scenario]:
         ),
         Scenario(
             name="postgresql-read-only", title="PostgreSQL takes no writes for 10 s",
-            seconds=10, fault=lambda on: on.postgres.read_only(), in_ci=True,
+            seconds=10, fault=lambda on: on.postgres.read_only(), in_ci=True, names=_POSTGRESQL,
         ),
         Scenario(
             name="postgresql-locked", title="Somebody locks the tables of events for 15 s",
-            seconds=15, fault=lambda on: on.postgres.locked(),
+            seconds=15, fault=lambda on: on.postgres.locked(), names=_POSTGRESQL,
         ),
         Scenario(
             name="postgresql-no-connections", title="PostgreSQL has no free connection for 10 s",
-            seconds=10, fault=lambda on: on.postgres.without_free_connections(),
+            seconds=10, fault=lambda on: on.postgres.without_free_connections(), names=_POSTGRESQL,
         ),
         Scenario(
             name="postgresql-password", title="PostgreSQL demands another password for 10 s",
-            seconds=10, fault=lambda on: on.postgres.with_another_password(),
+            seconds=10, fault=lambda on: on.postgres.with_another_password(), names=_POSTGRESQL,
         ),
     ]  # fmt: skip
 
@@ -74,21 +78,21 @@ def _redis() -> list[Scenario]:
         *(
             Scenario(
                 name=f"redis-hangs-{seconds}s", title=f"Redis hangs for {seconds} s",
-                seconds=seconds, fault=lambda on: on.redis.hanging(), in_ci=seconds == 25,
+                seconds=seconds, fault=lambda on: on.redis.hanging(), in_ci=seconds == 25, names=_REDIS,
             )
             for seconds in (25, 60)
         ),
         Scenario(
             name="redis-password", title="Redis demands a password for 10 s",
-            seconds=10, fault=lambda on: on.redis.demanding_a_password(),
+            seconds=10, fault=lambda on: on.redis.demanding_a_password(), names=_REDIS,
         ),
         Scenario(
             name="redis-maxclients", title="Redis lets nobody in (maxclients) for 12 s",
-            seconds=12, fault=lambda on: on.redis.without_free_connections(),
+            seconds=12, fault=lambda on: on.redis.without_free_connections(), names=_REDIS,
         ),
         Scenario(
             name="redis-killed", title="Redis is killed, and started again after 5 s",
-            seconds=5, fault=lambda on: on.redis.killed(),
+            seconds=5, fault=lambda on: on.redis.killed(), names=_REDIS,
         ),
         Scenario(
             name="redis-emptied", title="Redis is emptied (FLUSHALL)",
@@ -96,11 +100,11 @@ def _redis() -> list[Scenario]:
         ),
         Scenario(
             name="redis-full", title="Redis is full (maxmemory) for 12 s",
-            seconds=12, fault=lambda on: on.redis.full(),
+            seconds=12, fault=lambda on: on.redis.full(), names=_REDIS,
         ),
         Scenario(
             name="redis-replaced", title="Redis is replaced by an empty one after 5 s",
-            seconds=5, fault=lambda on: on.redis.replaced_by_an_empty_one(),
+            seconds=5, fault=lambda on: on.redis.replaced_by_an_empty_one(), names=_REDIS,
         ),
     ]  # fmt: skip
 
@@ -156,7 +160,10 @@ def _others() -> list[Scenario]:
 def _elsewhere() -> list[Scenario]:
     return [
         *(
-            Scenario(name=name, title=title, seconds=seconds, fault=fault, opening=sites.with_rabbitmq)
+            Scenario(
+                name=name, title=title, seconds=seconds, fault=fault, opening=sites.with_rabbitmq,
+                names=frozenset({"broker"}),
+            )
             for name, title, seconds, fault in (
                 ("rabbitmq-killed", "RabbitMQ is killed, and started again after 5 s", 5, failures.rabbitmq_killed),
                 ("rabbitmq-hangs-25s", "RabbitMQ hangs for 25 s", 25, failures.rabbitmq_hanging),

@@ -34,6 +34,9 @@ _LIBFAKETIME = "*/faketime/libfaketimeMT.so.1"
 _OLDER = "v0.2.0"
 
 
+_LONGEST_LOG = 6000
+
+
 @dataclass(kw_only=True)
 class Site:
     """`stack` ends what belongs to it. What only some sites have is None elsewhere.
@@ -60,9 +63,9 @@ class Site:
     def port(self) -> int:
         return self.platform.port if self.door is None else self.door.port
 
-    def log(self) -> str:
-        """The end of what the programs said."""
-        return self.platform.log.read_text(errors="replace")[-4000:]
+    def log(self, since: int) -> str:
+        """What the programs said from this byte of the log on; its end, when it was much."""
+        return self.platform.log.read_bytes()[since:].decode(errors="replace")[-_LONGEST_LOG:]
 
 
 Opening = Callable[[], AbstractContextManager[Site]]

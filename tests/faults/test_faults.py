@@ -38,9 +38,10 @@ def test_a_fault_that_has_passed_leaves_nothing_broken(
     scenario: Scenario, sites: Sites, findings: dict[str, Finding]
 ) -> None:
     site, sound, log = sites.get(scenario.opening), False, ""
+    said = site.platform.log.stat().st_size
     try:
         finding = findings[scenario.name] = run(scenario, site)
-        sound, log = not (finding.problems or scenario.spoils_site), site.log()
+        sound, log = not (finding.problems or scenario.spoils_site), site.log(said)
     finally:
         if not sound:
             sites.close()
@@ -67,7 +68,7 @@ def run(scenario: Scenario, site: Site) -> Finding:
     if finding.drained_after is None:
         finding.problems.append(f"not drained after {scenario.drains:.0f} s: {what_is_left(site.postgres, load)}")
     judge_data(finding, site.postgres, load, site.receiver.ids(HOOK))
-    judge_answers(finding, load, watch, web_is_away=scenario.web_is_away)
+    judge_answers(finding, load, watch, names=scenario.names, web_is_away=scenario.web_is_away)
     if scenario.unnoticed:
         arrivals = [one.at for one in site.receiver.received if one.path == HOOK and one.at > began]
         judge_unnoticed(finding, load, watch, arrivals)
