@@ -91,7 +91,7 @@ def host_dies_in_a_transaction(site: Site) -> Iterator[None]:
     assert far is not None
     with site.postgres.session() as session, session.transaction():
         session.execute("LOCK TABLE ingestion_eventtype IN SHARE ROW EXCLUSIVE MODE")
-        wait_until(lambda: bool(site.postgres.execute(_WAITS_IN_A_TRANSACTION)), seconds=30)
+        wait_until(lambda: bool(site.postgres.execute(_WAITS_IN_A_TRANSACTION)))
         far.cut_and_kill()
     processes.signal_family(site.platform.pid("worker"), signal.SIGCONT)
     yield
