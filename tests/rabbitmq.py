@@ -19,6 +19,7 @@ _HOST = "127.0.0.1"
 _START_SECONDS = 90
 # Not the one on the PATH: Debian's changes the user first, and takes only its own settings.
 _PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_CONTROL = _PROGRAM.with_name("rabbitmqctl")
 
 
 class RabbitMQ:
@@ -65,6 +66,19 @@ class RabbitMQ:
             connection.sendall(b"AMQP\x00\x00\x09\x01")
             return connection.recv(1) == b"\x01"  # a method frame: Connection.Start
         return False
+
+    @property
+    def pid(self) -> int:
+        """Of the process that all others of the node come from."""
+        assert self._process is not None
+        return self._process.pid
+
+    def control(self, *words: str) -> None:
+        """`rabbitmqctl …`"""
+        done = subprocess.run(
+            [_CONTROL, *words], env=self._environment, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def kill(self) -> None:
         """As a machine that loses power: nothing is flushed."""

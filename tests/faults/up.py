@@ -1,0 +1,39 @@
+"""`manage.py up`, each of whose programs has a clock of its own: `python -m tests.faults.up`.
+
+With libfaketime in CLOCKS, a program's clock is as far off as the file `clock-of-<name>` in the data folder says.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from events_platform.up import programs
+from events_platform.up.child import Program
+from events_platform.up.data_dir import DataDir
+from events_platform.up.supervisor import main
+
+
+def with_own_clock(make: Callable[..., Program], library: str) -> Callable[..., Program]:
+    def program(*arguments: Any) -> Program:
+        made = make(*arguments)
+        clock = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(DataDir.from_environment(os.environ).root / f"clock-of-{made.name}"),
+            # What measures durations goes on as ever, as it does when a machine's clock is set.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_NO_CACHE": "1",
+            "PYTHONPATH": str(Path(__file__).parent / "clock"),
+        }
+        return replace(made, environment={**made.environment, **clock})
+
+    return program
+
+
+if __name__ == "__main__":
+    if clocks := os.environ.get("CLOCKS"):
+        for name in ("web", "worker", "sender", "beat"):
+            setattr(programs, name, with_own_clock(getattr(programs, name), clocks))
+    sys.exit(main(sys.argv[1:]))
