@@ -25,7 +25,7 @@ from events_platform.signs_of_life import KEY, Sign, redis_client
 from events_platform.version import VERSION
 from ingestion.models import IntakeProbe
 from tests.doctor_patient import valkey
-from tests.proxies import Proxy, postgres_proxy
+from tests.proxies import PostgresProxy, postgres_proxy
 from tests.servers import serve, test_database_url
 from tests.test_metrics import exporter_port, samples
 from tests.waiting import wait_until
@@ -124,7 +124,7 @@ def test_an_intake_that_is_read_only_or_locked_is_named() -> None:
 
 @contextmanager
 def server_behind(
-    proxy: Proxy, kind: Literal["asgi", "wsgi"] = "asgi", *, redis_url: str | None = None
+    proxy: PostgresProxy, kind: Literal["asgi", "wsgi"] = "asgi", *, redis_url: str | None = None
 ) -> Iterator[Callable[[str], tuple[int, dict[str, Any]]]]:
     """A web server; yields how to ask it. An answer that takes two seconds is none."""
     redis_url = redis_url or settings.REDIS_URL
