@@ -3,6 +3,8 @@
 import gc
 import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 from events_platform.metrics.folder import add_up_ended, choose_folder, clean_folder
@@ -54,7 +56,14 @@ def post_worker_init(worker: object) -> None:
     """
     from events_platform.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load with it
 
-    check_schema_at_start()
+    try:
+        check_schema_at_start()
+    except SystemExit:
+        # The first one's end ends the master, with the same status; two at once would be a traceback in its log.
+        if 1 < worker.age <= workers:  # type: ignore[attr-defined]
+            signal.pause()
+            sys.exit()
+        raise
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing()

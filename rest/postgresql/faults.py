@@ -4,7 +4,7 @@ What is PostgreSQL's passes: the same statement is tried again later. What is th
 """
 
 import psycopg
-from django.db import InterfaceError
+from django.db import InterfaceError, OperationalError
 from psycopg import errors
 
 # By the class of the SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
@@ -37,7 +37,7 @@ def is_passing(error: BaseException) -> bool:
         if isinstance(cause, psycopg.Error):
             return _is_passing(cause)
         # Django makes some itself, such as "connection already closed".
-        if isinstance(cause, InterfaceError) and cause.__cause__ is None:
+        if isinstance(cause, InterfaceError | OperationalError) and cause.__cause__ is None:
             return True
         cause = cause.__cause__
     return False
