@@ -166,12 +166,25 @@ def with_small_disks() -> Iterator[Site]:
 
 @contextmanager
 def with_own_clocks() -> Iterator[Site]:
-    """Each program sees a clock that can be set."""
+    """Worker, sender and beat each see a clock that can be set."""
+    with _with_clocks("worker sender beat") as site:
+        yield site
+
+
+@contextmanager
+def with_own_clock_of_web() -> Iterator[Site]:
+    """Likewise the web server, and it alone, for each look at such a clock costs some microseconds."""
+    with _with_clocks("web") as site:
+        yield site
+
+
+@contextmanager
+def _with_clocks(names: str) -> Iterator[Site]:
     found = next(Path("/usr/lib").glob(_LIBFAKETIME), None)
     if found is None:
         pytest.skip("libfaketime is not installed (Debian: apt install faketime)")
     with servers() as on:
-        on.environ["CLOCKS"] = str(found)
+        on.environ |= {"CLOCKS": str(found), "CLOCKS_OF": names}
         yield started(on)
 
 

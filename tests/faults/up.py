@@ -1,6 +1,7 @@
-"""`manage.py up`, each of whose programs has a clock of its own: `python -m tests.faults.up`.
+"""`manage.py up`, some of whose programs have clocks of their own: `python -m tests.faults.up`.
 
-With libfaketime in CLOCKS, a program's clock is as far off as the file `clock-of-<name>` in the data folder says.
+CLOCKS_OF names them, CLOCKS libfaketime. The clock of one is as far off as the file `clock-of-<name>` in the data
+folder says.
 """
 
 import os
@@ -34,7 +35,6 @@ def with_own_clock(make: Callable[..., Program], library: str) -> Callable[..., 
 
 
 if __name__ == "__main__":
-    if clocks := os.environ.get("CLOCKS"):
-        for name in ("web", "worker", "sender", "beat"):
-            setattr(programs, name, with_own_clock(getattr(programs, name), clocks))
+    for name in os.environ.get("CLOCKS_OF", "").split():
+        setattr(programs, name, with_own_clock(getattr(programs, name), os.environ["CLOCKS"]))
     sys.exit(main(sys.argv[1:]))
