@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -207,9 +208,7 @@ class Supervisor:
         child, name = watched.child, watched.child.program.name
         if watched.restart_at is not None:
             if now >= watched.restart_at:
-                watched.restart_at, watched.started = None, now
-                child.start()
-                self._record()
+                self._restart(watched, now)
             return
         if child.running():
             return
@@ -217,9 +216,22 @@ class Supervisor:
             watched.delay = 1.0
         child.kill_group()
         status = child.exit_status()
-        self._output.say(
-            f"{name} ended unexpectedly (exit status {status}); starting it again in {watched.delay:.0f} s"
-        )
+        self._start_later(watched, now, f"{name} ended unexpectedly (exit status {status})")
+
+    def _restart(self, watched: _Watched, now: float) -> None:
+        """A full disk, or too little memory, may keep it from starting: that is tried again, too."""
+        try:
+            watched.child.start()
+        except OSError as error:
+            self._start_later(watched, now, f"{watched.child.program.name} cannot be started ({error.strerror})")
+            return
+        watched.restart_at, watched.started = None, now
+        # Whichever starts next writes down all of them.
+        with suppress(OSError):
+            self._record()
+
+    def _start_later(self, watched: _Watched, now: float, why: str) -> None:
+        self._output.say(f"{why}; starting it again in {watched.delay:.0f} s")
         watched.restart_at = now + watched.delay
         watched.delay = min(watched.delay * 2, _LONGEST_RESTART_SECONDS)
 
