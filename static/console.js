@@ -53,7 +53,7 @@
     const fields = all("input[data-utc]", form);
     for (const field of fields) {
       if (field.value) {
-        field.dataset.utc = `${field.value}Z`;
+        field.dataset.utc = asUtc(new Date(`${field.value}Z`));
         field.value = asLocal(new Date(field.dataset.utc));
         field.dataset.shown = field.value;
       }

@@ -232,7 +232,7 @@ def check_the_log(run: Run) -> None:
     lines = [json.loads(line) for line in said]
     attempts = [line for line in lines if line["logger"] == "attempts"]
     assert {line["outcome"] for line in attempts} == {"delivered", "http_error"}
-    assert all(line["task"] == "delivery.send_due" and line["delivery_id"] for line in attempts)
+    assert all(line["delivery_id"] for line in attempts)
     requests = [line for line in lines if line["logger"] == "requests"]
     assert {200, 201, 202, 400, 401, 422, 500} <= {line["status"] for line in requests}
     fault = next(line for line in requests if line["status"] == 500)
