@@ -72,9 +72,11 @@ def what_is_left(postgres: PostgreSQL, load: Load) -> str:
     outbox = postgres.execute(_OUTBOX)[0][0]
     stored = len(postgres.execute(_STORED, load.type))
     deliveries, _, delivered = postgres.execute(_DELIVERIES, load.type, "webhook")[0]
+    counted = postgres.execute(_COUNTED, load.type)[0][0]
     return (
-        f"{len(load.outstanding)} not acknowledged, {outbox} outbox entries, {stored} stored,"
-        f" {deliveries} to the webhook, {delivered} of them delivered"
+        f"{len(load.outstanding)} not acknowledged{'' if load.settled() else ' (the load still runs)'},"
+        f" {outbox} outbox entries, {stored} stored, {counted} counted, {deliveries} to the webhook,"
+        f" {delivered} of them delivered"
     )
 
 

@@ -66,7 +66,9 @@ def run(scenario: Scenario, site: Site) -> Finding:
                 finding.drained_after = time.monotonic() - over
             time.sleep(0.2)
     if finding.drained_after is None:
-        finding.problems.append(f"not drained after {scenario.drains:.0f} s: {what_is_left(site.postgres, load)}")
+        left = what_is_left(site.postgres, load)
+        reads = "" if watch.reads_again() else "; the newest event cannot be read"
+        finding.problems.append(f"not drained after {scenario.drains:.0f} s: {left}{reads}")
     judge_data(finding, site.postgres, load, site.receiver.ids(HOOK))
     judge_answers(finding, load, watch, names=scenario.names, web_is_away=scenario.web_is_away)
     if scenario.unnoticed:
