@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.db import connections
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -76,6 +77,18 @@ def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1
     return [one.id for one in incoming]
 
 
+async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Its connection of Django's ends with it: the database is removed after the tests."""
+
+    def run() -> Any:
+        try:
+            return function(*arguments)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
 def send_due(until: Callable[[], bool] = lambda: False) -> int:
     """By a new sender, until nothing is due, or earlier."""
 
@@ -84,7 +97,7 @@ def send_due(until: Callable[[], bool] = lambda: False) -> int:
         async with WebhookSender.from_settings() as webhooks:
             sender = Sender(database, webhooks)
             running = asyncio.create_task(sender.run())
-            while not (running.done() or await asyncio.to_thread(until)):
+            while not (running.done() or await in_thread(until)):
                 await asyncio.sleep(0.01)
             sender.stop()
             try:
@@ -368,16 +381,18 @@ def test_claiming_goes_on_while_slow_endpoints_are_waited_for(organization: Orga
     delivered = Delivery.objects.filter(subscription=healthy, status="delivered")
 
     async def run() -> None:
+        database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
-            sender = Sender(SingleDatabase(), webhooks)
+            sender = Sender(database, webhooks)
             running = asyncio.create_task(sender.run())
-            await asyncio.to_thread(receiver.wait_for, 1)  # it hangs for as long as this test takes
+            await in_thread(receiver.wait_for, 1)  # it hangs for as long as this test takes
             for count in (1, 2, 3):
-                await asyncio.to_thread(accept, other)
+                await in_thread(accept, other)
                 sender.wake([(other.pk, healthy.pk)])
-                await asyncio.to_thread(wait_until, partial(_has, delivered, count))
+                await in_thread(wait_until, partial(_has, delivered, count))
             assert not running.done()
             running.cancel()
+            await database.close()
 
     asyncio.run(run())
 
@@ -402,8 +417,11 @@ def test_a_record_waits_for_postgresql_and_nothing_is_sent_twice(
             return await super().fetch(statement, parameters)
 
     async def run() -> int:
+        database = AwayAfterTheClaim()
         async with WebhookSender.from_settings() as webhooks:
-            return await Sender(AwayAfterTheClaim(), webhooks).run()
+            sent = await Sender(database, webhooks).run()
+        await database.close()
+        return sent
 
     assert asyncio.run(run()) == 1
     assert receiver.total == 1
@@ -422,11 +440,13 @@ def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
         database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
             running = asyncio.create_task(Sender(database, webhooks).run())
-            await asyncio.to_thread(receiver.wait_for, 1)
-            await asyncio.to_thread(make_due, subscription)  # its lease is over, though it is not dead
-            other = asyncio.create_task(Sender(SingleDatabase(), webhooks).run())
+            await in_thread(receiver.wait_for, 1)
+            await in_thread(make_due, subscription)  # its lease is over, though it is not dead
+            others = SingleDatabase()
+            other = asyncio.create_task(Sender(others, webhooks).run())
             assert await running + await other == 2
             await database.close()
+            await others.close()
 
     asyncio.run(lose_the_lease())
     assert receiver.total == 2
