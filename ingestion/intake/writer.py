@@ -114,8 +114,10 @@ class GroupCommitWriter:
             self._note_fault(error, events)
             logger.warning("PostgreSQL is away: %s", error)
             # What a probe alone may not do (it spills to the disk) says nothing of the events behind it.
-            is_away = bool(events) or getattr(error, "sqlstate", None) is None
-            self._refuse([*taken, *self._waiting]) if is_away else self._answer(taken, _unavailable)
+            if events or getattr(error, "sqlstate", None) is None:
+                self._refuse([*taken, *self._waiting])
+            else:
+                self._answer(taken, _unavailable)
         except Exception as error:
             self._note_fault(error, events)
             logger.exception("a flush of %d events failed", len(events))
