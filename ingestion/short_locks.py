@@ -19,9 +19,11 @@ TRIES = 20
 PAUSE_SECONDS = 0.25
 # What took too long with the locks will hardly be faster, and others waited for it.
 _TRIES_OF_WORK = 3
+# The view shows the locks of all databases of the server, and one that was copied has the same numbers for its tables.
 _HOLDER = """
 SELECT activity.pid, coalesce(nullif(activity.application_name, ''), activity.backend_type), activity.xact_start
 FROM pg_locks AS held JOIN pg_stat_activity AS activity USING (pid)
+JOIN pg_database AS ours ON ours.oid = held.database AND ours.datname = current_database()
 WHERE held.granted AND held.relation = ANY(%s::regclass[]) AND held.pid <> pg_backend_pid()
 ORDER BY activity.xact_start LIMIT 1
 """

@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults]
 
 PROCESSES = 8
 KEYS = [f"key-{number}" for number in range(1_000)]
+# A hung sender ends then; how long the sending takes is the machine's affair.
+DEADLINE = 600
 Acknowledged = list[tuple[int | None, str | None, str | None]]
 
 
@@ -64,23 +66,25 @@ def big_sender(server: Server) -> Sender:
     return make_sender(server.base_url, organization=make_organization(plan="enterprise"))
 
 
-def test_eight_processes_and_one_thousand_keys_are_one_thousand_events() -> None:
+@pytest.mark.parametrize("count", [200, pytest.param(1_000, marks=pytest.mark.long)])
+def test_eight_processes_that_send_the_same_keys_make_one_event_of_each(count: int) -> None:
+    keys = KEYS[:count]
     with serve("asgi") as server:
         sender = big_sender(server)
-        senders = Senders(server.base_url, sender.client.key, count=PROCESSES, keys=KEYS, seconds=120, again=True)
+        senders = Senders(server.base_url, sender.client.key, count=PROCESSES, keys=keys, seconds=DEADLINE, again=True)
         answers = senders.answers()
     statuses = [status for status, _, _ in answers]
-    assert len(answers) == PROCESSES * len(KEYS)
-    assert (statuses.count(202), statuses.count(200)) == (len(KEYS), (PROCESSES - 1) * len(KEYS))
-    assert Event.objects.count() == len(KEYS)
-    assert len({(key, event_id) for _, event_id, key in answers}) == len(KEYS)
+    assert len(answers) == PROCESSES * count
+    assert (statuses.count(202), statuses.count(200)) == (count, (PROCESSES - 1) * count)
+    assert Event.objects.count() == count
+    assert len({(key, event_id) for _, event_id, key in answers}) == count
 
 
 @pytest.mark.long
 def test_a_restart_in_the_middle_changes_nothing_about_that() -> None:
     with serve("asgi") as server:
         sender = big_sender(server)
-        senders = Senders(server.base_url, sender.client.key, count=PROCESSES, keys=KEYS, seconds=120, again=True)
+        senders = Senders(server.base_url, sender.client.key, count=PROCESSES, keys=KEYS, seconds=DEADLINE, again=True)
         wait_until(lambda: Event.objects.count() > 100)
         server.process.send_signal(signal.SIGHUP)  # gunicorn replaces its workers
         wait_until(lambda: Event.objects.count() > 400)

@@ -1,6 +1,7 @@
 """Partitions are made while everybody reads and writes, and what the default one has caught finds its place."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -113,9 +114,10 @@ class Traffic:
 
 
 @contextmanager
-def dump() -> Iterator[psycopg.Connection]:
-    """Holds what pg_dump holds while it runs."""
-    with psycopg.connect(test_database_url(), application_name="pg_dump") as session:
+def dump(database: str = "", application_name: str = "pg_dump") -> Iterator[psycopg.Connection]:
+    """Holds what pg_dump holds while it runs; of the test's database, when none is named."""
+    values = {"dbname": database} if database else {}
+    with psycopg.connect(test_database_url(), application_name=application_name, **values) as session:
         tables = session.execute(
             "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
             " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
@@ -259,6 +261,24 @@ def test_the_command_says_what_it_made_and_who_was_in_its_way(monkeypatch: pytes
     assert out.getvalue() == f"made {last.name}\n"
     call_command("make_partitions", stdout=(again := StringIO()))
     assert "already" in again.getvalue()
+
+
+@pytest.mark.skipif("TEST_DATABASE_TEMPLATE" not in os.environ, reason="the server is not the tests' own")
+def test_who_uses_another_database_of_the_server_is_not_said_to_be_in_the_way() -> None:
+    """Its tables have the numbers of ours, for both are copies of one."""
+    other = f"other_{connection.settings_dict['NAME']}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {other} TEMPLATE {os.environ['TEST_DATABASE_TEMPLATE']}")
+        try:
+            with dump(other, "elsewhere"), dump(), pytest.raises(short_locks.InUseError, match="pg_dump"):
+                short_locks.try_often(_take, tables=[TABLE], tries=1)
+        finally:
+            cursor.execute(f"DROP DATABASE {other}")
+
+
+def _take() -> None:
+    with short_locks.short_transaction() as cursor:
+        cursor.execute(f"LOCK TABLE {TABLE}")
 
 
 @pytest.mark.long
