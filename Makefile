@@ -3,7 +3,7 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal -m 'not long'
+PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal --durations=30 -m 'not long'
 
 # Where it is set (many images do so), each of the hundreds of processes that the tests start would compile our code anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -71,7 +71,7 @@ def accept(organization: Organization, name: str) -> set[UUID]:
     return {one.id for one in incoming}
 
 
-@pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_and_doubles_nothing(broker: dict[str, str]) -> None:
     organization = make_organization()

@@ -126,8 +126,7 @@ def installed(machine: PrivateMachine) -> None:
     assert [event["id"] for event in inbox["data"]] in ([answer["id"]], []), said
 
 
-@pytest.mark.begin_first
-@pytest.mark.faults
+@pytest.mark.long
 def test_a_server_is_installed_upgraded_and_taken_back_by_the_documents(server: PrivateMachine) -> None:
     installed(server)
     server.run(documented(DEPLOY, 1), folder=Path("/root"))
