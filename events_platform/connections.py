@@ -147,14 +147,19 @@ class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
             self.end(503, "Too many connections are open")
 
     def _close_transport(self) -> None:
-        """Bytes that nobody reads would turn the end into a reset, which may overtake the answer: it waits a moment."""
+        """In the middle of a request it waits a moment, unread.
+
+        Bytes that nobody has read turn the end into a reset, which may overtake the answer.
+        """
         receiver = self._body_receiver
-        if self._closed or receiver is None or receiver._complete:
+        is_whole = receiver is None or receiver._complete
+        if self._closed or (is_whole and not self._head_bytes):
             super()._close_transport()
             return
         self._closed = True
         self._pause_reading()
-        receiver.signal_disconnect()
+        if receiver is not None:
+            receiver.signal_disconnect()
         with suppress(OSError, RuntimeError):
             self.transport.write_eof()
 

@@ -78,7 +78,7 @@ class _Request:
     @property
     def owner(self) -> Owner:
         if self.caller is not None:
-            return self.caller.organization_id
+            return self.caller.organization_id.int
         client = self.scope.get("client")
         return network_of(address_of(self.headers.get("x-forwarded-for", ""), client[0] if client else ""))
 
@@ -104,7 +104,8 @@ class FrontDoor:
             return
         self._intake.schedule_books()
         headers = headers_of(scope)
-        take_origin_form(scope, headers)
+        if scope["path"][:1] != "/":
+            take_origin_form(scope, headers)
         fault = fault_of(scope, headers)
         if fault is None and self._intake.takes(scope, headers):
             await self._intake.serve(scope["path"], headers, receive, send)

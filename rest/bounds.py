@@ -23,7 +23,7 @@ LEAST_BYTES_A_SECOND = 1 * KIB
 ANSWER_SECONDS = 60.0
 # A connection that ends in the middle of a body stays half open for a moment, unread, so that its client can read the
 # answer: closing it at once would be a reset, which may overtake the answer.
-LINGER_SECONDS = 2.0
+LINGER_SECONDS = 1.0
 # How often connections are looked at.
 LOOK_SECONDS = 1.0
 

@@ -1,7 +1,8 @@
 """Reading a request's body in the event loop: up to its limit, and within what a process holds of all of them."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rest import bounds
 from rest.asgi import Receive
@@ -53,7 +54,7 @@ class HeldBody:
         before it reads would see no answer.
         """
         self._owner = owner
-        part, more = await _next(receive)
+        part, more = _body_of(await receive())
         if not more and len(part) <= limit:
             self.is_read = True
             self.grow(len(part))
@@ -69,7 +70,7 @@ class HeldBody:
                 self._let_go()
             if not more or size > max(limit, discarded):
                 break
-            part, more = await _next(receive)
+            part, more = _body_of(await receive())
         self.is_read = not more
         if size > limit:
             raise too_large(limit)
@@ -85,9 +86,8 @@ def too_large(limit: int) -> Problem:
     return Problem("payload_too_large", f"The body is over {limit} bytes.")
 
 
-async def _next(receive: Receive) -> tuple[bytes, bool]:
+def _body_of(message: Mapping[str, Any]) -> tuple[bytes, bool]:
     """The next bytes, and whether more will come."""
-    message = await receive()
     if message["type"] != "http.request":
         raise ClientGone
     return message.get("body", b""), message.get("more_body", False)

@@ -9,8 +9,6 @@ from rest.problems import Problem
 
 def take_origin_form(scope: ConnectionScope, headers: dict[str, str]) -> None:
     """`http://host/path` becomes `/path`, and its host goes before the field Host (RFC 9112, 3.2.2)."""
-    if scope["path"][:1] == "/":
-        return
     scheme, found, rest = scope["raw_path"].partition(b"://")
     if not found or scheme.lower() not in (b"http", b"https"):
         return
@@ -33,6 +31,6 @@ def fault_of(scope: ConnectionScope, headers: dict[str, str]) -> Problem | None:
         return Problem("bad_request", "There are no WebSockets here.")
     if path[:1] != "/" and (path, scope["method"]) != ("*", "OPTIONS"):
         return Problem("bad_request", "The target of the request is not a path.")
-    if is_below_api(path) and not path.startswith("/api/"):
+    if not path.startswith("/api/") and is_below_api(path):
         return Problem("not_found", "The API's paths begin with /api/v1/, in small letters, with single slashes.")
     return None

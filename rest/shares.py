@@ -1,6 +1,6 @@
 """What all requests of a process have at once, and what one owner has of it. Each is of one event loop.
 
-An owner is an organization, or the address of somebody without a key.
+An owner is an organization, as a number since a UUID hashes in Python, or the address of somebody without a key.
 """
 
 import asyncio

@@ -7,6 +7,7 @@ stands in front of it, is the business of `events_platform/front_door.py`.
 
 import logging
 import time
+from collections.abc import Awaitable
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
@@ -67,10 +68,10 @@ class IntakeDoor:
                 self._hosts.add(host)
         return True
 
-    async def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        """Answer a request that it takes."""
+    def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> Awaitable[None]:
+        """Answers a request that it takes."""
         warn_of_unread_proxy(headers)
-        await self._intake.serve(path, headers, receive, send)
+        return self._intake.serve(path, headers, receive, send)
 
     async def authenticate(self, headers: dict[str, str]) -> Caller:
         """The caller of any route of the API; raises Problem 401, 403 or 503."""
@@ -148,7 +149,7 @@ class _Intake:
                 caller = passage.caller = await authenticate(self.database, headers)
                 require_scope(caller, Scope.EVENTS_WRITE)
                 limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
-                body = await held.read(receive, limit, owner=caller.organization_id)
+                body = await held.read(receive, limit, owner=caller.organization_id.int)
                 request = IntakeRequest(caller=caller, headers=headers, body=body, hold=held.grow, span=span)
                 return await (receive_batch if batch else receive_event)(self._ports, request)
             finally:
