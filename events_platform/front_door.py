@@ -45,7 +45,7 @@ _BODY_LIMITS = (
     ("/account/", 64 * bounds.KIB),
 )
 # Asked by machines that end the process when it does not answer.
-_NEVER_WAITS = "/health/"
+_HEALTH = "/health/"
 
 
 def body_limit(method: str, path: str) -> int:
@@ -91,6 +91,7 @@ class FrontDoor:
         self._intake = IntakeDoor()
         self._api = Places(total=bounds.MAX_API_REQUESTS, share=bounds.MAX_API_REQUESTS_OF_ONE)
         self._pages = Places(total=bounds.MAX_PAGE_REQUESTS, share=bounds.MAX_PAGE_REQUESTS_OF_ONE)
+        self._health = Places(total=bounds.MAX_HEALTH_REQUESTS, share=bounds.MAX_HEALTH_REQUESTS_OF_ONE)
         self._answers = Budget(total=bounds.MAX_ANSWER_BYTES_IN_FLIGHT, share=bounds.MAX_ANSWER_BYTES_OF_ONE)
         self._refusals = Refusals()
 
@@ -144,9 +145,8 @@ class FrontDoor:
             body = request.held.enter_context(HeldBody(bodies if keyed else forms))
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
             receive = _whole(await body.read(receive, limit, owner=request.owner, discarded=discarded), receive)
-        if not request.path.startswith(_NEVER_WAITS):
-            places = self._api if keyed else self._pages
-            await request.place.enter_async_context(places.place(request.owner))
+        places = self._api if keyed else self._health if request.path.startswith(_HEALTH) else self._pages
+        await request.place.enter_async_context(places.place(request.owner))
         request.held.push_async_exit(request.place)
         return receive
 

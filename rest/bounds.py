@@ -63,6 +63,9 @@ MAX_API_REQUESTS = 16
 MAX_API_REQUESTS_OF_ONE = 8
 MAX_PAGE_REQUESTS = 8
 MAX_PAGE_REQUESTS_OF_ONE = 6
+# Probes must not wait for pages.
+MAX_HEALTH_REQUESTS = 16
+MAX_HEALTH_REQUESTS_OF_ONE = 8
 # How many more of the same one may wait, and for how long.
 MAX_WAITING = 100
 WAITING_SECONDS = 5.0

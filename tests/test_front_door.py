@@ -146,7 +146,7 @@ def test_who_waits_behind_too_many_or_too_long_is_told_to_come_again(monkeypatch
     asyncio.run(run())
 
 
-def test_pages_take_no_place_of_the_api_and_health_needs_none() -> None:
+def test_pages_take_no_place_of_the_api_and_of_probes() -> None:
     async def run() -> None:
         django = SlowDjango()
         door = FrontDoor(django)
