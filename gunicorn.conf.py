@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from events_platform.metrics.folder import add_up_ended, choose_folder, clean_folder
+from rest import bounds
 
 logger_class = "events_platform.server.Logger"
 _own_folder: Path | None = None
@@ -15,6 +16,7 @@ _own_folder: Path | None = None
 bind = f"{os.environ.get('HOST') or '127.0.0.1'}:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 worker_class = "events_platform.server.Worker"
+worker_connections = bounds.MAX_CONNECTIONS
 
 # Requests in flight may finish; the supervisor waits a little longer than this.
 graceful_timeout = 30

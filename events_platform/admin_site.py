@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
 
@@ -17,6 +18,10 @@ class AdminSite(admin.AdminSite):
     empty_value_display = "–"
     # The sidebar would list all models on every page; the front page does, and it is one click away.
     enable_nav_sidebar = False
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Without the way to an object's page on the site: no model has one, and it would be a fault for any id."""
+        return [each for each in super().get_urls() if getattr(each, "name", None) != "view_on_site"]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """First what needs attention, then everything else."""

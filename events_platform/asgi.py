@@ -11,6 +11,6 @@ os.environ.setdefault("DATABASE_STATEMENT_TIMEOUT", "10")
 _django = get_asgi_application()
 
 import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
-from ingestion.intake.door import IntakeDoor  # noqa: E402 - Django must be set up before models are imported
+from events_platform.front_door import FrontDoor  # noqa: E402 - Django must be set up before models are imported
 
-application = IntakeDoor(_django)
+application = FrontDoor(_django)

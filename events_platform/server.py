@@ -1,19 +1,20 @@
-"""gunicorn's logs in our form; its ASGI worker, which at its end waits for no idle connection and no open stream.
+"""gunicorn's logs in our form; its ASGI worker, which looks after its connections and waits for no idle one at its end.
 
 gunicorn 27 waits for every connection to close, up to its graceful timeout, also for those on which nothing is asked.
 """
 
 import asyncio
 import os
+from heapq import nsmallest
 from logging.config import dictConfig
-from weakref import WeakSet
 
-from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers import gasgi
 
 from console.streams import end_streams
+from events_platform.connections import Clock, Protocol
 from events_platform.logs import configuration_of
+from rest import bounds
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0
@@ -28,31 +29,32 @@ class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
         dictConfig(configuration_of(os.environ))
 
 
-class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
-    _requests_at_last_look = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.worker.protocols.add(self)
-
-    def close_if_still_idle(self) -> None:
-        """As the keep-alive timer does it, only sooner: when nothing was asked since the look before."""
-        if self._awaiting_request and self.req_count == self._requests_at_last_look:
-            self._keepalive_timeout()
-        self._requests_at_last_look = self.req_count
-
-    def _will_close(self, request: object, response_requires_close: bool) -> bool:  # noqa: FBT001 - gunicorn's
-        return bool(self.worker.ending or super()._will_close(request, response_requires_close))
-
-
 class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
     # From here on each answer says that its connection closes.
     ending = False
 
     def init_process(self) -> None:
-        self.protocols: WeakSet[Protocol] = WeakSet()
+        self.protocols: set[Protocol] = set()
+        self._clock = Clock()
         gasgi.ASGIProtocol = Protocol
         super().init_process()
+
+    @property
+    def clock(self) -> float:
+        return self._clock.now
+
+    def add(self, new: Protocol) -> None:
+        """A connection was accepted. When there are too many, those that have kept us waiting longest make room.
+
+        Some at once: it takes a look at all of them.
+        """
+        self.protocols.add(new)
+        most = self.cfg.worker_connections
+        if len(self.protocols) <= most:
+            return
+        waiting = [one for one in self.protocols if one is not new and one.waits_for_client]
+        for one in nsmallest(most // 20 + 1, waiting or [new], key=lambda one: one.waits_since):
+            one.make_room()
 
     def handle_exit_signal(self) -> None:
         """Serves for a moment more: as soon as it is not `alive`, gunicorn closes each connection behind its answer.
@@ -61,6 +63,21 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
         """
         self._begin_end()
         self.loop.call_later(IDLE_SECONDS, super().handle_exit_signal)
+
+    async def _serve(self) -> None:
+        self._looking = self.loop.create_task(self._look_after_connections())
+        await super()._serve()
+
+    async def _look_after_connections(self) -> None:
+        while True:
+            await asyncio.sleep(bounds.LOOK_SECONDS)
+            now = self._clock.advance()
+            for protocol in list(self.protocols):
+                try:
+                    protocol.look(now)
+                except Exception:
+                    self.log.exception("A connection could not be looked after")
+                    protocol.transport.abort()
 
     async def _shutdown(self) -> None:
         for server in self.servers:

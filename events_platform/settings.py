@@ -274,6 +274,9 @@ ORGANIZATION_USAGE = "ingestion.usage.usage_of"
 
 # The largest request body that anything reads into memory; the API's own limits are lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+# Nothing of a request is written to a disk: bodies fit into memory, and no form takes a file.
+FILE_UPLOAD_MAX_MEMORY_SIZE = DATA_UPLOAD_MAX_MEMORY_SIZE
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # --- People, sessions, browsers ------------------------------------------------------------------------------
 

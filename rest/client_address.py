@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Container
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -16,15 +16,27 @@ _warned = False
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The connection's own address or, behind TRUSTED_PROXIES proxies, the one that the outermost of them saw.
+    """The address that a request came from; None at a Unix socket."""
+    return address_of(request.META.get("HTTP_X_FORWARDED_FOR", ""), request.META.get("REMOTE_ADDR", ""))
+
+
+def address_of(forwarded: str, peer: str) -> str | None:
+    """The peer's own address or, behind TRUSTED_PROXIES proxies, the one that the outermost of them saw.
 
     Each proxy appends its peer to X-Forwarded-For, so only as many entries as there are proxies are true, from the
     right: what stands before them can be written by anyone.
     """
     proxies = settings.TRUSTED_PROXIES
-    seen = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    seen = forwarded.split(",") if proxies else []
     address = seen[-proxies] if proxies and len(seen) >= proxies else ""
-    return _valid(address) or _valid(request.META.get("REMOTE_ADDR", ""))
+    return _valid(address) or _valid(peer)
+
+
+def network_of(address: str | None) -> str:
+    """What one client is likely to have: an address of IPv4, the /64 of one of IPv6."""
+    if address is None or ":" not in address:
+        return address or ""
+    return str(ip_network((address.partition("%")[0], 64), strict=False))
 
 
 def _valid(text: str) -> str | None:

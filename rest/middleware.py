@@ -1,4 +1,4 @@
-"""What every answer carries (request id, server time), and problem+json for whatever fails below /api/."""
+"""What every answer carries (request id, server time), and problem+json for whatever fails below /api."""
 
 import re
 import time
@@ -18,6 +18,12 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 def request_id_of(given: str | None) -> str:
     """The client's own request id if it is a sane one, otherwise a new UUIDv7."""
     return given if given and _SANE_REQUEST_ID.fullmatch(given) else str(uuid7())
+
+
+def is_below_api(path: str) -> bool:
+    """Whether programs ask there, however they spell it: `/API/v1`, `//api/v1`, `/api`."""
+    first = path.lstrip("/")[:4].lower()
+    return first in ("api", "api/")
 
 
 def server_timing(started: float) -> str:
@@ -49,11 +55,7 @@ class ProblemMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if (
-            request.path.startswith("/api/")
-            and response.status_code >= 400
-            and response.get("Content-Type") not in _OUR_OWN
-        ):
+        if is_below_api(request.path) and response.status_code >= 400 and response.get("Content-Type") not in _OUR_OWN:
             problem = problem_response(problem_for_status(response.status_code), request.request_id)  # type: ignore[attr-defined]
             for name, value in response.items():
                 # `Allow`, and what protects browsers; only the body is another one.

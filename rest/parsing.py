@@ -10,12 +10,11 @@ from django.http.request import RawPostDataException
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
+from rest import bounds
 from rest.bodies import content_type, require_utf8
 from rest.problems import FieldError, Problem
 
 T = TypeVar("T")
-# How much of a body that is too large is read before the connection is given up.
-MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
 _MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
 _AT_PATH = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
@@ -57,7 +56,7 @@ def read_raw(request: Request, limit: int) -> bytes:
 
 def _discard_body(request: Request) -> None:
     """A client that is still sending would never see the answer: let it finish, within bounds."""
-    left = MAX_DISCARDED_BYTES
+    left = bounds.MAX_DISCARDED_BYTES
     while left > 0 and (part := request._request.read(65536)):
         left -= len(part)
 

@@ -51,6 +51,7 @@ PROBLEM_TYPES = _types(
     ("permission_denied", 403, "Permission denied", "This is not allowed for this caller."),
     ("not_found", 404, "Not found", "There is no such object in your organization, or no such path."),
     ("method_not_allowed", 405, "Method not allowed", "The path exists, but not with this method; see `Allow`."),
+    ("request_timeout", 408, "Request timeout", "The request did not arrive in time. Send it again, in one go."),
     ("idempotency_key_reused", 409, "Idempotency key reused",
      "The key was used for an event with other content. Use a new key for a new event."),
     ("event_type_exists", 409, "Event type exists",
@@ -60,18 +61,22 @@ PROBLEM_TYPES = _types(
      "The object is of a kind, or in a state, that does not allow this; `detail` says why."),
     ("limit_reached", 409, "Limit reached", "The organization has as many of these as it can have. Delete one first."),
     ("payload_too_large", 413, "Payload too large", "The body is larger than this endpoint takes."),
+    ("uri_too_long", 414, "URI too long", "The path and the query are longer than the server reads."),
     ("unsupported_media_type", 415, "Unsupported media type",
      "Send the body as `application/json` in UTF-8, or in another format that the endpoint takes."),
     ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
+    ("header_too_large", 431, "Header too large", "The request has too many header fields, or too long ones."),
     ("internal_error", 500, "Internal error", "A fault of the platform. Nothing was acknowledged; try again."),
+    ("not_implemented", 501, "Not implemented", "The request needs a part of HTTP that the server does not have."),
     ("service_unavailable", 503, "Service unavailable",
      "The platform cannot store anything right now. Nothing was acknowledged; try again after `Retry-After`."),
 )  # fmt: skip
 
 _BY_STATUS = {
     400: "bad_request", 401: "invalid_api_key", 403: "permission_denied", 404: "not_found", 405: "method_not_allowed",
-    413: "payload_too_large", 415: "unsupported_media_type", 422: "validation_failed", 429: "rate_limited",
+    408: "request_timeout", 413: "payload_too_large", 414: "uri_too_long", 415: "unsupported_media_type",
+    422: "validation_failed", 429: "rate_limited", 431: "header_too_large", 501: "not_implemented",
     503: "service_unavailable",
 }  # fmt: skip
 

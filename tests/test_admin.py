@@ -559,3 +559,8 @@ def test_dead_letters_are_tried_again_by_clicking(live_server: Any, operators_pa
         page.click("text=Try 2 again")
         page.wait_for_selector("text=Due again: 2 of 2.")
     assert not Delivery.objects.filter(status=DeliveryStatus.DEAD_LETTER).exists()
+
+
+def test_objects_have_no_page_outside_of_the_admin(superuser: Client) -> None:
+    for path in ("/admin/r/1/1/", "/admin/r/1/x/", "/admin/r/999999/1/"):
+        assert superuser.get(path).status_code == 404

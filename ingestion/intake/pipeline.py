@@ -45,13 +45,15 @@ class Ports:
 class IntakeRequest:
     """An authenticated request: `headers` with names in lower case. `allowance` is set by the limit, for the door.
 
-    `span` is its own one when traces are recorded.
+    `hold` is told of bytes that the body becomes more when it is unpacked, and may raise Problem 503. `span` is its own
+    one when traces are recorded.
     """
 
     caller: Caller
     headers: Mapping[str, str]
     body: bytes
     allowance: Allowance | None = None
+    hold: Callable[[int], None] | None = None
     span: Span | None = None
 
 
@@ -133,7 +135,10 @@ async def _limit(ports: Ports, request: IntakeRequest, cost: int) -> None:
 def _unpacked(request: IntakeRequest, limit: int) -> bytes:
     """The body without its Content-Encoding; Problem 413 above `limit` bytes."""
     if encoding := request.headers.get("content-encoding"):
-        return unpack(request.body, encoding, limit)
+        body = unpack(request.body, encoding, limit)
+        if request.hold is not None:
+            request.hold(len(body))
+        return body
     if len(request.body) > limit:
         raise Problem("payload_too_large", f"The body is over {limit} bytes.")
     return request.body

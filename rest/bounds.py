@@ -1,0 +1,71 @@
+"""What bounds a request, in numbers. docs/security.md says the same to operators.
+
+Who holds a request to them, from the socket inwards:
+
+- `events_platform/connections.py`: the seconds, the head, and how many connections a process has;
+- `events_platform/front_door.py`: the largest body of a route, before the intake or Django sees a byte of it;
+- `rest/request_bodies.py`, `rest/shares.py`: what all requests of a process have at once, and one organization of it.
+
+Nothing in here is imported from Django: gunicorn's master reads it before there are settings.
+"""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- Time ----------------------------------------------------------------------------------------------------
+
+# From the connection, or from the first byte after the request before, to the end of the request's head.
+HEAD_SECONDS = 30.0
+# A body that takes longer goes on for as long as it comes at this rate.
+BODY_SECONDS = 60.0
+LEAST_BYTES_A_SECOND = 1 * KIB
+# How long a client may leave an answer unread: what is held for it is 64 to 128 KiB, so this too is some KiB a second.
+ANSWER_SECONDS = 60.0
+# A connection that ends in the middle of a body stays half open for a moment, unread, so that its client can read the
+# answer: closing it at once would be a reset, which may overtake the answer.
+LINGER_SECONDS = 1.0
+# How often connections are looked at.
+LOOK_SECONDS = 1.0
+
+# --- One request ---------------------------------------------------------------------------------------------
+
+# Request line and fields together. gunicorn bounds only each of them, which would be 800 KB.
+MAX_HEAD_BYTES = 32 * KIB
+# What is read ahead of whoever takes it; one read of the socket may go beyond it.
+MAX_READ_AHEAD_BYTES = 64 * KIB
+# Chunks of a few bytes each cost a hundred times what their bytes cost: so many are taken, then they must be larger.
+MAX_TINY_CHUNKS = 4_096
+TINY_CHUNK_BYTES = 16
+# How much of a body that is too large is read before the connection is given up.
+MAX_DISCARDED_BYTES = 16 * MIB
+
+# --- All requests of a process -------------------------------------------------------------------------------
+
+# An idle one costs some 20 KiB. With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process
+# often has. Over it, the one that has kept us waiting longest is closed.
+MAX_CONNECTIONS = 800
+
+# Bodies that came with a key and are read or worked on. One becomes about three times its size while it is decoded.
+MAX_BYTES_IN_FLIGHT = 24 * MIB
+# What one organization may have of them, so that none takes what the others need: three full batches.
+MAX_BYTES_OF_ONE = 16 * MIB
+# Bodies that came without one: forms. The longest is less than what one address may have.
+MAX_FORM_BYTES_IN_FLIGHT = 4 * MIB
+MAX_FORM_BYTES_OF_ONE = MIB
+# Answers of the API from this size on that their readers have not taken yet; two full pages of a list for one.
+LARGE_ANSWER_BYTES = 256 * KIB
+MAX_ANSWER_BYTES_IN_FLIGHT = 64 * MIB
+MAX_ANSWER_BYTES_OF_ONE = 32 * MIB
+
+# Requests that Django works on at once, each in a thread, beside the intake's loop: of the API, and of pages. Of these
+# an organization, or an address, has at most so many; a stream that has begun counts no more.
+MAX_API_REQUESTS = 16
+MAX_API_REQUESTS_OF_ONE = 8
+MAX_PAGE_REQUESTS = 8
+MAX_PAGE_REQUESTS_OF_ONE = 6
+# Probes must not wait for pages.
+MAX_HEALTH_REQUESTS = 16
+MAX_HEALTH_REQUESTS_OF_ONE = 8
+# How many more of the same one may wait, and for how long.
+MAX_WAITING = 100
+WAITING_SECONDS = 5.0

@@ -1,0 +1,95 @@
+"""What all requests of a process have at once, and what one owner has of it. Each is of one event loop.
+
+An owner is an organization, as a number since a UUID hashes in Python, or the address of somebody without a key.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+from rest import bounds
+from rest.problems import Problem
+
+Owner = Hashable
+
+
+class Budget:
+    """Bytes: `total` of all, `share` of one owner."""
+
+    def __init__(self, *, total: int, share: int) -> None:
+        self.used = 0
+        self._total = total
+        self._share = share
+        self._of: dict[Owner, int] = {}
+
+    def take(self, owner: Owner, size: int) -> None:
+        """Raises Problem 503 when it is too much, and then takes nothing."""
+        own = self._of.get(owner, 0) + size
+        if own > self._share or self.used + size > self._total:
+            raise busy("Too many bytes of requests or answers are held")
+        self.used += size
+        self._of[owner] = own
+
+    def give_back(self, owner: Owner, size: int) -> None:
+        self.used -= size
+        left = self._of[owner] - size
+        if left:
+            self._of[owner] = left
+        else:
+            del self._of[owner]
+
+
+class _Queue:
+    """Of one owner: those who work, and those who wait."""
+
+    def __init__(self, share: int) -> None:
+        self.places = asyncio.Semaphore(share)
+        self.length = 0
+
+
+class Places:
+    """Requests that are worked on: `total` at once, `share` of one owner, whose others wait behind these alone."""
+
+    def __init__(self, *, total: int, share: int) -> None:
+        self._places = asyncio.Semaphore(total)
+        self._share = share
+        self._queues: dict[Owner, _Queue] = {}
+
+    @asynccontextmanager
+    async def place(self, owner: Owner) -> AsyncIterator[None]:
+        """Raises Problem 503 when too many wait already, or it takes too long."""
+        queue = self._queues.setdefault(owner, _Queue(self._share))
+        if queue.length >= self._share + bounds.MAX_WAITING:
+            raise busy("Too many requests wait")
+        queue.length += 1
+        try:
+            await self._enter(queue)
+            try:
+                yield
+            finally:
+                self._places.release()
+                queue.places.release()
+        finally:
+            queue.length -= 1
+            if not queue.length:
+                del self._queues[owner]
+
+    async def _enter(self, queue: _Queue) -> None:
+        try:
+            async with asyncio.timeout(bounds.WAITING_SECONDS):
+                await queue.places.acquire()
+                try:
+                    await self._places.acquire()
+                except BaseException:
+                    queue.places.release()
+                    raise
+        except TimeoutError as error:
+            raise busy("Too many requests wait") from error
+
+
+def busy(reason: str) -> Problem:
+    return Problem(
+        "service_unavailable",
+        f"{reason} at this moment. Nothing was done or acknowledged; try again.",
+        headers={"Retry-After": "1"},
+    )
