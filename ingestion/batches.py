@@ -12,7 +12,6 @@ from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from ingestion.decoding import (
     MAX_DATA_BYTES,
-    MAX_DEPTH,
     DecodedEvent,
     EventBody,
     check_data,
@@ -24,6 +23,7 @@ from ingestion.decoding import (
     refuse_repeated_members,
     require_utf8_bytes,
 )
+from ingestion.json_depth import MAX_DEPTH
 from rest.parsing import decode_with
 from rest.problems import Problem, invalid
 

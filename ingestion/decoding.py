@@ -13,15 +13,19 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
+from ingestion.json_depth import MAX_DEPTH
+from rest.field_errors import cut, pointer_to
 from rest.parsing import decode_with
 from rest.problems import Problem, invalid
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_BODY_BYTES = MAX_DATA_BYTES + 16 * 1024
-MAX_DEPTH = 64
 # Longer literals or exponents beyond a double's range grow a thousandfold when jsonb prints them.
 MAX_NUMBER_LENGTH = 400
 MAX_EXPONENT = 308
+# The platform's notices about an organization have these, so no tenant can mute or forge one.
+PLATFORM_SOURCE = "/platform"
+PLATFORM_KEYS = ("op:", "op-mail:")
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 TypeName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._\-/]{1,255}\Z")]
@@ -99,10 +103,10 @@ def checked_event(event: EventBody, raw: bytes) -> DecodedEvent:
     return DecodedEvent(
         type=event.type,
         data=str(raw, "utf-8"),
-        source=checked_text("/source", event.source),
+        source=checked_source(event.source),
         subject=checked_text("/subject", event.subject),
         time=time,
-        idempotency_key=checked_text("/idempotency_key", event.idempotency_key),
+        idempotency_key=checked_key("/idempotency_key", event.idempotency_key),
     )
 
 
@@ -198,13 +202,8 @@ def refuse_repeated_members(body: bytes) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise invalid(pointer_to(name), "repeated_field", f"The field {name[:64]!r} is given twice.")
+            raise invalid(pointer_to(name), "repeated_field", f"The field {cut(name)!r} is given twice.")
         seen.add(name)
-
-
-def pointer_to(name: str) -> str:
-    """The JSON pointer (RFC 6901) of a member, of which a very long name is cut."""
-    return "/" + name[:64].replace("~", "~0").replace("/", "~1")
 
 
 def checked_text(pointer: str, value: str | UnsetType | None) -> str | None:
@@ -214,6 +213,24 @@ def checked_text(pointer: str, value: str | UnsetType | None) -> str | None:
     if "\x00" in value:
         raise invalid(pointer, "nul_character", "NUL characters cannot be stored.")
     return value
+
+
+def checked_source(value: str | UnsetType | None) -> str | None:
+    """The text or None; 422 for the platform's own source too."""
+    if value == PLATFORM_SOURCE:
+        raise invalid("/source", "reserved", f"The source {PLATFORM_SOURCE} is the platform's own: use another one.")
+    return checked_text("/source", value)
+
+
+def checked_key(pointer: str, value: str | UnsetType | None) -> str | None:
+    """The idempotency key or None; 422 for one of the platform's too."""
+    key = checked_text(pointer, value)
+    if key is not None and key.startswith(PLATFORM_KEYS):
+        detail = (
+            f"Idempotency keys that begin with {' or '.join(PLATFORM_KEYS)} are the platform's own: use another one."
+        )
+        raise invalid(pointer, "reserved", detail)
+    return key
 
 
 def check_time(time: datetime) -> None:
@@ -231,7 +248,7 @@ def _idempotency_key(in_body: str | None, header_key: str) -> str | None:
         raise invalid("/idempotency_key", "invalid", "The header Idempotency-Key takes 1 to 255 characters.")
     if in_body is not None and in_body != header_key:
         raise invalid("/idempotency_key", "contradiction", "The body and the header name different keys.")
-    return checked_text("/idempotency_key", header_key)
+    return checked_key("/idempotency_key", header_key)
 
 
 decode_body: Callable[[bytes], EventBody] = msgspec.json.Decoder(EventBody).decode

@@ -10,6 +10,7 @@ from ingestion.cloudevents import CloudEvent
 from ingestion.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
 from organizations.plans import Limits, Plan
+from rest.field_errors import FieldError
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -25,7 +26,6 @@ from rest.openapi import (
     Time,
     json_of,
 )
-from rest.problems import FieldError
 
 _NDJSON = "application/x-ndjson"
 _STRUCTURED = "application/cloudevents+json"

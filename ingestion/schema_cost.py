@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ingestion.decoding import MAX_DEPTH
+from ingestion.json_depth import MAX_DEPTH
 
 # Subschemas that apply to one value, one inside the other. The validator recurses: 64 of them, at each of the 64
 # levels that data may have, ended a thread with a stack of 512 KiB (macOS); 32 did not.
@@ -32,7 +32,8 @@ _MAPS = ("dependentSchemas", "dependencies")
 # scalars is quick (4 000 strings: 20 ns), among arrays or objects each is compared (140 ns).
 _COMPARED = {"const", "enum", "required", "dependentRequired", "pattern"}
 _UNCHECKED = {"$comment", "$defs", "$id", "$schema", "default", "definitions", "description", "examples", "title"}
-_TOKENS = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])*\]|\{\d*,?(\d*)\}|.", re.DOTALL)
+# Linear, also in what is no pattern: a class that is not closed goes to the end, and each digit has one place.
+_TOKENS = re.compile(r"\\.|\[\^?(?:\\.|[^\]\\])*(?:\]|\\?\Z)|\{\d*(?:,\d*)?\}|.", re.DOTALL)
 
 Node = int  # the id() of a subschema
 Weights = Counter[Node]

@@ -13,6 +13,7 @@ import msgspec
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
 from ingestion.intake.observing import IntakeObserver, Passage
@@ -100,7 +101,7 @@ class _Intake:
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         use_door(writer, self._database)
-        self._ports = Ports(database=self._database, redis=self._redis, store=writer.store)
+        self._ports = Ports(database=self._database, redis=self._redis, check=schema_checks.check, store=writer.store)
 
     async def close(self) -> None:
         await self.books.write(last=True)

@@ -6,9 +6,11 @@ A door authenticates, hands over the request, and turns the answer (or the Probl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
+from ingestion.checking import Check
 from ingestion.decoding import DecodedEvent
 from ingestion.formats import (
     MAX_BATCH_BODY_BYTES,
@@ -18,7 +20,8 @@ from ingestion.formats import (
 )
 from ingestion.intake import counting
 from ingestion.intake.storing import Accepted, Incoming, Outcome
-from ingestion.models import EventStatus, Validation
+from ingestion.intake.validating import SchemaVerdict, check_events
+from ingestion.models import EventStatus
 from ingestion.request_headers import kept_headers
 from ingestion.schemas import catalogue
 from organizations.authentication import Caller
@@ -29,15 +32,18 @@ from rest.problems import Problem, describe_problem
 from rest.rendering import format_time
 from rest.tracing import Span
 
+# Events of a batch whose errors are all told.
+MAX_DESCRIBED = 20
 Store = Callable[[Sequence[Incoming]], Awaitable[list[Outcome]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What the stages need from outside: reads, rate limits, and the way to commit events."""
+    """What the stages need from outside: reads, rate limits, checks by schemas, and the way to commit events."""
 
     database: Database
     redis: Redis
+    check: Check
     store: Store
 
 
@@ -70,7 +76,10 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
         await _limit(ports, request, 1)
         event = decode_single(request.headers, _unpacked(request, MAX_SINGLE_BODY_BYTES))
         await catalogue.refresh(ports.database)
-        incoming = _validated(request.caller, event, _origin(request))
+        (verdict,) = await check_events(ports.check, organization_id, [event])
+        incoming = _incoming(organization_id, event, verdict, _origin(request))
+        if isinstance(incoming, Problem):
+            raise incoming
         (outcome,) = await ports.store([incoming])
         if isinstance(outcome, Problem):
             raise outcome
@@ -101,7 +110,12 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
         await _limit(ports, request, len(items))
         await catalogue.refresh(ports.database)
         origin = _origin(request)
-        results = [_validated_or_problem(caller, item, origin) for item in items]
+        events = [item for item in items if not isinstance(item, Problem)]
+        verdicts = iter(await check_events(ports.check, caller.organization_id, events))
+        results = [
+            item if isinstance(item, Problem) else _incoming(caller.organization_id, item, next(verdicts), origin)
+            for item in items
+        ]
         good = [result for result in results if isinstance(result, Incoming)]
         if good:
             await ports.store(good)
@@ -139,29 +153,21 @@ def _unpacked(request: IntakeRequest, limit: int) -> bytes:
     return request.body
 
 
-def _validated(caller: Caller, event: DecodedEvent, origin: str | None) -> Incoming:
-    """The event after the schema of its type: raises Problem 422 in `reject` mode, notes the errors in `warn` mode."""
-    verdict = catalogue.check(caller.organization_id, event.type, event.data)
+def _incoming(
+    organization_id: UUID, event: DecodedEvent, verdict: SchemaVerdict | None, origin: str | None
+) -> Incoming | Problem:
+    """The event after the schema of its type, with the errors noted in `warn` mode."""
     if verdict is None:
-        return Incoming(caller.organization_id, event, origin=origin)
-    if verdict.mode == Validation.REJECT:
-        raise Problem("validation_failed", "data does not fit the schema of its type.", errors=verdict.errors)
-    errors = msgspec.json.encode([vars(error) for error in verdict.errors]).decode()
-    return Incoming(caller.organization_id, event, schema_errors=errors, origin=origin)
-
-
-def _validated_or_problem(caller: Caller, item: DecodedEvent | Problem, origin: str | None) -> Incoming | Problem:
-    if isinstance(item, Problem):
-        return item
-    try:
-        return _validated(caller, item, origin)
-    except Problem as problem:
-        return problem
+        return Incoming(organization_id, event, origin=origin)
+    if verdict.problem is not None:
+        return verdict.problem
+    errors = msgspec.json.encode(verdict.errors).decode()
+    return Incoming(organization_id, event, schema_errors=errors, origin=origin)
 
 
 def _batch_answer(caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
     results: list[dict[str, Any]] = []
-    accepted = duplicates = 0
+    accepted = duplicates = told = 0
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Accepted):
             duplicates += outcome.duplicate
@@ -170,9 +176,18 @@ def _batch_answer(caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
             results.append({"index": index, "id": str(outcome.id), "status": status})
         elif outcome is not None:
             counting.note_outcome(caller.organization_id, outcome)
-            results.append({"index": index, "id": None, "status": "rejected", "error": describe_problem(outcome)})
+            results.append({"index": index, "id": None, "status": "rejected", "error": _described(outcome, told)})
+            told += 1
     counting.note(caller.organization_id, counting.ACCEPTED, accepted)
     counting.note(caller.organization_id, counting.DUPLICATE, duplicates)
     rejected = len(outcomes) - accepted - duplicates
     body = {"accepted": accepted, "duplicates": duplicates, "rejected": rejected, "results": results}
     return Answer(status=422 if rejected == len(outcomes) else 202, body=msgspec.json.encode(body))
+
+
+def _described(problem: Problem, told: int) -> dict[str, Any]:
+    """In full for the first ones; then each with its first error, or a small batch would have a huge answer."""
+    described = describe_problem(problem)
+    if told >= MAX_DESCRIBED and "errors" in described:
+        described["errors"] = described["errors"][:1]
+    return described
