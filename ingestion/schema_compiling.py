@@ -27,9 +27,10 @@ _LEAST_DATA = "[" * 8 + "0," * 500 + "0" + "]" * 8
 # Bytes that a compiled pattern may take, and all of a schema's together. `.{1,255}` takes 0.5 MB.
 PATTERN_BYTES = 1 << 20
 PATTERNS_BYTES = 4 << 20
-# Measured: what a schema takes at least, and for each character of it.
-SCHEMA_BYTES = 64 << 10
-BYTES_OF_CHARACTER = 30
+# Measured: what a schema takes at least, for each character of it, and for each pattern and state of one.
+SCHEMA_BYTES = 32 << 10
+CHARACTER_BYTES = 30
+STATE_BYTES = 4 << 10
 _META = Draft202012Validator({"$ref": DIALECT}, offline=True)
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -88,7 +89,8 @@ def compile_schema(text: str) -> CompiledSchema:
         raise _schema_error(error) from error
     except ValueError as error:
         raise SchemaError("invalid_schema", cut(str(error))) from error
-    size = SCHEMA_BYTES + BYTES_OF_CHARACTER * len(text) + 2 * share * cost.patterns
+    in_patterns = min(2 * share * cost.patterns, STATE_BYTES * (cost.patterns + cost.pattern_states))
+    size = SCHEMA_BYTES + CHARACTER_BYTES * len(text) + in_patterns
     return CompiledSchema(validator=validator, cost=cost, size=size)
 
 

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 QUESTION_EVENTS = 50
 QUESTION_CHARACTERS = 128 * 1024
 
+MAX_REPORTED = 1_000
+
 _UNCHECKED = FieldError(
     pointer="/data", code="unchecked", detail="The event was not checked: checks of the organization take too long."
 )
@@ -99,6 +101,6 @@ def _unchecked(why: Unchecked, mode: Validation, organization_id: UUID) -> Schem
 def _report_unusable(reply: Reply) -> None:
     """Schemas that were taken once, by another version: their events go on, and the log says so once per process."""
     for refusal in reply.refusals:
-        if refusal and refusal not in _reported:
+        if refusal and refusal not in _reported and len(_reported) < MAX_REPORTED:
             _reported.add(refusal)
             logger.error("a stored schema cannot be used (%s) and is ignored", refusal[0])
