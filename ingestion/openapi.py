@@ -293,7 +293,7 @@ _BATCH_ANSWERS = {
     ),
     422: Answer(description="Every event was rejected.", content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED)),
 }
-_INTAKE_PROBLEMS = ("rate_limited",)
+_INTAKE_PROBLEMS = ("rate_limited", "schema_time_spent")
 
 
 EVENTS = {
@@ -305,7 +305,8 @@ EVENTS = {
             f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`), in binary mode (the"
             f" `ce-` headers, with any body) and batched (`{_CLOUDEVENTS_BATCH}`). A CloudEvent's `source` and `id`"
             " are its idempotency key. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
-            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB."
+            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:` and the"
+            " source `/platform` are the platform's own, and refused with 422."
         ),
         parameters=(
             _header(

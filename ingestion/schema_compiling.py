@@ -21,7 +21,7 @@ MAX_COST = 10_000_000
 # again for each one that is listed. Beyond these, the first error alone, then only that there is one.
 MAX_COST_OF_LISTING = 10_000
 MAX_COST_OF_FIRST_ERROR = 200_000
-# The smallest event that a schema must be able to check, in characters: else it is no use and refused.
+# The smallest event that a schema must be able to check: else it is no use, and not saved.
 _LEAST_DATA = "[" * 8 + "0," * 500 + "0" + "]" * 8
 
 # Bytes that a compiled pattern may take, and all of a schema's together. `.{1,255}` takes 0.5 MB.
@@ -42,6 +42,11 @@ class CompiledSchema:
     validator: Draft202012Validator
     cost: SchemaCost
     size: int
+
+    def require_use(self) -> None:
+        """Raises SchemaError for a schema that could check no event of a useful size."""
+        if self.cost.of(_LEAST_DATA, msgspec.json.decode(_LEAST_DATA)) > MAX_COST:
+            raise SchemaError("too_costly", "Checking events against this schema could take too long.")
 
     def errors(self, data: str) -> tuple[FieldError, ...]:
         """What is wrong with `data`, JSON text: at most MAX_ERRORS, none when it is valid."""
@@ -76,8 +81,6 @@ def compile_schema(text: str) -> CompiledSchema:
     if isinstance(schema, dict) and schema.get("$schema", DIALECT).removesuffix("#") != DIALECT:
         raise SchemaError("unsupported_dialect", f"Schemas are read as {DIALECT}.")
     cost = estimate_cost(schema, is_schema=_META.is_valid)
-    if cost.of(_LEAST_DATA, msgspec.json.decode(_LEAST_DATA)) > MAX_COST:
-        raise SchemaError("too_costly", "Checking events against this schema could take too long.")
     share = min(PATTERN_BYTES, PATTERNS_BYTES // max(cost.patterns, 1))
     # This engine is linear in the text: it does not backtrack, so it knows no look-around.
     patterns = RegexOptions(size_limit=share, dfa_size_limit=share)

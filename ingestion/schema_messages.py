@@ -13,7 +13,10 @@ _LENGTH = struct.Struct("!I")
 
 
 class Question(msgspec.Struct, array_like=True, gc=False):
-    """Events of one organization, each with the number of its schema among `schemas`; all are JSON texts."""
+    """Events of one organization, each with the number of its schema among `schemas`; all are JSON texts.
+
+    Without events, whether the schemas can be saved.
+    """
 
     organization: str
     schemas: list[str]

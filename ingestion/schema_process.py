@@ -82,8 +82,19 @@ def answer(question: Question, compiled: CompiledSchemas) -> Reply:
         schema = schemas[number]
         with _at_most(EVENT_SECONDS):
             findings.append(schema.errors(data) if isinstance(schema, CompiledSchema) else ())
-    refusals = [(each.code, str(each)) if isinstance(each, SchemaError) else None for each in schemas]
+    refusals = [_refusal(schema, to_be_saved=not question.events) for schema in schemas]
     return Reply(findings, refusals, time.process_time() - started)
+
+
+def _refusal(schema: Compiled, *, to_be_saved: bool) -> tuple[str, str] | None:
+    try:
+        if isinstance(schema, SchemaError):
+            raise schema
+        if to_be_saved:
+            schema.require_use()
+    except SchemaError as error:
+        return error.code, str(error)
+    return None
 
 
 def _compile(text: str) -> tuple[Compiled, int]:

@@ -87,7 +87,9 @@ def patch(tenant: Tenant, body: Any, path: str = PATH) -> Any:
 
 
 def compiled(schema: Any) -> CompiledSchema:
-    return compile_schema(json.dumps(schema))
+    made = compile_schema(json.dumps(schema))
+    made.require_use()
+    return made
 
 
 def test_it_works(tenant: Tenant) -> None:
