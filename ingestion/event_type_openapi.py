@@ -103,8 +103,8 @@ EVENT_TYPE = {
         id="update_event_type",
         summary="Change an event type",
         description="In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
-        " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events beyond"
-        " it are refused with 429 (`schema_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
+        " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events"
+        " beyond it are refused with 429 (`schema_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
         parameters=(_NAME,),
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
         answers={200: _SHOWN},

@@ -305,8 +305,8 @@ EVENTS = {
             f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`), in binary mode (the"
             f" `ce-` headers, with any body) and batched (`{_CLOUDEVENTS_BATCH}`). A CloudEvent's `source` and `id`"
             " are its idempotency key. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
-            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:` and the"
-            " source `/platform` are the platform's own, and refused with 422."
+            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
+            " and the source `/platform`, are the platform's own: 422."
         ),
         parameters=(
             _header(

@@ -14,8 +14,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytest
-from django.core.exceptions import ValidationError
-from django.http import QueryDict
+from django.core.exceptions import DisallowedHost, ValidationError
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.multipartparser import MultiPartParserError
+from django.test import RequestFactory
 from django.utils import timezone
 
 from console.event_filters import EventFilters
@@ -39,6 +41,7 @@ from ingestion.schema_cost import SchemaError, states_of_pattern
 from organizations.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE
 from rest.bodies import content_type, require_utf8
+from rest.cookies import CookieMiddleware
 from rest.field_errors import field_error
 from rest.middleware import request_id_of
 from rest.problems import Problem
@@ -50,7 +53,7 @@ MOST = 24
 # Less than this is not worth a second look: quadratic work on 16 000 characters takes more, at a nanosecond a step.
 LEAST_SECONDS = 0.002
 PIECES = 40
-REFUSALS = (Problem, SchemaError, UnsafeUrl, ValidationError)
+REFUSALS = (Problem, SchemaError, UnsafeUrl, ValidationError, DisallowedHost, MultiPartParserError)
 
 
 class Target(NamedTuple):
@@ -110,6 +113,19 @@ def as_retry_after(text: str) -> object:
 
 def in_query(text: str) -> object:
     return EventFilters.read(QueryDict("type=" + text + "&" + text), now=timezone.now())
+
+
+def in_cookies(text: str) -> object:
+    request = RequestFactory().get("/", headers={"Cookie": f'a="{text}"; b={text}'})
+    return CookieMiddleware(lambda request: HttpResponse(str(request.COOKIES)))(request)
+
+
+def in_host(text: str) -> object:
+    return RequestFactory().get("/", headers={"Host": text, "X-Forwarded-For": text}).get_host()
+
+
+def in_content_type_of_a_form(text: str) -> object:
+    return RequestFactory().generic("POST", "/", b"a=1", content_type=f"multipart/form-data; {text}").POST
 
 
 def in_form(text: str) -> object:
@@ -172,6 +188,9 @@ TARGETS = (
     Target("pattern of a schema", in_schema, PATTERN),
     Target("body of a schema", as_schema, JSON),
     Target("query", in_query, QUERY),
+    Target("Cookie", in_cookies, (*HEADER, "\\012", "; ")),
+    Target("Host", in_host, URL),
+    Target("Content-Type of a form", in_content_type_of_a_form, HEADER),
     Target("form", in_form, (*TEXT, ":", "a:")),
     Target("JSON field", read_json, JSON),
     Target("JSON tree", lambda text: json_tree(text) if is_json(text) else None, JSON),
@@ -257,3 +276,15 @@ def test_what_is_quadratic_is_found() -> None:
     assert grows_too_fast(
         slow.fullmatch, lambda size: "Object contains unknown field `" + "` - at `$ " * (size // 10) + "\n`"
     )
+
+
+def test_cookies_with_many_escapes_are_not_read() -> None:
+    seen: list[dict[str, str]] = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        seen.append(dict(request.COOKIES))
+        return HttpResponse()
+
+    for cookies in ('sessionid=abc; b="x\\"y"', 'sessionid=abc; b="' + '\\"' * 4000 + '"'):
+        CookieMiddleware(view)(RequestFactory().get("/", headers={"Cookie": cookies}))
+    assert seen == [{"sessionid": "abc", "b": 'x"y'}, {}]
