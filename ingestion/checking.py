@@ -8,7 +8,6 @@ looked at when its turn comes, so whatever it sends at once costs the others no 
 import asyncio
 import atexit
 import logging
-import math
 import os
 import socket
 import subprocess
@@ -22,13 +21,12 @@ from uuid import UUID
 
 from django.conf import settings
 
+from ingestion.cpu_budget import CpuBudget
 from ingestion.schema_messages import Question, Reply, receive, send
 from rest.field_errors import FieldError
 from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
-# CPU time that is saved up at most: a batch of 5 MiB takes 0.2 s with an ordinary schema.
-SAVED_SECONDS = 0.5
 # Beside the time that it took, for an event or a schema that had to be stopped: the next process starts meanwhile.
 STOPPED_SECONDS = 1.0
 # An ordinary question takes 3 ms; whoever asks one that takes longer than this is slow for the next minute.
@@ -51,36 +49,12 @@ Events = Sequence[tuple[int, str]]
 Check = Callable[[UUID, Sequence[str], Events], Awaitable[Reply | Unchecked]]
 
 
-class TimeBudget:
-    """CPU time by organization: each gets its share of every second, and can save up some. It may be overdrawn."""
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._left: dict[UUID, tuple[float, float]] = {}
-
-    def left(self, organization_id: UUID) -> float:
-        """Seconds; none or less when they are spent."""
-        left, then = self._left.get(organization_id, (SAVED_SECONDS, 0.0))
-        return min(SAVED_SECONDS, left + (self._clock() - then) * _share())
-
-    def spend(self, organization_id: UUID, seconds: float) -> None:
-        with self._lock:
-            self._left[organization_id] = self.left(organization_id) - seconds, self._clock()
-            if len(self._left) > 10_000:
-                self._left = {key: value for key, value in self._left.items() if self.left(key) < SAVED_SECONDS}
-
-    def wait(self, organization_id: UUID) -> int:
-        """Whole seconds until there is some again, at least one."""
-        return max(1, math.ceil(-self.left(organization_id) / _share()))
-
-
 class SchemaChecks:
     """The processes of this one, and what organizations have used of them. May be asked by many threads."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.budget = TimeBudget(clock=clock)
+        self.budget = CpuBudget(clock=clock)
         self._lanes = (_Lane(), _Lane())
         self._slow: dict[UUID, float] = {}
 
@@ -107,7 +81,7 @@ class SchemaChecks:
         if why is Unchecked.STOPPED:
             return Problem("validation_failed", "The check was stopped: it took too long.", errors=[_STOPPED])
         if why is Unchecked.SPENT:
-            return Problem("schema_time_spent", headers={"Retry-After": str(self.budget.wait(organization_id))})
+            return self.budget.refusal(organization_id)
         return Problem("service_unavailable", headers={"Retry-After": "1"})
 
     def stop(self) -> None:
@@ -186,10 +160,6 @@ class _Lane:
                 raise
         ours.settimeout(ANSWER_SECONDS)
         self._socket, self._owner = ours, os.getpid()
-
-
-def _share() -> float:
-    return settings.SCHEMA_CPU_PERCENT / 100
 
 
 schema_checks = SchemaChecks()

@@ -293,7 +293,7 @@ _BATCH_ANSWERS = {
     ),
     422: Answer(description="Every event was rejected.", content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED)),
 }
-_INTAKE_PROBLEMS = ("rate_limited", "schema_time_spent")
+_INTAKE_PROBLEMS = ("rate_limited", "cpu_time_spent")
 
 
 EVENTS = {

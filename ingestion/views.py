@@ -110,7 +110,13 @@ async def _store(events: Sequence[Incoming]) -> list[Outcome]:
     return outcomes
 
 
-_PORTS = Ports(database=DirectDatabase(), redis=DirectRedis(), check=schema_checks.check_directly, store=_store)
+async def _go_on() -> None:
+    """Within a thread of its own, nobody waits."""
+
+
+_PORTS = Ports(
+    database=DirectDatabase(), redis=DirectRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
+)
 
 
 def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:

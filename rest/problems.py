@@ -65,9 +65,9 @@ PROBLEM_TYPES = _types(
      "Send the body as `application/json` in UTF-8, or in another format that the endpoint takes."),
     ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
-    ("schema_time_spent", 429, "Time for schemas spent",
-     "Checking the organization's events by its schemas has taken more than its share of time; the event or schema was"
-     " not checked, and not taken. Try again after `Retry-After`."),
+    ("cpu_time_spent", 429, "CPU time spent",
+     "The organization's schemas or large bodies have taken their share of CPU time: this was not taken. Try again"
+     " after `Retry-After`."),
     ("internal_error", 500, "Internal error", "A fault of the platform. Nothing was acknowledged; try again."),
     ("service_unavailable", 503, "Service unavailable",
      "The platform cannot store anything right now. Nothing was acknowledged; try again after `Retry-After`."),

@@ -31,7 +31,6 @@ from delivery.matching import check_patterns
 from delivery.models import Kind
 from delivery.retry_schedule import parse_retry_after
 from events_platform.logs import redact
-from ingestion.batches import decode_json_batch, decode_lines
 from ingestion.cloudevents import decode_structured
 from ingestion.decoding import decode_event
 from ingestion.formats import decode_batch, decode_single
@@ -74,6 +73,14 @@ def as_name(text: str) -> object:
 
 def as_raw_data(text: str) -> object:
     return decode_event(b'{"type":"t","data":%s}' % text.encode())
+
+
+def as_batch(body: bytes) -> object:
+    return decode_batch({"content-type": "application/json"}, body)
+
+
+def as_lines(text: str) -> object:
+    return decode_batch({"content-type": "application/x-ndjson"}, text.encode())
 
 
 def in_headers(name: str) -> Callable[[str], object]:
@@ -163,9 +170,9 @@ TARGETS = (
     Target("key", in_event("idempotency_key"), TEXT),
     Target("data", as_raw_data, JSON),
     Target("body", lambda text: decode_event(text.encode()), JSON),
-    Target("batch", lambda text: decode_json_batch(text.encode()), JSON),
-    Target("batch of data", lambda text: decode_json_batch(b'[{"type":"t","data":[%s]}]' % text.encode()), JSON),
-    Target("lines", lambda text: decode_lines(text.encode()), (*JSON, "\n", "{}\n")),
+    Target("batch", lambda text: as_batch(text.encode()), JSON),
+    Target("batch of data", lambda text: as_batch(b'[{"type":"t","data":[%s]}]' % text.encode()), JSON),
+    Target("lines", as_lines, (*JSON, "\n", "{}\n")),
     Target("structured", in_structured_mode, TEXT),
     Target("structured body", lambda text: decode_structured(text.encode()), JSON),
     Target("binary", in_binary_mode, HEADER),
@@ -265,7 +272,7 @@ def nested(size: int) -> str:
     ids=["brackets", "digits", "escapes", "members", "characters"],
 )
 def test_time_grows_with_data_that_is_well_formed(text_of: Callable[[int], str]) -> None:
-    for run in (as_raw_data, read_json, json_tree, lambda text: decode_json_batch(b'{"events":[%s]}' % text.encode())):
+    for run in (as_raw_data, read_json, json_tree, lambda text: as_batch(b'{"events":[%s]}' % text.encode())):
         assert not grows_too_fast(run, text_of)
         assert not grows_too_fast(run, lambda size: text_of(size) + "x")
 

@@ -14,7 +14,9 @@ import pytest
 from django.conf import settings
 
 from ingestion import checking
-from ingestion.checking import SAVED_SECONDS, SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
+from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
+from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
+from ingestion.formats import batch_steps
 from ingestion.models import Event
 from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
 from ingestion.schema_compiling import MAX_COST, compile_schema
@@ -254,14 +256,14 @@ def test_events_over_the_time_are_refused_to_be_sent_again(tenant: Tenant, other
     assert tenant.post("/api/v1/events", {"type": NAME, "data": 1}).status_code == 202
     spend_all(tenant)
     refused = tenant.post("/api/v1/events", {"type": NAME, "data": 1})
-    assert (refused.status_code, refused.json()["code"]) == (429, "schema_time_spent")
+    assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
     assert int(refused["Retry-After"]) > 0
     assert other_tenant.post("/api/v1/events", {"type": NAME, "data": 1}).status_code == 202
 
     batch = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": 1}, {"type": "other", "data": 1}])
     assert batch.status_code == 202
     statuses = [(result["status"], result.get("error", {}).get("code")) for result in batch.json()["results"]]
-    assert statuses == [("rejected", "schema_time_spent"), ("accepted", None)]
+    assert statuses == [("rejected", "cpu_time_spent"), ("accepted", None)]
 
 
 def test_in_warn_mode_they_are_taken_and_marked(tenant: Tenant) -> None:
@@ -278,7 +280,7 @@ def test_in_warn_mode_they_are_taken_and_marked(tenant: Tenant) -> None:
 def test_schemas_are_saved_within_the_same_time(tenant: Tenant) -> None:
     spend_all(tenant)
     refused = tenant.post("/api/v1/event-types", {"name": NAME, "schema": {}})
-    assert (refused.status_code, refused.json()["code"]) == (429, "schema_time_spent")
+    assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
     assert refused["Retry-After"]
     assert tenant.post("/api/v1/event-types", {"name": NAME}).status_code == 201
 
@@ -316,3 +318,39 @@ def test_organizations_are_forgotten_when_they_have_all_their_time(checks: Schem
         checks.budget.spend(UUID(int=number), 0.1)
         clock.now += 10
     assert len(checks.budget._left) < 100
+
+
+# Large bodies
+
+
+def test_what_decoding_takes_beyond_the_share_is_refused(tenant: Tenant, other_tenant: Tenant) -> None:
+    """A plan of few events may still send large ones, and what its limit refuses was decoded before."""
+    intake_budget.spend(tenant.organization.pk, 10.0)
+    event = {"type": "t", "data": "x" * 40_000}
+    for path, body in (("/api/v1/events", event), ("/api/v1/events/batch", [event])):
+        refused = tenant.post(path, body)
+        assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
+        assert int(refused["Retry-After"]) > 0
+        assert other_tenant.post(path, body).status_code == 202
+    assert tenant.post("/api/v1/events", {"type": "t", "data": 1}).status_code == 202
+
+
+def test_a_refused_batch_costs_time_and_a_taken_one_pays_for_its_events(tenant: Tenant) -> None:
+    budget = intake_budget
+    organization = tenant.organization.pk
+    tenant.post("/api/v1/events/batch", [{}] * 1000)
+    left = budget.left(organization)
+    assert left < SAVED_SECONDS
+    before = budget._left[organization][0]
+    tenant.post("/api/v1/events/batch", [{"type": "t", "data": 1}] * 10)
+    assert budget._left[organization][0] > before - 0.05
+
+
+def test_a_large_batch_is_decoded_in_steps() -> None:
+    event = b'{"type":"t","data":%s}' % (b"[" + b"1," * 20_000 + b"1]")
+    for headers, body in (
+        ({"content-type": "application/json"}, b"[" + b",".join([event] * 50) + b"]"),
+        ({"content-type": "application/json"}, b"[" + b",".join([b"{}"] * 1000) + b"]"),
+        ({"content-type": "application/x-ndjson"}, b"\n".join([event] * 50)),
+    ):
+        assert len(list(batch_steps(headers, body))) > 10

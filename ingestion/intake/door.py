@@ -4,6 +4,7 @@ It leaves out what Django does for pages (sessions, CSRF, templates) and keeps w
 stages, problems and header fields as the DRF views, which one test suite compares.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -101,7 +102,13 @@ class _Intake:
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         use_door(writer, self._database)
-        self._ports = Ports(database=self._database, redis=self._redis, check=schema_checks.check, store=writer.store)
+        self._ports = Ports(
+            database=self._database,
+            redis=self._redis,
+            check=schema_checks.check,
+            breathe=_breathe,
+            store=writer.store,
+        )
 
     async def close(self) -> None:
         await self.books.write(last=True)
@@ -154,6 +161,10 @@ class _Intake:
         if request is not None and request.allowance is not None:
             return request.allowance
         return await limiter.peek(self._redis, caller)
+
+
+async def _breathe() -> None:
+    await asyncio.sleep(0)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:
