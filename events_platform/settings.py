@@ -76,7 +76,7 @@ MIDDLEWARE = [
     "events_platform.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "rest.cookies.CookieMiddleware",
+    "rest.dear_headers.CookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
