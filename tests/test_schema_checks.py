@@ -88,16 +88,12 @@ def test_a_check_that_goes_on_and_on_is_stopped_and_others_go_on(checks: SchemaC
     assert checks.check_now(organization, [SIMPLE], [(0, "1")]) is Unchecked.SPENT
 
 
-def test_a_schema_that_takes_too_long_to_compile_is_stopped(
-    checks: SchemaChecks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours, theirs = socket.socketpair()
-    program = "import ingestion.schema_process as it; it.COMPILE_SECONDS = 1e-6; it.main()"
-    with ours, subprocess.Popen([sys.executable, "-c", program], stdin=theirs, cwd=settings.BASE_DIR) as process:
-        theirs.close()
-        properties = json.dumps({"properties": {f"p{number}": {"maxLength": 3} for number in range(1_500)}})
-        send(ours, Question("a", [properties], []))
-        assert process.wait() == -27  # SIGPROF
+def test_a_schema_that_takes_too_long_to_compile_is_stopped(tenant: Tenant, other_tenant: Tenant) -> None:
+    """The engine looks through a pattern of many classes for minutes."""
+    refused = tenant.post("/api/v1/event-types", {"name": NAME, "schema": {"pattern": "\\w" * 8_000}})
+    assert refused.status_code == 422
+    assert [(error["pointer"], error["code"]) for error in refused.json()["errors"]] == [("/schema", "too_costly")]
+    assert other_tenant.post("/api/v1/event-types", {"name": NAME, "schema": {}}).status_code == 201
 
 
 def test_time_comes_back_by_the_share_of_each_second(checks: SchemaChecks, clock: Clock) -> None:
