@@ -27,13 +27,13 @@ from rest.field_errors import FieldError
 from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
-# Beside the time that it took, for an event or a schema that had to be stopped: the next process starts meanwhile.
+# What an event or a schema costs that had to be stopped: its time, and that of the next process's start.
 STOPPED_SECONDS = 1.0
 # An ordinary question takes 3 ms; whoever asks one that takes longer than this is slow for the next minute.
 SLOW_SECONDS = 0.02
 SLOW_FOR_SECONDS = 60.0
 # The system ends the process by its CPU time; this is for one that gets none, or was halted.
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 
 
 class Unchecked(Enum):
@@ -97,15 +97,18 @@ class SchemaChecks:
             if self.budget.left(organization_id) <= 0:
                 return Unchecked.SPENT
             answer = lane.ask(Question(str(organization_id), list(schemas), list(events)))
-        if answer is Unchecked.AWAY:
-            return answer
-        seconds = STOPPED_SECONDS if isinstance(answer, Unchecked) else answer.seconds
+            if isinstance(answer, Reply):
+                self._charge(organization_id, answer.seconds)
+            elif answer is Unchecked.STOPPED:
+                self._charge(organization_id, STOPPED_SECONDS)
+        return answer
+
+    def _charge(self, organization_id: UUID, seconds: float) -> None:
         self.budget.spend(organization_id, seconds)
         if seconds > SLOW_SECONDS:
             now = self._clock()
             self._slow = {key: until for key, until in self._slow.items() if until > now}
             self._slow[organization_id] = now + SLOW_FOR_SECONDS
-        return answer
 
 
 class _Lane:
@@ -153,7 +156,7 @@ class _Lane:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "ingestion.schema_process"], stdin=theirs, cwd=settings.BASE_DIR
+                    [sys.executable, "-m", "ingestion.schema_process"], stdin=theirs.fileno(), cwd=settings.BASE_DIR
                 )
             except OSError:
                 ours.close()
