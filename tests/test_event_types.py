@@ -386,12 +386,14 @@ def test_a_change_that_is_committed_late_is_not_missed(
         refresh(catalogue)
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE ingestion_eventtype SET validation = 'off', changed_at = now() - make_interval(hours => 9)"
+                "UPDATE ingestion_eventtype"
+                " SET validation = 'off', changed_at = clock_timestamp() - make_interval(hours => 9)"
             )
             catalogue.forget()
             refresh(catalogue)
             cursor.execute(
-                "UPDATE ingestion_eventtype SET validation = 'warn', changed_at = now() - make_interval(secs => %s)",
+                "UPDATE ingestion_eventtype"
+                " SET validation = 'warn', changed_at = clock_timestamp() - make_interval(secs => %s)",
                 [seconds],
             )
         clock.now += REFRESH_SECONDS

@@ -106,7 +106,7 @@ class _Intake:
             database=self._database,
             redis=self._redis,
             check=schema_checks.check,
-            breathe=_breathe,
+            breathe=lambda: asyncio.sleep(0),
             store=writer.store,
         )
 
@@ -161,10 +161,6 @@ class _Intake:
         if request is not None and request.allowance is not None:
             return request.allowance
         return await limiter.peek(self._redis, caller)
-
-
-async def _breathe() -> None:
-    await asyncio.sleep(0)
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:

@@ -10,13 +10,13 @@ from uuid import UUID
 
 import msgspec
 
+from ingestion.batches import Results
 from ingestion.checking import Check
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.decoding import DecodedEvent
 from ingestion.formats import (
     MAX_BATCH_BODY_BYTES,
     MAX_SINGLE_BODY_BYTES,
-    Results,
     batch_steps,
     decode_single,
 )
