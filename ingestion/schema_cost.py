@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ingestion.json_depth import MAX_DEPTH
+from rest.field_errors import cut
 
 # Subschemas that apply to one value, one inside the other. The validator recurses: 64 of them, at each of the 64
 # levels that data may have, ended a thread with a stack of 512 KiB (macOS); 32 did not.
@@ -216,10 +217,12 @@ class _Graph:
         """The subschema that a $ref names; only those of this very document."""
         base, _, fragment = reference.partition("#")
         if base and base != self._own_id:
-            raise SchemaError("remote_reference", f"Only references within the schema are followed: {reference!r}.")
+            raise SchemaError(
+                "remote_reference", f"Only references within the schema are followed: {cut(reference)!r}."
+            )
         if fragment and not fragment.startswith("/"):
             if fragment not in self._anchors:
-                raise SchemaError("unknown_reference", f"There is no {reference!r} in the schema.")
+                raise SchemaError("unknown_reference", f"There is no {cut(reference)!r} in the schema.")
             return self._anchors[fragment]
         found = self._document
         for part in unquote(fragment).split("/")[1:]:
@@ -227,9 +230,9 @@ class _Graph:
             try:
                 found = found[int(name)] if isinstance(found, list) else found[name]
             except (KeyError, IndexError, ValueError, TypeError) as error:
-                raise SchemaError("unknown_reference", f"There is no {reference!r} in the schema.") from error
+                raise SchemaError("unknown_reference", f"There is no {cut(reference)!r} in the schema.") from error
         if id(found) not in self._schemas and not self._is_schema(found):
-            raise SchemaError("unknown_reference", f"{reference!r} is not a schema.")
+            raise SchemaError("unknown_reference", f"{cut(reference)!r} is not a schema.")
         return found
 
     def _look_through(self, value: Any) -> None:
