@@ -12,5 +12,6 @@ _django = get_asgi_application()
 
 import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
 from events_platform.front_door import FrontDoor  # noqa: E402 - Django must be set up before models are imported
+from rest.dear_headers import ContentTypeBound  # noqa: E402 - likewise
 
-application = FrontDoor(_django)
+application = FrontDoor(ContentTypeBound(_django))

@@ -5,6 +5,7 @@ stages, problems and header fields as the DRF views, which one test suite compar
 stands in front of it, is the business of `events_platform/front_door.py`.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -12,6 +13,7 @@ from collections.abc import Awaitable
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
 from ingestion.intake.observing import IntakeObserver, Passage
@@ -102,7 +104,13 @@ class _Intake:
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         use_door(writer, self.database)
-        self._ports = Ports(database=self.database, redis=self._redis, store=writer.store)
+        self._ports = Ports(
+            database=self.database,
+            redis=self._redis,
+            check=schema_checks.check,
+            breathe=lambda: asyncio.sleep(0),
+            store=writer.store,
+        )
 
     async def close(self) -> None:
         await self.books.write(last=True)
