@@ -181,7 +181,7 @@ _SECURITY_SCHEMES = {
     },
 }
 _KEY_PROBLEMS = ("missing_api_key", "invalid_api_key", "api_key_expired", "api_key_revoked", "organization_suspended")
-_ALWAYS_PROBLEMS = ("bad_request", *_KEY_PROBLEMS, "internal_error", "service_unavailable")
+_ALWAYS_PROBLEMS = ("bad_request", *_KEY_PROBLEMS, "rate_limited", "internal_error", "service_unavailable")
 _BODY_PROBLEMS = ("malformed_json", "payload_too_large", "unsupported_media_type", "validation_failed")
 
 

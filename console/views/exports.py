@@ -92,7 +92,8 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
     if request.method != "POST":
         return _render(request, place, "console/exports/cancel.html", {"export": found})
     if cancel_export(export=found, actor=actor_of(request), now=timezone.now()):
-        messages.success(request, "The export is cancelled.")
+        is_running = found.status == ExportStatus.RUNNING
+        messages.success(request, "The export is cancelled." if is_running else "The file is deleted.")
     else:
         messages.error(request, "The export was over already.")
     return redirect("console:export", place.organization.slug, found.pk)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -42,7 +43,7 @@ def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
     rows = Subscription.objects.for_organization(place.organization.pk).shown()
     if kind in Kind.values:
         rows = rows.filter(kind=kind)
-    page = newest_page(rows, request, size=_LISTED)
+    page = newest_page(rows.light().annotate(is_filtered=Q(filter__isnull=False)), request, size=_LISTED)
     health = health_of(place.organization, page.rows, now=timezone.now())
     context = {"page": page, "rows": health, "kind": kind, "kinds": Kind.choices}
     return _render(request, place, "console/subscriptions/subscriptions.html", context)
