@@ -45,7 +45,8 @@ MAX_STORED_BYTES = 256 * 1024 * 1024
 LIFETIME = timedelta(hours=24)
 # One transaction: a second at most when each page looks at thousands of events, some 100 ms when an index finds it.
 PAGES_PER_PART = 20
-PART_BYTES = 8 * 1024 * 1024
+# A download has one in memory, each.
+PART_BYTES = 1024 * 1024
 EXPORTS_PER_ROUND = 100
 REMOVED_AT_ONCE = 100
 # A portion that fails so often in a row will not succeed: most likely its filter is too slow.

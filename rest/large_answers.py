@@ -58,7 +58,8 @@ class _Taken:
     """The slots of this process that are held, by owner."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Garbage collection may give a slot back in the midst of it.
+        self._lock = threading.RLock()
         self._held: Counter[Hashable] = Counter()
 
     def add(self, owner: Hashable) -> bool:
@@ -103,14 +104,20 @@ def answer_of(request: HttpRequest, chunks: Iterator[bytes], slot: Slot) -> Http
 def _streamed(request: HttpRequest, begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> HttpResponseBase:
     if not isinstance(request, ASGIRequest):
         return StreamingHttpResponse(chain(begun, chunks), content_type=_JSON)
-    connection.close()  # a client that reads slowly must not hold one
-    return StreamingHttpResponse(_sent(begun, chunks, slot), content_type=_JSON)
+    _give_connection_back()
+    return StreamingHttpResponse(sent(chunks, slot, begun=begun), content_type=_JSON)
 
 
-async def _sent(begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> AsyncIterator[bytes]:
+async def sent(
+    chunks: Iterator[bytes], slot: Slot, *, begun: deque[bytes] | None = None, seconds: float = TAKEN_WITHIN_SECONDS
+) -> AsyncIterator[bytes]:
+    """For an answer that is streamed: each chunk is made when the client has taken the one before.
+
+    Ends after `seconds` as if the client had gone, and gives the slot back.
+    """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - Django sends an answer within one
-    deadline = asyncio.get_running_loop().call_later(TAKEN_WITHIN_SECONDS, task.cancel)
+    deadline = asyncio.get_running_loop().call_later(seconds, task.cancel)
     try:
         while begun:
             yield begun.popleft()
@@ -123,8 +130,14 @@ async def _sent(begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> Asy
 
 
 def _next_of(chunks: Iterator[bytes]) -> bytes:
-    """Empty at the end. Gives its connection back, as nobody knows when the next one will be asked for."""
+    """Empty at the end."""
     try:
         return next(chunks, b"")
     finally:
+        _give_connection_back()
+
+
+def _give_connection_back() -> None:
+    """Nobody knows when the client asks for more."""
+    if not connection.in_atomic_block:
         connection.close()

@@ -111,7 +111,7 @@ def json_of(kind: Any, **examples: Any) -> dict[str, Content]:
 
 LIMIT = Parameter(
     name="limit",
-    description="How many rows a page has at most.",
+    description="How many rows a page has at most. One of large rows ends before, at 16 MiB; `next_cursor` leads on.",
     schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 CURSOR = Parameter(name="cursor", description="`next_cursor` of the page before. An altered one is a 400.")

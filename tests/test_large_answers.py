@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 import tracemalloc
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,13 +216,12 @@ def test_one_organization_leaves_slots_to_the_others() -> None:
     assert large_answers._taken._held.total() == 0
 
 
-def test_a_reader_who_is_too_slow_loses_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_answers, "TAKEN_WITHIN_SECONDS", 0.0)
+def test_a_reader_who_is_too_slow_loses_the_answer() -> None:
     slot = Slot("one")
     assert slot.take()
 
     async def read() -> None:
-        async for _ in large_answers._sent(deque([b"1", b"2"]), iter([b"3"]), slot):
+        async for _ in large_answers.sent(iter([b"1", b"2"]), slot, seconds=0.0):
             await asyncio.Event().wait()
 
     with pytest.raises(asyncio.CancelledError):
@@ -299,8 +297,9 @@ def test_an_export_reads_what_is_large_in_portions(tenant: Tenant, monkeypatch: 
     finally:
         tracemalloc.stop()
     export.refresh_from_db()
-    assert (export.status, export.events, export.parts) == (ExportStatus.DONE, len(ids), 2)
-    assert peak < 3 * PART_BYTES
+    assert (export.status, export.events) == (ExportStatus.DONE, len(ids))
+    assert export.parts > 5
+    assert peak < 6 * PART_BYTES
 
 
 # --- A real server ---------------------------------------------------------------------------------------------------

@@ -93,8 +93,8 @@ def _page() -> str:
 
 
 def _number(text: str) -> int:
-    amount, _, unit = text.strip().replace(" ", "").partition("MiB")
-    return int(amount) * (2**20 if "MiB" in text else 1) if not unit else -1
+    amount, unit, _ = text.replace(" ", "").partition("MiB")
+    return int(amount) * (2**20 if unit else 1)
 
 
 def test_the_usage_page_shows_the_meters(tenant: Tenant, admin: Site) -> None:
