@@ -87,7 +87,7 @@ def inbox_rows(organization: Organization) -> str:
             created_at=now,
             next_attempt_at=now,
         )
-        for pk in ids
+        for pk in reversed(ids)
     )
     return "/api/v1/inbox?limit=1000"
 
