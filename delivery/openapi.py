@@ -415,6 +415,6 @@ RETRY = {
                 ),
             )
         },
-        problems=("wrong_state",),
+        problems=("limit_reached", "wrong_state"),
     )
 }

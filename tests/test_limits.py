@@ -304,10 +304,10 @@ def _invitation_path() -> str:
 def test_views_of_a_person_have_a_limit(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     set_limits(monkeypatch, saved_views=1)
     member, colleague = (as_role(tenant.organization, Role.MEMBER) for _ in range(2))
-    assert "Saved as" in member.follow("events/views/save", name="One", query="type=a")
-    assert "You can keep 1 views. Delete one first." in member.follow("events/views/save", name="Two", query="")
-    assert "Saved as" in member.follow("events/views/save", name="One", query="type=b")
-    assert "Saved as" in colleague.follow("events/views/save", name="Two", query="")
+    assert "Saved as" in member.follow("views/save", name="One", query="type=a")
+    assert "You can keep 1 views. Delete one first." in member.follow("views/save", name="Two", query="")
+    assert "Saved as" in member.follow("views/save", name="One", query="type=b")
+    assert "Saved as" in colleague.follow("views/save", name="Two", query="")
     assert SavedView.objects.count() == 2
 
 
