@@ -53,7 +53,7 @@ def read_portion(rows: "QuerySet[M]", large: Large, *, count: int, size: int) ->
     if not large:
         return Portion(rows=list(rows.order_by("-pk")[:count]), is_cut=False)
     found = list(_measured(rows, large, size)[:count])
-    fitting = [row for row in found if row._fits]  # type: ignore[attr-defined]
+    fitting = [row for row in found if row._fits]
     for row in fitting:
         for name in large:
             setattr(row, name, getattr(row, f"_large_{name}"))
@@ -64,7 +64,7 @@ def _measured(rows: "QuerySet[M]", large: Large, size: int) -> "QuerySet[Any]":
     """By one statement: a running sum in the order of the list, and the large values only where it allows for them."""
     lengths: list[Any] = [octets(expression) for expression in large.values()]
     fits = Q(_running__lte=size) | Q(_number=1)
-    return (
+    measured: QuerySet[Any] = (
         rows.defer(*_columns_among(rows.model, list(large)))
         .alias(_running=_running(reduce(add, lengths)), _number=Window(RowNumber(), order_by=F("pk").desc()))
         .annotate(
@@ -73,6 +73,7 @@ def _measured(rows: "QuerySet[M]", large: Large, size: int) -> "QuerySet[Any]":
         )
         .order_by("-pk")
     )
+    return measured
 
 
 def running_octets(name: str) -> Window:
