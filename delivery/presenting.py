@@ -101,7 +101,7 @@ def describe_delivery(delivery: Delivery, subscription: Subscription) -> Deliver
     )
 
 
-def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Attempt]:
+def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Any]:
     """The responses of the newest ones as they are, up to MAX_RESPONSES together; of the others only the begin."""
     shown = Case(When(_total__lte=MAX_RESPONSES, then="response"), default=Left("response", EXCERPT_LENGTH))
     return attempts.alias(_total=running_octets("response")).annotate(excerpt=shown).defer("response")

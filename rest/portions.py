@@ -10,7 +10,6 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import (
     BooleanField,
     Case,
-    Expression,
     ExpressionWrapper,
     F,
     Func,
@@ -25,11 +24,12 @@ from django.db.models import (
     When,
     Window,
 )
+from django.db.models.expressions import BaseExpression
 from django.db.models.functions import Cast, Coalesce, RowNumber
 
 M = TypeVar("M", bound=Model)
 # By the name of the attribute: what may be large, or where it comes from.
-Large = Mapping[str, "Expression | F"]
+Large = Mapping[str, "BaseExpression | F"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _running(length: Any) -> Window:
     return Window(Sum(length), order_by=F("pk").desc(), frame=RowRange(end=0))
 
 
-def octets(expression: "Expression | F | str") -> Coalesce:
+def octets(expression: "BaseExpression | F | str") -> Coalesce:
     """How many bytes the text of it has; 0 for none. Of what is stored as text it is known without reading that."""
     shown = Func(Cast(expression, TextField()), function="octet_length", output_field=IntegerField())
     return Coalesce(shown, Value(0))
