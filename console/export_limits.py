@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from console.models import Export, ExportStatus
 from organizations.limits import hold_limits, refuse_over
@@ -13,16 +13,16 @@ from rest.problems import Problem
 
 _GIB = 2**30
 _WITH_FILE = Q(status__in=[ExportStatus.RUNNING, ExportStatus.DONE])
+_STORED = Sum("stored_size", filter=_WITH_FILE, default=0)
 
 
 def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
     """By the names of the limits; bytes as they are stored."""
-    exports = Export.objects.for_organization(organization_id)
-    return {
-        "exports_running": exports.filter(status=ExportStatus.RUNNING).count(),
-        "exports_per_day": exports.filter(created_at__gt=now - timedelta(days=1)).count(),
-        "export_bytes": _stored(exports),
-    }
+    return Export.objects.for_organization(organization_id).aggregate(
+        exports_running=Count("pk", filter=Q(status=ExportStatus.RUNNING)),
+        exports_per_day=Count("pk", filter=Q(created_at__gt=now - timedelta(days=1))),
+        export_bytes=_STORED,
+    )
 
 
 def refuse_too_many(organization: Organization, *, now: datetime) -> None:
@@ -55,4 +55,4 @@ def room_for(export: Export) -> int:
 
 
 def _stored(exports: "QuerySet[Export]") -> int:
-    return int(exports.filter(_WITH_FILE).aggregate(stored=Sum("stored_size"))["stored"] or 0)
+    return int(exports.aggregate(stored=_STORED)["stored"])

@@ -4,10 +4,20 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils.module_loading import import_string
 
-from organizations.models import ApiKey, Invitation, Membership
+from organizations.models import ApiKey
+
+_OWN = """
+SELECT
+    (SELECT count(*) FROM organizations_apikey WHERE organization_id = %(organization)s
+        AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)) AS api_keys,
+    (SELECT count(*) FROM organizations_membership WHERE organization_id = %(organization)s) AS members,
+    (SELECT count(*) FROM organizations_invitation WHERE organization_id = %(organization)s
+        AND created_at > %(day)s) AS invitations_per_day
+"""
 
 
 def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
@@ -20,12 +30,9 @@ def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
 
 def own_usage(organization_id: UUID, *, now: datetime) -> dict[str, int]:
     """API keys, members and invitations."""
-    invitations = Invitation.objects.for_organization(organization_id)
-    return {
-        "api_keys": active_keys(organization_id, now=now).count(),
-        "members": Membership.objects.for_organization(organization_id).count(),
-        "invitations_per_day": invitations.filter(created_at__gt=now - timedelta(days=1)).count(),
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(_OWN, {"organization": organization_id, "now": now, "day": now - timedelta(days=1)})
+        return dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))
 
 
 def active_keys(organization_id: UUID, *, now: datetime) -> QuerySet[ApiKey]:

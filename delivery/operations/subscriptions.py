@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Now
+from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
 from delivery.filters import compile_filter
@@ -30,7 +31,7 @@ from delivery.models import (
 from delivery.sealed_headers import open_headers, seal_headers
 from delivery.secrets import decrypt_secret, encrypt_secret
 from delivery.signing import generate_secret
-from delivery.usage import filter_bytes
+from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
@@ -292,7 +293,7 @@ def _refuse_too_many(organization: Organization, limits: Limits) -> None:
 
 def _refuse_too_much(organization: Organization, limits: Limits) -> None:
     """Of patterns and filters. A soft limit when several are changed at once."""
-    if filter_bytes(organization.pk) > limits.filter_bytes:
+    if usage_of(organization.pk, now=timezone.now())["filter_bytes"] > limits.filter_bytes:
         raise Problem(
             "limit_reached",
             f"The event types and filters of all subscriptions have at most {limits.filter_bytes} bytes together."
