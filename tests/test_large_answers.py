@@ -25,6 +25,7 @@ from ingestion.models import Event, EventType
 from ingestion.operations import process_outbox
 from organizations.models import Organization
 from rest import large_answers
+from rest.arrays import uuid_array
 from rest.large_answers import MAX_BYTES, Slot
 from rest.portions import own_columns, read_portion
 from tests.conftest import Tenant, make_tenant
@@ -45,12 +46,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_events(organization: Organization, count: int, data: str) -> list[UUID]:
     """Newest first; as processed. `data` is JSON, which PostgreSQL takes as it is."""
     ids = [uuid7() for _ in range(count)]
-    values = [[str(pk) for pk in ids], organization.pk, data, timezone.now(), uuid7()]
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO ingestion_event (id, organization_id, type, data, received_at, batch_id)"
             " SELECT id, %s, 'a', %s, %s, %s FROM unnest(%s::uuid[]) AS id",
-            [*values[1:], values[0]],
+            [organization.pk, data, timezone.now(), uuid7(), uuid_array(ids)],
         )
     return sorted(ids, reverse=True)
 
@@ -263,7 +263,7 @@ def test_of_many_long_responses_the_newest_are_whole(tenant: Tenant) -> None:
         organization=tenant.organization,
         subscription=hook,
         event_id=event_id,
-        status="retrying",
+        status="dead_letter",
         created_at=now,
         attempts=90,
     )
