@@ -1,9 +1,11 @@
 """Describe event types and put their schemas in force."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db import IntegrityError, transaction
 from django.db.models import Expression, JSONField, Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Now
@@ -16,6 +18,7 @@ from ingestion.schemas import compile_schema
 from organizations.audit import Actor, record
 from organizations.models import Organization
 from rest.problems import FieldError, Problem, invalid
+from rest.versions import require_version
 
 MAX_SCHEMA_BYTES = 64 * 1024
 # Every process keeps every schema in force in memory.
@@ -59,10 +62,16 @@ def create_event_type(*, organization: Organization, name: str, changes: EventTy
 
 
 @transaction.atomic
-def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor: Actor) -> EventType:
-    """Set what `changes` names; in force in every process within two seconds. Raises Problem 422."""
+def update_event_type(
+    *, event_type: EventType, changes: EventTypeChanges, actor: Actor, expected: Sequence[str] | None = None
+) -> EventType:
+    """Set what `changes` names; in force in every process within two seconds. Raises Problem 412 or 422.
+
+    `expected`: the versions of changeable_fields() for which it was meant; None for any.
+    """
     _check(changes)
     locked = _lock(event_type)
+    require_version(expected, changeable_fields(locked))
     summary = _summary(locked, changes)
     _apply(locked, changes)
     if summary:
@@ -76,10 +85,29 @@ def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor
     return locked
 
 
+def changeable_fields(event_type: EventType) -> dict[str, Any]:
+    """What update_event_type() can set, as it is; rest.versions makes the version from it."""
+    schema = _schema_of(event_type)
+    return {
+        "description": event_type.description,
+        "schema": None if schema is None else compact(schema),
+        "validation": str(event_type.validation),
+    }
+
+
+def compact(schema: str) -> str:
+    """The same JSON without white space: PostgreSQL has its own, and so has whoever types it."""
+    return msgspec.json.format(schema, indent=-1)
+
+
 @transaction.atomic
-def delete_event_type(*, event_type: EventType, actor: Actor) -> None:
-    """Take away description, schema and validation; a type that was seen stays listed, another is gone."""
+def delete_event_type(*, event_type: EventType, actor: Actor, expected: Sequence[str] | None = None) -> None:
+    """Take away description, schema and validation; a type that was seen stays listed, another is gone.
+
+    Raises Problem 412 for another version than is expected.
+    """
     locked = _lock(event_type)
+    require_version(expected, changeable_fields(locked))
     EventType.objects.filter(pk=locked.pk).update(
         description="",
         schema=None if locked.first_seen_at else _json(_JSON_NULL),
