@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from delivery.masking import pointer_of
 from rest.problems import FieldError, Problem, invalid
 
 MAX_HEADERS = 20
@@ -31,7 +32,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if wrong := _what_is_wrong(name, value, seen):
             code, detail = wrong
-            errors.append(FieldError(pointer=f"/headers/{_escape(name[:64])}", code=code, detail=detail))
+            errors.append(FieldError(pointer=pointer_of(name), code=code, detail=detail))
         seen.add(name.lower())
     if errors:
         raise Problem("validation_failed", errors=errors)
@@ -51,8 +52,3 @@ def _what_is_wrong(name: str, value: str, seen: set[str]) -> tuple[str, str] | N
     if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
         return "invalid_value", "A header's value is a string of visible ASCII characters, with spaces only inside."
     return None
-
-
-def _escape(name: str) -> str:
-    """A member's name within a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
