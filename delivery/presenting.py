@@ -102,8 +102,10 @@ def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
         pk__range=bounds_of_event(event.pk), event_id=event.pk
     )
     deliveries = list(rows.order_by("pk")[:MAX_DELIVERIES_OF_EVENT])
-    subscriptions = Subscription.objects.for_organization(event.organization_id).in_bulk(
-        {delivery.subscription_id for delivery in deliveries}
+    subscriptions = (
+        Subscription.objects.for_organization(event.organization_id)
+        .select_related("organization")
+        .in_bulk({delivery.subscription_id for delivery in deliveries})
     )
     attempts = _excerpts(event.organization_id, [delivery.pk for delivery in deliveries])
     now = timezone.now()
