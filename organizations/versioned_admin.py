@@ -4,12 +4,12 @@ The same as console.conflicts, for Django's own forms: the version goes into a h
 with another one is shown again, with what is there now and what was typed.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.db import connection
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 
 from organizations.read_only_admin import ModelAdmin
 from rest.versions import changed_since, version_of
@@ -44,7 +44,7 @@ class _VersionedForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def _show_now(self, names: list[str]) -> None:
         """In place of what the form was opened with."""
-        shown = self.data.copy()
+        shown = cast(QueryDict, self.data).copy()
         for name in names:
             value = self.fields[name].prepare_value(self.get_initial_for_field(self.fields[name], name))
             if value is False:
