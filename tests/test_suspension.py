@@ -27,7 +27,7 @@ from organizations.operations import invitation_token, invite_member, resume_org
 from rest.problems import Problem
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
-from tests.every_page import World, make_world, path_of, routes
+from tests.every_page import NO_PAGES, World, make_world, path_of, routes
 from tests.factories import TESTER, UserFactory, make_organization
 from tests.test_openapi import implemented_operations
 
@@ -115,16 +115,16 @@ def test_its_pages_show_and_have_no_forms(world: World) -> None:
     browser = browser_of(world.person)
     shown = 0
     for name, path in pages_of_the_organization(world):
-        answer = browser.get(path)
-        if answer.status_code == 405 or answer.streaming or answer["Content-Type"].startswith("application/json"):
+        if name in NO_PAGES:
             continue
+        answer = browser.get(path)
         page = answer.content.decode()
         # Of what is only a form there is nothing to see.
         assert answer.status_code == 200 or (answer.status_code == 403 and "is suspended" in page), name
         shown += answer.status_code == 200
         forms = re.findall(r"<form[^>]*method=\"post\"[^>]*>", page)
         assert [form for form in forms if "sign-out" not in form] == [], name
-    assert shown > 20
+    assert shown > 15
 
 
 @pytest.mark.slow
