@@ -14,6 +14,7 @@ from delivery.models import Subscription
 from delivery.operations import SubscriptionChanges, update_subscription
 from delivery.operations import subscriptions as subscription_operations
 from delivery.sealed_headers import open_headers
+from delivery.selecting import own_subscription
 from ingestion.models import EventType
 from organizations.models import Membership, Organization, Role
 from organizations.operations import change_role, update_organization
@@ -102,10 +103,9 @@ def test_what_comes_between_the_look_and_the_change_is_noticed(tenant: Tenant, m
     """The version is compared where the row is locked, not where it was read."""
     path = webhook(tenant)
     opened = tenant.get(path)["ETag"]
-    look = views.own_subscription
 
     def look_and_be_overtaken(*arguments: Any) -> Subscription:
-        found = look(*arguments)
+        found = own_subscription(*arguments)
         update_subscription(subscription=found, changes=SubscriptionChanges(name="Theirs"), actor=TESTER)
         return found
 
