@@ -17,6 +17,7 @@ from accounts.operations import remove_second_factor
 from organizations.admin import actor_of
 from organizations.audit import record
 from organizations.models import Membership
+from organizations.versioned_admin import VersionedAdmin
 
 # Their pages would show secrets, or change them without an audit entry.
 for model in (Authenticator, EmailAddress, UserSession, User):
@@ -24,8 +25,10 @@ for model in (Authenticator, EmailAddress, UserSession, User):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(VersionedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ("remove_second_factor",)
+    # They change by themselves, and have pages of their own.
+    unversioned = ("last_login", "password")
     show_facets = admin.ShowFacets.NEVER
 
     def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:

@@ -6,6 +6,8 @@ from django.apps import AppConfig
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
+from ingestion.models import VIEW_PAYLOAD
+
 SUPPORT, OPERATOR = "support", "operator"
 
 _READS = (
@@ -14,6 +16,7 @@ _READS = (
     "organizations.view_apikey",
     "organizations.view_auditentry",
     "ingestion.view_event",
+    VIEW_PAYLOAD,  # the data of events, which staff of no group does not see
     "ingestion.view_eventtype",
     "ingestion.view_processingfailure",
     "delivery.view_subscription",

@@ -17,9 +17,14 @@ on (console.rendering).
 | member | also keys | retries, replays, exports, manages subscriptions and event types |
 | admin | also the audit log | also manages keys and members |
 | owner | the same | also manages the organization and its owners |
-| staff | everything of every organization | nothing more; in the group `operator`, what an admin does |
-| superuser | the same | everything |
+| staff | all of every organization but the data of events | nothing; in the group `operator`, what an admin does |
+| superuser | everything of every organization | everything |
 | stranger | nothing: 404 for every organization, as if there were none | |
+
+Staff with the permission VIEW_PAYLOAD sees the data of events, too; the platform's groups hold it.
+
+In a suspended organization nobody does anything: its pages only show, for whoever it is, until it is resumed in the
+admin.
 
 The health page (events_platform.doctor) belongs to no organization: operators and superusers see it.
 """
@@ -28,20 +33,27 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404
 
+from ingestion.models import VIEW_PAYLOAD
 from organizations.models import Membership, Organization, Role
+from rest.problems import Problem
 
 OPERATORS = "operator"
 
 
 class Action(StrEnum):
-    """What a page shows or does. A new page takes one of these, or adds one to exactly one row of the roles below."""
+    """What a page shows or does. A new page takes one of these, or adds one to exactly one row of the roles below.
+
+    Those that begin with `see_` change nothing, and are all that is left in a suspended organization.
+    """
 
     SEE_EVENTS = "see_events"
+    # Their data, and what endpoints answered to it: not every member of the staff may read what tenants send.
+    SEE_PAYLOADS = "see_payloads"
     SEE_SUBSCRIPTIONS = "see_subscriptions"
     SEE_EVENT_TYPES = "see_event_types"
     SEE_MEMBERS = "see_members"
@@ -49,6 +61,7 @@ class Action(StrEnum):
     SAVE_VIEWS = "save_views"
 
     SEE_KEYS = "see_keys"
+    SEE_EXPORTS = "see_exports"
     RETRY_DELIVERIES = "retry_deliveries"
     REPLAY_EVENTS = "replay_events"
     EXPORT_EVENTS = "export_events"
@@ -66,6 +79,7 @@ class Action(StrEnum):
 _VIEWER = frozenset(
     {
         Action.SEE_EVENTS,
+        Action.SEE_PAYLOADS,
         Action.SEE_SUBSCRIPTIONS,
         Action.SEE_EVENT_TYPES,
         Action.SEE_MEMBERS,
@@ -75,6 +89,7 @@ _VIEWER = frozenset(
 )
 _MEMBER = _VIEWER | {
     Action.SEE_KEYS,
+    Action.SEE_EXPORTS,
     Action.RETRY_DELIVERIES,
     Action.REPLAY_EVENTS,
     Action.EXPORT_EVENTS,
@@ -84,12 +99,16 @@ _MEMBER = _VIEWER | {
 _ADMIN = _MEMBER | {Action.SEE_AUDIT, Action.MANAGE_KEYS, Action.MANAGE_MEMBERS}
 _OWNER = frozenset(Action)
 _OF_ROLE = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: _ADMIN, Role.OWNER: _OWNER}
-_STAFF = _VIEWER | {Action.SEE_KEYS, Action.SEE_AUDIT}
+_STAFF = _VIEWER - {Action.SEE_PAYLOADS} | {Action.SEE_KEYS, Action.SEE_AUDIT}
+_READING = frozenset(action for action in Action if action.startswith("see_"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A person in an organization, with what this person may do there. `role` is empty for staff without one."""
+    """A person in an organization, with what this person may do there while it is not suspended.
+
+    `role` is empty for staff without one.
+    """
 
     user: User
     organization: Organization
@@ -97,12 +116,19 @@ class Place:
     actions: frozenset[Action]
 
     def may(self, action: Action) -> bool:
-        return action in self.actions
+        return action in self.actions and (action in _READING or self.organization.suspended_at is None)
 
     def require(self, action: Action) -> None:
-        """Raises PermissionDenied, a 403."""
+        """Raises PermissionDenied with the action, a 403; or Problem 403 when only a suspension stands against it."""
         if action not in self.actions:
-            raise PermissionDenied
+            raise PermissionDenied(action)
+        if action not in _READING:
+            self.refuse_if_suspended()
+
+    def refuse_if_suspended(self) -> None:
+        """For what changes anything. Raises Problem 403."""
+        if self.organization.suspended_at is not None:
+            raise Problem("organization_suspended")
 
 
 def visible_organizations(user: User) -> QuerySet[Organization]:
@@ -115,14 +141,21 @@ def enter(user: User, slug: str) -> Place:
     """The organization with what `user` may do in it, in one query. Raises Http404 for a stranger."""
     role = Membership.objects.filter(organization=OuterRef("pk"), user=user).values("role")[:1]
     organizations = visible_organizations(user).annotate(
-        role_of_viewer=Subquery(role), viewer_operates=Exists(user.groups.filter(name=OPERATORS))
+        role_of_viewer=Subquery(role),
+        viewer_operates=Exists(user.groups.filter(name=OPERATORS)),
+        viewer_reads_payloads=Exists(_payload_permission(user)),
     )
     organization = organizations.filter(slug=slug).first()
     if organization is None:
         raise Http404
     own_role = Role(organization.role_of_viewer) if organization.role_of_viewer else None
     user.operates = organization.viewer_operates  # type: ignore[attr-defined] # so that nobody asks once more
-    actions = _actions(user, own_role, is_operator=organization.viewer_operates)
+    actions = _actions(
+        user,
+        own_role,
+        is_operator=organization.viewer_operates,
+        reads_payloads=organization.viewer_reads_payloads,
+    )
     return Place(user=user, organization=organization, role=own_role, actions=actions)
 
 
@@ -149,12 +182,21 @@ def roles_with(action: Action) -> Collection[Role]:
     return [role for role, actions in _OF_ROLE.items() if action in actions]
 
 
-def _actions(user: User, role: Role | None, *, is_operator: bool) -> frozenset[Action]:
+def _payload_permission(user: User) -> QuerySet[Permission]:
+    """The permission, if this person has it, by a group or directly."""
+    app, codename = VIEW_PAYLOAD.split(".")
+    named = Permission.objects.filter(content_type__app_label=app, codename=codename)
+    return named.filter(Q(user=user.pk) | Q(group__user=user.pk))
+
+
+def _actions(user: User, role: Role | None, *, is_operator: bool, reads_payloads: bool) -> frozenset[Action]:
     actions = _OF_ROLE[role] if role else frozenset()
     if user.is_superuser:
         return _OWNER
     if user.is_staff:
         actions |= _STAFF
         if is_operator:
-            actions |= _ADMIN
+            actions |= _ADMIN - {Action.SEE_PAYLOADS}
+        if reads_payloads:
+            actions |= {Action.SEE_PAYLOADS}
     return actions

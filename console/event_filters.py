@@ -92,6 +92,13 @@ class EventFilters:
             found.append((f"{ends[0]} – {ends[1]} UTC", self.query(time_from=None, time_to=None)))
         return found
 
+    def without_data(self) -> Self:
+        """For whoever may not read the data: a search in it would tell it, too."""
+        if not self.path:
+            return self
+        errors = {**self.errors, "path": "Your account may not read the data of events, nor search in it."}
+        return replace(self, path="", value="", errors=errors, typed={**self.typed, "path": "", "value": ""})
+
     def _parameters(self) -> dict[str, str]:
         found = {name: getattr(self, name) for name in _TEXTS}
         if self.range:

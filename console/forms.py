@@ -33,6 +33,15 @@ class LinesField(forms.CharField):
         return "\n".join(value) if isinstance(value, list | tuple) else value
 
 
+class TextField(forms.CharField):
+    """Text of several lines. Browsers end each as mails do; stored is what the API would store."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> Any:
+        return (super().to_python(value) or "").replace("\r\n", "\n")
+
+
 def show_problem(form: forms.Form, problem: Problem) -> None:
     """Put each error at the field that its pointer begins with; what is about no field is about the form."""
     if not problem.errors:

@@ -33,8 +33,11 @@ def request_invitation_mail(invitation: Invitation) -> bool:
 
 
 def mail_invitation(*, invitation_id: UUID) -> bool:
-    """Whether it was open and its mail was sent. Raises OSError when the mail server does not take it."""
-    rows = Invitation.objects.select_related("organization", "invited_by")
+    """Whether it was open and its mail was sent. Raises OSError when the mail server does not take it.
+
+    A suspended organization's waits: see console.resuming.
+    """
+    rows = Invitation.objects.select_related("organization", "invited_by").filter(organization__suspended_at=None)
     open_ones = rows.filter(accepted_at=None, withdrawn_at=None, expires_at__gt=timezone.now())
     invitation = open_ones.filter(pk=invitation_id).first()
     if invitation is None:

@@ -41,7 +41,7 @@ ENTRIES = (
         url_name="console:event-types",
         needs=Action.SEE_EVENT_TYPES,
     ),
-    Entry(section="exports", label="Exports", url_name="console:exports", needs=Action.EXPORT_EVENTS),
+    Entry(section="exports", label="Exports", url_name="console:exports", needs=Action.SEE_EXPORTS),
     Entry(section="keys", label="Keys", url_name="console:keys", needs=Action.SEE_KEYS),
     Entry(section="members", label="Members", url_name="console:members", needs=Action.SEE_MEMBERS),
     Entry(section="usage", label="Usage", url_name="console:usage", needs=Action.SEE_USAGE),

@@ -23,6 +23,7 @@ P = ParamSpec("P")
 LAST_ORGANIZATION = "console_organization"
 READ = ("GET", "HEAD")
 WRITE = ("POST",)
+_PAGES = {"organization_suspended": "console/suspended.html"}
 
 
 def organization_page(
@@ -31,7 +32,7 @@ def organization_page(
     """A view of an organization's page; the URL's `slug` becomes the Place, whose person may do `action`.
 
     Nobody signed in → the sign-in page; a stranger, or an object that is not there → 404; not allowed → 403; a Problem
-    of an operation → a page with its words and its status.
+    of an operation → a page with its words and its status. While the organization is suspended every form is a 403.
     """
 
     def decorate(
@@ -43,16 +44,18 @@ def organization_page(
             try:
                 place = enter(cast(User, request.user), slug)
                 place.require(action)
+                if request.method not in READ:
+                    place.refuse_if_suspended()
                 remember(request, slug)
                 return view(request, place, *args, **kwargs)
             except Http404:
                 return not_found(request, place)
-            except PermissionDenied:
-                roles = {"roles": roles_with(action)}
-                return render_page(request, "console/forbidden.html", roles, place=place, status=403)
+            except PermissionDenied as denied:
+                wanted = denied.args[0] if denied.args else action
+                return forbidden(request, place, wanted if isinstance(wanted, Action) else action)
             except Problem as problem:
-                context = {"problem": problem}
-                return render_page(request, "console/problem.html", context, place=place, status=problem.status_code)
+                template = _PAGES.get(problem.problem_type.code, "console/problem.html")
+                return render_page(request, template, {"problem": problem}, place=place, status=problem.status_code)
 
         return require_http_methods(list(methods))(signed_in(answer))
 
@@ -79,6 +82,12 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         return redirect_to_login(request.get_full_path(), resolve_url("console:sign-in"))
 
     return answer
+
+
+def forbidden(request: HttpRequest, place: Place | None, action: Action) -> HttpResponse:
+    """The page of what a person may not do, and whom to ask."""
+    context = {"roles": roles_with(action), "is_about_payloads": action is Action.SEE_PAYLOADS}
+    return render_page(request, "console/forbidden.html", context, place=place, status=403)
 
 
 def not_found(request: HttpRequest, place: Place | None = None) -> HttpResponse:

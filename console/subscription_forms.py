@@ -1,6 +1,8 @@
 """The forms of subscriptions. They read texts; what a subscription may have, the operations decide."""
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -9,7 +11,8 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
-from console.forms import LinesField
+from console.forms import LinesField, TextField
+from delivery.masking import restore_masked
 from delivery.matching import MAX_PATTERNS
 from delivery.models import DEFAULT_INBOX, Kind, Subscription
 from delivery.operations import ReplayWish, SubscriptionChanges
@@ -44,7 +47,7 @@ class SubscriptionForm(forms.Form):
         widget=forms.URLInput(attrs={"placeholder": "https://example.com/webhooks", "autocomplete": "off"}),
     )
     name = forms.CharField(max_length=100)
-    description = forms.CharField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    description = TextField(max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}))
     event_types = LinesField(
         label="Event types",
         initial=["*"],
@@ -62,7 +65,8 @@ class SubscriptionForm(forms.Form):
     headers = LinesField(
         required=False,
         max_length=8192,
-        help_text="Sent with every webhook, one a line: Authorization: Bearer … A masked value stays as it is.",
+        help_text="Sent with every webhook, one a line: Authorization: Bearer … A masked value stays as it is, unless"
+        " the URL leads to another host: then type it again.",
         widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
     )
     max_leases = forms.IntegerField(
@@ -113,6 +117,15 @@ class SubscriptionForm(forms.Form):
         if "filter" in self.fields:
             wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
         return SubscriptionChanges(**wanted)
+
+    def wanted(self, stored: Mapping[str, str]) -> dict[str, Any]:
+        """The fields as changes() would set them, beside these stored headers."""
+        wanted = {name: value for name, value in vars(self.changes()).items() if value is not UNSET}
+        if "headers" in wanted:
+            # Masks of what is not there any more stay as they are, and so are a change.
+            with suppress(Problem):
+                wanted["headers"] = restore_masked(wanted["headers"], stored)
+        return wanted
 
 
 class SecretForm(forms.Form):

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from rest.field_errors import FieldError, pointer_to
+from delivery.masking import pointer_of
+from rest.field_errors import FieldError
 from rest.problems import Problem, invalid
 
 MAX_HEADERS = 20
@@ -32,7 +33,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if wrong := _what_is_wrong(name, value, seen):
             code, detail = wrong
-            errors.append(FieldError(pointer="/headers" + pointer_to(name), code=code, detail=detail))
+            errors.append(FieldError(pointer=pointer_of(name), code=code, detail=detail))
         seen.add(name.lower())
     if errors:
         raise Problem("validation_failed", errors=errors)

@@ -56,7 +56,8 @@ InboxName = Annotated[str, Meta(pattern=INBOX_NAME)]
 Headers = Annotated[
     dict[str, str],
     Meta(
-        description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked.",
+        description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked, and a mask is no"
+        " value.",
         extra_json_schema={"maxProperties": MAX_HEADERS},
     ),
 ]
@@ -97,7 +98,10 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     headers: (
         Annotated[
             dict[str, str],
-            Meta(description="In place of all that there are. A value that is masked as it is shown stays."),
+            Meta(
+                description="In place of all that there are. The mask of a value stands for it, under the same name (in"
+                " any case) and no other. With a `url` of another scheme, host or port give the values themselves."
+            ),
         ]
         | UnsetType
     ) = UNSET
@@ -281,22 +285,25 @@ SUBSCRIPTIONS = {
             )
         },
         problems=("inbox_exists", "limit_reached"),
+        version="shown",
     ),
 }
 SUBSCRIPTION = {
-    "GET": Operation(id="get_subscription", summary="Show a subscription", answers={200: _SHOWN}),
+    "GET": Operation(id="get_subscription", summary="Show a subscription", answers={200: _SHOWN}, version="shown"),
     "PATCH": Operation(
         id="update_subscription",
         summary="Change a subscription",
         description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
-        " the inbox `default` takes.",
+        " the inbox `default` takes. Stored header values go to no other endpoint: with a `url` of another scheme, host"
+        " or port they have to be given again.",
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
             no_filter={"filter": None, "description": "All of them."},
         ),
         answers={200: _SHOWN},
-        problems=("inbox_exists", "limit_reached", "wrong_state"),
+        problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),
+        version="expected",
     ),
     "DELETE": Operation(
         id="delete_subscription",
@@ -304,6 +311,7 @@ SUBSCRIPTION = {
         description="Nothing more is delivered to it. The inbox `default` cannot be deleted.",
         answers={204: Answer(description="It is gone.")},
         problems=("wrong_state",),
+        version="expected",
     ),
 }
 PAUSE = {
@@ -313,6 +321,7 @@ PAUSE = {
         description="Its deliveries are held until it is resumed. Pausing it again changes nothing.",
         answers={200: _SHOWN},
         problems=("wrong_state",),
+        version="shown",
     )
 }
 RESUME = {
@@ -322,6 +331,7 @@ RESUME = {
         description="Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
         " the rest of the endpoint, if it rests, and changes nothing else.",
         answers={200: _SHOWN},
+        version="shown",
     )
 }
 SECRET = {

@@ -116,6 +116,7 @@ def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
     subscriptions = (
         Subscription.objects.for_organization(event.organization_id)
         .light()
+        .select_related("organization")
         .in_bulk({delivery.subscription_id for delivery in deliveries})
     )
     attempts = _excerpts(event.organization_id, [delivery.pk for delivery in deliveries])

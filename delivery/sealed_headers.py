@@ -22,6 +22,14 @@ def open_headers(stored: Mapping[str, str]) -> dict[str, str]:
     return {name: open_value(value) for name, value in stored.items()}
 
 
+def open_readable(stored: Mapping[str, str]) -> dict[str, str]:
+    """What was sealed; as it is stored when no key fits any more, so that it can still be replaced."""
+    try:
+        return open_headers(stored)
+    except UnreadableSecretError:
+        return dict(stored)
+
+
 def open_value(stored: str) -> str:
     """One value; UnreadableSecretError when no key fits."""
     return decrypt_secret(stored.removeprefix(SEAL)) if stored.startswith(SEAL) else stored

@@ -1,7 +1,8 @@
 """The status of a delivery as people and programs see it: an open one may be held by its subscription.
 
-Pausing a subscription, and the circuit that opens, change one row, however many deliveries wait: so what is held is
-derived here, of one delivery and for the conditions of lists.
+Pausing a subscription, suspending an organization, and the circuit that opens, change one row, however many
+deliveries wait: so what is held is derived here, of one delivery and for the conditions of lists. A subscription that
+is asked about brings its organization along.
 """
 
 from datetime import datetime
@@ -28,6 +29,7 @@ class HeldReason(StrEnum):
     PAUSED = "paused"
     DISABLED = "disabled"
     CIRCUIT_OPEN = "circuit_open"
+    SUSPENDED = "suspended"
 
 
 def held_reason(delivery: Delivery, subscription: Subscription, *, now: datetime) -> HeldReason | None:
@@ -75,7 +77,9 @@ def stored_as(subscription: Subscription, wanted: DeliveryStatus | None, *, now:
 
 
 def _of_all(subscription: Subscription) -> HeldReason | None:
-    """What holds every open delivery of the subscription."""
+    """What holds every open delivery of the subscription, the greatest first."""
+    if subscription.organization.suspended_at is not None:
+        return HeldReason.SUSPENDED
     if subscription.status == SubscriptionStatus.ACTIVE:
         return None
     return HeldReason.DISABLED if subscription.status == SubscriptionStatus.DISABLED else HeldReason.PAUSED

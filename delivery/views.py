@@ -28,6 +28,7 @@ from delivery.openapi import (
 from delivery.operations import (
     SubscriptionChanges,
     WebhookSecret,
+    changeable_fields,
     create_subscription,
     default_inboxes,
     delete_subscription,
@@ -55,6 +56,7 @@ from rest.parsing import decode, read_body
 from rest.portions import own_columns
 from rest.problems import invalid
 from rest.rendering import format_time
+from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
 BODY_LIMIT = 256 * 1024
@@ -94,7 +96,7 @@ class SubscriptionsView(APIView):
         answer = SubscriptionCreated(**subscription_members(created.subscription, now=timezone.now()))
         if created.secret:
             answer.secret = created.secret
-        return Response(answer, status=201)
+        return Response(answer, status=201, headers=etag_of(changeable_fields(created.subscription)))
 
 
 class SubscriptionView(APIView):
@@ -113,10 +115,18 @@ class SubscriptionView(APIView):
     def patch(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(request, subscription_id)
         changes = _changes(decode(_body(request), SubscriptionPatch))
-        return _shown(update_subscription(subscription=subscription, changes=changes, actor=actor_of(request)))
+        return _shown(
+            update_subscription(
+                subscription=subscription,
+                changes=changes,
+                actor=actor_of(request),
+                expected=expected_versions(request),
+            )
+        )
 
     def delete(self, request: Request, subscription_id: UUID) -> Response:
-        delete_subscription(subscription=own_subscription(request, subscription_id), actor=actor_of(request))
+        subscription = own_subscription(request, subscription_id)
+        delete_subscription(subscription=subscription, actor=actor_of(request), expected=expected_versions(request))
         return Response(status=204)
 
 
@@ -256,7 +266,8 @@ def _own_delivery(request: Request, delivery_id: UUID) -> tuple[Delivery, Subscr
 
 
 def _shown(subscription: Subscription) -> Response:
-    return Response(describe_subscription(subscription, now=timezone.now()))
+    shown = describe_subscription(subscription, now=timezone.now())
+    return Response(shown, headers=etag_of(changeable_fields(subscription)))
 
 
 def _secret_shown(found: WebhookSecret) -> Response:

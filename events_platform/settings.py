@@ -278,6 +278,8 @@ FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
 EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
+# Called in turn with an organization that is resumed, as it was before, inside the transaction that resumes it.
+RESUME_HANDLERS = ["delivery.operations.resuming.release_held", "console.resuming.release_held"]
 # Called in turn with an organization's id and `now` to tell its usage; each returns counts by name.
 ORGANIZATION_USAGE = [
     "ingestion.usage.usage_of",

@@ -8,31 +8,31 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from ingestion.models import Event, EventType, ProcessingFailure
+from ingestion.models import VIEW_PAYLOAD, Event, EventType, ProcessingFailure
 from ingestion.operations.requeue import requeue_failures
 from organizations.admin import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
 
+_METADATA = (
+    "id",
+    "organization",
+    "type",
+    "source",
+    "subject",
+    "time",
+    "received_at",
+    "status",
+    "idempotency_key",
+)
+
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    fields = (
-        "id",
-        "organization",
-        "type",
-        "source",
-        "subject",
-        "time",
-        "received_at",
-        "status",
-        "idempotency_key",
-        "pretty_data",
-    )
     heavy_fields = ("data", "annotations")
     list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
-    readonly_fields = ("status", "pretty_data")
+    readonly_fields = ("status", "pretty_data", "no_data")
     search_fields = ("id",)
     search_help_text = "A whole id; or, with an organization chosen, the start of a type."
 
@@ -47,6 +47,17 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="Status")
     def status(self, event: Any) -> str:
         return str(event.status)
+
+    def get_fields(self, request: HttpRequest, obj: Event | None = None) -> tuple[str, ...]:
+        """The data only for whoever may read it."""
+        return (*_METADATA, "pretty_data" if request.user.has_perm(VIEW_PAYLOAD) else "no_data")
+
+    @admin.display(description="Data")
+    def no_data(self, event: Event) -> str:
+        return (
+            "Your account may not read the data of events. A superuser can give you the permission “Can read the data "
+            "of tenants' events”, or put you into the group support."
+        )
 
     @admin.display(description="Data")
     def pretty_data(self, event: Event) -> SafeString:

@@ -94,6 +94,7 @@ EVENT_TYPES = {
         body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
         answers={201: _SHOWN},
         problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
+        version="shown",
     ),
 }
 EVENT_TYPE = {
@@ -102,6 +103,7 @@ EVENT_TYPE = {
         summary="Show an event type",
         parameters=(_NAME,),
         answers={200: _SHOWN},
+        version="shown",
     ),
     "PATCH": Operation(
         id="update_event_type",
@@ -113,6 +115,7 @@ EVENT_TYPE = {
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
         answers={200: _SHOWN},
         problems=("cpu_time_spent",),
+        version="expected",
     ),
     "DELETE": Operation(
         id="delete_event_type",
@@ -120,5 +123,6 @@ EVENT_TYPE = {
         description="Takes away description, schema and validation. A type that was seen stays listed.",
         parameters=(_NAME,),
         answers={204: Answer(description="Nothing is left but what was seen.")},
+        version="expected",
     ),
 }

@@ -14,7 +14,7 @@ from ingestion.decoding import require_utf8_bytes
 from ingestion.event_type_openapi import EventTypePatch, EventTypeShown, NewEventType
 from ingestion.models import EventType, Validation
 from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
-from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges
+from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges, changeable_fields
 from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
@@ -23,6 +23,7 @@ from rest.parsing import decode, read_body
 from rest.portions import own_columns
 from rest.problems import invalid
 from rest.rendering import format_time
+from rest.versions import etag_of, expected_versions
 
 BODY_LIMIT = MAX_SCHEMA_BYTES + 32 * 1024
 
@@ -51,7 +52,7 @@ class EventTypesView(APIView):
         created = create_event_type(
             organization=_organization(request), name=wanted.name, changes=_changes(wanted), actor=actor_of(request)
         )
-        return Response(describe_event_type(created), status=201)
+        return _shown(created, status=201)
 
 
 class EventTypeView(APIView):
@@ -66,17 +67,24 @@ class EventTypeView(APIView):
 
     def get(self, request: Request, name: str) -> Response:
         check_parameters(request, ())
-        return Response(describe_event_type(_own_type(request, name)))
+        return _shown(_own_type(request, name))
 
     def patch(self, request: Request, name: str) -> Response:
         event_type = _own_type(request, name)
         changes = _changes(_read(request, EventTypePatch))
-        return Response(
-            describe_event_type(update_event_type(event_type=event_type, changes=changes, actor=actor_of(request)))
+        return _shown(
+            update_event_type(
+                event_type=event_type,
+                changes=changes,
+                actor=actor_of(request),
+                expected=expected_versions(request),
+            )
         )
 
     def delete(self, request: Request, name: str) -> Response:
-        delete_event_type(event_type=_own_type(request, name), actor=actor_of(request))
+        delete_event_type(
+            event_type=_own_type(request, name), actor=actor_of(request), expected=expected_versions(request)
+        )
         return Response(status=204)
 
 
@@ -91,6 +99,10 @@ def describe_event_type(event_type: EventType) -> EventTypeShown:
         last_seen_at=format_time(event_type.last_seen_at) if event_type.last_seen_at else None,
         count=event_type.count,
     )
+
+
+def _shown(event_type: EventType, status: int = 200) -> Response:
+    return Response(describe_event_type(event_type), status=status, headers=etag_of(changeable_fields(event_type)))
 
 
 def _changes(wanted: EventTypePatch) -> EventTypeChanges:

@@ -11,6 +11,9 @@ from django.utils import timezone
 
 from organizations.models import Organization, TenantQuerySet
 
+# What somebody of the staff needs to read the data of events; members read their own organization's by their role.
+VIEW_PAYLOAD = "ingestion.view_payload"
+
 
 class EventStatus(StrEnum):
     ACCEPTED = "accepted"
@@ -98,6 +101,7 @@ class Event(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        permissions = [("view_payload", "Can read the data of tenants' events")]
         indexes = [
             models.Index(fields=["organization", "-id"], name="event_newest"),
             models.Index(fields=["organization", "type", "-id"], name="event_newest_of_type"),

@@ -120,8 +120,11 @@ class DeliveryFields(Struct):
     event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
-        Literal["paused", "disabled", "circuit_open"] | None,
-        Meta(description="Why it is `held`: its subscription is paused or disabled, or the endpoint rests."),
+        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
+        Meta(
+            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
+            " organization is suspended."
+        ),
     ]
     next_attempt_at: Annotated[
         Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
@@ -424,6 +427,7 @@ ORGANIZATION = {
     "GET": Operation(
         id="get_organization",
         summary="Show the organization",
+        description="The one operation that is open to a suspended organization, which learns here that it is.",
         answers={
             200: Answer(
                 description="The organization of the API key.",
@@ -443,5 +447,6 @@ ORGANIZATION = {
             )
         },
         problems=("validation_failed",),
+        open_to_suspended=True,
     )
 }

@@ -26,6 +26,8 @@ from organizations.operations import IssuedKey
 from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
 from organizations.scopes import Scope
 from organizations.usage import active_keys, usage_of
+from organizations.versioned_admin import VersionedAdmin
+from rest.problems import Problem
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)
@@ -72,7 +74,7 @@ class SuspendedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ModelAdmin):
+class OrganizationAdmin(VersionedAdmin):
     change_form_template = "admin/organization.html"
     fields = (
         "name",
@@ -161,7 +163,8 @@ class OrganizationAdmin(ModelAdmin):
             self,
             request,
             title=f"Suspend {organization}",
-            text="From now on all its API keys are refused. Events that were accepted are still processed.",
+            text="From now on its API keys are refused, its pages in the console only show, and deliveries, replays, "
+            "tests and mails wait until it is resumed. Events that were accepted are still processed.",
             button="Suspend it",
             back=_page_of(organization),
             form=form,
@@ -176,7 +179,8 @@ class OrganizationAdmin(ModelAdmin):
             self,
             request,
             title=f"Resume {organization}",
-            text=f"Its API keys work again. It was suspended for: {organization.suspended_reason or '–'}",
+            text="Its API keys work again, and what was held is sent first. It was suspended for: "
+            f"{organization.suspended_reason or '–'}",
             button="Resume it",
             back=_page_of(organization),
         )
@@ -203,7 +207,7 @@ def _address(name: str) -> str | None:
 
 
 @admin.register(Membership)
-class MembershipAdmin(ModelAdmin):
+class MembershipAdmin(VersionedAdmin):
     fields = ("organization", "user", "role")
     list_display = ("organization", "user", "role", "created_at")
     list_filter = (OrganizationFilter, "role")
@@ -359,12 +363,13 @@ class ApiKeyAdmin(ModelAdmin):
     @admin.action(description="Rotate the selected keys (the old ones end in 24 hours)", permissions=["manage"])
     def rotate(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> HttpResponse | None:
         actor = actor_of(request)
-        rotated = [operations.rotate_key(key=key, overlap=ROTATION_OVERLAP, actor=actor) for key in _in_order(keys)]
-        issued = [key for key in rotated if key is not None]
-        if not issued:
-            self.message_user(request, "A revoked key cannot be rotated.", messages.ERROR)
-            return None
-        return self._show_once(request, issued)
+        issued = []
+        for key in _in_order(keys):
+            try:
+                issued.append(operations.rotate_key(key=key, overlap=ROTATION_OVERLAP, actor=actor))
+            except Problem as problem:
+                self.message_user(request, str(problem.detail), messages.ERROR)
+        return self._show_once(request, issued) if issued else None
 
     def find_page(self, request: HttpRequest) -> HttpResponse:
         """Whose key is it? Posted, never in an address; what was pasted is neither kept nor shown again."""

@@ -51,6 +51,7 @@ class Caller:
     expires_at: datetime | None
     # The public part of the key, by which people find it.
     key_prefix: str = ""
+    is_suspended: bool = False
     is_authenticated: bool = True
 
     def actor(self, address: str | None, user_agent: str) -> Actor:
@@ -61,21 +62,24 @@ class Caller:
 _cache: OrderedDict[bytes, tuple[float, Caller | str]] = OrderedDict()
 
 
-async def authenticate(database: KeyedDatabase, headers: Mapping[str, str]) -> Caller:
+async def authenticate(database: KeyedDatabase, headers: Mapping[str, str], *, also_suspended: bool = False) -> Caller:
     """The caller behind a request's headers (names in lower case); raises Problem 401 or 403.
 
-    An answer may be as old as API_KEY_CACHE_SECONDS and the time of one query.
+    An answer may be as old as API_KEY_CACHE_SECONDS and the time of one query. `also_suspended`: what is asked for is
+    open to a suspended organization (`open_to_suspended` of a rest.openapi.Operation); nothing is unless it says so.
     """
     plaintext = _api_key_in(headers)
     digest = hash_key(plaintext)
     ends, outcome = _cache.get(digest, (0.0, ""))
     if ends <= time.monotonic():
         outcome = await _ask(database, plaintext, digest)
-    if isinstance(outcome, Caller):
-        if outcome.expires_at is None or outcome.expires_at > timezone.now():
-            return outcome
-        outcome = "api_key_expired"
-    raise Problem(outcome, headers=_CHALLENGE if outcome != "organization_suspended" else None)
+    if not isinstance(outcome, Caller):
+        raise Problem(outcome, headers=_CHALLENGE)
+    if outcome.expires_at is not None and outcome.expires_at <= timezone.now():
+        raise Problem("api_key_expired", headers=_CHALLENGE)
+    if outcome.is_suspended and not also_suspended:
+        raise Problem("organization_suspended")
+    return outcome
 
 
 async def look_up_nobody(database: KeyedDatabase) -> None:
@@ -130,9 +134,8 @@ def _judge(found_id: str, row: tuple[Any, ...] | None, digest: bytes) -> Caller 
     key_id, name, scopes, expires_at, revoked_at, organization_id, plan, override, suspended_at = row[2:]
     if revoked_at is not None:
         return "api_key_revoked"
-    if suspended_at is not None:
-        return "organization_suspended"
-    note_use(key_id)
+    if suspended_at is None:
+        note_use(key_id)
     return Caller(
         key_id=key_id,
         key_label=f"{name} ({found_id}…)",
@@ -141,6 +144,7 @@ def _judge(found_id: str, row: tuple[Any, ...] | None, digest: bytes) -> Caller 
         events_per_minute=limits_of(plan, events_per_minute=override, retention_days=None).events_per_minute,
         expires_at=expires_at,
         key_prefix=found_id,
+        is_suspended=suspended_at is not None,
     )
 
 
@@ -149,7 +153,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        caller = run_now(authenticate(DirectDatabase(), headers))
+        caller = run_now(authenticate(DirectDatabase(), headers, also_suspended=_is_open_to_suspended(request)))
         request._request.caller = caller  # type: ignore[attr-defined]
         bind_contextvars(organization_id=caller.organization_id, key_prefix=caller.key_prefix)
         return caller, None
@@ -162,10 +166,21 @@ class HasScope(BasePermission):
     """The view's `scopes` says per method which scope is needed; a method without one is open to every key."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        method = "GET" if request.method == "HEAD" else request.method
-        if needed := view.scopes.get(method):
+        if needed := view.scopes.get(_method_of(request)):
             require_scope(caller_of(request), needed)
         return True
+
+
+def _is_open_to_suspended(request: Request) -> bool:
+    """Whether the operation says so of itself."""
+    view: Any = (request.parser_context or {})["view"]
+    operation = view.operations.get(_method_of(request))
+    return operation is not None and operation.open_to_suspended
+
+
+def _method_of(request: Request) -> str:
+    """A HEAD is asked for like the GET that it stands for."""
+    return "GET" if request.method == "HEAD" else str(request.method)
 
 
 def actor_of(request: Request) -> Actor:

@@ -39,6 +39,10 @@ class Organization(models.Model):
     class Meta:
         ordering = ["name"]
         permissions = [("suspend_organization", "Can suspend and resume an organization")]
+        # Whoever sends asks again and again which these are; they are few among many.
+        indexes = [
+            models.Index(fields=["id"], name="organization_suspended", condition=models.Q(suspended_at__isnull=False))
+        ]
         constraints = [models.CheckConstraint(condition=models.Q(plan__in=Plan.values), name="organization_plan_known")]
 
     def __str__(self) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from organizations.scopes import Scope
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Time, json_of
@@ -17,13 +17,29 @@ class NewApiKey(Struct, forbid_unknown_fields=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=100)]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=20)]
-    expires_at: Annotated[datetime, Meta(tz=True, description="In the future; never by default.")] | None = None
+    expires_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="In the future, and no later than the calling key's. By default as late as that: never, when"
+            " the calling key never expires."
+        ),
+    ] = None
 
 
 class Rotation(Struct, forbid_unknown_fields=True):
-    """How long the old key goes on beside its successor."""
+    """How long the old key goes on beside its successor, and when that expires."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP)] = 86_400
+    expires_at: (
+        Annotated[
+            Annotated[datetime, Meta(tz=True)] | None,
+            Meta(
+                description="In the future, and no later than the calling key's; null for never. By default the"
+                " successor expires when the old key would have."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ApiKeyShown(Struct):
@@ -76,8 +92,8 @@ KEYS = {
     "POST": Operation(
         id="create_api_key",
         summary="Create an API key",
-        description="The new key can have no scope that the calling key lacks. How many keys an organization can have"
-        " active is told by `GET /api/v1/organization`.",
+        description="The new key can have no scope that the calling key lacks, and lives no longer than that. How many"
+        " keys an organization can have active is told by `GET /api/v1/organization`.",
         body=json_of(
             NewApiKey,
             minimal={"name": "Billing service", "scopes": ["events:write"]},
@@ -104,13 +120,19 @@ ROTATE = {
     "POST": Operation(
         id="rotate_api_key",
         summary="Rotate an API key",
-        description="Makes a successor with the same name and scopes; the old key ends after `overlap_seconds`."
-        " Without a body, that is a day.",
-        body=json_of(Rotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
+        description="Makes a successor with the same name, scopes and expiry; the old key ends after"
+        " `overlap_seconds`. Without a body, that is a day. A key that was revoked or has expired has no successor. The"
+        " calling key needs every scope of the old key, and may not expire before the successor.",
+        body=json_of(
+            Rotation,
+            one_hour={"overlap_seconds": 3600},
+            at_once={"overlap_seconds": 0},
+            until={"expires_at": "2099-01-01T00:00:00Z"},
+        ),
         body_required=False,
         answers={
             201: Answer(description="The successor, shown this once.", content=json_of(ApiKeyIssued, key=_ISSUED))
         },
-        problems=("limit_reached",),
+        problems=("limit_reached", "wrong_state"),
     )
 }

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from msgspec import UnsetType
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,7 +16,7 @@ from organizations import openapi
 from organizations.authentication import Caller, actor_of, caller_of
 from organizations.models import ApiKey, Organization
 from organizations.openapi import ApiKeyIssued, ApiKeyShown, NewApiKey, Rotation
-from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
+from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
 from organizations.scopes import Scope
 from rest.lists import Listing, list_answer, read_page
 from rest.parsing import decode, read_body
@@ -49,7 +50,7 @@ class KeysView(APIView):
             organization=Organization.objects.get(pk=caller.organization_id),
             name=wanted.name,
             scopes=wanted.scopes,
-            expires_at=_checked_expiry(wanted.expires_at),
+            expires_at=_checked_expiry(caller, wanted.expires_at or caller.expires_at),
             actor=actor_of(request),
         )
         return Response(_describe_issued(issued), status=201)
@@ -80,11 +81,15 @@ class RotateKeyView(APIView):
         caller = caller_of(request)
         key = _own_key(request, key_id)
         rotation = decode(read_body(request, limit=BODY_LIMIT), Rotation) if request._request.body else Rotation()
+        refuse_if_over(key, now=timezone.now())
         _refuse_more_scopes(caller, key.scopes)
-        overlap = timedelta(seconds=rotation.overlap_seconds)
-        issued = rotate_key(key=key, overlap=overlap, actor=actor_of(request))
-        if issued is None:
-            raise Problem("not_found", "A revoked key cannot be rotated.")
+        wanted = key.expires_at if isinstance(rotation.expires_at, UnsetType) else rotation.expires_at
+        issued = rotate_key(
+            key=key,
+            overlap=timedelta(seconds=rotation.overlap_seconds),
+            expires_at=_checked_expiry(caller, wanted),
+            actor=actor_of(request),
+        )
         return Response(_describe_issued(issued), status=201)
 
 
@@ -101,9 +106,13 @@ def _refuse_more_scopes(caller: Caller, scopes: list[Any]) -> None:
         raise Problem("insufficient_scope", f"A key cannot grant what it lacks: {', '.join(missing)}.")
 
 
-def _checked_expiry(moment: datetime | None) -> datetime | None:
-    """In UTC, as PostgreSQL takes no offset of 16 hours or more; 422 for what is past or beyond the year 9999."""
+def _checked_expiry(caller: Caller, moment: datetime | None) -> datetime | None:
+    """In UTC, as PostgreSQL takes no offset of 16 hours or more; None for never.
+
+    422 for what is past, beyond the year 9999, or later than the calling key's own: it would live on in the other one.
+    """
     if moment is None:
+        _refuse_later(caller, moment)
         return None
     try:
         moment = moment.astimezone(UTC)
@@ -111,7 +120,15 @@ def _checked_expiry(moment: datetime | None) -> datetime | None:
         raise invalid("/expires_at", "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
     if moment <= timezone.now():
         raise invalid("/expires_at", "in_the_past", "A key must expire in the future.")
+    _refuse_later(caller, moment)
     return moment
+
+
+def _refuse_later(caller: Caller, moment: datetime | None) -> None:
+    latest = caller.expires_at
+    if latest is not None and (moment is None or moment > latest):
+        detail = f"The calling key expires at {format_time(latest)}: give that as expires_at, or an earlier time."
+        raise invalid("/expires_at", "too_late", detail)
 
 
 def _describe(key: ApiKey) -> ApiKeyShown:

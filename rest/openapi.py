@@ -8,7 +8,7 @@ of: the view's scopes, the registry of problems.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from django.db.models.enums import Choices
@@ -93,6 +93,8 @@ class Operation:
     """One method of one view.
 
     `problems` adds codes to those that follow from the rest: from the key, the scope, the body, the parameters.
+    `open_to_suspended`: keys of a suspended organization may do this, too. `version`: where the object's version plays
+    a part, `shown` by an ETag in what is answered, or `expected` as well, by If-Match.
     """
 
     id: str
@@ -103,6 +105,8 @@ class Operation:
     body: Mapping[str, Content] = field(default_factory=dict)
     body_required: bool = True
     problems: tuple[str, ...] = ()
+    open_to_suspended: bool = False
+    version: Literal["", "shown", "expected"] = ""
 
 
 def json_of(kind: Any, **examples: Any) -> dict[str, Content]:
@@ -123,6 +127,12 @@ _REQUEST_ID = Parameter(
     " made when it is missing or has another form.",
     place="header",
     example="checkout-42",
+)
+_IF_MATCH = Parameter(
+    name="If-Match",
+    description="The `ETag` with which you read the object. When it has changed since, nothing is done, and the answer"
+    " is a 412 that names what has changed. Without this header the change is made whatever there is.",
+    place="header",
 )
 
 _HEADERS: dict[str, dict[str, Any]] = {
@@ -155,6 +165,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
         "example": 1,
+    },
+    "ETag": {
+        "description": "The version of all that can be changed of the object, for `If-Match`.",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[A-Za-z0-9_-]+"$'},
+        "example": '"k3Jx9QaZ"',
     },
     "WWW-Authenticate": {
         "description": "How to authenticate.",
@@ -214,7 +230,8 @@ class DocumentedView(AutoSchema):
     ) -> dict[str, Any]:
         operation: Operation = self.view.operations[method]
         scope = self.view.scopes.get(method)
-        parameters = [*_path_parameters(path, operation), *map(_parameter_or_reference, operation.parameters)]
+        own = (*operation.parameters, *((_IF_MATCH,) if operation.version == "expected" else ()))
+        parameters = [*_path_parameters(path, operation), *map(_parameter_or_reference, own)]
         described = {
             "operationId": operation.id,
             "summary": operation.summary,
@@ -235,7 +252,7 @@ def _description(operation: Operation, scope: str | None) -> str:
     return f"{operation.description}\n\n{needed}".strip()
 
 
-_SHARED_PARAMETERS = {"limit": LIMIT, "cursor": CURSOR, "request_id": _REQUEST_ID}
+_SHARED_PARAMETERS = {"limit": LIMIT, "cursor": CURSOR, "if_match": _IF_MATCH, "request_id": _REQUEST_ID}
 
 
 def _parameter_or_reference(parameter: Parameter) -> dict[str, Any]:
@@ -281,6 +298,8 @@ def _responses(
 ) -> Iterator[tuple[str, Any]]:
     for status, answer in operation.answers.items():
         described: dict[str, Any] = {"description": answer.description, "headers": _headers(status)}
+        if answer.content and operation.version:
+            described["headers"]["ETag"] = {"$ref": "#/components/headers/ETag"}
         if answer.content:
             described["content"] = _content(answer.content, registry)
         yield str(status), described
@@ -294,6 +313,10 @@ def _responses(
 def _problem_codes(operation: Operation, scope: str | None, path: str) -> list[str]:
     """Every code that the operation can give, in the order of the registry."""
     codes = {*_ALWAYS_PROBLEMS, *operation.problems}
+    if operation.open_to_suspended:
+        codes.discard("organization_suspended")
+    if operation.version == "expected":
+        codes.add("precondition_failed")
     if scope:
         codes.add("insufficient_scope")
     if _names_in(path):

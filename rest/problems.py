@@ -48,7 +48,9 @@ PROBLEM_TYPES = _types(
     ("api_key_expired", 401, "API key expired", "The key has passed its expiry. Issue or rotate a key."),
     ("api_key_revoked", 401, "API key revoked", "The key was revoked. Use another one."),
     ("insufficient_scope", 403, "Scope missing", "The key does not have the scope that this needs."),
-    ("organization_suspended", 403, "Organization suspended", "An administrator suspended the organization."),
+    ("organization_suspended", 403, "Organization suspended",
+     "The people who run the platform have suspended the organization, and only they can resume it. Until then its keys"
+     " are good for `GET /api/v1/organization` alone, and nothing is delivered."),
     ("permission_denied", 403, "Permission denied", "This is not allowed for this caller."),
     ("not_found", 404, "Not found", "There is no such object in your organization, or no such path."),
     ("method_not_allowed", 405, "Method not allowed", "The path exists, but not with this method; see `Allow`."),
@@ -61,11 +63,17 @@ PROBLEM_TYPES = _types(
     ("wrong_state", 409, "Wrong state",
      "The object is of a kind, or in a state, that does not allow this; `detail` says why."),
     ("limit_reached", 409, "Limit reached", "The organization has as many of these as it can have. Delete one first."),
+    ("precondition_failed", 412, "Changed meanwhile",
+     "The object is not what it was when you read it: `If-Match` names another version, and nothing was changed."
+     " `errors` names what has changed. Read it again."),
     ("payload_too_large", 413, "Payload too large", "The body is larger than this endpoint takes."),
     ("uri_too_long", 414, "URI too long", "The path and the query are longer than the server reads."),
     ("unsupported_media_type", 415, "Unsupported media type",
      "Send the body as `application/json` in UTF-8, or in another format that the endpoint takes."),
     ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
+    ("headers_required", 422, "Header values required",
+     "Another scheme, host or port is another endpoint: stored header values go there only when they are given again."
+     " `errors` names them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
     ("cpu_time_spent", 429, "CPU time spent",
      "The organization's schemas or large bodies have taken their share of CPU time: this was not taken. Try again"

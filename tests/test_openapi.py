@@ -101,6 +101,8 @@ def test_operations_are_named_once_and_grouped(document: dict[str, Any]) -> None
 def test_every_operation_lists_what_it_can_answer(document: dict[str, Any]) -> None:
     for (method, path), operation in operations_of(document).items():
         expected = {"400", "401", "403", "500", "503"}
+        if path == "/api/v1/organization":
+            expected -= {"403"}  # open to every key, also of a suspended organization
         if "{" in path:
             expected |= {"404"}
         if "requestBody" in operation:
@@ -119,7 +121,7 @@ def test_every_answer_lists_its_headers(document: dict[str, Any]) -> None:
             expected = {"Request-Id", "Server-Timing"}
             expected |= {"WWW-Authenticate"} if status == "401" else {"RateLimit-Policy", "RateLimit"}
             expected |= {"Retry-After"} if status in {"429", "503"} else set()
-            assert answer["headers"].keys() == expected
+            assert answer["headers"].keys() - {"ETag"} == expected
 
 
 def test_every_code_is_given_by_some_operation(document: dict[str, Any]) -> None:

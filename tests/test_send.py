@@ -24,13 +24,14 @@ from delivery.operations.recording import CIRCUIT_FAILURES, Outcome, record_outc
 from delivery.operations.send import Sender
 from delivery.secrets import encrypt_secret
 from delivery.sending import AttemptResult, WebhookSender
-from delivery.shown_status import shown_status
+from delivery.shown_status import held_reason, shown_status
 from delivery.signing import generate_secret
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import Organization
+from organizations.operations import resume_organization, suspend_organization
 from rest.ports import DirectDatabase, Parameters, run_now
 from rest.waiting_ports import SingleDatabase
 from tests.factories import TESTER, make_organization
@@ -221,6 +222,27 @@ def test_a_paused_subscription_holds_and_drains(organization: Organization, rece
     Subscription.objects.filter(pk=subscription.pk).update(status=SubscriptionStatus.ACTIVE)
     assert send_due() == 3
     assert receiver.total == 3
+
+
+def test_a_suspended_organization_holds_what_is_due_and_drains(organization: Organization, receiver: Receiver) -> None:
+    """Whatever hints there are, and whatever somebody of the staff wants tried at once; nobody else waits for it."""
+    subscription, other = webhook(organization, f"{receiver.url}/ok"), make_organization()
+    webhook(other, f"{receiver.url}/other")
+    accept(organization, 3)
+    suspend_organization(organization=organization, reason="unpaid", actor=TESTER)
+    by_hand = Delivery.objects.filter(subscription=subscription)[0]
+    retry_delivery(delivery=by_hand, subscription=subscription, actor=TESTER, now=timezone.now())
+    accept(other)
+    assert run_now(claim(DirectDatabase(), {subscription.pk: 3})) == []
+    assert send_due() == 1
+    assert [request.path for request in receiver.received] == ["/other"]
+    waiting = Delivery.objects.filter(subscription=subscription)
+    assert {(row.status, row.attempts, row.lease_id) for row in waiting} == {("pending", 0, None)}
+    subscription.organization.refresh_from_db()
+    assert held_reason(waiting[0], subscription, now=timezone.now()) == "suspended"
+    resume_organization(organization=organization, actor=TESTER)
+    assert send_due() == 3
+    assert not waiting.exclude(status=DeliveryStatus.DELIVERED).exists()
 
 
 def test_a_resumed_subscription_does_not_wait_for_the_schedule(organization: Organization, receiver: Receiver) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from delivery import guard
+from delivery.endpoints import endpoint_of
 from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.name_service import SocketAddress
@@ -26,6 +27,7 @@ from delivery.secrets import decrypt_secret
 from delivery.signing import generate_secret, secret_key
 from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
+from rest.problems import Problem
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.limiting import set_limits
@@ -420,10 +422,97 @@ def test_headers_are_shown_masked_and_can_be_sent_back(tenant: Tenant) -> None:
     assert open_headers(row(created["id"]).headers) == {"X-Short": "new"}
 
 
-@given(st.dictionaries(st.text(), st.text(), max_size=5))
+@given(st.dictionaries(st.text("abcdefghij-", min_size=1), st.text(), max_size=5))
 def test_masked_headers_stand_for_what_they_mask(headers: dict[str, str]) -> None:
-    assert restore_masked({name: mask(value) for name, value in headers.items()}, headers) == headers
+    shown = {name.title(): mask(value) for name, value in headers.items()}
+    restored = restore_masked(shown, headers)
+    assert {name.lower(): value for name, value in restored.items()} == headers
     assert all(len(mask(value).removeprefix("****")) in (0, 4) for value in headers.values())
+
+
+@given(st.text(), st.text())
+def test_a_mask_is_taken_for_no_other_value(value: str, other: str) -> None:
+    """Neither under another name nor once the value behind it has changed."""
+    with pytest.raises(Problem, match="wrong or unknown"):
+        restore_masked({"b": mask(value)}, {"a": value})
+    if mask(value) == mask(other):
+        assert restore_masked({"a": mask(value)}, {"a": other}) == {"a": other}
+    else:
+        with pytest.raises(Problem, match="wrong or unknown"):
+            restore_masked({"a": mask(value)}, {"a": other})
+
+
+TOKEN = "Bearer s3cr3t-t0ken"
+
+
+@pytest.mark.parametrize("name", ["X-Other", "authorization2"])
+def test_a_mask_under_another_name_overwrites_nothing(tenant: Tenant, name: str) -> None:
+    created = create(tenant, headers={"Authorization": TOKEN})
+    answer = patch(tenant, created["id"], {"headers": {name: created["headers"]["Authorization"]}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == f"/headers/{name}"
+    assert answer.json()["errors"][0]["code"] == "masked_value"
+    assert open_headers(row(created["id"]).headers) == {"Authorization": TOKEN}
+
+
+def test_a_mask_in_another_case_stands_for_the_value(tenant: Tenant) -> None:
+    created = create(tenant, headers={"Authorization": TOKEN})
+    shown = patch(tenant, created["id"], {"headers": {"AUTHORIZATION": "****0ken"}})
+    assert shown.json()["headers"] == {"AUTHORIZATION": "****0ken"}
+    assert open_headers(row(created["id"]).headers) == {"AUTHORIZATION": TOKEN}
+
+
+def test_a_mask_is_no_value_of_a_new_webhook(tenant: Tenant) -> None:
+    answer = tenant.post(PATH, {"kind": "webhook", "url": URL, "headers": {"Authorization": "****0ken"}})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "masked_value")
+
+
+ELSEWHERE = ["https://evil.example.org/hook", "https://example.com:8443/hook", "https://example.com.evil.org/"]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+def test_stored_header_values_go_to_no_other_endpoint(tenant: Tenant, url: str) -> None:
+    stored = {"Authorization": TOKEN, "X-Short": "abc"}
+    created = create(tenant, url="https://example.com/hook", headers=stored)
+    masks = created["headers"]
+    for body, named in (
+        ({"url": url}, ["Authorization", "X-Short"]),
+        ({"url": url, "headers": masks}, ["Authorization", "X-Short"]),
+        ({"url": url, "headers": {**masks, "X-Short": "abc"}}, ["Authorization"]),
+        ({"url": url, "headers": {"AUTHORIZATION": "****0ken"}}, ["AUTHORIZATION"]),
+    ):
+        answer = patch(tenant, created["id"], body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "headers_required")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"/headers/{name}" for name in named]
+        assert row(created["id"]).url == "https://example.com/hook"
+    given = {"Authorization": "Bearer another-t0ken", "X-Short": "abc"}
+    assert patch(tenant, created["id"], {"url": url, "headers": given}).status_code == 200
+    assert open_headers(row(created["id"]).headers) == given
+    assert patch(tenant, created["id"], {"url": "https://example.com/", "headers": {}}).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["https://example.com/other?a=1", "https://EXAMPLE.com:443/hook"])
+def test_another_path_of_the_same_endpoint_needs_no_values(tenant: Tenant, url: str) -> None:
+    created = create(tenant, url="https://example.com/hook", headers={"Authorization": TOKEN})
+    assert patch(tenant, created["id"], {"url": url}).status_code == 200
+    assert open_headers(row(created["id"]).headers) == {"Authorization": TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("https://a.example/x", "https://A.example:443/y?z", True),
+        ("http://a.example", "http://a.example:80/", True),
+        ("http://a.example:443/", "https://a.example:443/", False),
+        ("https://a.example/", "https://a.example:444/", False),
+        ("https://a.example/", "https://b.example/", False),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/", True),
+        ("https://a.example/", "https://a.example@b.example/", False),
+        ("https://a.example/", r"https://a.example\@b.example/", False),
+    ],
+)
+def test_an_endpoint_is_scheme_host_and_port(before: str, after: str, same: bool) -> None:
+    assert (endpoint_of(before) == endpoint_of(after)) is same
 
 
 # --- Pausing and resuming ----------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from console.charts import short_number
+from organizations.models import Membership
+from organizations.operations.members import changeable_fields
 from rest.rendering import format_time
+from rest.versions import version_of
 
 register = template.Library()
 
@@ -81,3 +84,9 @@ def commands(text: str) -> SafeString:
         "{}",
         ((format_html("<code>{}</code>", piece) if number % 2 else piece,) for number, piece in enumerate(pieces)),
     )
+
+
+@register.filter
+def role_version(membership: Membership) -> str:
+    """What the form of a role carries: see console.conflicts."""
+    return version_of(changeable_fields(membership))

@@ -30,21 +30,18 @@ from rest.problems import Problem
 
 @organization_page(Action.SEE_EVENTS)
 def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
-    """The event with its data and its timeline."""
+    """The event with its data, for whoever may read that, and its timeline."""
     found = find_event(place, event_id)
     if found is None:
         days = place.organization.limits.retention_days
         gone = is_past_retention(place, event_id, now=timezone.now())
         context = {"gone": gone, "days": days, "event_id": event_id}
         return render_page(request, "console/no_event.html", context, place=place, section="events", status=404)
-    tree = json_tree(found.data)
     annotations = annotations_of(found)
     context = {
         "event": found,
-        "tree": tree,
+        **(_data_of(found) if place.may(Action.SEE_PAYLOADS) else {}),
         "size": len(found.data.encode()),
-        "beginning": "" if tree else found.data[:2_000],
-        "curl": event_as_curl(found),
         "attributes": annotations.get("attributes") or {},
         "schema_errors": annotations.get("schema_errors") or [],
         "headers": sorted((annotations.get("headers") or {}).items()),
@@ -54,7 +51,7 @@ def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
     return render_page(request, "console/event.html", context, place=place, section="events")
 
 
-@organization_page(Action.SEE_EVENTS)
+@organization_page(Action.SEE_PAYLOADS)
 def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
     """The event as the API shows it, to copy or keep; `?part=data` is the data alone, as it is stored."""
     found = _event_or_404(place, event_id)
@@ -116,6 +113,12 @@ def replay(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
     else:
         messages.success(request, f"A new delivery to {subscription} is under way.")
     return _to_event(place, event_id)
+
+
+def _data_of(found: Event) -> dict[str, Any]:
+    """As a tree, or what it begins with when that would be too large; and as a command."""
+    tree = json_tree(found.data)
+    return {"tree": tree, "beginning": "" if tree else found.data[:2_000], "curl": event_as_curl(found)}
 
 
 def _event_or_404(place: Place, event_id: UUID) -> Event:

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, Place
-from console.forms import show_problem
+from console.conflicts import is_conflict, merge, opened_version, shown_version
+from console.forms import TextField, show_problem
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import PAGE_SIZE, read_text
 from console.rendering import render_page
@@ -24,6 +25,8 @@ from ingestion.models import Event, EventType, Validation
 from ingestion.operations.event_types import (
     MAX_SCHEMA_BYTES,
     EventTypeChanges,
+    changeable_fields,
+    compact,
     create_event_type,
     delete_event_type,
     shown_event_types,
@@ -31,6 +34,7 @@ from ingestion.operations.event_types import (
 )
 from rest.field_errors import FieldError
 from rest.problems import Problem
+from rest.versions import version_of
 
 _MODES = [
     (Validation.OFF.value, "Off: events are not checked"),
@@ -50,7 +54,7 @@ class EventTypeForm(forms.Form):
         help_text="As events carry it: invoice.paid",
         error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
     )
-    description = forms.CharField(
+    description = TextField(
         max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="For people."
     )
     schema = JSONTextField(
@@ -77,6 +81,12 @@ class EventTypeForm(forms.Form):
             schema=data["schema"] or None,
             validation=Validation(data["validation"]),
         )
+
+    def wanted(self) -> dict[str, Any]:
+        """The fields as changes() would set them."""
+        changes = self.changes()
+        schema = compact(changes.schema) if isinstance(changes.schema, str) else None
+        return {"description": changes.description, "schema": schema, "validation": str(changes.validation)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,20 +159,37 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
 def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
     """Its description, schema and what that does; one button only checks the sample."""
     found = _type_or_404(place, type_id)
-    form = EventTypeForm(request.POST or None, initial=_initial(place, found))
-    del form.fields["name"]
+    form = _edit_form(request.POST or None, place, found)
     checked = None
     if request.method == "POST" and form.is_valid():
         checked = _check(request, place, form)
         if checked is None:
             try:
-                update_event_type(event_type=found, changes=form.changes(), actor=actor_of(request))
+                update_event_type(
+                    event_type=found,
+                    changes=form.changes(),
+                    actor=actor_of(request),
+                    expected=opened_version(request),
+                )
             except Problem as problem:
+                if is_conflict(problem):
+                    return _conflict(request, place, _type_or_404(place, type_id), form)
                 show_problem(form, problem)
             else:
                 messages.success(request, "Saved. It is in force within two seconds.")
                 return redirect("console:event-type", place.organization.slug, found.pk)
-    return _form_page(request, place, form, {"checked": checked, "type": found})
+    version = shown_version(request, changeable_fields(found))
+    return _form_page(request, place, form, {"checked": checked, "type": found, "version": version})
+
+
+def _conflict(request: HttpRequest, place: Place, found: EventType, typed: EventTypeForm) -> HttpResponse:
+    """What somebody else has changed, and what this person has typed."""
+    form = _edit_form(None, place, found)
+    fields = changeable_fields(found)
+    changed = merge(typed, form, fields=fields, wanted=typed.wanted())
+    form.initial["sample"] = typed.data.get("sample", "")
+    context = {"form": form, "type": found, "changed": changed, "version": version_of(fields)}
+    return _render(request, place, "console/event_types/form.html", context, 412)
 
 
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
@@ -200,6 +227,13 @@ def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked |
     return Checked(errors=reply.findings[0])
 
 
+def _edit_form(given: QueryDict | None, place: Place, found: EventType) -> EventTypeForm:
+    """A name is for ever."""
+    form = EventTypeForm(given, initial=_initial(place, found))
+    del form.fields["name"]
+    return form
+
+
 def _form_page(request: HttpRequest, place: Place, form: EventTypeForm, context: dict[str, Any]) -> HttpResponse:
     status = 422 if form.is_bound and form.errors else 200
     return _render(request, place, "console/event_types/form.html", {"form": form, **context}, status)
@@ -224,7 +258,9 @@ def _initial(place: Place, found: EventType) -> dict[str, Any]:
 
 
 def _example_of(place: Place, found: EventType) -> Event | None:
-    """The newest event of the type."""
+    """The newest event of the type, for whoever may read its data."""
+    if not place.may(Action.SEE_PAYLOADS):
+        return None
     events = Event.objects.for_organization(place.organization.pk).filter(type=found.name)
     return events.order_by("-pk").first()
 

@@ -41,6 +41,8 @@ def events(request: HttpRequest, place: Place) -> HttpResponse:
     """An organization's events; the filters are those of EventFilters."""
     now = timezone.now()
     wanted = EventFilters.read(request.GET, now=now)
+    if not place.may(Action.SEE_PAYLOADS):
+        wanted = wanted.without_data()
     found = search_events(place.organization, wanted)
     views = views_of(place.user, place.organization)
     # Who has chosen a type needs no suggestion.

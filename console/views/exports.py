@@ -35,7 +35,7 @@ from rest.problems import Problem
 _DOWNLOAD_SECONDS = 3600.0
 
 
-@organization_page(Action.EXPORT_EVENTS)
+@organization_page(Action.SEE_EXPORTS)
 def exports(request: HttpRequest, place: Place) -> HttpResponse:
     """The organization's, newest first."""
     rows = Export.objects.for_organization(place.organization.pk).select_related("created_by")
@@ -45,6 +45,7 @@ def exports(request: HttpRequest, place: Place) -> HttpResponse:
 @organization_page(Action.EXPORT_EVENTS, methods=READ + WRITE)
 def create(request: HttpRequest, place: Place) -> HttpResponse:
     """The query is that of the list of events; the form asks for the format."""
+    place.require(Action.SEE_PAYLOADS)
     given = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
     wanted = EventFilters.read(given, now=timezone.now())
     problem = None
@@ -69,11 +70,11 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
     return _render(request, place, "console/exports/create.html", context, status)
 
 
-@organization_page(Action.EXPORT_EVENTS)
+@organization_page(Action.SEE_EXPORTS)
 def export(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
     """How far it is, then the link to its file; with `?part` only that, for htmx."""
     found = _export_or_404(place, export_id)
-    is_there = has_file(found)
+    is_there = has_file(found) and place.may(Action.SEE_PAYLOADS)
     context = {
         "export": found,
         "organization": place.organization,
@@ -102,9 +103,10 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
     return redirect("console:export", place.organization.slug, found.pk)
 
 
-@organization_page(Action.EXPORT_EVENTS)
+@organization_page(Action.SEE_EXPORTS)
 def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHttpResponse:
     """The file, part by part. The link ends after a day, and so does the file."""
+    place.require(Action.SEE_PAYLOADS)
     found = _export_or_404(place, export_id)
     if not has_file(found) or not is_download_token(request.GET.get("key", ""), found):
         raise Http404

@@ -40,6 +40,10 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     found = find_invitation(token, now=timezone.now())
     if found is None:
         return render_page(request, "console/members/no_invitation.html", {}, status=404)
+    if found.organization.suspended_at is not None:
+        said = f"{found.organization.name} is suspended, so nobody can join. The link works again once it is resumed."
+        problem = Problem("organization_suspended", said)
+        return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=403)
     form = None if request.user.is_authenticated else AccountForm(request.POST or None)
     if request.method != "POST" or (form is not None and not form.is_valid()):
         context = {"invitation": found, "form": form}

@@ -1,6 +1,6 @@
 """API keys: issue one, replace one, revoke one."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
+from msgspec import UNSET, UnsetType
 
 from console.access import Action, Place
 from console.forms import show_problem
@@ -17,7 +18,7 @@ from console.paging import newest_page
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from organizations.models import ApiKey
-from organizations.operations import issue_key, revoke_key, rotate_key
+from organizations.operations import issue_key, refuse_if_over, revoke_key, rotate_key
 from organizations.scopes import Scope
 from rest.problems import Problem
 
@@ -29,6 +30,8 @@ _SCOPES = [
     (Scope.KEYS_MANAGE.value, "keys:manage: make and revoke keys"),
 ]
 _LIFETIMES = [("", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year")]
+_NEVER = "never"
+_SUCCESSOR_LIFETIMES = [("", "When the old key would have"), (_NEVER, "Never"), *_LIFETIMES[1:]]
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
 
 
@@ -47,9 +50,15 @@ class KeyForm(forms.Form):
 
 
 class RotationForm(forms.Form):
-    """How long the old key goes on."""
+    """How long the old key goes on, and when the new one expires."""
 
     overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old key ends")
+    days = forms.ChoiceField(choices=_SUCCESSOR_LIFETIMES, required=False, label="The new key expires")
+
+    def expires_at(self, now: datetime) -> datetime | UnsetType | None:
+        """UNSET: when the old key would have."""
+        days = self.cleaned_data["days"]
+        return UNSET if days == "" else None if days == _NEVER else now + timedelta(days=int(days))
 
 
 @organization_page(Action.SEE_KEYS)
@@ -83,15 +92,17 @@ def issue(request: HttpRequest, place: Place) -> HttpResponse:
 
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
 def rotate(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
-    """A successor of the same name and scopes; asks how long the old one goes on."""
+    """A successor of the same name and scopes; asks how long the old one goes on, and the new one lives."""
     key = _key_or_404(place, key_id)
+    refuse_if_over(key, now=timezone.now())
     form = RotationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
-        issued = rotate_key(key=key, overlap=overlap, actor=actor_of(request))
-        if issued is None:
-            messages.error(request, f"“{key.name}” was revoked: a revoked key has no successor.")
-            return _to_list(place)
+        issued = rotate_key(
+            key=key,
+            overlap=timedelta(seconds=int(form.cleaned_data["overlap"])),
+            expires_at=form.expires_at(timezone.now()),
+            actor=actor_of(request),
+        )
         keep_secret(request, about=_about(place), secret=issued.plaintext)
         messages.success(request, f"“{key.name}” has a successor.")
         return _to_list(place)

@@ -10,6 +10,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, Place
+from console.conflicts import is_conflict, opened_version
 from console.forms import show_problem
 from console.invitation_mail import invitation_link, request_invitation_mail
 from console.pages import READ, WRITE, actor_of, organization_page
@@ -108,9 +109,10 @@ def change(request: HttpRequest, place: Place, membership_id: int) -> HttpRespon
     if role not in Role.values:
         raise Http404
     try:
-        change_role(membership=membership, role=role, actor=actor_of(request), **_rules(place))
+        expected = opened_version(request)
+        change_role(membership=membership, role=role, actor=actor_of(request), expected=expected, **_rules(place))
     except Problem as problem:
-        messages.error(request, str(problem.detail))
+        messages.error(request, _changed_meanwhile(membership, role) if is_conflict(problem) else str(problem.detail))
     else:
         messages.success(request, f"{membership.user.get_username()} is now {role}.")
     return _to_list(place)
@@ -146,6 +148,14 @@ def _list(request: HttpRequest, place: Place, form: InvitationForm, status: int 
     response = _page(request, place, "console/members/members.html", context, status)
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _changed_meanwhile(membership: Membership, role: str) -> str:
+    membership.refresh_from_db()
+    return (
+        f"Somebody else has changed the role of {membership.user.get_username()} since you opened this page: it is "
+        f"{membership.role} now, and stays so. If you still want {role}, set it again."
+    )
 
 
 def _rules(place: Place) -> dict[str, bool]:

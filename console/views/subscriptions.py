@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, Place
+from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.deliveries import newest_deliveries, subscription_or_404, with_types
 from console.forms import show_problem
 from console.pages import READ, WRITE, actor_of, organization_page
@@ -21,6 +22,7 @@ from console.subscription_forms import SubscriptionForm
 from console.subscription_health import health_of
 from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
 from delivery.operations import (
+    changeable_fields,
     create_subscription,
     delete_subscription,
     pause_subscription,
@@ -29,6 +31,7 @@ from delivery.operations import (
 )
 from delivery.sealed_headers import show_headers
 from rest.problems import Problem
+from rest.versions import version_of
 
 # The health of each looks into every week of deliveries.
 _LISTED = 25
@@ -99,14 +102,30 @@ def edit(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRespo
     form = SubscriptionForm(request.POST or None, kind=Kind(found.kind), subscription=found)
     if request.method == "POST" and form.is_valid():
         try:
-            update_subscription(subscription=found, changes=form.changes(), actor=actor_of(request))
+            update_subscription(
+                subscription=found,
+                changes=form.changes(),
+                actor=actor_of(request),
+                expected=opened_version(request),
+            )
         except Problem as problem:
+            if is_conflict(problem):
+                return _conflict(request, place, subscription_or_404(place, subscription_id), form)
             show_problem(form, problem)
         else:
             messages.success(request, "Saved. It applies to events from now on.")
             return to_subscription(place, found)
-    context = {"form": form, "subscription": found}
+    context = {"form": form, "subscription": found, "version": shown_version(request, changeable_fields(found))}
     return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
+
+
+def _conflict(request: HttpRequest, place: Place, found: Subscription, typed: SubscriptionForm) -> HttpResponse:
+    """What somebody else has changed, and what this person has typed."""
+    form = SubscriptionForm(None, kind=Kind(found.kind), subscription=found)
+    fields = changeable_fields(found)
+    changed = merge(typed, form, fields=fields, wanted=typed.wanted(fields.get("headers", {})))
+    context = {"form": form, "subscription": found, "changed": changed, "version": version_of(fields)}
+    return _render(request, place, "console/subscriptions/edit.html", context, status=412)
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)

@@ -19,6 +19,7 @@ from django.db import IntegrityError, models, transaction
 from django.template.loader import render_to_string
 
 from ingestion.decoding import PLATFORM_SOURCE, DecodedEvent
+from ingestion.event_ids import lowest_id
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import BROKER_ERRORS, wake_processing
@@ -127,10 +128,10 @@ def mail_notice(*, event_id: UUID) -> bool:
     """Mail a notice to the organization's owners, at most once an hour for each kind; returns whether it did.
 
     Raises OSError when the mail server does not take it; then it may be tried again. A worker that is killed while it
-    sends costs the mail of that hour: none is better than two.
+    sends costs the mail of that hour: none is better than two. A suspended organization's wait: see mail_held().
     """
-    event = Event.objects.filter(pk=event_id).first()
-    if event is None or event.type not in NoticeKind.values:
+    event = Event.objects.filter(pk=event_id).select_related("organization").first()
+    if event is None or event.type not in NoticeKind.values or event.organization.suspended_at is not None:
         return False
     kind = NoticeKind(event.type)
     owners = Membership.objects.for_organization(event.organization_id).filter(role=Role.OWNER, user__is_active=True)
@@ -143,6 +144,18 @@ def mail_notice(*, event_id: UUID) -> bool:
         _mail_claim(event, kind).delete()
         raise
     return True
+
+
+def mail_held(organization: Organization) -> None:
+    """Once it is resumed, mail of each kind the newest notice of the time in which it was suspended."""
+    assert organization.suspended_at is not None  # noqa: S101 - as it was
+    events = Event.objects.for_organization(organization.pk).filter(
+        source=PLATFORM_SOURCE, pk__gte=lowest_id(organization.suspended_at)
+    )
+    for kind in NoticeKind:
+        newest = events.filter(type=kind.value).order_by("-pk").values_list("pk", flat=True).first()
+        if newest is not None:
+            transaction.on_commit(partial(_request_mail, newest))
 
 
 @transaction.atomic
@@ -164,10 +177,13 @@ def _announce_limit(rows: list[IntakeCount]) -> None:
 
 def _after_commit(mailed_id: UUID | None) -> None:
     wake_processing()
-    if mailed_id is None:
-        return
+    if mailed_id is not None:
+        _request_mail(mailed_id)
+
+
+def _request_mail(event_id: UUID) -> None:
     try:
-        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(mailed_id)})
+        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(event_id)})
     except BROKER_ERRORS as error:
         logger.warning("a notice will not be mailed, as the broker is away: %s", type(error).__name__)
 
@@ -202,9 +218,8 @@ def _mail_claim(event: Event, kind: NoticeKind) -> "models.QuerySet[IdempotencyK
 
 
 def _compose(event: Event, kind: NoticeKind, addresses: list[str]) -> EmailMessage:
-    organization = Organization.objects.get(pk=event.organization_id)
     # A name may hold line breaks, a header must not.
-    name = " ".join(organization.name.split())
+    name = " ".join(event.organization.name.split())
     context = {
         "name": name,
         "data": msgspec.json.decode(event.data),

@@ -117,13 +117,18 @@ def run_replays(*, seconds: float = 20.0) -> int:
     made = 0
     failed: set[UUID] = set()  # which the next sweep tries again
     while time.monotonic() < deadline:
-        running = Replay.objects.filter(status=ReplayStatus.RUNNING).exclude(pk__in=failed).order_by("pk")
+        running = _running().exclude(pk__in=failed).order_by("pk")
         chosen = list(running.values_list("pk", flat=True)[:REPLAYS_PER_ROUND])
         steps = [step for pk in chosen if (step := _run_or_note(pk, failed)) is not None]
         if not steps:
             break
         made += sum(steps)
     return made
+
+
+def wake_replays() -> None:
+    """Have the running ones got on with. Call after the commit."""
+    _waker.wake()
 
 
 @transaction.atomic
@@ -143,7 +148,7 @@ def _start(replay: Replay, actor: Actor) -> Replay:
         "total": replay.total,
     }
     record(actor=actor, action="replay.created", target=replay, organization=replay.organization, changes=changes)
-    transaction.on_commit(_waker.wake)
+    transaction.on_commit(wake_replays)
     return replay
 
 
@@ -217,7 +222,7 @@ def _note_failure(replay_id: UUID, failure: str, *, at_most: int) -> None:
 def _run_batch(replay_id: UUID, now: datetime) -> int | None:
     """How many deliveries it made; None when there is nothing to do before the next sweep."""
     running = Replay.objects.filter(pk=replay_id, status=ReplayStatus.RUNNING)
-    claimed = running.select_for_update(skip_locked=True, of=("self",))
+    claimed = _running().filter(pk=replay_id).select_for_update(skip_locked=True, of=("self",))
     replay = claimed.select_related("subscription").first()
     if replay is None:
         return None
@@ -242,6 +247,11 @@ def _run_batch(replay_id: UUID, now: datetime) -> int | None:
     if len(settled) == len(events) < size and replay.received_before <= now - SETTLED_AFTER:
         running.update(status=ReplayStatus.DONE, finished_at=now)
     return made if made or settled else None
+
+
+def _running() -> TenantQuerySet[Replay]:
+    """Those that may go on now: a suspended organization's wait."""
+    return Replay.objects.filter(status=ReplayStatus.RUNNING, organization__suspended_at=None)
 
 
 def _next_events(replay: Replay, size: int) -> list[Event]:

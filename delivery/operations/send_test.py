@@ -16,6 +16,7 @@ from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from organizations.audit import Actor, record
+from rest.problems import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,12 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
     """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
 
     It takes up to WEBHOOK_TIMEOUT_SECONDS. An endpoint that takes it is well again: what waited for it is sent. Call it
-    outside of a transaction and of an event loop. Raises Problem 409 for an inbox.
+    outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
+    suspended.
     """
     require_webhook(subscription)
+    if subscription.organization.suspended_at is not None:
+        raise Problem("organization_suspended")
     event_id = uuid7()
     request = build_request(
         url=subscription.url,

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
+from delivery.endpoints import require_values
 from delivery.filters import compile_filter
 from delivery.guard import NetworkPolicy, UnsafeUrl, check_destination
 from delivery.header_rules import check_headers
@@ -28,7 +29,7 @@ from delivery.models import (
     SubscriptionQuerySet,
     SubscriptionStatus,
 )
-from delivery.sealed_headers import open_headers, seal_headers
+from delivery.sealed_headers import open_readable, seal_headers
 from delivery.secrets import decrypt_secret, encrypt_secret
 from delivery.signing import generate_secret
 from delivery.usage import usage_of
@@ -38,6 +39,7 @@ from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
 from organizations.plans import Limits
 from rest.problems import Problem, invalid
+from rest.versions import require_version
 
 # Deleted ones count until their deliveries have left and retention takes their rows.
 MAX_ROWS_FACTOR = 10
@@ -98,6 +100,8 @@ def create_subscription(
     The host of a URL is resolved, so call it outside of a transaction.
     """
     fields = _checked_fields(kind, changes)
+    if "headers" in fields:
+        fields["headers"] = restore_masked(fields["headers"], {})
     if kind is Kind.INBOX and fields["name"] == DEFAULT_INBOX:
         raise Problem("inbox_exists", "Every organization has the inbox default.")
     secret = generate_secret() if kind is Kind.WEBHOOK else None
@@ -113,16 +117,25 @@ def create_subscription(
     return CreatedSubscription(subscription=subscription, secret=secret)
 
 
-def update_subscription(*, subscription: Subscription, changes: SubscriptionChanges, actor: Actor) -> Subscription:
-    """Set what `changes` names. Raises Problem 404 (just deleted), 409 (inbox_exists, wrong_state) or 422.
+def update_subscription(
+    *,
+    subscription: Subscription,
+    changes: SubscriptionChanges,
+    actor: Actor,
+    expected: Sequence[str] | None = None,
+) -> Subscription:
+    """Set what `changes` names. `expected`: the versions of changeable_fields() for which it was meant; None for any.
+
+    Raises Problem 404 (just deleted), 409 (inbox_exists, wrong_state), 412 (another version) or 422; among those is
+    headers_required, when the URL leads to another endpoint and header values are not given with it.
 
     The host of a URL is resolved, so call it outside of a transaction.
     """
     fields = _checked_fields(Kind(subscription.kind), changes)
     with _one_inbox_of_each_name(), transaction.atomic():
         locked = _lock(subscription)
-        if "headers" in fields:
-            fields["headers"] = restore_masked(fields["headers"], open_headers(locked.headers))
+        require_version(expected, changeable_fields(locked))
+        fields = _with_stored_values(locked, fields)
         before = {name: old for name, value in fields.items() if not _is_same(old := _current(locked, name), value)}
         if _is_default(locked) and (fixed := sorted(before.keys() & set(_FIXED_OF_DEFAULT))):
             raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
@@ -138,9 +151,25 @@ def update_subscription(*, subscription: Subscription, changes: SubscriptionChan
     return locked
 
 
+def _with_stored_values(locked: Subscription, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, masks among the headers replaced by what they stand for. Raises Problem 422 where nothing may be."""
+    given, stored = fields.get("headers"), open_readable(locked.headers)
+    if "url" in fields:
+        require_values(given, stored=stored, before=locked.url, after=fields["url"])
+    return fields if given is None else {**fields, "headers": restore_masked(given, stored)}
+
+
+def changeable_fields(subscription: Subscription) -> dict[str, Any]:
+    """What update_subscription() can set, as it is; rest.versions makes the version from it."""
+    others = [name for kind, names in _ONLY_OF.items() if kind != subscription.kind for name in names]
+    names = [name for name in SubscriptionChanges.__dataclass_fields__ if name not in others]
+    return {name: _current(subscription, name) for name in names}
+
+
 @transaction.atomic
-def delete_subscription(*, subscription: Subscription, actor: Actor) -> None:
-    """Nothing is delivered to it any more. Raises Problem 404 (deleted already) or 409 (the inbox default)."""
+def delete_subscription(*, subscription: Subscription, actor: Actor, expected: Sequence[str] | None = None) -> None:
+    """Nothing is delivered to it any more. Raises Problem 404 (deleted already), 409 (the inbox default) or 412."""
+    require_version(expected, changeable_fields(_lock(subscription)))
     if _is_default(subscription):
         raise Problem("wrong_state", "The inbox default cannot be deleted. Pausing it holds its events.")
     moved = _rows(subscription).update(
@@ -261,7 +290,7 @@ def _lock(subscription: Subscription) -> Subscription:
 
 def _current(subscription: Subscription, name: str) -> Any:
     value = getattr(subscription, name)
-    return open_headers(value) if name == "headers" else value
+    return open_readable(value) if name == "headers" else value
 
 
 def _stored(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from kombu.exceptions import ChannelError
 from prometheus_client.core import GaugeMetricFamily
 
 from delivery.models import Kind, SubscriptionStatus
+from delivery.operations.claiming import NOT_SUSPENDED
 from events_platform.celery import app
 from events_platform.schema_version import OURS
 from events_platform.signs_of_life import last_beat
@@ -24,17 +25,17 @@ Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.
 MOST_COUNTED = 10_000
 
-_DUE = """
+_DUE = f"""
 SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
     SELECT due.next_attempt_at FROM delivery_subscription AS subscription CROSS JOIN LATERAL (
         SELECT next_attempt_at FROM delivery_delivery
         WHERE subscription_id = subscription.id AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %s
     ) AS due
-    WHERE subscription.kind = 'webhook' AND subscription.status = 'active'
+    WHERE subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
       AND (subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= now())
     LIMIT %s
 ) AS due
-"""
+"""  # noqa: S608 - no input
 _SUBSCRIPTIONS = """
 SELECT kind, status, count(*), count(*) FILTER (WHERE circuit_open_until > now())
 FROM delivery_subscription GROUP BY kind, status
@@ -64,7 +65,7 @@ def due_deliveries() -> Families:
     count = _rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0]
     yield _gauge(
         "events_deliveries_due",
-        f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; those behind open circuits not included.",
+        f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; without those that are held.",
         count,
     )
     yield _gauge(

@@ -1,9 +1,11 @@
 """Describe event types and put their schemas in force."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Expression, JSONField, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Length, Now
@@ -19,6 +21,7 @@ from organizations.models import Organization
 from organizations.plans import Limits
 from rest.field_errors import FieldError
 from rest.problems import Problem, invalid
+from rest.versions import require_version
 
 MAX_SCHEMA_BYTES = 64 * 1024
 # Every process keeps every schema in force in memory.
@@ -65,11 +68,17 @@ def create_event_type(*, organization: Organization, name: str, changes: EventTy
     return event_type
 
 
-def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor: Actor) -> EventType:
-    """Set what `changes` names; in force in every process within two seconds. Raises Problem 422."""
+def update_event_type(
+    *, event_type: EventType, changes: EventTypeChanges, actor: Actor, expected: Sequence[str] | None = None
+) -> EventType:
+    """Set what `changes` names; in force in every process within two seconds. Raises Problem 412 or 422.
+
+    `expected`: the versions of changeable_fields() for which it was meant; None for any.
+    """
     _check(event_type.organization_id, changes)
     with transaction.atomic():
         locked = _lock(event_type)
+        require_version(expected, changeable_fields(locked))
         summary = _summary(locked, changes)
         _apply(locked, changes)
         if summary:
@@ -83,10 +92,29 @@ def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor
     return locked
 
 
+def changeable_fields(event_type: EventType) -> dict[str, Any]:
+    """What update_event_type() can set, as it is; rest.versions makes the version from it."""
+    schema = _schema_of(event_type)
+    return {
+        "description": event_type.description,
+        "schema": None if schema is None else compact(schema),
+        "validation": str(event_type.validation),
+    }
+
+
+def compact(schema: str) -> str:
+    """The same JSON without white space: PostgreSQL has its own, and so has whoever types it."""
+    return msgspec.json.format(schema, indent=-1)
+
+
 @transaction.atomic
-def delete_event_type(*, event_type: EventType, actor: Actor) -> None:
-    """Take away description, schema and validation; a type that was seen stays listed, another is gone."""
+def delete_event_type(*, event_type: EventType, actor: Actor, expected: Sequence[str] | None = None) -> None:
+    """Take away description, schema and validation; a type that was seen stays listed, another is gone.
+
+    Raises Problem 412 for another version than is expected.
+    """
     locked = _lock(event_type)
+    require_version(expected, changeable_fields(locked))
     EventType.objects.filter(pk=locked.pk).update(
         description="",
         schema=None if locked.first_seen_at else _json(_JSON_NULL),

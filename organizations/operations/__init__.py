@@ -8,7 +8,7 @@ from organizations.operations.invitations import (
     open_invitations,
     withdraw_invitation,
 )
-from organizations.operations.keys import IssuedKey, issue_key, revoke_key, rotate_key
+from organizations.operations.keys import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
 from organizations.operations.leaked_keys import LeakedKey, LeakOutcome, find_leaked_key
 from organizations.operations.members import add_member, change_role, remove_member
 from organizations.operations.organizations import (
@@ -32,6 +32,7 @@ __all__ = [
     "invite_member",
     "issue_key",
     "open_invitations",
+    "refuse_if_over",
     "remove_member",
     "resume_organization",
     "revoke_key",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from msgspec import UNSET, UnsetType
 
 from organizations.audit import Actor, record
 from organizations.key_format import generate_key, hash_key, public_id
@@ -15,6 +16,8 @@ from organizations.models import ApiKey, Organization
 from organizations.operations.retention import ended_keys
 from organizations.scopes import Scope
 from organizations.usage import active_keys
+from rest.problems import Problem
+from rest.rendering import format_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,21 +64,44 @@ def issue_key(
         action="api_key.issued",
         target=key,
         organization=organization,
-        changes={"scopes": wanted},
+        changes={"scopes": wanted, "expires_at": expires_at and format_time(expires_at)},
     )
     return IssuedKey(key=key, plaintext=plaintext)
 
 
 @transaction.atomic
-def rotate_key(*, key: ApiKey, overlap: timedelta, actor: Actor) -> IssuedKey | None:
-    """A successor with the same name and scopes; the old key ends after `overlap`. None when it was revoked."""
-    ends = timezone.now() + overlap
-    moved = ApiKey.objects.filter(pk=key.pk, revoked_at=None).exclude(expires_at__lt=ends).update(expires_at=ends)
-    if not moved and not ApiKey.objects.filter(pk=key.pk, revoked_at=None).exists():
-        return None
+def rotate_key(
+    *, key: ApiKey, overlap: timedelta, actor: Actor, expires_at: datetime | UnsetType | None = UNSET
+) -> IssuedKey:
+    """A successor with the same name and scopes; the old key ends after `overlap`, or earlier if it would anyway.
+
+    The successor ends when the old key would have, or at `expires_at`. Raises Problem 409 when the old key was revoked
+    or has expired: what is over has no successor.
+    """
+    now = timezone.now()
+    locked = ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
+    refuse_if_over(locked, now=now)
+    ends = now + overlap
+    if locked.expires_at is None or locked.expires_at > ends:
+        ApiKey.objects.filter(pk=locked.pk).update(expires_at=ends)
     record(actor=actor, action="api_key.rotated", target=key, organization=key.organization,
            changes={"overlap_seconds": int(overlap.total_seconds())})  # fmt: skip
-    return issue_key(organization=key.organization, name=key.name, scopes=key.scopes, actor=actor, is_successor=True)
+    return issue_key(
+        organization=key.organization,
+        name=locked.name,
+        scopes=locked.scopes,
+        actor=actor,
+        is_successor=True,
+        expires_at=locked.expires_at if isinstance(expires_at, UnsetType) else expires_at,
+    )
+
+
+def refuse_if_over(key: ApiKey, *, now: datetime) -> None:
+    """Raises Problem 409 for a key that was revoked or has expired."""
+    if key.revoked_at is not None:
+        raise Problem("wrong_state", f"The key “{key.name}” was revoked, and has no successor. Make a new key.")
+    if key.expires_at is not None and key.expires_at <= now:
+        raise Problem("wrong_state", f"The key “{key.name}” has expired, and has no successor. Make a new key.")
 
 
 @transaction.atomic

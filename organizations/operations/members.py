@@ -1,11 +1,15 @@
 """Add, change and remove the members of an organization."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.db import transaction
 
 from organizations.audit import Actor, record
 from organizations.models import Membership, Organization, Role
 from rest.problems import Problem
+from rest.versions import require_version
 
 
 @transaction.atomic
@@ -24,16 +28,25 @@ def add_member(*, organization: Organization, user: User, role: str, actor: Acto
 
 @transaction.atomic
 def change_role(
-    *, membership: Membership, role: str, actor: Actor, may_change_owners: bool = True, keeps_owner: bool = False
+    *,
+    membership: Membership,
+    role: str,
+    actor: Actor,
+    may_change_owners: bool = True,
+    keeps_owner: bool = False,
+    expected: Sequence[str] | None = None,
 ) -> bool:
     """Give the member another role; False when it is the role already.
 
     Raises Problem 404 when it was just removed, 403 when an owner may not be changed or made, and with `keeps_owner`
-    409 for the last owner: only the platform's staff may leave an organization without one.
+    409 for the last owner: only the platform's staff may leave an organization without one. 412 when the role is not
+    one of the versions of changeable_fields() for which the change was meant; None is any.
     """
-    old = _lock(membership, keeps_owner=keeps_owner).role
+    locked = _lock(membership, keeps_owner=keeps_owner)
+    old = locked.role
     if old == role:
         return False
+    require_version(expected, changeable_fields(locked))
     _require_owner_rights(old, role, may_change_owners=may_change_owners)
     if keeps_owner:
         _refuse_last_owner(membership, old)
@@ -41,6 +54,11 @@ def change_role(
     record(actor=actor, action="member.role_changed", target=membership, organization=membership.organization,
            changes={"role": [old, role]})  # fmt: skip
     return True
+
+
+def changeable_fields(membership: Membership) -> dict[str, Any]:
+    """What change_role() can set, as it is; rest.versions makes the version from it."""
+    return {"role": str(membership.role)}
 
 
 @transaction.atomic

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from organizations.audit import Actor, record
 from organizations.models import Organization
@@ -41,7 +43,10 @@ def update_organization(*, organization: Organization, changes: dict[str, Any], 
 
 @transaction.atomic
 def suspend_organization(*, organization: Organization, reason: str, actor: Actor) -> bool:
-    """Refuse all its keys from now on; False when it was suspended already."""
+    """Nothing comes in or goes out any more, and its pages only show; False when it was suspended already.
+
+    What is in flight ends by itself. Events that were accepted are still processed, and wait with all the rest.
+    """
     moved = Organization.objects.filter(pk=organization.pk, suspended_at=None).update(
         suspended_at=timezone.now(), suspended_reason=reason
     )
@@ -53,10 +58,13 @@ def suspend_organization(*, organization: Organization, reason: str, actor: Acto
 
 @transaction.atomic
 def resume_organization(*, organization: Organization, actor: Actor) -> bool:
-    """Let its keys work again; False when it was not suspended."""
-    moved = Organization.objects.filter(pk=organization.pk, suspended_at__isnull=False).update(
-        suspended_at=None, suspended_reason=""
-    )
-    if moved:
-        record(actor=actor, action="organization.resumed", target=organization, organization=organization)
-    return bool(moved)
+    """Let it go on, with what was held first; False when it was not suspended."""
+    suspended = Organization.objects.filter(pk=organization.pk, suspended_at__isnull=False)
+    locked = suspended.select_for_update(no_key=True).first()
+    if locked is None:
+        return False
+    suspended.update(suspended_at=None, suspended_reason="")
+    record(actor=actor, action="organization.resumed", target=locked, organization=locked)
+    for path in settings.RESUME_HANDLERS:
+        import_string(path)(locked)
+    return True

@@ -1,0 +1,21 @@
+"""An organization is resumed: the mails that its suspension held go out."""
+
+from datetime import timedelta
+from functools import partial
+
+from django.db import transaction
+
+from console.invitation_mail import request_invitation_mail
+from organizations.models import Organization
+from organizations.operations import open_invitations
+
+# For how long an invitation's mail is tried (console.tasks): older ones were mailed, or given up.
+_TRIED_FOR = timedelta(minutes=75)
+
+
+def release_held(organization: Organization) -> None:
+    """Mail the invitations that were on their way; one may arrive twice, none is lost. In the resuming transaction."""
+    assert organization.suspended_at is not None  # noqa: S101 - as it was
+    held = open_invitations(organization).filter(created_at__gt=organization.suspended_at - _TRIED_FOR)
+    for invitation in held.order_by("pk"):
+        transaction.on_commit(partial(request_invitation_mail, invitation))
