@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.forms import AccountChangeForm, NewAccountForm
 from accounts.notices import Change, tell_owner
 from accounts.operations import remove_second_factor
 from organizations.admin import actor_of
@@ -26,6 +27,8 @@ for model in (Authenticator, EmailAddress, UserSession, User):
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ("remove_second_factor",)
+    add_form = NewAccountForm
+    form = AccountChangeForm
     show_facets = admin.ShowFacets.NEVER
 
     def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Container
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from rest.log_lines import log_line
 logger = logging.getLogger(__name__)
 # What proxies add. `X-Forwarded-Host` and the like come with one of these.
 _OF_PROXIES = ("x-forwarded-for", "x-forwarded-proto", "forwarded")
+_IPV6_PREFIX = 64
 _warned = False
 
 
@@ -27,11 +28,22 @@ def client_address(request: HttpRequest) -> str | None:
     return _valid(address) or _valid(request.META.get("REMOTE_ADDR", ""))
 
 
+def client_network(request: HttpRequest) -> str | None:
+    """Whom limits take for one client: an IPv4 address; of IPv6 the /64, of which one host has all addresses."""
+    address = client_address(request)
+    if address is None or ":" not in address:
+        return address
+    return str(ip_network(f"{address}/{_IPV6_PREFIX}", strict=False).network_address)
+
+
 def _valid(text: str) -> str | None:
     try:
-        return str(ip_address(text.strip()))
+        address = ip_address(text.strip().partition("%")[0])
     except ValueError:
         return None
+    # As a socket for both kinds tells of IPv4.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
 
 
 def warn_of_unread_proxy(headers: Container[str]) -> None:

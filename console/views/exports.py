@@ -29,6 +29,7 @@ from console.models import Export, ExportFormat, ExportStatus
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
+from rest.postgresql.lending import give_back
 from rest.problems import Problem
 
 
@@ -126,9 +127,17 @@ def has_file(found: Export) -> bool:
 
 async def _parts(found: Export) -> AsyncIterator[bytes]:
     """An iterator that is not asynchronous would be read into memory as a whole first."""
-    read = sync_to_async(export_part)
+    read = sync_to_async(_read)
     for number in range(found.parts):
         yield await read(found.pk, number)
+
+
+def _read(export_id: UUID, number: int) -> bytes:
+    """Whoever downloads slowly keeps no connection meanwhile."""
+    try:
+        return export_part(export_id, number)
+    finally:
+        give_back()
 
 
 def _download_url(place: Place, found: Export) -> str:

@@ -33,6 +33,7 @@ from delivery.signing import generate_secret
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 from organizations.models import Organization
+from rest.postgresql.lending import give_back
 from rest.problems import Problem, invalid
 
 # Processing keeps all of an organization's in memory, and looks at the filters of those that may want an event.
@@ -318,6 +319,8 @@ def _checked_fields(kind: Kind, changes: SubscriptionChanges) -> dict[str, Any]:
 
 
 def _checked_url(url: str) -> str:
+    # A name server may take seconds.
+    give_back()
     try:
         check_destination(url, NetworkPolicy.from_settings())
     except UnsafeUrl as error:
