@@ -14,6 +14,7 @@ from django.urls import URLResolver, get_resolver
 _LATE_MODULES = (
     "accounts.forms",
     "accounts.hashing",
+    "accounts.passkey_forms",
     "accounts.sessions",
     "axes.backends",
     "django.conf.locale.en.formats",

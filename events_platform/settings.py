@@ -316,7 +316,12 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 MFA_ADAPTER = "accounts.adapters.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_FORMS = {"reauthenticate": "accounts.forms.ConfirmForm"}
+MFA_FORMS = {
+    "reauthenticate": "accounts.forms.ConfirmForm",
+    "reauthenticate_webauthn": "accounts.passkey_forms.ConfirmPasskeyForm",
+    "add_webauthn": "accounts.passkey_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.passkey_forms.RenamePasskeyForm",
+}
 MFA_TOTP_TOLERANCE = 1  # a code may be one step of 30 s early or late: clocks differ, and people type
 MFA_TOTP_ISSUER = "Events Platform"
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by people who know their owners

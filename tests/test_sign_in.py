@@ -212,7 +212,20 @@ def test_an_address_costs_the_same_whether_or_not_somebody_has_it(person: User) 
     assert len({number for number, _ in counts}) == 1
 
 
-EVIL = ["a" * 256, "a" * 10_000, "é" * 151, "\x00", "a\x00b", "\ud800", "𝔘" * 200, "[" * 60_000, "%00", "' OR 1=1 --"]
+PASSKEYS = ['{"id": 1}', "1", "[]", '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}', "NaN", "null"]
+EVIL = [
+    *PASSKEYS,
+    "a" * 256,
+    "a" * 10_000,
+    "é" * 151,
+    "\x00",
+    "a\x00b",
+    "\ud800",
+    "𝔘" * 200,
+    "[" * 60_000,
+    "%00",
+    "' OR 1=1 --",
+]
 
 
 @pytest.mark.parametrize("value", EVIL, ids=[f"{index}" for index in range(len(EVIL))])
