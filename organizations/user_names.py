@@ -7,15 +7,12 @@ is written in one script, and is no address. PostgreSQL holds that no two differ
 import re
 from unicodedata import normalize
 
-from confusable_homoglyphs import categories, confusables
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Q
-from precis_i18n import get_profile
 
 # For forms.
 HELP = "Letters and digits of one script, and . _ - + behind the first. It is kept in small letters."
-_PROFILE = get_profile("UsernameCaseMapped")
 _LONGEST = 150
 _FIRST = re.compile(r"\w")
 # Of several scripts, by what they are written with (UTS 39, section 5.1).
@@ -74,8 +71,11 @@ def odd_names(*, most: int) -> list[str]:
 
 def as_user_name(typed: str) -> str:
     """The form in which a name is kept. Raises ValidationError, which says what to change."""
+    from confusable_homoglyphs import categories  # noqa: PLC0415 - with its tables 17 MiB, which few processes need
+    from precis_i18n import get_profile  # noqa: PLC0415 - likewise
+
     try:
-        name = str(_PROFILE.enforce(normalize("NFKC", typed[:_LONGEST])))
+        name = str(get_profile("UsernameCaseMapped").enforce(normalize("NFKC", typed[:_LONGEST])))
     except UnicodeEncodeError as error:
         raise ValidationError("A user name has letters, digits and . _ - + only.") from error
     if "@" in name:
@@ -92,11 +92,9 @@ def as_user_name(typed: str) -> str:
 
 def _looks_latin(name: str) -> bool:
     """Such as the Cyrillic `асе`: one script, and nobody sees which."""
+    from confusable_homoglyphs import categories, confusables  # noqa: PLC0415 - likewise
+
     letters = {character for character in name if categories.alias(character) not in _OF_ALL}
     found = confusables.is_confusable(name, greedy=True, preferred_aliases=["latin"]) or []
-    alike = {
-        each["character"]
-        for each in found
-        if any(categories.alias(other["c"][0]) == "LATIN" for other in each["homoglyphs"])
-    }
+    alike = {each["character"] for each in found if any(other["c"].isascii() for other in each["homoglyphs"])}
     return letters <= alike

@@ -9,7 +9,9 @@ from unittest import mock
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from allauth.core import context
 from allauth.mfa.models import Authenticator
+from allauth.mfa.webauthn.internal.auth import STATE_SESSION_KEY
 from django.conf import settings as django_settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher, check_password, make_password
 from django.contrib.auth.models import User
@@ -22,6 +24,7 @@ from django.utils import timezone
 
 from accounts.hashing import MOST_AT_ONCE
 from accounts.limits import MOST_OF_AN_ADDRESS
+from accounts.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
 from console.invitation_mail import invitation_link
 from organizations.operations import invite_member
 from rest.at_once import TooManyAtOnceError, at_once
@@ -212,20 +215,8 @@ def test_an_address_costs_the_same_whether_or_not_somebody_has_it(person: User) 
     assert len({number for number, _ in counts}) == 1
 
 
-PASSKEYS = ['{"id": 1}', "1", "[]", '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}', "NaN", "null"]
-EVIL = [
-    *PASSKEYS,
-    "a" * 256,
-    "a" * 10_000,
-    "é" * 151,
-    "\x00",
-    "a\x00b",
-    "\ud800",
-    "𝔘" * 200,
-    "[" * 60_000,
-    "%00",
-    "' OR 1=1 --",
-]
+PASSKEYS = ['{"id": 1}', "1", "[]", '{"id": "AA", "rawId": "AA", "type": "public-key", "response": {}}', "[" * 60_000]
+EVIL = ["a" * 256, "é" * 151, "𝔘" * 200, "a\x00b", "\ud800", "[" * 60_000]
 
 
 @pytest.mark.parametrize("value", EVIL, ids=[f"{index}" for index in range(len(EVIL))])
@@ -252,11 +243,9 @@ def test_no_field_of_a_page_for_people_is_a_fault(person: User, tenant: Tenant, 
     }.items():
         send(owner, path, fields, value)
     set_up(owner)
-    Authenticator.objects.create(user=person, type=Authenticator.Type.WEBAUTHN, data={"name": "Laptop"})
     half, _ = sign_in(person)
     half.raise_request_exception = False
-    for path in ("/account/second-factor/confirm/", "/account/second-factor/passkeys/confirm/"):
-        send(half, path, ["code", "credential", "next"], value)
+    send(half, "/account/second-factor/confirm/", ["code", "next"], value)
 
 
 def send(client: Client, path: str, fields: list[str], value: str) -> None:
@@ -266,6 +255,16 @@ def send(client: Client, path: str, fields: list[str], value: str) -> None:
         assert answer.status_code < 500, (path, field)
     answer = client.post(path, dict.fromkeys(fields, value))
     assert answer.status_code < 500, path
+
+
+@pytest.mark.parametrize("told", PASSKEYS, ids=[f"{index}" for index in range(len(PASSKEYS))])
+@pytest.mark.parametrize("form", [AddPasskeyForm, ConfirmPasskeyForm])
+def test_what_no_device_says_is_a_passkey_that_does_not_fit(person: User, rf: Any, form: Any, told: str) -> None:
+    request = rf.post("/")
+    request.session = {STATE_SESSION_KEY: {"challenge": "AA", "user_verification": None}}
+    with context.request_context(request):
+        assert form({"credential": told, "name": "x"}, user=person).errors
+        assert form({"credential": told, "name": "x" * 101}, user=person).as_p()
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "raw_unicode_escape", "zlib", "rot13", "utf-16", "idna"])
@@ -305,10 +304,11 @@ def test_the_second_factor_works_and_is_as_strict_without_redis(person: User) ->
 def test_a_code_stays_used_when_redis_has_forgotten_it(person: User) -> None:
     secret = set_up(sign_in(person)[0])
     confirm = "/account/second-factor/confirm/"
-    assert sign_in(person)[0].post(confirm, {"code": code_of(secret, 1)}).status_code == 302
+    older, code = code_of(secret), code_of(secret, 1)
+    assert sign_in(person)[0].post(confirm, {"code": code}).status_code == 302
     caches["default"].clear()
-    for code in (code_of(secret, 1), code_of(secret), f" {code_of(secret, 1)[:3]} {code_of(secret, 1)[3:]}"):
-        assert sign_in(person)[0].post(confirm, {"code": code}).status_code == 200
+    for again in (code, older, f" {code[:3]} {code[3:]}"):
+        assert sign_in(person)[0].post(confirm, {"code": again}).status_code == 200
 
 
 @pytest.mark.usefixtures("_without_redis")
