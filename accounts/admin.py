@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.forms import AccountChangeForm, NewAccountForm
 from accounts.notices import Change, tell_owner
 from accounts.operations import remove_second_factor
 from organizations.admin import actor_of
@@ -29,6 +30,8 @@ class UserAdmin(VersionedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ("remove_second_factor",)
     # They change by themselves, and have pages of their own.
     unversioned = ("last_login", "password")
+    add_form = NewAccountForm
+    form = AccountChangeForm
     show_facets = admin.ShowFacets.NEVER
 
     def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:

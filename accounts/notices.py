@@ -1,23 +1,20 @@
 """Mails to the owner of an account about what protects it: somebody else may have changed that."""
 
-import logging
 from enum import Enum
-from functools import partial
-from smtplib import SMTPException
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.mail import EmailMessage
-from django.db import transaction
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from accounts.second_factor import has_second_factor
+from delivery.operations import request_mail
 from organizations.audit import agent_of
 from rest.client_address import client_address
-
-logger = logging.getLogger(__name__)
 
 
 class Change(Enum):
@@ -39,34 +36,36 @@ _TURNED_OFF = {Change.APP_REMOVED, Change.PASSKEY_REMOVED, Change.FACTORS_REMOVE
 
 
 def tell_owner(user: User, change: Change, request: HttpRequest | None = None) -> None:
-    """Mail it after the commit, if the account has an address. A mail server that is away undoes no change.
+    """Have it mailed after the commit, if the account has an address.
 
     `request` is what did it; its address and browser are told, but not those of an administrator.
     """
     if not user.email:
         return
-    mail = EmailMessage(
-        f"Your account {user.get_username()}: {change.value}", _body(user, change, request), to=[user.email]
-    )
-    transaction.on_commit(partial(_send, mail, change))
-
-
-def _body(user: User, change: Change, request: HttpRequest | None) -> str:
-    context = {
-        "user": user,
-        "what": change.value,
+    about = {
+        "user_id": user.pk,
+        "change": change.name,
         "is_off": change in _TURNED_OFF and not has_second_factor(user),
-        "is_by_others": change in _BY_OTHERS,
-        "now": timezone.now(),
+        "at": timezone.now().isoformat(),
         "address": client_address(request) if request else None,
         "agent": agent_of(request) if request else "",
+    }
+    request_mail("account_notice", about)
+
+
+def compose_notice(about: dict[str, Any]) -> list[EmailMessage]:
+    """None to an account that is gone, or has no address any more."""
+    user = User.objects.filter(pk=about["user_id"]).exclude(email="").first()
+    if user is None:
+        return []
+    change = Change[about["change"]]
+    context = {
+        **about,
+        "user": user,
+        "what": change.value,
+        "is_by_others": change in _BY_OTHERS,
+        "now": parse_datetime(about["at"]),
         "public_url": settings.PUBLIC_URL,
     }
-    return render_to_string("account/notice.txt", context)
-
-
-def _send(mail: EmailMessage, change: Change) -> None:
-    try:
-        mail.send()
-    except (SMTPException, OSError) as error:
-        logger.warning("no mail was sent about an account (%s): %s", change.name.lower(), type(error).__name__)
+    body = render_to_string("account/notice.txt", context)
+    return [EmailMessage(f"Your account {user.get_username()}: {change.value}", body, to=[user.email])]

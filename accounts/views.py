@@ -9,7 +9,6 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.views import ActivateTOTPView
 from allauth.mfa.webauthn.views import AddWebAuthnView, RemoveWebAuthnView
 from allauth.usersessions.models import UserSession
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
@@ -23,6 +22,7 @@ from accounts.adapters import SecondFactorAdapter
 from accounts.audit import record_account
 from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
+from accounts.reset_mail import request_reset
 from accounts.second_factor import has_second_factor
 
 MAX_LISTED_SESSIONS = 50
@@ -117,19 +117,17 @@ class PasswordChangeView(auth_views.PasswordChangeView):
 
 
 class PasswordResetView(auth_views.PasswordResetView):
-    """Mails a link, and says the same whether or not there is such an account."""
+    """Has a link mailed, and says the same whether or not there is such an account."""
 
     template_name = "account/password_reset.html"
-    email_template_name = "account/password_reset_mail.txt"
-    subject_template_name = "account/password_reset_subject.txt"
     success_url = reverse_lazy("account_reset_password_sent")
 
     def form_valid(self, form: Any) -> HttpResponse:
         if not ratelimit.consume(self.request, action="reset_password", key=form.cleaned_data["email"].lower()):
             form.add_error(None, "Too many requests. Try again in a few minutes.")
             return self.render_to_response(self.get_context_data(form=form), status=429)
-        self.extra_email_context = {"public_url": settings.PUBLIC_URL}
-        return super().form_valid(form)
+        request_reset(form.cleaned_data["email"])
+        return redirect(self.get_success_url())
 
 
 class PasswordResetConfirmView(auth_views.PasswordResetConfirmView):

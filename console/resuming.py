@@ -1,9 +1,6 @@
 """An organization is resumed: the mails that its suspension held go out."""
 
 from datetime import timedelta
-from functools import partial
-
-from django.db import transaction
 
 from console.invitation_mail import request_invitation_mail
 from organizations.models import Organization
@@ -18,4 +15,4 @@ def release_held(organization: Organization) -> None:
     assert organization.suspended_at is not None  # noqa: S101 - as it was
     held = open_invitations(organization).filter(created_at__gt=organization.suspended_at - _TRIED_FOR)
     for invitation in held.order_by("pk"):
-        transaction.on_commit(partial(request_invitation_mail, invitation))
+        request_invitation_mail(invitation)

@@ -1,19 +1,16 @@
 """Celery's entrances to what the console does in the background. Each may run twice, late or never."""
 
-from uuid import UUID
-
 from celery import shared_task
 from django.utils import timezone
 
-from console import exports, invitation_mail
+from console import exports
+from delivery.operations import request_mail
 
 
-# A mail server that is away is tried again for about an hour; then the link has to be sent by hand.
-@shared_task(
-    name="console.mail_invitation", autoretry_for=(OSError,), retry_backoff=60, retry_backoff_max=1200, max_retries=6
-)
+# Sent by web servers of the release before this one, during an upgrade.
+@shared_task(name="console.mail_invitation")
 def mail_invitation(*, invitation_id: str) -> None:
-    invitation_mail.mail_invitation(invitation_id=UUID(invitation_id))
+    request_mail("invitation", {"invitation_id": invitation_id})
 
 
 @shared_task(name="console.run_exports")

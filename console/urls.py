@@ -1,10 +1,11 @@
 """The console: `/console/o/<slug>/…` is the organization's; the few pages of no organization come first."""
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
 from console import manage_urls
 from console.views import event, events, home, live, overview, start
+from console.views.sign_in import SignInView
 
 app_name = "console"
 
@@ -32,10 +33,6 @@ urlpatterns = [
     path("live/stream", live.all_stream, name="all-live-stream"),
     *manage_urls.of_nobody,
     path("o/<slug:slug>/", include(of_organization)),
-    path(
-        "sign-in/",
-        LoginView.as_view(template_name="console/sign_in.html", redirect_authenticated_user=True),
-        name="sign-in",
-    ),
+    path("sign-in/", SignInView.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
 ]

@@ -260,6 +260,26 @@ class Replay(models.Model):
         return f"replay {self.id}: {self.status}"
 
 
+class PendingMail(models.Model):
+    """A mail that a worker has yet to send. `about` names what it is about, and holds no secret: links are made later.
+
+    A row is claimed by moving `next_attempt_at` forward, as a delivery is.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=30)
+    about = models.JSONField()
+    attempts = models.PositiveSmallIntegerField(db_default=0)
+    created_at = models.DateTimeField(db_default=Now())
+    next_attempt_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["next_attempt_at"], name="pending_mail_due")]
+
+    def __str__(self) -> str:
+        return f"mail {self.kind}"
+
+
 def is_open_until(moment: datetime | None, now: datetime) -> bool:
     """Whether a time that closes something (a circuit, a secret) is still ahead."""
     return moment is not None and moment > now

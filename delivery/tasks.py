@@ -26,6 +26,11 @@ def announce_limits() -> None:
     operations.announce_limits(now=timezone.now())
 
 
+@shared_task(name="delivery.send_mails")
+def send_mails() -> None:
+    operations.send_mails()
+
+
 # A mail server that is away is tried again for about an hour; what is older than that is no news.
 @shared_task(
     name="delivery.mail_notice", autoretry_for=(OSError,), retry_backoff=60, retry_backoff_max=1200, max_retries=6

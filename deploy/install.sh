@@ -253,8 +253,10 @@ write_settings() {
         grep -qxF "PUBLIC_URL=$URL" "$ETC/environment" || say "PUBLIC_URL stays what it is in $ETC/environment"
         return
     fi
-    sed -e "s|^PUBLIC_URL=.*|PUBLIC_URL=$URL|" "$SOURCE/deploy/systemd/environment.example" |
-        write "$ETC/environment" 640 events
+    {
+        sed -e "s|^PUBLIC_URL=.*|PUBLIC_URL=$URL|" "$SOURCE/deploy/systemd/environment.example"
+        [ -n "$EMAIL_URL_SOURCE" ] || printf 'EMAIL_TO_LOG=true\n'
+    } | write "$ETC/environment" 640 events
 }
 
 cat_or() { if [ -n "$1" ]; then cat "$1"; else printf '%s\n' "$2"; fi; }

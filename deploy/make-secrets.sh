@@ -23,7 +23,8 @@ if [ -z "${EMAIL_URL:-}" ] && [ ! -s "$directory/email_url" ]; then
     cat >&2 <<TEXT
 Which mail server sends invitations, lost passwords and alerts? Set EMAIL_URL and run this again:
   EMAIL_URL='smtp+tls://user:password@mail.example.com:587' $0 $directory
-With EMAIL_URL=console: there are no mails; they are written to the log instead.
+With EMAIL_URL=console: there are no mails; they are written to the log instead, links that open accounts too. Say that
+it is meant when you start the platform: EMAIL_TO_LOG=true.
 TEXT
     exit 2
 fi

@@ -34,6 +34,13 @@ class AdminSite(admin.AdminSite):
         shown = {"attention": attention, "may_see_health": may_see_health(cast(User, request.user))}
         return super().index(request, {**(extra_context or {}), **shown})
 
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """With the console's form, so that names, addresses and bounds are the same."""
+        from accounts.forms import AdminSignInForm  # noqa: PLC0415 - models load after the sites
+
+        self.login_form = AdminSignInForm
+        return super().login(request, extra_context)
+
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -26,5 +26,6 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Both are bounded in time, and only one of each runs at once.
     "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
     "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
+    "send-mails": {"task": "delivery.send_mails", "schedule": 10.0, "options": hint(seconds=10.0)},
     "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": hint(seconds=60.0)},
 }

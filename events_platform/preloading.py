@@ -13,6 +13,9 @@ from django.urls import URLResolver, get_resolver
 # What is imported, or named by a setting, inside of functions that requests run.
 _LATE_MODULES = (
     "accounts.forms",
+    "accounts.hashing",
+    "accounts.passkey_forms",
+    "accounts.sessions",
     "axes.backends",
     "django.conf.locale.en.formats",
     "django.contrib.admin.forms",
@@ -25,6 +28,7 @@ _LATE_MODULES = (
     "django.views.defaults",
     "events_platform.attention",
     "events_platform.formats.en.formats",
+    "rest.caching",
 )
 
 

@@ -71,12 +71,15 @@ MIDDLEWARE = [
     "rest.middleware.RequestIdMiddleware",
     "rest.observing.ObservingMiddleware",
     "organizations.middleware.RateLimitMiddleware",
+    "rest.postgresql.lending.GiveBackMiddleware",
     "rest.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "events_platform.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "rest.dear_headers.CookieMiddleware",
+    "events_platform.form_charset.FormCharsetMiddleware",
+    "accounts.limits.SignInLimitsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -154,11 +157,10 @@ PARTITIONED_TABLES = ("ingestion_event", "delivery_delivery", "delivery_attempt"
 REDIS_URL: str = env.str("REDIS_URL")
 CACHES = {
     "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
+        # While Redis is away each process has a cache of its own: what limits guesses goes on.
+        "BACKEND": "rest.caching.FailoverCache",
         "LOCATION": REDIS_URL,
-        # A cache that is away is an empty cache, never an error.
         "OPTIONS": {
-            "IGNORE_EXCEPTIONS": True,
             "SOCKET_CONNECT_TIMEOUT": 1,
             "SOCKET_TIMEOUT": 1,
             # The default is pickle: whoever writes to Redis would run code here.
@@ -168,8 +170,6 @@ CACHES = {
         "VERSION": 2,
     }
 }
-DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
-
 
 CELERY_BROKER_URL: str = env.str("CELERY_BROKER_URL", REDIS_URL, validate=values.broker)
 if HTTPS:
@@ -278,6 +278,12 @@ FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
 EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
+# Called with what a mail is about when it is sent; each returns the messages.
+MAILS = {
+    "invitation": "console.invitation_mail.compose_invitation",
+    "password_reset": "accounts.reset_mail.compose_reset",
+    "account_notice": "accounts.notices.compose_notice",
+}
 # Called in turn with an organization that is resumed, as it was before, inside the transaction that resumes it.
 RESUME_HANDLERS = ["delivery.operations.resuming.release_held", "console.resuming.release_held"]
 # Called in turn with an organization's id and `now` to tell its usage; each returns counts by name.
@@ -297,6 +303,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 # --- People, sessions, browsers ------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["accounts.hashing.BoundedPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -316,18 +323,24 @@ AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # The address is the connection's own, or what trusted proxies saw; never what anyone can write.
-AXES_CLIENT_IP_CALLABLE = "rest.client_address.client_address"
+AXES_CLIENT_IP_CALLABLE = "rest.client_address.client_network"
 TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
 
 # The second factor, by allauth (docs/adr/0009). Signing in stays Django's.
 REQUIRE_STAFF_MFA: bool = env.bool("REQUIRE_STAFF_MFA", HTTPS)
 ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip"}  # every form of accounts.limits that one address sends
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 MFA_ADAPTER = "accounts.adapters.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_FORMS = {"reauthenticate": "accounts.forms.ConfirmForm"}
+MFA_FORMS = {
+    "reauthenticate": "accounts.forms.ConfirmForm",
+    "reauthenticate_webauthn": "accounts.passkey_forms.ConfirmPasskeyForm",
+    "add_webauthn": "accounts.passkey_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.passkey_forms.RenamePasskeyForm",
+}
 MFA_TOTP_TOLERANCE = 1  # a code may be one step of 30 s early or late: clocks differ, and people type
 MFA_TOTP_ISSUER = "Events Platform"
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # accounts are made by people who know their owners
@@ -342,6 +355,7 @@ SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_prefix}sessionid", f"{_prefix}csrfto
 # Forms hold the token; no script reads it.
 CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_ENGINE = "accounts.sessions"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SECURE_SSL_REDIRECT = False if not HTTPS else env.bool("SECURE_SSL_REDIRECT", True)
@@ -377,6 +391,7 @@ CONTENT_SECURITY_POLICY = {
 
 
 _mail = urlsplit(env.str("EMAIL_URL", "console:", validate=values.mail_server))
+values.refuse_mail_in_logs(_mail.scheme, https=HTTPS, wanted=env.bool("EMAIL_TO_LOG", False))
 EMAIL_BACKEND = f"django.core.mail.backends.{'console' if _mail.scheme == 'console' else 'smtp'}.EmailBackend"
 EMAIL_HOST = _mail.hostname or "localhost"
 EMAIL_PORT = _mail.port or values.MAIL_PORTS.get(_mail.scheme, 25)

@@ -157,6 +157,16 @@ def mail_server(text: str) -> str:
     return text
 
 
+def refuse_mail_in_logs(scheme: str, *, https: bool, wanted: bool) -> None:
+    """Links that set a new password, or let somebody in, are for one person; logs are read by many."""
+    if scheme == "console" and https and not wanted:
+        raise ImproperlyConfigured(
+            "EMAIL_URL is console: (its default) with an https PUBLIC_URL: links of mails would go into the logs, and"
+            " whoever reads those could set anybody's password. Set EMAIL_URL to a mail server, or EMAIL_TO_LOG=true"
+            " if that is meant."
+        )
+
+
 def metrics_token(text: str) -> str:
     if text and not (len(text) >= 16 and text.isascii() and text.isprintable() and " " not in text):
         # Without the text.

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 
 from ingestion.intake.bookkeeping import Bookkeeper
 from rest.ports import DirectDatabase, DirectRedis, run_now
+from rest.postgresql.lending import give_back
 
 
 class BookkeepingMiddleware:
@@ -18,4 +19,5 @@ class BookkeepingMiddleware:
         # A question about health is answered at once, whatever hangs.
         if self.books.due() and not request.path.startswith("/health/"):
             run_now(self.books.write())
+            give_back()
         return response

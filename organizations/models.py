@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models.functions import Lower
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -43,7 +44,14 @@ class Organization(models.Model):
         indexes = [
             models.Index(fields=["id"], name="organization_suspended", condition=models.Q(suspended_at__isnull=False))
         ]
-        constraints = [models.CheckConstraint(condition=models.Q(plan__in=Plan.values), name="organization_plan_known")]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(plan__in=Plan.values), name="organization_plan_known"),
+            models.UniqueConstraint(
+                Lower("slug"),
+                name="organization_slug_without_case",
+                violation_error_message="There is an organization with this slug already.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Container
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from rest.log_lines import log_line
 logger = logging.getLogger(__name__)
 # What proxies add. `X-Forwarded-Host` and the like come with one of these.
 _OF_PROXIES = ("x-forwarded-for", "x-forwarded-proto", "forwarded")
+_IPV6_PREFIX = 64
 _warned = False
 
 
@@ -32,18 +33,26 @@ def address_of(forwarded: str, peer: str) -> str | None:
     return _valid(address) or _valid(peer)
 
 
+def client_network(request: HttpRequest) -> str | None:
+    """Whom limits take for the client that sent the request."""
+    return network_of(client_address(request)) or None
+
+
 def network_of(address: str | None) -> str:
-    """What one client is likely to have: an address of IPv4, the /64 of one of IPv6."""
+    """What one client is likely to have: an address of IPv4; of IPv6 the first one of its /64."""
     if address is None or ":" not in address:
         return address or ""
-    return str(ip_network((address.partition("%")[0], 64), strict=False))
+    return str(ip_network(f"{address}/{_IPV6_PREFIX}", strict=False).network_address)
 
 
 def _valid(text: str) -> str | None:
     try:
-        return str(ip_address(text.strip()))
+        address = ip_address(text.strip().partition("%")[0])
     except ValueError:
         return None
+    # As a socket for both kinds tells of IPv4.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
 
 
 def warn_of_unread_proxy(headers: Container[str]) -> None:

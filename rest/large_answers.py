@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+
+from rest.postgresql.lending import give_back
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
 MAX_BYTES = 16 * 1024 * 1024
@@ -104,7 +105,7 @@ def answer_of(request: HttpRequest, chunks: Iterator[bytes], slot: Slot) -> Http
 def _streamed(request: HttpRequest, begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> HttpResponseBase:
     if not isinstance(request, ASGIRequest):
         return StreamingHttpResponse(chain(begun, chunks), content_type=_JSON)
-    _give_connection_back()
+    give_back()
     return StreamingHttpResponse(sent(chunks, slot, begun=begun), content_type=_JSON)
 
 
@@ -134,10 +135,4 @@ def _next_of(chunks: Iterator[bytes]) -> bytes:
     try:
         return next(chunks, b"")
     finally:
-        _give_connection_back()
-
-
-def _give_connection_back() -> None:
-    """Nobody knows when the client asks for more."""
-    if not connection.in_atomic_block:
-        connection.close()
+        give_back()

@@ -24,6 +24,7 @@ from organizations.authentication import forget_cached_keys
 from organizations.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
 from organizations.rate_limits import forget_leases
+from rest.caching import forget_failover
 from tests.factories import make_key, make_organization
 from tests.rabbitmq import running_rabbitmq
 
@@ -64,6 +65,7 @@ def _forget() -> None:
     forget_leases()
     forget_interests()
     forget_schemas()
+    forget_failover()
 
 
 @dataclass

@@ -39,6 +39,7 @@ PAGE = "docs/operations/containers.md"
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = (*PROCESSES, "migrate", "backup")
 REQUIRED = re.compile(r"\$\{PUBLIC_URL:\?[^}]*\}")
+DEFAULT = re.compile(r"\$\{\w+:-([^}]*)\}")
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -142,7 +143,8 @@ class Host:
 
     def environment(self, service: str) -> dict[str, str]:
         values = {
-            name: REQUIRED.sub(PUBLIC, self.local(value)) for name, value in SERVICES[service]["environment"].items()
+            name: DEFAULT.sub(r"\1", REQUIRED.sub(PUBLIC, self.local(value)))
+            for name, value in SERVICES[service]["environment"].items()
         }
         own = {"HOST": "127.0.0.1", "PORT": str(self.web_port), "METRICS_PORT": "0", "TMPDIR": str(self.folder)}
         own["WEB_CONCURRENCY"] = "1"  # each takes seconds to start

@@ -93,6 +93,7 @@ def read_settings(*, told: str = "SECRET_KEY", **environ: str) -> "subprocess.Co
         "SECRET_KEY": KEY,
         "DATABASE_URL": "postgresql://events@127.0.0.1:1/events",
         "REDIS_URL": "redis://127.0.0.1:1/0",
+        "EMAIL_URL": "smtp://127.0.0.1:1",
         **environ,
     }
     program = f"from events_platform import settings; print(settings.{told})"

@@ -240,6 +240,7 @@ DATA: list[tuple[str, str, Plant]] = [
     ("sending", "warning", send_nothing),
     ("organizations", "warning", lambda _: Organization.objects.all().delete()),
     ("superusers", "warning", lambda _: User.objects.update(is_active=False)),
+    ("user_names", "warning", lambda _: User.objects.create(username="..")),
 ]
 
 

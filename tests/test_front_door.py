@@ -320,5 +320,5 @@ def test_other_paths_are_not_the_apis(path: str) -> None:
 
 
 def test_a_client_of_ipv6_has_a_network() -> None:
-    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2:ffff::1") == "2001:db8:1:2::"
     assert (network_of("192.0.2.1"), network_of(None)) == ("192.0.2.1", "")

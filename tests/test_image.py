@@ -110,7 +110,7 @@ def all_in_one_environment(data: Path, port: int) -> dict[str, str]:
     image = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", STAGES["all-in-one"], re.MULTILINE))))
     assert (image.pop("EVENTS_DATA_DIR"), image.pop("HOST")) == ("/data", "0.0.0.0")
     del image["PATH"]
-    given = {"PUBLIC_URL": PUBLIC, "EMAIL_URL": "console:"}
+    given = {"PUBLIC_URL": PUBLIC, "EMAIL_URL": "console:", "EMAIL_TO_LOG": "true"}
     compose = {name: given.get(name, value) for name, value in PLATFORM["environment"].items()}
     own = {"EVENTS_DATA_DIR": str(data), "HOST": "127.0.0.1", "PORT": str(port)}
     return {"PATH": os.environ["PATH"], **image, **compose, **own}

@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "SECRET_KEY": KEY,
     "DATABASE_URL": "postgresql://events@127.0.0.1:1/events",
     "REDIS_URL": "redis://127.0.0.1:1/0",
+    "EMAIL_URL": "smtp://127.0.0.1:1",
 }
 # What the worker of that many processes says of itself, without anything on its command line.
 PROCESSES = "__import__('events_platform.celery', fromlist=['app']).app.Worker().concurrency"
@@ -57,6 +58,8 @@ def test_hsts_is_short_until_it_is_raised(environ: dict[str, str], sent: tuple[o
         ({"HSTS_PRELOAD": "true", "HSTS_SECONDS": YEAR}, "HSTS_PRELOAD is true"),
         ({"HSTS_PRELOAD": "true", "HSTS_INCLUDE_SUBDOMAINS": "true"}, "HSTS_PRELOAD is true"),
         ({"HSTS_SECONDS": "1e9"}, "HSTS_SECONDS"),
+        ({"EMAIL_URL": "console:"}, "links of mails would go into the logs"),
+        ({"EMAIL_URL": "console:", "EMAIL_TO_LOG": "perhaps"}, "EMAIL_TO_LOG"),
         ({"WEBHOOK_CA_FILE": "/dev/null/ca.pem"}, "/dev/null/ca.pem cannot be read (Not a directory)"),
         ({"WEBHOOK_CA_FILE": __file__}, "holds no certificate of an authority in PEM form"),
         ({"SECRET_KEY_FALLBACKS": f"{KEY},short"}, "SECRET_KEY_FALLBACKS"),

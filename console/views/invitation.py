@@ -17,6 +17,7 @@ from console.rendering import render_page
 from organizations.audit import Actor
 from organizations.models import Invitation
 from organizations.operations import accept_invitation, find_invitation
+from organizations.user_names import HELP, free_user_name
 from rest.problems import Problem
 
 # Generic for the type checker only.
@@ -31,6 +32,10 @@ class AccountForm(_CreationForm):
 
     class Meta(BaseUserCreationForm.Meta):
         fields = ("username",)
+        help_texts = {"username": HELP}
+
+    def clean_username(self) -> str:
+        return free_user_name(self.cleaned_data["username"])
 
 
 @never_cache

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -68,22 +69,21 @@ def invite(request: HttpRequest, place: Place) -> HttpResponse:
     if not form.is_valid():
         return _list(request, place, form, status=422)
     try:
-        invitation = invite_member(
-            organization=place.organization,
-            email=form.cleaned_data["email"],
-            role=form.cleaned_data["role"],
-            invited_by=place.user,
-            actor=actor_of(request),
-            now=timezone.now(),
-        )
+        with transaction.atomic():
+            invitation = invite_member(
+                organization=place.organization,
+                email=form.cleaned_data["email"],
+                role=form.cleaned_data["role"],
+                invited_by=place.user,
+                actor=actor_of(request),
+                now=timezone.now(),
+            )
+            request_invitation_mail(invitation)
     except Problem as problem:
         show_problem(form, problem)
         return _list(request, place, form, status=422)
     keep_secret(request, about=_about(place), secret=invitation_link(invitation))
-    if request_invitation_mail(invitation):
-        messages.success(request, f"{invitation.email} gets a mail with a link.")
-    else:
-        messages.error(request, f"No mail could be sent to {invitation.email}: pass the link on by hand.")
+    messages.success(request, f"{invitation.email} gets a mail with a link.")
     return _to_list(place)
 
 

@@ -5,6 +5,7 @@ from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
+from delivery.operations.mails import request_mail, send_mails
 from delivery.operations.notices import NoticeKind, announce, announce_limits, mail_notice
 from delivery.operations.replays import ReplayWish, cancel_replay, create_replay, run_replays
 from delivery.operations.send import Sender
@@ -52,11 +53,13 @@ __all__ = [
     "mail_notice",
     "nack_events",
     "pause_subscription",
+    "request_mail",
     "resume_subscription",
     "retry_dead_letters",
     "retry_delivery",
     "rotate_secret",
     "run_replays",
+    "send_mails",
     "send_test",
     "show_secret",
     "update_subscription",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from uuid_utils.compat import uuid7
 
 from delivery.models import Subscription
@@ -16,6 +16,7 @@ from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from organizations.audit import Actor, record
+from rest.postgresql.lending import give_back
 from rest.problems import Problem
 
 
@@ -57,7 +58,7 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
             target=subscription,
             organization=subscription.organization,
         )
-    _give_connection_back()
+    give_back()
     result = asyncio.run(_send(request))
     if result.delivered:
         close_circuit(subscription)
@@ -67,12 +68,6 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
 async def _send(request: WebhookRequest) -> AttemptResult:
     async with WebhookSender.from_settings() as sender:
         return await sender.send(request)
-
-
-def _give_connection_back() -> None:
-    """Others can use it meanwhile: the pool is small, and an endpoint may take long."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def _signing_keys(subscription: Subscription, now: datetime) -> list[bytes]:

@@ -38,6 +38,7 @@ from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
 from organizations.plans import Limits
+from rest.postgresql.lending import give_back
 from rest.problems import Problem, invalid
 from rest.versions import require_version
 
@@ -372,6 +373,8 @@ def _checked_fields(kind: Kind, changes: SubscriptionChanges) -> dict[str, Any]:
 
 
 def _checked_url(url: str) -> str:
+    # A name server may take seconds.
+    give_back()
     try:
         check_destination(url, NetworkPolicy.from_settings())
     except UnsafeUrl as error:

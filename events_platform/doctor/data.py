@@ -16,6 +16,7 @@ from events_platform.schema_version import Fit, judge_schema
 from ingestion.models import OutboxEntry
 from ingestion.partitions import WEEK, WEEKS_AHEAD, has_partition, week_of
 from organizations.models import Organization
+from organizations.user_names import odd_names
 
 PART = "data"
 # Beat sweeps every 2 s: events older than this have no worker.
@@ -26,6 +27,7 @@ _WEEKS_WANTED = WEEKS_AHEAD - 1
 _LATE_WEBHOOK_SECONDS, _VERY_LATE_WEBHOOK_SECONDS = 120, 600
 # Of each kind, from both ends: a tenth of a second at most.
 _SAMPLE = 50
+_MOST_NAMES = 2_000
 _MAKE_PARTITIONS = "manage.py make_partitions"
 
 
@@ -149,6 +151,18 @@ def _superusers(visit: Visit) -> Outcome:
     )
 
 
+@in_database
+def _user_names(visit: Visit) -> Outcome:
+    odd = odd_names(most=_MOST_NAMES)
+    if not odd:
+        return good("No account has a name that could be taken for another one's.")
+    listed = ", ".join(ascii(name) for name in odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+    return warning(
+        f"Names that a new account could not have, as people could take them for others: {listed}. They go on working.",
+        "Ask whose they are, and rename them in the admin (Users).",
+    )
+
+
 def _needing(name: str, run: Callable[[Visit], Outcome], *, needs: str = "migrations") -> Check:
     """Without the schema of this version the queries may fail."""
     return Check(part=PART, name=name, run=run, lane=LANE, needs=needs)
@@ -164,4 +178,5 @@ CHECKS = (
     _needing("sending", _sending),
     _needing("organizations", _organizations),
     _needing("superusers", _superusers),
+    _needing("user_names", _user_names),
 )

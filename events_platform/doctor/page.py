@@ -18,6 +18,7 @@ from events_platform.doctor.checks import Visit
 from events_platform.doctor.examining import PARTS, examine
 from events_platform.doctor.findings import Finding, Status, counts, worst
 from events_platform.version import VERSION, revision
+from rest.postgresql.lending import give_back
 
 # A server that waited for a request to itself, through the proxy, might wait for its own last free process.
 _NOT_HERE = ("proxy", "mail")
@@ -61,6 +62,7 @@ def health_page(request: HttpRequest) -> HttpResponse:
     """What needs a hand first, then everything else by part. Superusers and the group `operator` see it."""
     if not may_see_health(cast(User, request.user)):
         raise PermissionDenied
+    give_back()
     found = _examination()
     trouble = [each for status in (Status.PROBLEM, Status.WARNING) for each in found.findings if each.status is status]
     number = counts(found.findings)

@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """Which organizations are suspended, at once: whoever sends asks for it with each claim."""
 
     dependencies = [
-        ('organizations', '0005_audit_user_agent'),
+        ('organizations', '0006_subscriptions_override'),
     ]
 
     operations = [

@@ -1,0 +1,43 @@
+"""Hashing passwords takes a third of a second of CPU, on purpose: it must be nobody else's.
+
+One thread of each process does it, with less of a claim on the CPU than those that answer requests. Whoever waits for
+it holds no connection of the pool. More than a few who wait are told to come again.
+"""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+from rest.at_once import at_once
+from rest.postgresql.lending import give_back
+
+# Running and waiting. The last of them waits some three seconds on an idle machine.
+MOST_AT_ONCE = 8
+# Of 40: such a thread gets a tenth of what another one gets while both want the CPU.
+_STEPS_BACK = 10
+
+
+def _step_back() -> None:
+    # Only Linux has priorities of threads.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _STEPS_BACK))
+
+
+_hashing = ThreadPoolExecutor(1, thread_name_prefix="hashing", initializer=_step_back)
+
+
+class BoundedPasswordHasher(PBKDF2PasswordHasher):
+    """Django's, under its name: hashes that are stored stay good. Raises TooManyAtOnceError.
+
+    Everything that makes or compares a hash comes through here, whatever page it is on.
+    """
+
+    def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        with at_once.hold("hashing", most=MOST_AT_ONCE, is_ours=True):
+            give_back()
+            return _hashing.submit(partial(super().encode, password, salt, iterations)).result()

@@ -1,0 +1,28 @@
+"""A connection of the pool is lent for the length of a request. What is slow gives it back first."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+
+
+def give_back() -> None:
+    """Before whatever waits or computes: other requests can use the connection; the next query takes one anew.
+
+    Within a transaction it stays, as it does where nothing is pooled and nobody waits for it.
+    """
+    if settings.DATABASE_POOL_SIZE and not connection.in_atomic_block:
+        connection.close()
+
+
+class GiveBackMiddleware:
+    """When the answer is made: Django would keep the connection until the client has read all of it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        give_back()
+        return response
