@@ -20,7 +20,11 @@ FROM ingestion_hourlystat WHERE organization_id = %(organization)s AND hour > %(
 def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
     """Processed events of the last 24 hours and 30 days, by whole hours (UTC); event types and schemas in force."""
     hour = hour_of(now)
-    values = {"organization": organization_id, "day": hour - timedelta(hours=24), "month": hour - timedelta(days=30)}
+    values: dict[str, UUID | datetime] = {
+        "organization": organization_id,
+        "day": hour - timedelta(hours=24),
+        "month": hour - timedelta(days=30),
+    }
     with connection.cursor() as cursor:
         cursor.execute(_USAGE, values)
         return dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))

@@ -85,7 +85,7 @@ def _running(length: Any) -> Window:
     return Window(Sum(length), order_by=F("pk").desc(), frame=RowRange(end=0))
 
 
-def octets(expression: "BaseExpression | F | str") -> Coalesce:
+def octets(expression: Any) -> Coalesce:
     """How many bytes the text of it has; 0 for none. Of what is stored as text it is known without reading that."""
     shown = Func(Cast(expression, TextField()), function="octet_length", output_field=IntegerField())
     return Coalesce(shown, Value(0))

@@ -116,8 +116,8 @@ class Traffic:
 @contextmanager
 def dump(database: str = "", application_name: str = "pg_dump") -> Iterator[psycopg.Connection]:
     """Holds what pg_dump holds while it runs; of the test's database, when none is named."""
-    values = {"dbname": database} if database else {}
-    with psycopg.connect(test_database_url(), application_name=application_name, **values) as session:
+    database = database or connection.settings_dict["NAME"]
+    with psycopg.connect(test_database_url(), dbname=database, application_name=application_name) as session:
         tables = session.execute(
             "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class"
             " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
