@@ -25,6 +25,8 @@ class Wait(NamedTuple):
 
 
 class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
+    _closed: bool
+
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
         self._max_buffer_size = bounds.MAX_READ_AHEAD_BYTES

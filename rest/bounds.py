@@ -46,9 +46,9 @@ MAX_DISCARDED_BYTES = 16 * MIB
 MAX_CONNECTIONS = 800
 
 # Bodies that came with a key and are read or worked on. One becomes about three times its size while it is decoded.
-MAX_BYTES_IN_FLIGHT = 24 * MIB
-# What one organization may have of them, so that none takes what the others need: three full batches.
-MAX_BYTES_OF_ONE = 16 * MIB
+MAX_BYTES_IN_FLIGHT = 16 * MIB
+# What one organization may have of them, so that none takes what the others need: two full batches.
+MAX_BYTES_OF_ONE = 11 * MIB
 # Bodies that came without one: forms. The longest is less than what one address may have.
 MAX_FORM_BYTES_IN_FLIGHT = 4 * MIB
 MAX_FORM_BYTES_OF_ONE = MIB

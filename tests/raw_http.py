@@ -50,7 +50,7 @@ class Peer:
             if readable:
                 self._take()
             elif writable:
-                sent += self._give(part)
+                sent += self._give(part[sent % len(part) :])
         self.socket.settimeout(_SECONDS)
         return sent
 
@@ -62,6 +62,12 @@ class Peer:
             self._give(part)
             if select.select([self.socket], [], [], every)[0]:
                 self._take()
+
+    def looks_ended(self) -> bool:
+        """Whether the server has ended the connection, without waiting for it."""
+        while not self.has_ended and select.select([self.socket], [], [], 0)[0]:
+            self._take()
+        return self.has_ended
 
     def read(self) -> RawReply:
         """The first answer: to its end, or to that of the connection."""
