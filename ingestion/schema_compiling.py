@@ -43,11 +43,6 @@ class CompiledSchema:
     cost: SchemaCost
     size: int
 
-    def require_use(self) -> None:
-        """Raises SchemaError for a schema that could check no event of a useful size."""
-        if self.cost.of(_LEAST_DATA, msgspec.json.decode(_LEAST_DATA)) > MAX_COST:
-            raise SchemaError("too_costly", "Checking events against this schema could take too long.")
-
     def errors(self, data: str) -> tuple[FieldError, ...]:
         """What is wrong with `data`, JSON text: at most MAX_ERRORS, none when it is valid."""
         try:
@@ -71,8 +66,12 @@ class CompiledSchema:
         return (FieldError(pointer="/data", code="invalid", detail="The data does not fit the schema."),)
 
 
-def compile_schema(text: str) -> CompiledSchema:
-    """The schema in `text`, JSON that check_data() has passed. Never opens a connection. Raises SchemaError."""
+def compile_schema(text: str, *, to_be_saved: bool = False) -> CompiledSchema:
+    """The schema in `text`, JSON that check_data() has passed. Never opens a connection. Raises SchemaError.
+
+    One that could check no event of a useful size is not saved. If it was before there was this bound, or it was
+    another one, small events are still checked.
+    """
     schema = msgspec.json.decode(text)
     try:
         _META.validate(schema)
@@ -81,6 +80,8 @@ def compile_schema(text: str) -> CompiledSchema:
     if isinstance(schema, dict) and schema.get("$schema", DIALECT).removesuffix("#") != DIALECT:
         raise SchemaError("unsupported_dialect", f"Schemas are read as {DIALECT}.")
     cost = estimate_cost(schema, is_schema=_META.is_valid)
+    if to_be_saved and cost.of(_LEAST_DATA, msgspec.json.decode(_LEAST_DATA)) > MAX_COST:
+        raise SchemaError("too_costly", "Checking events against this schema could take too long.")
     share = min(PATTERN_BYTES, PATTERNS_BYTES // max(cost.patterns, 1))
     # This engine is linear in the text: it does not backtrack, so it knows no look-around.
     patterns = RegexOptions(size_limit=share, dfa_size_limit=share)

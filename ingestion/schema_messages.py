@@ -24,7 +24,10 @@ class Question(msgspec.Struct, array_like=True, gc=False):
 
 
 class Reply(msgspec.Struct, array_like=True, gc=False):
-    """What is wrong with each event; for each schema, the code and sentence if it cannot be used; and the CPU time."""
+    """What is wrong with the first events, mostly all; those behind them were not looked at. And the CPU time.
+
+    `refusals` has code and sentence for each schema that was used, if it cannot be.
+    """
 
     findings: list[tuple[FieldError, ...]]
     refusals: list[tuple[str, str] | None]

@@ -87,9 +87,7 @@ def patch(tenant: Tenant, body: Any, path: str = PATH) -> Any:
 
 
 def compiled(schema: Any) -> CompiledSchema:
-    made = compile_schema(json.dumps(schema))
-    made.require_use()
-    return made
+    return compile_schema(json.dumps(schema), to_be_saved=True)
 
 
 def test_it_works(tenant: Tenant) -> None:

@@ -75,11 +75,14 @@ async def _ask(
     check: Check, organization_id: UUID, events: Sequence[tuple[SchemaInForce, str]]
 ) -> list[SchemaVerdict | None]:
     places = {text: place for place, text in enumerate(dict.fromkeys(schema.text for schema, _ in events))}
-    reply = await check(organization_id, list(places), [(places[schema.text], data) for schema, data in events])
-    if isinstance(reply, Unchecked):
-        return [_unchecked(reply, schema.mode, organization_id) for schema, _ in events]
-    _report_unusable(reply)
-    return [_verdict(schema.mode, errors) for (schema, _), errors in zip(events, reply.findings, strict=True)]
+    verdicts: list[SchemaVerdict | None] = []
+    while rest := events[len(verdicts) :]:
+        reply = await check(organization_id, list(places), [(places[schema.text], data) for schema, data in rest])
+        if isinstance(reply, Unchecked):
+            return verdicts + [_unchecked(reply, schema.mode, organization_id) for schema, _ in rest]
+        _report_unusable(reply)
+        verdicts += [_verdict(schema.mode, errors) for (schema, _), errors in zip(rest, reply.findings, strict=False)]
+    return verdicts
 
 
 def _verdict(mode: Validation, errors: tuple[FieldError, ...]) -> SchemaVerdict | None:
