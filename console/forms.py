@@ -6,6 +6,9 @@ from django import forms
 
 from rest.problems import Problem
 
+# More than anything that is given so may have.
+MAX_LINES = 1_000
+
 
 class LinesField(forms.CharField):
     """One value a line, without the empty ones."""
@@ -13,7 +16,10 @@ class LinesField(forms.CharField):
     widget = forms.Textarea
 
     def to_python(self, value: Any) -> Any:
-        return [line.strip() for line in (super().to_python(value) or "").splitlines() if line.strip()]
+        lines = [line.strip() for line in (super().to_python(value) or "").splitlines() if line.strip()]
+        if len(lines) > MAX_LINES:
+            raise forms.ValidationError(f"At most {MAX_LINES} lines.")
+        return lines
 
     def validate(self, value: Any) -> None:
         if self.required and not value:

@@ -15,6 +15,7 @@ from delivery.models import DEFAULT_INBOX, Kind, Subscription
 from delivery.operations import ReplayWish, SubscriptionChanges
 from delivery.sealed_headers import show_headers
 from ingestion.decoding import check_data
+from rest.field_errors import cut
 from rest.problems import Problem
 
 _MAX_FILTER = 256 * 1024
@@ -88,12 +89,14 @@ class SubscriptionForm(forms.Form):
     def clean_headers(self) -> dict[str, str]:
         """`Name: value` lines."""
         found: dict[str, str] = {}
+        seen: set[str] = set()
         for number, line in enumerate(self.cleaned_data["headers"], 1):
             name, colon, value = line.partition(":")
             if not colon or not name.strip():
                 raise forms.ValidationError(f"Line {number}: a header is Name: value.")
-            if name.strip().lower() in {other.lower() for other in found}:
-                raise forms.ValidationError(f"Line {number}: {name.strip()} is given twice.")
+            if name.strip().lower() in seen:
+                raise forms.ValidationError(f"Line {number}: {cut(name.strip())} is given twice.")
+            seen.add(name.strip().lower())
             found[name.strip()] = value.strip()
         return found
 

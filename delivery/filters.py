@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from delivery.event_view import ATTRIBUTES, MISSING, EventView, bounded_text, compile_path
-from ingestion.decoding import pointer_to
+from rest.field_errors import pointer_to
 from rest.problems import invalid
 
 MAX_DEPTH = 5
@@ -35,6 +35,9 @@ MAX_DEPTH = 5
 MAX_CONDITIONS = 50
 MAX_VALUES = 100
 _HASHED = frozenset({str, int, float, type(None)})
+# From here on every double is a whole number.
+_EXACT = 2**53
+_NOT_FINITE = (math.inf, -math.inf)
 
 Test = Callable[[Any], bool]
 Predicate = Callable[[EventView], bool]
@@ -71,6 +74,10 @@ def key_of(value: Any) -> Any:
     kind = value.__class__
     if kind is bool:
         return (value,)
+    # Python hashes a number by its remainder, so a thousand that are multiples of 2**61 - 1 would make each look-up
+    # among them a thousand comparisons; the hash of a text cannot be foreseen.
+    if (kind is int or kind is float) and not -_EXACT < value < _EXACT and value not in _NOT_FINITE:
+        return (f"{int(value):x}",)
     return value if kind in _HASHED else MISSING
 
 

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from rest.problems import FieldError, Problem, invalid
+from rest.field_errors import FieldError, pointer_to
+from rest.problems import Problem, invalid
 
 MAX_HEADERS = 20
 # Names and values together. Servers commonly stop at 8 KiB for all headers; the platform's own need some 600 bytes.
@@ -31,7 +32,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if wrong := _what_is_wrong(name, value, seen):
             code, detail = wrong
-            errors.append(FieldError(pointer=f"/headers/{_escape(name[:64])}", code=code, detail=detail))
+            errors.append(FieldError(pointer="/headers" + pointer_to(name), code=code, detail=detail))
         seen.add(name.lower())
     if errors:
         raise Problem("validation_failed", errors=errors)
@@ -51,8 +52,3 @@ def _what_is_wrong(name: str, value: str, seen: set[str]) -> tuple[str, str] | N
     if not isinstance(value, str) or _VALUE.fullmatch(value) is None:
         return "invalid_value", "A header's value is a string of visible ASCII characters, with spaces only inside."
     return None
-
-
-def _escape(name: str) -> str:
-    """A member's name within a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")

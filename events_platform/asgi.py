@@ -12,5 +12,6 @@ _django = get_asgi_application()
 
 import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
 from ingestion.intake.door import IntakeDoor  # noqa: E402 - Django must be set up before models are imported
+from rest.dear_headers import ContentTypeBound  # noqa: E402 - likewise
 
-application = IntakeDoor(_django)
+application = IntakeDoor(ContentTypeBound(_django))

@@ -22,14 +22,15 @@ FORMATS = ("auto", "json", "console")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 Format = Literal["auto", "json", "console"]
 
-# Of an API key its public id stays, which finds it in the admin. PostgreSQL's details and contexts quote rows.
+# Of an API key its public id stays, which finds it in the admin. PostgreSQL's details and contexts quote rows. A scheme
+# has a bound, or a long word would be looked through once from each of its letters.
 _SECRETS = re.compile(
     r"(?P<key>evp_[a-z]{2,10}_[0-9A-Za-z]{12})[0-9A-Za-z]+"
     r"|(?P<secret>whsec_)[0-9A-Za-z+/=_-]+"
     r"|(?P<field>(?i:authorization|x-api-key|cookie|password)\\?[\"']?\s*[:=]\s*)"
     r"(?:\\?\"[^\"\\]*|'[^']*|(?:(?i:bearer|basic)\s+)?[^\s\"',;}\\]+)"
     r"|(?P<scheme>(?i:bearer|basic)\s)[0-9A-Za-z+/=_.~-]{8,}"
-    r"|(?P<url>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"
+    r"|(?P<url>[a-z][a-z0-9+.-]{0,20}://[^\s:/@]*:)[^\s/@]+(?=@)"
     r"|(?P<row>(?:DETAIL|CONTEXT):\s)[^\n\\]*"
 )
 # Most lines hold none of these, which costs 1 µs to see; the expression takes twenty times as long.

@@ -76,6 +76,7 @@ MIDDLEWARE = [
     "events_platform.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "rest.dear_headers.CookieMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -231,6 +232,8 @@ API_KEY_ENVIRONMENT: str = env.str(
 )
 # The longest that a revoked key may still be accepted by a process that has just seen it (contract: 2 s).
 API_KEY_CACHE_SECONDS = 1.5
+# Of one CPU in each process of the web server: for decoding large bodies, and again for schemas.
+ORGANIZATION_CPU_PERCENT: float = env.float("ORGANIZATION_CPU_PERCENT", 10.0, validate=validate.Range(min=1, max=100))
 IDEMPOTENCY_HOURS: int = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1, max=720))
 PROCESSING_MAX_ATTEMPTS: int = env.int("PROCESSING_MAX_ATTEMPTS", 8, validate=validate.Range(min=1, max=100))
 WEBHOOK_ALLOW_HTTP: bool = env.bool("WEBHOOK_ALLOW_HTTP", False)

@@ -27,12 +27,14 @@ from ingestion.decoding import (
     TypeName,
     check_data,
     check_time,
+    checked_key,
+    checked_source,
     checked_text,
-    pointer_to,
     refuse_repeated_members,
     require_utf8_bytes,
 )
 from rest.bodies import content_type, require_utf8
+from rest.field_errors import pointer_to
 from rest.parsing import decode_with
 from rest.problems import invalid
 
@@ -102,7 +104,9 @@ def decode_binary(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
 def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_bytes: bool) -> DecodedEvent:
     if event.time:
         check_time(event.time)
-    source = checked_text("/source", event.source) or ""
+    source = checked_source(event.source) or ""
+    # A source that begins as the platform's keys do would make a key that does.
+    checked_key("/source", source)
     return DecodedEvent(
         type=event.type,
         data=data.decode(),

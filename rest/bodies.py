@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 import zstandard
 
+from rest.field_errors import cut
 from rest.problems import Problem
 
 MAX_ZSTD_WINDOW = 8 * 1024 * 1024
@@ -32,7 +33,7 @@ def content_type(headers: Mapping[str, str]) -> tuple[str, str | None]:
 def require_utf8(charset: str | None) -> None:
     """415 for a charset other than UTF-8 and the part of it that is ASCII."""
     if charset is not None and charset not in _CHARSETS:
-        raise Problem("unsupported_media_type", f"The charset {charset[:40]!r} is not known here: send UTF-8.")
+        raise Problem("unsupported_media_type", f"The charset {cut(charset)!r} is not known here: send UTF-8.")
 
 
 def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:

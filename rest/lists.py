@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
+from rest.field_errors import cut, pointer_to
 from rest.problems import Problem, invalid
 
 DEFAULT_LIMIT = 50
@@ -30,7 +31,7 @@ def check_parameters(request: Request, allowed: Collection[str]) -> None:
     """422 for a query parameter that the endpoint does not have, or that is given twice."""
     for name, values in request.query_params.lists():
         if name not in allowed:
-            raise invalid(f"/{name}", "unknown_parameter", f"There is no parameter {name!r} here.")
+            raise invalid(pointer_to(name), "unknown_parameter", f"There is no parameter {cut(name)!r} here.")
         if len(values) > 1:
             raise invalid(f"/{name}", "repeated_parameter", f"The parameter {name!r} is given twice.")
         if "\x00" in values[0]:

@@ -1,6 +1,5 @@
 """Request bodies: bounded, UTF-8 JSON, decoded into msgspec structs; bad input names its field."""
 
-import re
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
@@ -11,14 +10,12 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from rest.bodies import content_type, require_utf8
-from rest.problems import FieldError, Problem
+from rest.field_errors import cut, field_error
+from rest.problems import Problem
 
 T = TypeVar("T")
 # How much of a body that is too large is read before the connection is given up.
 MAX_DISCARDED_BYTES = 16 * 1024 * 1024
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$(.*)`)?")
-_MISSING_FIELD = re.compile(r"Object missing required field `(.*?)`(?: - at `\$(.*)`)?")
-_AT_PATH = re.compile(r"(.*) - at `\$(.*)`", re.DOTALL)
 
 
 class JSONParser(BaseParser):
@@ -34,7 +31,7 @@ def read_body(request: Request, *, limit: int) -> bytes:
     """The body's bytes; 415 for another content type or charset, 413 above `limit` bytes."""
     main, charset = content_type({"content-type": request.content_type})
     if main != "application/json":
-        raise Problem("unsupported_media_type", f"Send application/json, not {main or 'nothing'}.")
+        raise Problem("unsupported_media_type", f"Send application/json, not {cut(main) or 'nothing'}.")
     require_utf8(charset)
     return read_raw(request, limit)
 
@@ -74,24 +71,6 @@ def decode_with(decoder: Callable[[bytes], T], body: bytes) -> T:
     except msgspec.ValidationError as error:
         raise Problem("validation_failed", errors=[field_error(str(error))]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("malformed_json", f"The body is not valid JSON: {error}.") from error
+        raise Problem("malformed_json", f"The body is not valid JSON: {cut(str(error))}.") from error
     except RecursionError as error:
         raise Problem("malformed_json", "The body is nested too deeply.") from error
-
-
-def field_error(message: str) -> FieldError:
-    """msgspec's message → the field's pointer, a code and the sentence."""
-    for pattern, code, detail in (
-        (_UNKNOWN_FIELD, "unknown_field", "There is no such field."),
-        (_MISSING_FIELD, "required", "This field is required."),
-    ):
-        if found := pattern.fullmatch(message):
-            return FieldError(pointer=_pointer(found[2]) + "/" + found[1], code=code, detail=detail)
-    if found := _AT_PATH.fullmatch(message):
-        return FieldError(pointer=_pointer(found[2]), code="invalid", detail=found[1])
-    return FieldError(pointer="", code="invalid", detail=message)
-
-
-def _pointer(path: str | None) -> str:
-    """`.events[3].type` → `/events/3/type`."""
-    return re.sub(r"\.|\[", "/", (path or "").replace("]", ""))

@@ -18,6 +18,7 @@ from msgspec import json
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from rest.field_errors import MAX_ERRORS, FieldError
 from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ PROBLEM_TYPES = _types(
      "Send the body as `application/json` in UTF-8, or in another format that the endpoint takes."),
     ("validation_failed", 422, "Validation failed", "Fields are wrong or unknown; `errors` names each of them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
+    ("cpu_time_spent", 429, "CPU time spent",
+     "The organization's schemas or large bodies have taken their share of CPU time: this was not taken. Try again"
+     " after `Retry-After`."),
     ("internal_error", 500, "Internal error", "A fault of the platform. Nothing was acknowledged; try again."),
     ("service_unavailable", 503, "Service unavailable",
      "The platform cannot store anything right now. Nothing was acknowledged; try again after `Retry-After`."),
@@ -74,15 +78,6 @@ _BY_STATUS = {
     413: "payload_too_large", 415: "unsupported_media_type", 422: "validation_failed", 429: "rate_limited",
     503: "service_unavailable",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class FieldError:
-    """What is wrong with one field: a JSON pointer (RFC 6901), a stable code, a sentence."""
-
-    pointer: str
-    code: str
-    detail: str
 
 
 class Problem(exceptions.APIException):
@@ -98,7 +93,7 @@ class Problem(exceptions.APIException):
     ) -> None:
         self.problem_type = PROBLEM_TYPES[code]
         self.status_code = self.problem_type.status
-        self.errors = tuple(errors)
+        self.errors = tuple(errors[:MAX_ERRORS])
         self.headers = dict(headers or {})
         super().__init__(detail or self.problem_type.meaning, code)
 

@@ -13,8 +13,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion.decoding import MAX_DATA_BYTES, MAX_DEPTH, DecodedEvent, decode_event
+from ingestion.decoding import MAX_DATA_BYTES, DecodedEvent, decode_event
 from ingestion.formats import decode_batch, decode_single
+from ingestion.json_depth import MAX_DEPTH
 from rest.bodies import unpack
 from rest.problems import Problem
 

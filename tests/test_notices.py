@@ -19,10 +19,10 @@ from uuid_utils.compat import uuid7
 
 from delivery.models import Delivery
 from delivery.operations import NoticeKind, announce, announce_limits, mail_notice
-from delivery.operations.notices import SOURCE
 from delivery.tasks import mail_notice as mail_notice_task
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from events_platform.up.data_dir import CHECKOUT
+from ingestion.decoding import PLATFORM_SOURCE
 from ingestion.intake.counting import note, record_counts
 from ingestion.models import Event, IdempotencyKey, IntakeCount
 from ingestion.operations import process_outbox
@@ -86,7 +86,7 @@ def test_it_works(
     assert event["type"] == "delivery.dead_letter"
     assert event["data"] == data
     assert event["subject"] == data["delivery_id"]
-    assert event["source"] == SOURCE
+    assert event["source"] == PLATFORM_SOURCE
     assert event["time"] == "2026-11-24T12:34:56.000000Z"
 
     process_outbox()

@@ -18,6 +18,7 @@ from console.rendering import render_page
 from console.sparklines import Sparkline
 from console.subscription_forms import JSONTextField
 from console.type_trends import trends_of
+from ingestion.checking import Unchecked, schema_checks
 from ingestion.decoding import MAX_DATA_BYTES
 from ingestion.models import Event, EventType, Validation
 from ingestion.operations.event_types import (
@@ -28,9 +29,8 @@ from ingestion.operations.event_types import (
     shown_event_types,
     update_event_type,
 )
-from ingestion.schema_cost import SchemaError
-from ingestion.schemas import compile_schema
-from rest.problems import FieldError, Problem
+from rest.field_errors import FieldError
+from rest.problems import Problem
 
 _MODES = [
     (Validation.OFF.value, "Off: events are not checked"),
@@ -128,7 +128,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
     form = EventTypeForm(request.POST or None)
     checked = None
     if request.method == "POST" and form.is_valid():
-        checked = _check(request, form)
+        checked = _check(request, place, form)
         if checked is None:
             try:
                 made = create_event_type(
@@ -153,7 +153,7 @@ def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
     del form.fields["name"]
     checked = None
     if request.method == "POST" and form.is_valid():
-        checked = _check(request, form)
+        checked = _check(request, place, form)
         if checked is None:
             try:
                 update_event_type(event_type=found, changes=form.changes(), actor=actor_of(request))
@@ -183,7 +183,7 @@ class Checked:
     errors: tuple[FieldError, ...]
 
 
-def _check(request: HttpRequest, form: EventTypeForm) -> Checked | None:
+def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked | None:
     """When that is what was asked for; None when the form is to be saved."""
     if request.POST.get("step") != "check":
         return None
@@ -191,11 +191,13 @@ def _check(request: HttpRequest, form: EventTypeForm) -> Checked | None:
     if not schema or not sample:
         form.add_error("sample" if schema else "schema", "Checking takes a schema and a sample.")
         return Checked(errors=())
-    try:
-        return Checked(errors=compile_schema(schema).errors(sample))
-    except SchemaError as error:
-        form.add_error("schema", str(error))
+    reply = schema_checks.check_now(place.organization.pk, [schema], [(0, sample)])
+    if isinstance(reply, Unchecked):
+        form.add_error("schema", str(schema_checks.problem_of(reply, place.organization.pk).detail))
         return Checked(errors=())
+    if refusal := reply.refusals[0]:
+        form.add_error("schema", refusal[1])
+    return Checked(errors=reply.findings[0])
 
 
 def _form_page(request: HttpRequest, place: Place, form: EventTypeForm, context: dict[str, Any]) -> HttpResponse:

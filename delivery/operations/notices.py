@@ -18,7 +18,7 @@ from django.core.mail import EmailMessage
 from django.db import IntegrityError, models, transaction
 from django.template.loader import render_to_string
 
-from ingestion.decoding import DecodedEvent
+from ingestion.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import BROKER_ERRORS, wake_processing
@@ -27,7 +27,6 @@ from rest.ports import DirectDatabase, run_now
 from rest.rendering import format_time
 
 logger = logging.getLogger(__name__)
-SOURCE = "/platform"
 RATE_LIMITED = "rate_limited"
 # The servers write their counts every few seconds; a sweep that was late or lost is made up for.
 _LOOK_BACK = timedelta(minutes=5)
@@ -60,7 +59,7 @@ def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Map
     event = DecodedEvent(
         type=kind.value,
         data=msgspec.json.encode(data).decode(),
-        source=SOURCE,
+        source=PLATFORM_SOURCE,
         subject=subject,
         time=now,
         idempotency_key=_event_key(kind, subject, now),
