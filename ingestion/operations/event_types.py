@@ -4,22 +4,24 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import Expression, JSONField, Q, QuerySet, TextField, Value
-from django.db.models.functions import Cast, Now
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Count, Expression, JSONField, Q, QuerySet, Sum, TextField, Value
+from django.db.models.functions import Cast, Coalesce, Length, Now
 from msgspec import UNSET, UnsetType
 
+from ingestion.checking import schema_checks
 from ingestion.decoding import check_data
 from ingestion.models import EventType, Validation
-from ingestion.schema_cost import SchemaError
-from ingestion.schemas import compile_schema
+from ingestion.schema_messages import Reply
 from organizations.audit import Actor, record
 from organizations.models import Organization
-from rest.problems import FieldError, Problem, invalid
+from rest.field_errors import FieldError
+from rest.problems import Problem, invalid
 
 MAX_SCHEMA_BYTES = 64 * 1024
 # Every process keeps every schema in force in memory.
 MAX_SCHEMAS = 500
+MAX_SCHEMAS_CHARACTERS = 2 * 1024 * 1024
 # A type that was described, never seen, and deleted keeps its row, for its `changed_at` tells every process that the
 # schema is gone. JSON's null in place of SQL's NULL marks it; nobody is shown it.
 _JSON_NULL = "null"
@@ -41,38 +43,38 @@ def shown_event_types(organization_id: UUID) -> QuerySet[EventType]:
     return EventType.objects.for_organization(organization_id).exclude(_DELETED)
 
 
-@transaction.atomic
 def create_event_type(*, organization: Organization, name: str, changes: EventTypeChanges, actor: Actor) -> EventType:
     """Describe a type that events have or may come to have. Raises Problem 409 when it is described already."""
-    _check(changes)
-    event_type = _insert_or_revive(organization, name)
-    summary = _summary(event_type, changes)
-    _apply(event_type, changes)
-    record(
-        actor=actor,
-        action="event_type.created",
-        target=event_type,
-        organization=organization,
-        changes=summary,
-    )
+    _check(organization.pk, changes)
+    with transaction.atomic():
+        event_type = _insert_or_revive(organization, name)
+        summary = _summary(event_type, changes)
+        _apply(event_type, changes)
+        record(
+            actor=actor,
+            action="event_type.created",
+            target=event_type,
+            organization=organization,
+            changes=summary,
+        )
     return event_type
 
 
-@transaction.atomic
 def update_event_type(*, event_type: EventType, changes: EventTypeChanges, actor: Actor) -> EventType:
     """Set what `changes` names; in force in every process within two seconds. Raises Problem 422."""
-    _check(changes)
-    locked = _lock(event_type)
-    summary = _summary(locked, changes)
-    _apply(locked, changes)
-    if summary:
-        record(
-            actor=actor,
-            action="event_type.updated",
-            target=locked,
-            organization=locked.organization,
-            changes=summary,
-        )
+    _check(event_type.organization_id, changes)
+    with transaction.atomic():
+        locked = _lock(event_type)
+        summary = _summary(locked, changes)
+        _apply(locked, changes)
+        if summary:
+            record(
+                actor=actor,
+                action="event_type.updated",
+                target=locked,
+                organization=locked.organization,
+                changes=summary,
+            )
     return locked
 
 
@@ -89,8 +91,8 @@ def delete_event_type(*, event_type: EventType, actor: Actor) -> None:
     record(actor=actor, action="event_type.deleted", target=locked, organization=locked.organization)
 
 
-def _check(changes: EventTypeChanges) -> None:
-    """422 or 413 for a schema that cannot be put in force."""
+def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
+    """413, 422 or 429 for a schema that cannot be put in force. Others wait behind it, so never in a transaction."""
     if not isinstance(changes.schema, str):
         return
     raw = changes.schema.encode()
@@ -98,11 +100,15 @@ def _check(changes: EventTypeChanges) -> None:
         raise Problem("payload_too_large", f"schema is over {MAX_SCHEMA_BYTES} bytes.")
     try:
         check_data(raw)
-        compile_schema(changes.schema)
-    except SchemaError as error:
-        raise invalid("/schema", error.code, str(error)) from error
     except Problem as problem:
         raise _about_schema(problem) from problem
+    if not connection.in_atomic_block:
+        connection.close()  # back into the pool, for those who need one meanwhile
+    reply = schema_checks.check_now(organization_id, [changes.schema])
+    if not isinstance(reply, Reply):
+        raise _about_schema(schema_checks.problem_of(reply, organization_id))
+    if refusal := reply.refusals[0]:
+        raise invalid("/schema", *refusal)
 
 
 def _about_schema(problem: Problem) -> Problem:
@@ -111,7 +117,7 @@ def _about_schema(problem: Problem) -> Problem:
         FieldError(pointer="/schema", code=error.code, detail=error.detail.replace("data", "schema", 1))
         for error in problem.errors
     ]
-    return Problem(problem.problem_type.code, errors=errors)
+    return Problem(problem.problem_type.code, errors=errors, headers=problem.headers)
 
 
 def _insert_or_revive(organization: Organization, name: str) -> EventType:
@@ -156,10 +162,16 @@ def _apply(event_type: EventType, changes: EventTypeChanges) -> None:
 
 
 def _refuse_too_many(event_type: EventType) -> None:
-    """A soft limit: two changes at once may both be the last one."""
-    in_force = EventType.objects.for_organization(event_type.organization_id).exclude(validation=Validation.OFF)
-    if in_force.exclude(pk=event_type.pk).count() >= MAX_SCHEMAS:
+    """Soft limits: two changes at once may both be the last one."""
+    others = EventType.objects.for_organization(event_type.organization_id).exclude(validation=Validation.OFF)
+    found = others.exclude(pk=event_type.pk).aggregate(
+        count=Count("pk"), characters=Coalesce(Sum(Length(Cast("schema", TextField()))), 0)
+    )
+    if found["count"] >= MAX_SCHEMAS:
         raise invalid("/validation", "too_many", f"An organization can have {MAX_SCHEMAS} schemas in force.")
+    if found["characters"] >= MAX_SCHEMAS_CHARACTERS:
+        detail = f"The schemas in force have {MAX_SCHEMAS_CHARACTERS} characters together; that is the limit."
+        raise invalid("/validation", "too_many", detail)
 
 
 def _schema_of(event_type: EventType) -> str | None:

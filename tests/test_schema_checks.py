@@ -1,0 +1,367 @@
+"""What the schemas of one organization may cost the others: nothing but the CPU time that is its share."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Thread
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.conf import settings
+
+from ingestion import checking, schema_process, views
+from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
+from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
+from ingestion.formats import batch_steps
+from ingestion.models import Event
+from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
+from ingestion.schema_compiling import MAX_COST, compile_schema
+from ingestion.schema_cost import SchemaError
+from ingestion.schema_messages import Question, Reply, receive, send
+from ingestion.schema_process import CompiledSchemas
+from organizations.models import Organization
+from rest.field_errors import FieldError
+from tests.conftest import Tenant
+
+NAME = "invoice.paid"
+SIMPLE = '{"type": "integer"}'
+# Numbers of 390 digits are compared as fractions, 7 µs each time, which the bound of the cost does not foresee.
+UNFORESEEN = json.dumps({"items": {"allOf": [{"minimum": 1}] * 300}})
+DIGITS = json.dumps([10**390] * 600)
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def checks(clock: Clock) -> Iterator[SchemaChecks]:
+    found = SchemaChecks(clock=clock)
+    yield found
+    found.stop()
+
+
+def reply_of(answer: Reply | Unchecked) -> Reply:
+    assert isinstance(answer, Reply)
+    return answer
+
+
+def put_in_force(tenant: Tenant, mode: str) -> None:
+    wanted = {"name": NAME, "schema": json.loads(SIMPLE), "validation": mode}
+    assert tenant.post("/api/v1/event-types", wanted).status_code == 201
+
+
+def spend_all(tenant: Tenant) -> None:
+    schema_checks.budget.spend(tenant.organization.pk, 10.0)
+
+
+def test_events_are_checked_and_the_time_is_counted(checks: SchemaChecks) -> None:
+    organization = uuid4()
+    before = checks.budget.left(organization)
+    reply = reply_of(checks.check_now(organization, [SIMPLE, '{"type": "text"}'], [(0, "1"), (0, '"x"'), (1, "2")]))
+    assert [[error.code for error in errors] for errors in reply.findings] == [[], ["type"], []]
+    assert reply.refusals[0] is None
+    assert reply.refusals[1]
+    assert reply.refusals[1][0] == "invalid_schema"
+    assert checks.budget.left(organization) == pytest.approx(before - reply.seconds)
+
+
+def test_a_check_that_goes_on_and_on_is_stopped_and_others_go_on(checks: SchemaChecks) -> None:
+    """The system counts the CPU time: what the bound of the cost did not foresee cannot hold anything up."""
+    organization, other = uuid4(), uuid4()
+    schema = compile_schema(UNFORESEEN)
+    assert schema.cost.of(DIGITS, json.loads(DIGITS)) < MAX_COST
+    assert checks.check_now(organization, [UNFORESEEN], [(0, DIGITS)]) is Unchecked.STOPPED
+    assert checks.budget.left(organization) <= SAVED_SECONDS - STOPPED_SECONDS
+    assert reply_of(checks.check_now(other, [SIMPLE], [(0, "1")])).findings == [()]
+    assert checks.check_now(organization, [SIMPLE], [(0, "1")]) is Unchecked.SPENT
+
+
+def test_a_schema_that_takes_too_long_to_compile_is_stopped(tenant: Tenant, other_tenant: Tenant) -> None:
+    """The engine looks through a pattern of many classes for minutes."""
+    refused = tenant.post("/api/v1/event-types", {"name": NAME, "schema": {"pattern": "\\w" * 8_000}})
+    assert refused.status_code == 422
+    assert [(error["pointer"], error["code"]) for error in refused.json()["errors"]] == [("/schema", "too_costly")]
+    assert other_tenant.post("/api/v1/event-types", {"name": NAME, "schema": {}}).status_code == 201
+
+
+def test_time_comes_back_by_the_share_of_each_second(checks: SchemaChecks, clock: Clock) -> None:
+    organization = uuid4()
+    checks.budget.spend(organization, SAVED_SECONDS + 0.25)
+    assert checks.check_now(organization, [SIMPLE], [(0, "1")]) is Unchecked.SPENT
+    assert checks.budget.wait(organization) == 3  # a tenth of a second each second
+    clock.now += 3
+    assert isinstance(checks.check_now(organization, [SIMPLE], [(0, "1")]), Reply)
+    clock.now += 3600
+    assert checks.budget.left(organization) == SAVED_SECONDS
+
+
+def test_nobody_waits_behind_an_organization_whose_checks_took_long(
+    checks: SchemaChecks, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, other = uuid4(), uuid4()
+    monkeypatch.setattr(checking, "SLOW_SECONDS", 0.0)
+    checks.check_now(slow, [SIMPLE], [(0, "1")])
+    monkeypatch.undo()
+    lane = checks._lane(slow)
+    with lane.turn:  # as while its next question is answered
+        assert isinstance(checks.check_now(other, [SIMPLE], [(0, "1")]), Reply)
+    assert checks._lane(other) is not lane
+    clock.now += SLOW_FOR_SECONDS + 1
+    assert checks._lane(slow) is checks._lane(other)
+
+
+def test_questions_that_wait_find_the_time_spent_when_their_turn_comes(checks: SchemaChecks) -> None:
+    """However many an organization asks at once, the others wait for no more than its time."""
+    organization = uuid4()
+    found: list[object] = []
+    lane = checks._lane(organization)
+
+    def ask() -> None:
+        found.append(checks.check_now(organization, [SIMPLE], [(0, "1")]))
+
+    with lane.turn:
+        threads = [Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        checks.budget.spend(organization, 10.0)
+    for thread in threads:
+        thread.join()
+    assert found == [Unchecked.SPENT] * 5
+
+
+def test_a_question_ends_soon_and_the_rest_is_asked_anew(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So one organization's batch is not one long wait for the others."""
+    question = Question("a", [SIMPLE], [(0, "1"), (0, '"x"'), (0, "2")])
+    monkeypatch.setattr(schema_process, "QUESTION_SECONDS", 0.0)
+    assert len(schema_process.answer(question, CompiledSchemas()).findings) == 1
+
+    async def check(organization_id: UUID, schemas: Any, events: Any = ()) -> Reply | Unchecked:
+        return schema_process.answer(Question(str(organization_id), list(schemas), list(events)), CompiledSchemas())
+
+    put_in_force(tenant, "reject")
+    monkeypatch.setattr(views, "_PORTS", replace(views._PORTS, check=check))
+    results = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": data} for data in (1, "x", 2)]).json()
+    assert [result["status"] for result in results["results"]] == ["accepted", "rejected", "accepted"]
+
+
+def test_the_event_loop_goes_on_meanwhile(checks: SchemaChecks) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def check() -> Reply | Unchecked:
+        counting = asyncio.create_task(count())
+        try:
+            return await checks.check(uuid4(), [UNFORESEEN], [(0, DIGITS)])
+        finally:
+            counting.cancel()
+
+    assert asyncio.run(check()) is Unchecked.STOPPED
+    assert turns > 100
+
+
+def test_no_process_to_be_had_is_said(checks: SchemaChecks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no memory")
+
+    organization = uuid4()
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", fail)
+        assert checks.check_now(organization, [SIMPLE], [(0, "1")]) is Unchecked.AWAY
+    assert checks.problem_of(Unchecked.AWAY, organization).status_code == 503
+    assert isinstance(checks.check_now(organization, [SIMPLE], [(0, "1")]), Reply)
+
+
+def test_the_process_ends_with_its_web_server() -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "ingestion.schema_process"]
+    with subprocess.Popen(command, stdin=theirs.fileno(), cwd=settings.BASE_DIR) as process:
+        theirs.close()
+        send(ours, Question("a", [SIMPLE], [(0, '"x"')]))
+        reply: Reply = receive(ours, Reply)
+        assert reply.findings == [
+            (FieldError(pointer="/data", code="type", detail='The value is not of type "integer"'),)
+        ]
+        ours.close()
+        assert process.wait() == 0
+
+
+# What is compiled
+
+
+def schemas(count: int) -> list[str]:
+    return [json.dumps({"const": number}) for number in range(count)]
+
+
+def test_compiled_schemas_have_a_bound_for_each_organization_and_for_all() -> None:
+    one = CompiledSchemas()
+    first = one.of("a", schemas(1)[0])
+    size = one.bytes
+    assert one.of("a", schemas(1)[0]) is first
+
+    bounded = CompiledSchemas(each=3 * size, together=4 * size)
+    kept = bounded.of("b", schemas(1)[0])
+    for text in schemas(20):
+        bounded.of("a", text)
+    assert bounded.bytes <= 4 * size
+    assert bounded.of("b", schemas(1)[0]) is kept
+    for organization in "cdefg":
+        for text in schemas(3):
+            bounded.of(organization, text)
+    assert bounded.bytes <= 4 * size
+    assert bounded.of("b", schemas(1)[0]) is not kept
+
+
+def test_a_schema_counts_by_its_patterns_and_its_length() -> None:
+    plain = compile_schema(SIMPLE).size
+    assert compile_schema(json.dumps({"pattern": ".{1,255}"})).size > plain + 500_000
+    assert compile_schema(json.dumps({"enum": ["x" * 50] * 1000})).size > plain + 1_000_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"enum": [{"a": {"b": [number]}} for number in range(500)]},
+        {"enum": [number + 0.5 for number in range(500)]},
+        {"enum": [[0] * 40 + [number] for number in range(300)]},
+        {"const": [[0.5] * 200] * 10},
+        {"allOf": [{"multipleOf": 0.01}] * 30},
+    ],
+)
+def test_values_that_are_compared_deep_cost_what_they_take(value: Any) -> None:
+    """At 21 KB an event of small arrays would have taken seconds."""
+    text = json.dumps({"items": {"allOf": [value] * 5}})
+    assert compile_schema(text).errors("[]") == ()
+    with pytest.raises(SchemaError) as refused:
+        compile_schema(text, to_be_saved=True)
+    assert refused.value.code == "too_costly"
+
+
+@pytest.mark.parametrize("pattern", ["[" * 30_000, "{" + "1" * 30_000, "{1" * 15_000, "[\\" * 15_000])
+def test_what_is_no_pattern_is_refused_at_once(pattern: str) -> None:
+    with pytest.raises(SchemaError):
+        compile_schema(json.dumps({"pattern": pattern}))
+
+
+# What tenants see
+
+
+def test_events_over_the_time_are_refused_to_be_sent_again(tenant: Tenant, other_tenant: Tenant) -> None:
+    for each in (tenant, other_tenant):
+        put_in_force(each, "reject")
+    assert tenant.post("/api/v1/events", {"type": NAME, "data": 1}).status_code == 202
+    spend_all(tenant)
+    refused = tenant.post("/api/v1/events", {"type": NAME, "data": 1})
+    assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
+    assert int(refused["Retry-After"]) > 0
+    assert other_tenant.post("/api/v1/events", {"type": NAME, "data": 1}).status_code == 202
+
+    batch = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": 1}, {"type": "other", "data": 1}])
+    assert batch.status_code == 202
+    statuses = [(result["status"], result.get("error", {}).get("code")) for result in batch.json()["results"]]
+    assert statuses == [("rejected", "cpu_time_spent"), ("accepted", None)]
+
+
+def test_in_warn_mode_they_are_taken_and_marked(tenant: Tenant) -> None:
+    put_in_force(tenant, "warn")
+    spend_all(tenant)
+    taken = tenant.post("/api/v1/events", {"type": NAME, "data": "x"})
+    assert taken.status_code == 202
+    assert [error["code"] for error in taken.json()["schema_errors"]] == ["unchecked"]
+    shown = tenant.get(f"/api/v1/events/{taken.json()['id']}").json()
+    assert [error["code"] for error in shown["schema_errors"]] == ["unchecked"]
+    assert Event.objects.count() == 1
+
+
+def test_schemas_are_saved_within_the_same_time(tenant: Tenant) -> None:
+    spend_all(tenant)
+    refused = tenant.post("/api/v1/event-types", {"name": NAME, "schema": {}})
+    assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
+    assert refused["Retry-After"]
+    assert tenant.post("/api/v1/event-types", {"name": NAME}).status_code == 201
+
+
+def test_schemas_in_force_have_a_bound_together(tenant: Tenant) -> None:
+    large = {"description": "x" * 60_000}
+    for number in range(MAX_SCHEMAS_CHARACTERS // 60_000 + 2):
+        answer = tenant.post("/api/v1/event-types", {"name": f"t{number}", "schema": large, "validation": "warn"})
+        if answer.status_code != 201:
+            break
+    assert answer.json()["errors"][0]["code"] == "too_many"
+    assert tenant.post("/api/v1/event-types", {"name": "off", "schema": large}).status_code == 201
+
+
+def test_a_batch_of_many_questions_has_its_answers_in_order(tenant: Tenant) -> None:
+    Organization.objects.filter(pk=tenant.organization.pk).update(plan="enterprise")
+    put_in_force(tenant, "reject")
+    events = [{"type": NAME, "data": number if number % 3 else "x"} for number in range(200)]
+    results = tenant.post("/api/v1/events/batch", events).json()["results"]
+    assert [result["status"] for result in results] == [
+        "accepted" if number % 3 else "rejected" for number in range(200)
+    ]
+
+
+def test_a_batch_of_bad_events_has_a_bounded_answer(tenant: Tenant) -> None:
+    Organization.objects.filter(pk=tenant.organization.pk).update(plan="enterprise")
+    wanted = {"name": NAME, "schema": {"items": {"type": "string"}}, "validation": "reject"}
+    tenant.post("/api/v1/event-types", wanted)
+    answer = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": [1] * 30}] * 1000)
+    assert answer.status_code == 422
+    assert len(answer.content) < 1024 * 1024
+    assert len(answer.json()["results"][0]["error"]["errors"]) == 20
+
+
+def test_organizations_are_forgotten_when_they_have_all_their_time(checks: SchemaChecks, clock: Clock) -> None:
+    for number in range(10_001):
+        checks.budget.spend(UUID(int=number), 0.1)
+        clock.now += 10
+    assert len(checks.budget._left) < 100
+
+
+# Large bodies
+
+
+def test_what_decoding_takes_beyond_the_share_is_refused(tenant: Tenant, other_tenant: Tenant) -> None:
+    """A plan of few events may still send large ones, and what its limit refuses was decoded before."""
+    intake_budget.spend(tenant.organization.pk, 10.0)
+    event = {"type": "t", "data": "x" * 40_000}
+    for path, body in (("/api/v1/events", event), ("/api/v1/events/batch", [event])):
+        refused = tenant.post(path, body)
+        assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
+        assert int(refused["Retry-After"]) > 0
+        assert other_tenant.post(path, body).status_code == 202
+    assert tenant.post("/api/v1/events", {"type": "t", "data": 1}).status_code == 202
+
+
+def test_a_refused_batch_costs_time(tenant: Tenant) -> None:
+    refused = tenant.post("/api/v1/events/batch", [{}] * 1000)
+    assert refused.json()["code"] == "rate_limited"
+    assert intake_budget.left(tenant.organization.pk) < SAVED_SECONDS
+
+
+def test_a_large_batch_is_decoded_in_steps() -> None:
+    event = b'{"type":"t","data":%s}' % (b"[" + b"1," * 20_000 + b"1]")
+    for headers, body in (
+        ({"content-type": "application/json"}, b"[" + b",".join([event] * 50) + b"]"),
+        ({"content-type": "application/json"}, b"[" + b",".join([b"{}"] * 1000) + b"]"),
+        ({"content-type": "application/x-ndjson"}, b"\n".join([event] * 50)),
+    ):
+        assert len(list(batch_steps(headers, body))) > 10
