@@ -2,9 +2,11 @@
 
 All events are decoded at once and the body is scanned once for what the rules forbid. Only if something is wrong
 or looks so, each event is decoded by itself, which finds out what is wrong where.
+
+It is done in steps, each of some 64 KiB, so that others can have their turn between them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +14,6 @@ from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from ingestion.decoding import (
     MAX_DATA_BYTES,
-    MAX_DEPTH,
     DecodedEvent,
     EventBody,
     check_data,
@@ -24,6 +25,7 @@ from ingestion.decoding import (
     refuse_repeated_members,
     require_utf8_bytes,
 )
+from ingestion.json_depth import MAX_DEPTH
 from rest.parsing import decode_with
 from rest.problems import Problem, invalid
 
@@ -35,6 +37,11 @@ MAX_LINES = 10 * MAX_BATCH_EVENTS
 T = TypeVar("T")
 Results = list[DecodedEvent | Problem]
 ItemDecoder = Callable[[bytes], DecodedEvent]
+# Its value is the result.
+Steps = Generator[None, None, Results]
+STEP_BYTES = 64 * 1024
+# What an event costs at least is as much as some hundred bytes of a large one; a bad one costs more.
+_EVENT_BYTES, _BAD_EVENT_BYTES = 200, 1_000
 
 
 def _array_of(item: Any) -> type[Struct]:
@@ -57,7 +64,7 @@ _decode_envelope = msgspec.json.Decoder(_envelope_of(_EVENTS)).decode
 _decode_raw_envelope = msgspec.json.Decoder(_envelope_of(_RAWS)).decode
 
 
-def decode_json_batch(body: bytes) -> Results:
+def decode_json_batch(body: bytes) -> Steps:
     """The events of `{"events": […]}` or of an array. Raises Problem 400, 413 or 422 for the batch as a whole."""
     require_utf8_bytes(body)
     in_object = body.lstrip(b" \t\r\n")[:1] != b"["
@@ -67,33 +74,38 @@ def decode_json_batch(body: bytes) -> Results:
         pass
     else:
         # Beside the events, the envelope has the two quotes of its one name.
-        events = _events_at_once(_items(found), body, 2 if in_object else 0)
+        yield
+        events = yield from _events_at_once(_items(found), body, 2 if in_object else 0)
         if events:
             return events
-    return _each(_split(body, in_object=in_object), decode_event)
+    return (yield from _each(_split(body, in_object=in_object), decode_event))
 
 
-def decode_array(body: bytes, decoder: ItemDecoder) -> Results:
+def decode_array(body: bytes, decoder: ItemDecoder) -> Steps:
     """The events of an array whose items `decoder` decodes. Raises Problem 400, 413 or 422 for the whole."""
     require_utf8_bytes(body)
-    return _each(_split(body, in_object=False), decoder)
+    return (yield from _each(_split(body, in_object=False), decoder))
 
 
-def decode_lines(body: bytes) -> Results:
+def decode_lines(body: bytes) -> Steps:
     """The events of NDJSON. Raises Problem 413 or 422 for the batch as a whole."""
     if body.count(b"\n") > MAX_LINES:
         raise Problem("payload_too_large", f"A batch has at most {MAX_LINES} lines.")
     lines = [line for line in body.split(b"\n") if line and not line.isspace()]
     _check_count(len(lines), "")
+    events: Results | None = None
     try:
         require_utf8_bytes(body)
         found = list(map(decode_body, lines))
     except (Problem, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _each(lines, decode_event)
-    return _events_at_once(found, body, 0) or _each(lines, decode_event)
+        pass
+    else:
+        yield
+        events = yield from _events_at_once(found, body, 0)
+    return events or (yield from _each(lines, decode_event))
 
 
-def _events_at_once(found: Sequence[EventBody], body: bytes, quotes: int) -> Results | None:
+def _events_at_once(found: Sequence[EventBody], body: bytes, quotes: int) -> Generator[None, None, Results | None]:
     """The checked events, or None if any might break a rule; `quotes` are those of the body beside the events."""
     if b"\\u0000" in body:
         return None
@@ -103,14 +115,22 @@ def _events_at_once(found: Sequence[EventBody], body: bytes, quotes: int) -> Res
         return None
     if len(body) > MAX_DATA_BYTES and max(map(len, raws), default=0) > MAX_DATA_BYTES:
         return None
+    yield
     each = may_hold_large_number(body)  # so do hexadecimal digits, thus this is no reason to decode all again
-    try:
-        for raw in raws:
+    events: Results = []
+    done = 0
+    for event, raw in zip(found, raws, strict=True):
+        try:
             if each or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
                 check_data(raw)
-        return list(map(checked_event, found, raws))
-    except Problem:
-        return None
+            events.append(checked_event(event, raw))
+        except Problem:
+            return None
+        done += len(raw) + _EVENT_BYTES
+        if done > STEP_BYTES:
+            done = 0
+            yield
+    return events
 
 
 def _split(body: bytes, *, in_object: bool) -> list[bytes]:
@@ -141,11 +161,18 @@ def _check_count(count: int, pointer: str) -> None:
         raise invalid(pointer or "/events", "required", "A batch has at least one event.")
 
 
-def _each(items: Iterable[bytes], decoder: ItemDecoder) -> Results:
+def _each(items: Sequence[bytes], decoder: ItemDecoder) -> Steps:
     results: Results = []
+    done = 0
     for item in items:
+        done += len(item)
         try:
             results.append(decoder(item))
+            done += _EVENT_BYTES
         except Problem as problem:
             results.append(problem.with_traceback(None))  # which would keep the whole body alive in a cycle
+            done += _BAD_EVENT_BYTES
+        if done > STEP_BYTES:
+            done = 0
+            yield
     return results

@@ -89,7 +89,7 @@ EVENT_TYPES = {
         description="Types come to be by their first event; this describes one beforehand.",
         body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
         answers={201: _SHOWN},
-        problems=("event_type_exists",),
+        problems=("event_type_exists", "cpu_time_spent"),
     ),
 }
 EVENT_TYPE = {
@@ -103,10 +103,12 @@ EVENT_TYPE = {
         id="update_event_type",
         summary="Change an event type",
         description="In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
-        " 422; with `warn`, it is taken and marked.",
+        " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events"
+        " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
         parameters=(_NAME,),
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
         answers={200: _SHOWN},
+        problems=("cpu_time_spent",),
     ),
     "DELETE": Operation(
         id="delete_event_type",

@@ -17,6 +17,7 @@ from ingestion.batches import (
     MAX_BATCH_BODY_BYTES,
     MAX_BATCH_EVENTS,
     Results,
+    Steps,
     decode_array,
     decode_json_batch,
     decode_lines,
@@ -24,12 +25,14 @@ from ingestion.batches import (
 from ingestion.cloudevents import decode_binary, decode_structured
 from ingestion.decoding import MAX_BODY_BYTES, DecodedEvent, decode_event
 from rest.bodies import content_type, require_utf8
+from rest.field_errors import cut
 from rest.problems import Problem, invalid
 
 __all__ = [
     "MAX_BATCH_BODY_BYTES",
     "MAX_BATCH_EVENTS",
     "MAX_SINGLE_BODY_BYTES",
+    "batch_steps",
     "decode_batch",
     "decode_single",
     "is_batch",
@@ -73,10 +76,22 @@ def decode_single(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
 
 
 def decode_batch(headers: Mapping[str, str], body: bytes) -> Results:
+    """The same as `batch_steps`, at once."""
+    steps = batch_steps(headers, body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as finished:
+            results: Results = finished.value
+            return results
+
+
+def batch_steps(headers: Mapping[str, str], body: bytes) -> Steps:
     """The events of a batch in their order, or the Problem of one in its place, with pointers into that event.
 
-    Raises Problem 400, 413, 415 or 422 if the batch as a whole is bad: malformed, too large, empty, with members
-    beside `events`, or with a header Idempotency-Key, since each event has its own key.
+    They are the value of the generator, which stops between its steps so that others have their turn. Raises Problem
+    400, 413, 415 or 422 if the batch as a whole is bad: malformed, too large, empty, with members beside `events`, or
+    with a header Idempotency-Key, since each event has its own key.
     """
     if "idempotency-key" in headers:
         detail = "A batch takes no header Idempotency-Key: each event carries its own idempotency_key."
@@ -93,4 +108,4 @@ def decode_batch(headers: Mapping[str, str], body: bytes) -> Results:
 
 
 def _unsupported(main: str, wanted: str) -> Problem:
-    return Problem("unsupported_media_type", f"Send {wanted}, not {main[:100] or 'nothing'}.")
+    return Problem("unsupported_media_type", f"Send {wanted}, not {cut(main) or 'nothing'}.")

@@ -10,6 +10,7 @@ from ingestion.cloudevents import CloudEvent
 from ingestion.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
 from organizations.plans import Limits, Plan
+from rest.field_errors import FieldError
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -25,7 +26,6 @@ from rest.openapi import (
     Time,
     json_of,
 )
-from rest.problems import FieldError
 
 _NDJSON = "application/x-ndjson"
 _STRUCTURED = "application/cloudevents+json"
@@ -293,7 +293,7 @@ _BATCH_ANSWERS = {
     ),
     422: Answer(description="Every event was rejected.", content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED)),
 }
-_INTAKE_PROBLEMS = ("rate_limited",)
+_INTAKE_PROBLEMS = ("rate_limited", "cpu_time_spent")
 
 
 EVENTS = {
@@ -305,7 +305,8 @@ EVENTS = {
             f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`), in binary mode (the"
             f" `ce-` headers, with any body) and batched (`{_CLOUDEVENTS_BATCH}`). A CloudEvent's `source` and `id`"
             " are its idempotency key. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
-            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB."
+            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
+            " and the source `/platform`, are the platform's own: 422."
         ),
         parameters=(
             _header(

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion import openapi
+from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, Outcome, store
@@ -109,7 +110,13 @@ async def _store(events: Sequence[Incoming]) -> list[Outcome]:
     return outcomes
 
 
-_PORTS = Ports(database=DirectDatabase(), redis=DirectRedis(), store=_store)
+async def _go_on() -> None:
+    """Within a thread of its own, nobody waits."""
+
+
+_PORTS = Ports(
+    database=DirectDatabase(), redis=DirectRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
+)
 
 
 def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:

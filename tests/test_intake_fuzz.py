@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
+from ingestion.checking import schema_checks
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.writer import GroupCommitWriter
 from ingestion.models import Event, IdempotencyKey, OutboxEntry
@@ -60,7 +61,13 @@ async def _throw(organization_id: UUID) -> set[UUID]:
         expires_at=None,
     )
     reads, writes = PooledDatabase(), SingleDatabase()
-    ports = Ports(database=reads, redis=DirectRedis(), store=GroupCommitWriter(writes).store)
+    ports = Ports(
+        database=reads,
+        redis=DirectRedis(),
+        check=schema_checks.check,
+        breathe=lambda: asyncio.sleep(0),
+        store=GroupCommitWriter(writes).store,
+    )
     acknowledged: set[UUID] = set()
     for number in range(ROUNDS):
         damaged = [_send(ports, caller, *_damaged(chance)) for _ in range(DAMAGED_PER_ROUND)]

@@ -4,6 +4,7 @@ It leaves out what Django does for pages (sessions, CSRF, templates) and keeps w
 stages, problems and header fields as the DRF views, which one test suite compares.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,6 +14,7 @@ import msgspec
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
 from ingestion.intake.observing import IntakeObserver, Passage
@@ -100,7 +102,13 @@ class _Intake:
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         use_door(writer, self._database)
-        self._ports = Ports(database=self._database, redis=self._redis, store=writer.store)
+        self._ports = Ports(
+            database=self._database,
+            redis=self._redis,
+            check=schema_checks.check,
+            breathe=lambda: asyncio.sleep(0),
+            store=writer.store,
+        )
 
     async def close(self) -> None:
         await self.books.write(last=True)
