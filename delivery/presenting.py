@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, When
+from django.db.models import Case, TextField, When
 from django.db.models.functions import Left
 from django.utils import timezone
 
@@ -103,7 +103,8 @@ def describe_delivery(delivery: Delivery, subscription: Subscription) -> Deliver
 
 def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Any]:
     """The responses of the newest ones as they are, up to MAX_RESPONSES together; of the others only the begin."""
-    shown = Case(When(_total__lte=MAX_RESPONSES, then="response"), default=Left("response", EXCERPT_LENGTH))
+    begin = Left("response", EXCERPT_LENGTH)
+    shown = Case(When(_total__lte=MAX_RESPONSES, then="response"), default=begin, output_field=TextField())
     return attempts.alias(_total=running_octets("response")).annotate(excerpt=shown).defer("response")
 
 
