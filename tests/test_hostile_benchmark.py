@@ -1,4 +1,4 @@
-"""The benchmark of the attacks: what is over a bound is said and fails it, and its table finds its place in the page."""
+"""The benchmark of the attacks: what is over a bound is said and fails it; its table finds its place in the page."""
 
 import asyncio
 import json

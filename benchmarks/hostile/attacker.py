@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.servers import HOST
+from events_platform.up.errors import UpError
 
 # An attack is prepared within this time, which counts in no measurement.
 _BEGIN_SECONDS = 120.0
@@ -162,10 +163,16 @@ def attacked(attack: Attack, site: Site, *, seconds: float) -> Iterator[Outcomes
         try:
             barrier.wait(_BEGIN_SECONDS)
         except threading.BrokenBarrierError:
-            made.result()
+            _counts(made)
             raise
         yield outcomes
-        outcomes.counts = made.result()
+        outcomes.counts = _counts(made)
+
+
+def _counts(made: "Future[dict[str, int]]") -> dict[str, int]:
+    if (error := made.exception()) is not None:
+        raise UpError(f"the attack failed: {error!r}") from error
+    return made.result()
 
 
 def _prepare(barrier: Barrier) -> None:

@@ -28,7 +28,7 @@ ATTACKS = (
     Attack(name="20 password resets a second", run=people.resets),
     Attack(name="pages that need no key", run=people.open_pages),
     Attack(name="keys that nobody has", run=people.unknown_keys),
-    Attack(name="a flood at 10× the limit of the plan", run=people.flood, plan="business", bound=1.5),
+    Attack(name="a flood of 1 667 events a second", run=people.flood, bound=1.5),
     Attack(name="costly lists and pages", begin=people.store_events, run=people.far_pages, plan="business"),
     Attack(name="200 live pages", run=people.streams),
     Attack(name="types, keys, views and exports", run=people.growth, plan="business"),

@@ -25,6 +25,8 @@ from events_platform.up.errors import UpError
 _BYSTANDER = "bystander"
 # After an attack the web processes are calm again when they use no more of a core than this for a second.
 _CALM, _CALM_LOOKS = 0.3, 45
+# Each process has then read for the first time.
+_WARM_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ def _row(attack: Attack, scene: _Scene) -> AttackRow:
     try:
         with whole_platform(scene.lab, scene.target) as platform:
             warm_up(platform.server, scene.bystander.receiver, api_key=scene.bystander.api_key)
+            scene.bystander.stay(platform.server.port, _WARM_UP_SECONDS)
             processes = Processes(platform.pids)
             _measure(row, attack, scene, platform, processes)
             row.ended = processes.ended()
