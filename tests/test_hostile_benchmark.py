@@ -30,7 +30,7 @@ _HOLD_MEMORY = "import sys; kept = bytes(range(256)) * 400_000; print(flush=True
 
 
 def make_stretch(**changed: Any) -> Stretch:
-    p99 = dict.fromkeys(Deed, 10.0) | changed.pop("p99", {})
+    p99: dict[Deed, float] = {**dict.fromkeys(Deed, 10.0), **changed.pop("p99", {})}
     footprint = Footprint(memory={"web": 130.0}, cores={"web": 0.4}, **changed.pop("footprint", {}))
     footprint.memory |= changed.pop("memory", {})
     return Stretch(p99=p99, requests=dict.fromkeys(Deed, 100), errors=changed.pop("errors", {}), footprint=footprint)

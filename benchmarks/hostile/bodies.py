@@ -11,7 +11,6 @@ import zstandard
 
 from benchmarks.hostile.attacker import Attacker
 from benchmarks.streams import BATCH_PATH, SINGLE_PATH
-from ingestion.formats import MAX_BATCH_BODY_BYTES
 
 _METHODS = {"get", "post", "put", "patch", "delete"}
 # What a decoder's message quotes it in: a search for the end of the quotation meets it again and again, and the line's
@@ -24,6 +23,8 @@ _COSTLY_ITEMS = 500
 _SCHEMAS = 60
 # Each of these takes half a megabyte once it is compiled.
 _PATTERNS = [f"^.{{1,250}}{number}$" for number in range(8)]
+# A batch may have no more.
+_BATCH_BYTES = 5 * 1024 * 1024
 _DATA_BYTES = 255 * 1024
 _UNPACKED_BYTES = 64 * 1024 * 1024
 
@@ -55,8 +56,8 @@ async def _decoding_endpoints(attacker: Attacker) -> list[tuple[str, str]]:
 async def store_costly_schema(attacker: Attacker) -> None:
     """The costliest that is taken."""
     for options in _OPTIONS:
-        schema = {"items": {"enum": [[]] * options}}
-        if await _store_schema(attacker, "costly", schema):
+        empty: list[object] = []
+        if await _store_schema(attacker, "costly", {"items": {"enum": [empty] * options}}):
             return
 
 
@@ -100,7 +101,7 @@ async def store_large_texts(attacker: Attacker) -> None:
 async def store_large_events(attacker: Attacker, data: str, *, batches: int) -> None:
     """As many as a batch may have of that data, so many times."""
     event = f'{{"type": "large", "data": {data}}}'
-    events = [event] * (MAX_BATCH_BODY_BYTES // (len(event) + 2))
+    events = [event] * (_BATCH_BYTES // (len(event) + 2))
     request = attacker.request("POST", BATCH_PATH, f"[{','.join(events)}]".encode())
     for _ in range(batches):
         await attacker.send(request)
@@ -132,7 +133,7 @@ async def nesting(attacker: Attacker) -> None:
     requests = [
         attacker.request("POST", SINGLE_PATH, b'{"type": "deep", "data": ' + deep + b"}"),
         attacker.request("POST", SINGLE_PATH, b'{"type": "deep", "data": ' + objects + b"}"),
-        attacker.request("POST", BATCH_PATH, b"[" * MAX_BATCH_BODY_BYTES),
+        attacker.request("POST", BATCH_PATH, b"[" * _BATCH_BYTES),
         attacker.request("POST", "/api/v1/event-types", b'{"name": "deep", "schema": ' + nots + b"}"),
         attacker.request("POST", "/api/v1/subscriptions", b'{"kind": "inbox", "filter": ' + nots + b"}"),
     ]

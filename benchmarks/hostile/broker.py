@@ -49,7 +49,7 @@ async def control_messages(attacker: Attacker) -> None:
 def good_message() -> dict[str, Any]:
     """A message as Celery would send it, for a task that there is."""
     number = str(uuid4())
-    headers = {
+    headers: dict[str, Any] = {
         "task": PROCESSING, "id": number, "root_id": number, "parent_id": None, "lang": "py", "group": None,
         "argsrepr": "()", "kwargsrepr": "{}", "origin": "me", "retries": 0, "eta": None, "expires": None,
         "timelimit": [None, None], "ignore_result": True, "stamps": {}, "most-waiting": 10, "wait-seconds": 0,
@@ -70,7 +70,14 @@ def good_message() -> dict[str, Any]:
 
 def malformed(message: dict[str, Any]) -> Iterator[bytes]:
     """The message again and again, each time with one of its parts wrong or missing."""
-    bodies = ([1], [[1, 2], {}, {}], [[], {"wrong": 1}, {}], [[], {}, {"chain": [1], "callbacks": [1]}], {}, "text")
+    bodies: tuple[Any, ...] = (
+        [1],
+        [[1, 2], {}, {}],
+        [[], {"wrong": 1}, {}],
+        [[], {}, {"chain": [1], "callbacks": [1]}],
+        {},
+        "text",
+    )
     texts = [json.dumps(body).encode() for body in bodies]
     for text in [*texts, b"\xff", b"[" * 100_000]:
         yield json.dumps({**message, "body": base64.b64encode(text).decode()}).encode()
