@@ -17,7 +17,7 @@ _METHODS = {"get", "post", "put", "patch", "delete"}
 # end keeps it from ever being found.
 _QUOTATION = "` - at `$"
 _NAME_SIZES = (36_000, 126_000)
-# Options that equal no item, as many as the schema may have.
+# Options of which only the last one equals the items, as many as the schema may have.
 _OPTIONS = (20_000, 8_000, 3_000, 1_000, 300)
 _COSTLY_ITEMS = 500
 _SCHEMAS = 60
@@ -56,8 +56,8 @@ async def _decoding_endpoints(attacker: Attacker) -> list[tuple[str, str]]:
 async def store_costly_schema(attacker: Attacker) -> None:
     """The costliest that is taken."""
     for options in _OPTIONS:
-        empty: list[object] = []
-        if await _store_schema(attacker, "costly", {"items": {"enum": [empty] * options}}):
+        others: list[list[int]] = [[]] * options
+        if await _store_schema(attacker, "costly", {"items": {"enum": [*others, [0]]}}):
             return
 
 
