@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.console import run_console
 from benchmarks.delivery import run_delivery
+from benchmarks.hostile.running import run_hostile
 from benchmarks.intake import run_intake
 from benchmarks.options import Options, read_options
 from benchmarks.pipeline import run_pipeline
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Options, Progress], Told]] = {
     "delivery": run_delivery,
     "console": run_console,
     "retention": run_retention,
+    "hostile": run_hostile,
     "soak": run_soak,
 }
 # An hour long: run only when it is named.

@@ -17,7 +17,7 @@ from events_platform.up.errors import UpError
 
 PROCESSING, SENDING = "ingestion.process_outbox", "delivery.send_due"
 TEXTBOOK_EVENTS, TEXTBOOK_DELIVERIES = "celery", "deliveries"
-_QUEUES = {PROCESSING: "events", SENDING: "deliveries"}
+QUEUES = {PROCESSING: "events", SENDING: "deliveries"}
 # What is awaited is seen this much later, of several seconds.
 POLL_SECONDS = 0.02
 _PATIENCE_SECONDS = 180.0
@@ -63,7 +63,7 @@ def textbook_worker(lab: Lab, target: Target, *, queue: str) -> Iterator[Child]:
 def wake(target: Target, task: str) -> None:
     """Send a worker of ours the message that the web server, the processing or beat would send it."""
     with Celery(broker=target.environment["CELERY_BROKER_URL"]) as app:
-        app.send_task(task, queue=_QUEUES[task], ignore_result=True)
+        app.send_task(task, queue=QUEUES[task], ignore_result=True)
 
 
 def wait_until(holds: Callable[[], bool], *, what: str, seconds: float = _PATIENCE_SECONDS) -> None:
