@@ -370,7 +370,7 @@ TEST = {
                 ),
             )
         },
-        problems=("wrong_state",),
+        problems=("wrong_state", "rate_limited"),
     )
 }
 SUBSCRIPTION_DELIVERIES = {
