@@ -21,6 +21,7 @@ AHEAD = 7200.0
 @pytest.fixture
 def worker() -> Consumer:
     """Without anything that it does at its start."""
+    app.loader.import_default_modules()
     made = Consumer.__new__(Consumer)
     made.app, made.connection_errors, made.channel_errors = app, (OSError,), ()
     return made
