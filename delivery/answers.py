@@ -117,7 +117,7 @@ class BoundedTls(ssl.SSLObject):
     def read(self, size: int = 1024, buffer: Any = None) -> Any:
         while True:
             try:
-                data = super().read(size, buffer)
+                data: Any = super().read(size, buffer)
             except ssl.SSLWantReadError:
                 if self.beside > MAX_TLS_BYTES and self.refuse:
                     self.refuse()
@@ -145,7 +145,7 @@ class BoundedConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial(BoundedAnswer, loop=self._loop)
+        self._factory = functools.partial[ResponseHandler](BoundedAnswer, loop=self._loop)
 
 
 @functools.lru_cache(maxsize=4)

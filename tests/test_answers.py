@@ -101,6 +101,18 @@ def test_each_answer_on_a_connection_is_counted_by_itself() -> None:
     assert [result.delivered for result in results] == [True] * 8
 
 
+def test_many_such_endpoints_at_once_leave_the_others_alone() -> None:
+    async def go(urls: list[str]) -> list[AttemptResult]:
+        async with WebhookSender(policy=LOOPBACK, timeout_seconds=SECONDS) as sender:
+            requests = [WebhookRequest(url=url, headers={}, body=b"{}") for url in urls]
+            return await asyncio.gather(*map(sender.send, requests))
+
+    with answering(endless(b"", CONTINUE)) as hostile, answering(lambda: iter([TAKEN])) as good:
+        results: list[AttemptResult] = _run(go([hostile, hostile, good] * 30))
+    assert [result.delivered for result in results] == [False, False, True] * 30
+    assert AttemptError.TIMEOUT not in {result.error for result in results}
+
+
 @pytest.mark.parametrize(("tickets", "delivered"), [(2, True), (5_000, False)], ids=["as-usual", "flood"])
 def test_tls_itself_may_not_send_without_end(tmp_path: Path, tickets: int, delivered: bool) -> None:
     """TLS 1.3 lets a server hand out session tickets as it likes, none of which is an answer."""
