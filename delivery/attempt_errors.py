@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import aiohttp
 
+from delivery.answers import ExcessiveAnswer
 from delivery.guard import UnsafeUrl
 
 
@@ -71,6 +72,8 @@ def sentence_of(error: Exception) -> str:
     cause = _cause(error)
     if isinstance(cause, UnsafeUrl):
         return cause.reason
+    if isinstance(error, ExcessiveAnswer):
+        return str(error)
     kind = error_of(error)
     if kind is AttemptError.TLS:
         return f"{_SENTENCES[kind]} {getattr(cause, 'verify_message', '')}".strip()

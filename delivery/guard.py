@@ -21,6 +21,8 @@ from yarl import URL
 from delivery.name_service import LookUp, NameService, SocketAddress, look_up_once
 
 MAX_URL_LENGTH = 2048
+# Of a name. An answer of the name service may hold thousands, and each is vetted, and tried while others refuse.
+MAX_ADDRESSES = 64
 # Whoever stores a URL waits for it.
 CHECK_SECONDS = 2.0
 
@@ -221,8 +223,16 @@ def vet_socket_address(address: Sequence[Any], policy: NetworkPolicy) -> None:
         raise UnsafeUrl(f"The host resolves to {reason}.")
 
 
+def vet_addresses(found: Sequence[SocketAddress], policy: NetworkPolicy) -> None:
+    """UnsafeUrl unless all that a name resolves to is allowed: one refused address is an attack or a slip."""
+    if len(found) > MAX_ADDRESSES:
+        raise UnsafeUrl(f"The host resolves to more than {MAX_ADDRESSES} addresses.")
+    for address in found:
+        vet_socket_address(address, policy)
+
+
 class GuardedResolver(AbstractResolver):
-    """Resolves names for aiohttp. One refused address among the answers refuses the name: it is an attack or a slip.
+    """Resolves names for aiohttp, and vets what comes of it.
 
     The addresses that are returned are those that are connected to; they are numeric, nothing resolves them again.
     Made in the event loop that uses it.
@@ -239,8 +249,7 @@ class GuardedResolver(AbstractResolver):
         found = await self._look_up(host, port)
         if not found:
             raise OSError(None, f"{host} has no address")
-        for address in found:
-            vet_socket_address(address, self._policy)
+        vet_addresses(found, self._policy)
         return [
             _resolved(host, port, address) for address in found if family in (socket.AF_UNSPEC, _family_of(address))
         ]
@@ -283,5 +292,4 @@ def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look
         found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
     except OSError:  # a TimeoutError is one too
         return
-    for address in found:
-        vet_socket_address(address, policy)
+    vet_addresses(found, policy)

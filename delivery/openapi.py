@@ -380,7 +380,7 @@ TEST = {
                 ),
             )
         },
-        problems=("wrong_state",),
+        problems=("wrong_state", "rate_limited"),
     )
 }
 SUBSCRIPTION_DELIVERIES = {

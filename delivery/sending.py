@@ -14,12 +14,11 @@ import aiohttp
 from django.conf import settings
 from yarl import URL
 
+from delivery.answers import MAX_RESPONSE_BYTES, BoundedConnector, bound_tls, tls_context
 from delivery.attempt_errors import AttemptError, error_of, sentence_of
 from delivery.guard import GuardedResolver, NetworkPolicy, check_url, guarded_socket
 from delivery.retry_schedule import parse_retry_after
 
-# Enough of an answer to see what went wrong; an endpoint cannot fill the memory or the database.
-MAX_RESPONSE_BYTES = 20 * 1024
 MAX_DETAIL = 300
 MAX_CONCURRENT = 1000
 # Many servers close idle connections after 5 s (Node.js, Apache); a request on a closing connection is lost.
@@ -112,16 +111,6 @@ class _Response(aiohttp.ClientResponse):
         return await super().start(connection)
 
 
-def _trusting_also(ca_file: str) -> ssl.SSLContext | None:
-    """The system's authorities and those of the file; None for aiohttp's own context, which knows the system's."""
-    if not ca_file:
-        return None
-    context = ssl.create_default_context()
-    context.load_verify_locations(cafile=ca_file)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
 class WebhookSender:
     """Sends from one event loop, up to `max_concurrent` at once; an async context manager.
 
@@ -141,7 +130,7 @@ class WebhookSender:
         self._policy = policy
         self._timeout_seconds = timeout_seconds
         self._slots = asyncio.Semaphore(max_concurrent)
-        self._ssl_context = ssl_context
+        self._ssl_context = bound_tls(ssl_context) if ssl_context else tls_context("")
         self._resolver = resolver
 
     @classmethod
@@ -149,15 +138,15 @@ class WebhookSender:
         return cls(
             policy=NetworkPolicy.from_settings(),
             timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
-            ssl_context=_trusting_also(settings.WEBHOOK_CA_FILE),
+            ssl_context=tls_context(settings.WEBHOOK_CA_FILE),
         )
 
     async def __aenter__(self) -> Self:
         self._resolver = self._resolver or GuardedResolver(self._policy)
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             resolver=self._resolver,
             socket_factory=functools.partial(guarded_socket, self._policy),
-            ssl=self._ssl_context or True,
+            ssl=self._ssl_context,
             limit=0,  # `_slots` limits: in the connector's own queue the timeout would run already
             keepalive_timeout=KEEPALIVE_SECONDS,
         )

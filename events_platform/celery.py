@@ -8,6 +8,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 from django.conf import settings
 
+from events_platform.messages import refuse_compression
 from events_platform.metrics.folder import choose_folder, make_folder
 from events_platform.redis_transport import use_our_transport
 
@@ -18,6 +19,7 @@ if os.environ.get("METRICS_PORT", "0") not in ("", "0"):
 make_folder()
 
 use_our_transport()
+refuse_compression()
 # Celery's own processes load this first. A web server or a command has its settings by now.
 if not settings.configured:
     # As long as a task has at most; PostgreSQL goes on with no statement that nobody waits for.

@@ -1,8 +1,7 @@
-"""How a Celery worker takes messages: it tries to connect again for ever, and asks nobody else's clock."""
+"""How a Celery worker takes messages: it tries to connect again for ever, and drops what is no task of ours."""
 
 import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -11,8 +10,8 @@ from celery.utils.log import get_logger
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 
+from events_platform.messages import ForeignMessageError, dropped_messages, task_headers
 from events_platform.watchdog import show_life
-from events_platform.worker_signals import WAIT_SECONDS
 
 logger = get_logger(__name__)
 # Celery's own pauses grow to 30 s, and after a hundred of them it gives up.
@@ -49,10 +48,24 @@ class Consumer(consumer.Consumer):
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], Any]:
         handle = super().create_task_handler(*arguments)
 
-        def handle_by_our_clock(message: Any) -> Any:
-            if isinstance(message.headers, dict) and WAIT_SECONDS in message.headers:
-                again_at = datetime.now(UTC) + timedelta(seconds=message.headers[WAIT_SECONDS])
-                message.headers["eta"] = again_at.isoformat()
-            return handle(message)
+        def handle_ours(message: Any) -> Any:
+            try:
+                message.headers = task_headers(message, self.app)
+                return handle(message)
+            except (*self.connection_errors, *self.channel_errors):
+                raise
+            except ForeignMessageError as foreign:
+                self._drop(message, foreign)
+            except Exception as error:
+                logger.exception("a message could not be taken")
+                self._drop(message, type(error).__name__)
 
-        return handle_by_our_clock
+        return handle_ours
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._drop(message, type(exc).__name__)
+
+    def _drop(self, message: Any, reason: object) -> None:
+        dropped_messages.tell(reason)
+        if not message.acknowledged:
+            message.reject_log_error(logger, self.connection_errors)

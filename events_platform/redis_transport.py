@@ -10,8 +10,10 @@ import time
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis import Redis
 from redis.exceptions import RedisError
 
+from events_platform.messages import ForeignMessageError, check_item, check_raw, dropped_messages
 from ingestion.wakeup import MOST_WAITING
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,21 @@ def use_our_transport() -> None:
     """For every URL of a Redis. Before the first connection: kombu remembers what it has looked up."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+class Client(Redis):
+    """What lies in a queue and is no message is gone when it is taken, as if the queue had been empty."""
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        answer = super().parse_response(connection, command_name, **options)
+        if command_name != "BRPOP" or not answer:
+            return answer
+        try:
+            check_item(answer[1])
+        except ForeignMessageError as foreign:
+            dropped_messages.tell(foreign)
+            return None
+        return answer
 
 
 class QoS(redis.QoS):
@@ -67,6 +84,14 @@ class QoS(redis.QoS):
             logger.warning("%s messages come again later: %s", len(self._delivered), type(error).__name__)
             self._delivered.clear()
 
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except (ValueError, TypeError, RecursionError):
+            # What is remembered is no message, and would keep the others from being given out again.
+            dropped_messages.tell("Redis remembered something else under its number")
+            self._remove_from_indices(tag).execute()
+
     @property
     def visibility_timeout(self) -> int:
         """kombu subtracts it from this host's clock, to find what others took too long ago: meant is Redis' clock."""
@@ -88,6 +113,28 @@ class Channel(redis.Channel):
         most = (message.get("headers") or {}).get(MOST_WAITING)
         if most is None or self._size(queue) < most:
             super()._put(queue, message, **options)
+
+    def _get_client(self) -> type[Redis]:
+        return Client
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Each queue has an exchange and a key of its own name. Redis' table of them may have been changed."""
+        return [routing_key]
+
+    def _do_restore_message(
+        self,
+        payload: Any,
+        exchange: Any,
+        routing_key: Any,
+        pipe: Any,
+        leftmost: bool = False,  # noqa: FBT001, FBT002 - kombu's
+    ) -> None:
+        try:
+            check_raw(payload)
+        except ForeignMessageError as foreign:
+            dropped_messages.tell(foreign)
+        else:
+            super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Of a task that ran on while its connection was lost: nobody waits for this any more."""

@@ -76,9 +76,9 @@ def test_containers_have_no_rights_they_do_not_need() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_images_of_others_have_a_version_and_the_port_is_the_one_of_the_image() -> None:
+def test_images_of_others_have_a_version_and_a_hash_and_the_port_is_the_one_of_the_image() -> None:
     others = [service["image"] for service in SERVICES.values() if "build" not in service]
-    assert [image for image in others if not re.search(r":\d+\.\d+", image)] == []
+    assert [image for image in others if not re.fullmatch(r"[a-z/]+:\d+\.\d+@sha256:[0-9a-f]{64}", image)] == []
     (port,) = re.findall(r"^EXPOSE (\d+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert SERVICES["web"]["ports"] == [f"127.0.0.1:{port}:{port}"]
 

@@ -21,8 +21,9 @@ AHEAD = 7200.0
 @pytest.fixture
 def worker() -> Consumer:
     """Without anything that it does at its start."""
+    app.loader.import_default_modules()
     made = Consumer.__new__(Consumer)
-    made.app = app
+    made.app, made.connection_errors, made.channel_errors = app, (OSError,), ()
     return made
 
 
@@ -53,6 +54,7 @@ def test_what_is_due_later_is_due_by_the_clock_of_the_worker_that_has_it(
         channel.queue_purge("later")
         app.send_task("delivery.mail_notice", kwargs={"event_id": "1"}, countdown=600, queue="later")
         message = channel.basic_get("later", no_ack=True)
+    assert message.headers[WAIT_SECONDS] <= 600
     # As a sender sets it whose clock is ahead.
     message.headers["eta"] = datetime.fromtimestamp(time.time() + AHEAD, UTC).isoformat()
     seen: list[Any] = []
@@ -60,4 +62,4 @@ def test_what_is_due_later_is_due_by_the_clock_of_the_worker_that_has_it(
     worker.create_task_handler()(message)
     assert seen == [message]
     left = datetime.fromisoformat(message.headers["eta"]) - datetime.now(UTC)
-    assert 0 < left.total_seconds() <= message.headers[WAIT_SECONDS] <= 600
+    assert 0 < left.total_seconds() <= 600

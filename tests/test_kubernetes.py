@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from events_platform.environment import SECRETS, refuse_unsafe
 from events_platform.up.data_dir import CHECKOUT
 from tests.deployment import BACKUP, DOCUMENTS, KEY, KUBERNETES, MIGRATE, PROCESSES, essence, program
+
+EVERY_POD = {"matchLabels": {"app": "events-platform"}}
 
 
 def pod_templates() -> dict[str, Any]:
@@ -66,6 +69,24 @@ def test_pods_have_no_rights_they_do_not_need() -> None:
             "capabilities": {"drop": ["ALL"]},
         }, name
         assert (pod["securityContext"]["runAsNonRoot"], pod["automountServiceAccountToken"]) == (True, False), name
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd20:ce::254"]
+)
+def test_no_pod_reaches_the_credentials_that_a_cloud_gives_its_machines(address: str) -> None:
+    (policy,) = (
+        one
+        for one in DOCUMENTS
+        if one["metadata"]["name"] == "events-platform" and "podSelector" in one.get("spec", {})
+    )
+    assert (policy["spec"]["podSelector"], "Egress" in policy["spec"]["policyTypes"]) == (EVERY_POD, True)
+    assert [one for one in DOCUMENTS if one["kind"] == "NetworkPolicy" and "egress" in one["spec"]] == [policy]
+    (rule,) = policy["spec"]["egress"]
+    blocks = [to["ipBlock"] for to in rule["to"] if "ipBlock" in to]
+    allowed = [one for one in blocks if ip_address(address) in ip_network(one["cidr"])]
+    assert allowed
+    assert all(any(ip_address(address) in ip_network(denied) for denied in one["except"]) for one in allowed)
 
 
 def test_all_pods_have_one_image_with_a_version() -> None:

@@ -1,8 +1,10 @@
 """The workflow that makes a release: its own scripts, run as they stand there."""
 
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,29 @@ def test_actions_are_pinned_to_a_commit() -> None:
     used = [use for file in WORKFLOWS for use in re.findall(r"uses: (.*)", file.read_text())]
     assert used
     assert [use for use in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
+
+
+def test_the_list_of_parts_that_is_published_is_that_of_the_lock_file(tmp_path: Path) -> None:
+    """By the step's own command; it puts the list where `Publish the release` takes its files from."""
+    (script,) = [step["run"] for step in RELEASE["jobs"]["release"]["steps"] if "CycloneDX" in step.get("name", "")]
+    command = script.replace("\\\n", " ").splitlines()[-1].split()
+    program, file = Path(sys.executable).with_name("cyclonedx-py"), tmp_path / "parts.json"
+    assert (command[0], command[-1]) == (".venv/bin/cyclonedx-py", '"dist/events-platform-$VERSION.cdx.json"')
+    subprocess.run([program, *command[1:-1], file], cwd=CHECKOUT, check=True)
+    locked = re.findall(r"^([\w.-]+)(?:\[\S*\])?==(\S+)", (CHECKOUT / "requirements.txt").read_text(), re.MULTILINE)
+    parts = json.loads(file.read_text())["components"]
+    assert {(part["name"], part["version"]) for part in parts} == set(locked)
+    assert [step for step in RELEASE["jobs"]["release"]["steps"] if "dist/*" in step.get("run", "")]
+
+
+def test_no_step_keeps_the_credentials_and_no_job_has_a_right_that_it_does_not_name() -> None:
+    for file in WORKFLOWS:
+        workflow = yaml.safe_load(file.read_text())
+        assert workflow["permissions"] in ({}, {"contents": "read"}), file.name
+        for job in workflow["jobs"].values():
+            for step in job["steps"]:
+                if step.get("uses", "").startswith("actions/checkout@"):
+                    assert step["with"]["persist-credentials"] is False, file.name
 
 
 def test_the_images_are_those_of_the_dockerfile() -> None:

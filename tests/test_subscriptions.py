@@ -2,11 +2,12 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 from unittest import mock
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import time_machine
@@ -22,6 +23,7 @@ from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
+from delivery.operations.send_test import MAX_AT_ONCE, places
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from delivery.signing import generate_secret, secret_key
@@ -760,3 +762,22 @@ def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver) -> 
         held.in_atomic_block = False
         assert tenant.post(f"{PATH}/{created['id']}/test").json()["delivered"]
     held.close.assert_called_once_with()
+
+
+def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(
+    tenant: Tenant, receiver: Receiver
+) -> None:
+    """Each takes a thread of a web process for as long as the endpoint likes."""
+    path = f"{PATH}/{create(tenant, url=f'{receiver.url}/ok')['id']}/test"
+    with places.hold(tenant.organization.pk):
+        assert tenant.post(path).json()["delivered"]
+        with places.hold(tenant.organization.pk):
+            refused = tenant.post(path)
+            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+            assert int(refused.headers["Retry-After"]) > 0
+    assert tenant.post(path).json()["delivered"]
+    with ExitStack() as others:
+        for _ in range(MAX_AT_ONCE):
+            others.enter_context(places.hold(uuid4()))
+        assert tenant.post(path).status_code == 429
+    assert tenant.post(path).json()["delivered"]

@@ -13,6 +13,7 @@ from yarl import URL
 
 from delivery.attempt_errors import AttemptError
 from delivery.guard import (
+    MAX_ADDRESSES,
     GuardedResolver,
     NetworkPolicy,
     UnsafeUrl,
@@ -331,6 +332,16 @@ def test_name_without_an_address_is_a_dns_error() -> None:
 
 def test_public_destination_passes() -> None:
     check_destination("https://hooks.example.com/", PUBLIC, look_up=answers(SOMEWHERE, "2606:2800:220:1::1"))
+
+
+def test_a_name_with_more_addresses_than_anybody_needs_is_refused() -> None:
+    """Each would be vetted, and tried one after another while they refuse."""
+    addresses = [f"93.184.{number // 250}.{number % 250 + 1}" for number in range(MAX_ADDRESSES + 1)]
+    check_destination("http://hooks.example.com/", PUBLIC, look_up=answers(*addresses[1:]))
+    with pytest.raises(UnsafeUrl, match="more than 64 addresses"):
+        check_destination("http://hooks.example.com/", PUBLIC, look_up=answers(*addresses))
+    result = send("http://hooks.example.com/", PUBLIC, answers(*addresses))
+    assert result.error is AttemptError.UNSAFE_ADDRESS
 
 
 # --- What the operator allows and denies ---------------------------------------------------------------------

@@ -1,6 +1,10 @@
 """Try a webhook out."""
 
 import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -19,6 +23,11 @@ from organizations.audit import Actor, record
 from rest.postgresql.lending import give_back
 from rest.problems import Problem
 
+# In one process. Each takes a thread of it for as long as the endpoint likes, up to WEBHOOK_TIMEOUT_SECONDS.
+MAX_AT_ONCE = 16
+MAX_AT_ONCE_OF_ONE = 2
+_RETRY_SECONDS = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class TestOutcome:
@@ -35,11 +44,16 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
 
     It takes up to WEBHOOK_TIMEOUT_SECONDS. An endpoint that takes it is well again: what waited for it is sent. Call it
     outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
-    suspended.
+    suspended, 429 while too many are under way.
     """
     require_webhook(subscription)
     if subscription.organization.suspended_at is not None:
         raise Problem("organization_suspended")
+    with places.hold(subscription.organization_id):
+        return _send_test(subscription, event_type, data, actor, now)
+
+
+def _send_test(subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
     event_id = uuid7()
     request = build_request(
         url=subscription.url,
@@ -63,6 +77,33 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
     if result.delivered:
         close_circuit(subscription)
     return TestOutcome(event_id=event_id, result=result)
+
+
+class Places:
+    """For the tests that are under way in this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: Counter[UUID] = Counter()
+
+    @contextmanager
+    def hold(self, organization_id: UUID) -> Iterator[None]:
+        with self._lock:
+            if self._taken[organization_id] >= MAX_AT_ONCE_OF_ONE or self._taken.total() >= MAX_AT_ONCE:
+                raise Problem(
+                    "rate_limited",
+                    "Other tests are still waiting for their endpoints. Wait for them, then try again.",
+                    headers={"Retry-After": str(_RETRY_SECONDS)},
+                )
+            self._taken[organization_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= Counter([organization_id])
+
+
+places = Places()
 
 
 async def _send(request: WebhookRequest) -> AttemptResult:
