@@ -19,7 +19,7 @@ def require_values(given: Mapping[str, str] | None, *, stored: Mapping[str, str]
     """
     if endpoint_of(before) == endpoint_of(after):
         return
-    names = stored if given is None else [name for name, value in given.items() if is_mask(value)]
+    names = sorted(stored if given is None else (name for name, value in given.items() if is_mask(value)))
     errors = [FieldError(pointer=pointer_of(name), code="headers_required", detail=_DETAIL) for name in names]
     if errors:
         raise Problem("headers_required", errors=errors)

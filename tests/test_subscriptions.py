@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 from unittest import mock
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import time_machine
@@ -23,12 +23,13 @@ from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
-from delivery.operations.send_test import MAX_AT_ONCE, places
+from delivery.operations.send_test import MAX_AT_ONCE, MAX_AT_ONCE_OF_ONE
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from delivery.signing import generate_secret, secret_key
 from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
+from rest.at_once import at_once
 from rest.problems import Problem
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
@@ -758,10 +759,9 @@ def test_a_bad_test_event_is_named(tenant: Tenant, body: Any, code: str, pointer
 def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver) -> None:
     tenant = make_tenant()
     created = create(tenant, url=f"{receiver.url}/slow/0.3")
-    with mock.patch("delivery.operations.send_test.connection") as held:
-        held.in_atomic_block = False
+    with mock.patch("delivery.operations.send_test.give_back") as given_back:
         assert tenant.post(f"{PATH}/{created['id']}/test").json()["delivered"]
-    held.close.assert_called_once_with()
+    given_back.assert_called_once_with()
 
 
 def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(
@@ -769,15 +769,16 @@ def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(
 ) -> None:
     """Each takes a thread of a web process for as long as the endpoint likes."""
     path = f"{PATH}/{create(tenant, url=f'{receiver.url}/ok')['id']}/test"
-    with places.hold(tenant.organization.pk):
+    own = f"tests of {tenant.organization.pk}"
+    with at_once.hold(own, most=MAX_AT_ONCE_OF_ONE):
         assert tenant.post(path).json()["delivered"]
-        with places.hold(tenant.organization.pk):
+        with at_once.hold(own, most=MAX_AT_ONCE_OF_ONE):
             refused = tenant.post(path)
             assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
             assert int(refused.headers["Retry-After"]) > 0
     assert tenant.post(path).json()["delivered"]
     with ExitStack() as others:
         for _ in range(MAX_AT_ONCE):
-            others.enter_context(places.hold(uuid4()))
+            others.enter_context(at_once.hold("tests", most=MAX_AT_ONCE))
         assert tenant.post(path).status_code == 429
     assert tenant.post(path).json()["delivered"]

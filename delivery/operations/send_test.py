@@ -1,10 +1,6 @@
 """Try a webhook out."""
 
 import asyncio
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -20,6 +16,7 @@ from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from organizations.audit import Actor, record
+from rest.at_once import TooManyAtOnceError, at_once
 from rest.postgresql.lending import give_back
 from rest.problems import Problem
 
@@ -49,8 +46,18 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
     require_webhook(subscription)
     if subscription.organization.suspended_at is not None:
         raise Problem("organization_suspended")
-    with places.hold(subscription.organization_id):
-        return _send_test(subscription, event_type, data, actor, now)
+    try:
+        with (
+            at_once.hold(f"tests of {subscription.organization_id}", most=MAX_AT_ONCE_OF_ONE),
+            at_once.hold("tests", most=MAX_AT_ONCE),
+        ):
+            return _send_test(subscription, event_type, data, actor, now)
+    except TooManyAtOnceError as error:
+        raise Problem(
+            "rate_limited",
+            "Other tests are still waiting for their endpoints. Wait for them, then try again.",
+            headers={"Retry-After": str(_RETRY_SECONDS)},
+        ) from error
 
 
 def _send_test(subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
@@ -77,33 +84,6 @@ def _send_test(subscription: Subscription, event_type: str, data: str, actor: Ac
     if result.delivered:
         close_circuit(subscription)
     return TestOutcome(event_id=event_id, result=result)
-
-
-class Places:
-    """For the tests that are under way in this process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[UUID] = Counter()
-
-    @contextmanager
-    def hold(self, organization_id: UUID) -> Iterator[None]:
-        with self._lock:
-            if self._taken[organization_id] >= MAX_AT_ONCE_OF_ONE or self._taken.total() >= MAX_AT_ONCE:
-                raise Problem(
-                    "rate_limited",
-                    "Other tests are still waiting for their endpoints. Wait for them, then try again.",
-                    headers={"Retry-After": str(_RETRY_SECONDS)},
-                )
-            self._taken[organization_id] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._taken -= Counter([organization_id])
-
-
-places = Places()
 
 
 async def _send(request: WebhookRequest) -> AttemptResult:
