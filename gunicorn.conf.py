@@ -54,6 +54,9 @@ def post_worker_init(worker: object) -> None:
 
     A full collection of Django's and our modules takes tens of milliseconds, in which no request is answered.
     """
+    from events_platform.memory import give_memory_back  # noqa: PLC0415 - no code of ours before the workers fork
+
+    give_memory_back()
     from events_platform.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load with it
 
     try:

@@ -46,8 +46,8 @@ def find_event(place: Place, event_id: UUID) -> Event | None:
 def story_of(event: Event) -> Story:
     deliveries = deliveries_of(event)["deliveries"]
     wanted = Q(pk__in=[delivery.subscription for delivery in deliveries]) | ~Q(status=SubscriptionStatus.DELETED)
-    rows = Subscription.objects.for_organization(event.organization_id).filter(wanted).order_by("kind", "name", "pk")
-    subscriptions = {row.pk: row for row in rows[:_SUBSCRIPTIONS]}
+    rows = Subscription.objects.for_organization(event.organization_id).filter(wanted).light()
+    subscriptions = {row.pk: row for row in rows.order_by("kind", "name", "pk")[:_SUBSCRIPTIONS]}
     failures = ProcessingFailure.objects.for_organization(event.organization_id)
     return Story(
         steps=[_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries],

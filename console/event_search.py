@@ -21,6 +21,7 @@ from psycopg.errors import QueryCanceled
 from console.event_filters import EventFilters
 from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.models import Event, EventQuerySet, EventStatus, ProcessingFailure
+from ingestion.operations.catalogue import OTHER
 from organizations.models import Organization
 
 PAGE_SIZE = 50
@@ -51,7 +52,9 @@ FROM known CROSS JOIN LATERAL (
         AND received_at >= %(time_from)s AND received_at < %(time_to)s
     ORDER BY id DESC LIMIT %(page)s
 ) AS newest
-WHERE (SELECT count(*) FROM known) <= %(types)s
+WHERE (SELECT count(*) FROM known) <= %(types)s AND NOT EXISTS (
+    SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
+)
 ORDER BY id DESC LIMIT %(page)s
 """
 
@@ -148,12 +151,13 @@ def _floor(organization: Organization, wanted: EventFilters, size: int) -> UUID 
 
 
 def _newest_of_types(organization: Organization, wanted: EventFilters) -> list[UUID]:
-    """Of the types that begin so, as processing has seen them. None when there are too many of them, or none yet."""
+    """Of the types that begin so, as processing has seen them. None when there are too many of them or none yet."""
     low, high = _id_bounds(wanted)
     values: dict[str, Any] = {
         "organization": organization.pk,
         "prefix": wanted.type[:-1],
         "types": MAX_TYPES,
+        "other": OTHER,
         "low": low,
         "high": high,
         "time_from": wanted.time_from or _EPOCH,

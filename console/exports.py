@@ -27,24 +27,26 @@ from psycopg.errors import QueryCanceled
 from console.event_filters import EventFilters
 from console.event_search import search_events
 from console.export_files import file_header, file_lines
+from console.export_limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
 from ingestion.models import Event
 from ingestion.selecting import EventFilter, select_events
 from ingestion.wakeup import Waker
 from organizations.audit import Actor, record
 from organizations.models import Organization, TenantQuerySet
+from rest.large_answers import PORTION_BYTES
+from rest.portions import own_columns, read_portion
 from rest.postgresql.faults import is_passing
-from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
 MAX_EVENTS = 1_000_000
 # As they are stored: some 2 GiB of JSON.
 MAX_STORED_BYTES = 256 * 1024 * 1024
-MAX_RUNNING = 3
 LIFETIME = timedelta(hours=24)
 # One transaction: a second at most when each page looks at thousands of events, some 100 ms when an index finds it.
 PAGES_PER_PART = 20
-PART_BYTES = 8 * 1024 * 1024
+# A download has one in memory, each.
+PART_BYTES = 1024 * 1024
 EXPORTS_PER_ROUND = 100
 REMOVED_AT_ONCE = 100
 # A portion that fails so often in a row will not succeed: most likely its filter is too slow.
@@ -72,12 +74,8 @@ class TooSlowError(Exception):
 def create_export(
     *, organization: Organization, user: User, wanted: EventFilters, kind: ExportFormat, actor: Actor, now: datetime
 ) -> Export:
-    """Start an export of what `wanted` finds until `now`. Raises Problem 409 when too many are running."""
-    # Exports of one organization wait for each other here, so that the limit holds.
-    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-    running = Export.objects.for_organization(organization.pk).filter(status=ExportStatus.RUNNING)
-    if running.count() >= MAX_RUNNING:
-        raise Problem("limit_reached", f"{MAX_RUNNING} exports are running. Wait for one, or cancel it.")
+    """Start an export of what `wanted` finds until `now`. Raises Problem 409 or 503 for one too many."""
+    refuse_too_many(organization, now=now)
     time_to = min(wanted.time_to or now, now)
     query = replace(wanted, range="", time_to=time_to).base_query
     export = Export.objects.create(organization=organization, created_by=user, format=kind, query=query, created_at=now)
@@ -94,12 +92,17 @@ def create_export(
 
 @transaction.atomic
 def cancel_export(*, export: Export, actor: Actor, now: datetime) -> bool:
-    """Stop it and drop what it has; False when it was over already."""
-    moved = _running(export.pk).update(status=ExportStatus.CANCELLED, finished_at=now)
-    if moved:
-        ExportPart.objects.filter(export=export).delete()
-        record(actor=actor, action="export.cancelled", target=export, organization=export.organization)
-    return bool(moved)
+    """Stop it, or end its file before its time; False when there was nothing to drop any more."""
+    is_done = Export.objects.filter(pk=export.pk, status=ExportStatus.DONE)
+    if _running(export.pk).update(status=ExportStatus.CANCELLED, finished_at=now):
+        action = "export.cancelled"
+    elif is_done.update(status=ExportStatus.EXPIRED, expires_at=now):
+        action = "export.deleted"
+    else:
+        return False
+    ExportPart.objects.filter(export=export).delete()
+    record(actor=actor, action=action, target=export, organization=export.organization)
+    return True
 
 
 def run_exports(*, seconds: float = 20.0) -> int:
@@ -194,7 +197,7 @@ def _run_portion(export_id: UUID, now: datetime) -> bool:
     body = zlib.compress(portion.body, level=6)
     ExportPart.objects.create(export=export, number=export.parts, body=body)
     events, stored = export.events + portion.events, export.stored_size + len(body)
-    is_full = events >= MAX_EVENTS or stored >= MAX_STORED_BYTES
+    is_full = events >= MAX_EVENTS or stored >= min(MAX_STORED_BYTES, room_for(export))
     _running(export_id).update(
         cursor=portion.cursor,
         events=events,
@@ -223,27 +226,35 @@ def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
         if found.timed_out:
             raise TooSlowError
         events = found.events[: MAX_EVENTS - export.events - count]
-        lines = file_lines(kind, _with_data(export, events))
-        parts.append(lines)
-        size, count = size + len(lines), count + len(events)
         cursor = found.older if len(events) == len(found.events) else events[-1].pk
+        for event in _with_data(export, events):
+            parts.append(file_lines(kind, [event]))
+            size, count = size + len(parts[-1]), count + 1
+            if size >= PART_BYTES and event.pk != events[-1].pk:
+                cursor = event.pk
+                break
         if cursor is None or size >= PART_BYTES or export.events + count >= MAX_EVENTS:
             break
     return _Portion(events=count, body=b"".join(parts), cursor=cursor)
 
 
 def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
-    """The lists leave out what is large."""
+    """The lists leave out what is large. Here it comes in portions; what aged out this very moment does not."""
     if not events:
         return
-    rows = Event.objects.for_organization(export.organization_id).filter(
-        pk__in=[event.pk for event in events], pk__gte=events[-1].pk, pk__lte=events[0].pk
+    statuses = {event.pk: event.status for event in events}
+    left = Event.objects.for_organization(export.organization_id).filter(
+        pk__in=list(statuses), pk__gte=events[-1].pk, pk__lte=events[0].pk
     )
-    found = {pk: (data, annotations) for pk, data, annotations in rows.values_list("pk", "data", "annotations")}
-    for event in events:
-        if event.pk in found:  # else it aged out this very moment
-            event.data, event.annotations = found[event.pk]
+    is_cut = True
+    while is_cut:
+        portion = read_portion(left, own_columns("data", "annotations"), count=len(events), size=PORTION_BYTES)
+        for event in portion.rows:
+            event.status = statuses[event.pk]
             yield event
+        is_cut = portion.is_cut
+        if is_cut:
+            left = left.filter(pk__lt=portion.rows[-1].pk)
 
 
 def is_countable(wanted: EventFilters) -> bool:

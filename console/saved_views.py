@@ -1,25 +1,27 @@
 """Saved views: every path starts from the organization and the owner."""
 
 from django.contrib.auth.models import User
+from django.db import transaction
 
 from console.models import SavedView
+from organizations.limits import hold_limits
 from organizations.models import Organization
 from rest.problems import Problem
-
-# More do not fit the page. A soft limit: two requests at once may both be the last one.
-MAX_VIEWS = 30
 
 
 def views_of(user: User, organization: Organization) -> list[SavedView]:
     """By name."""
-    return list(SavedView.objects.for_organization(organization.pk).of(user.pk)[:MAX_VIEWS])
+    own = SavedView.objects.for_organization(organization.pk).of(user.pk)
+    return list(own[: organization.limits.saved_views])
 
 
+@transaction.atomic
 def save_view(*, user: User, organization: Organization, name: str, query: str) -> SavedView:
     """Keep a query under a name; one of that name is replaced. Raises Problem 409 when there are too many."""
     own = SavedView.objects.for_organization(organization.pk).of(user.pk)
-    if own.count() >= MAX_VIEWS and not own.filter(name=name).exists():
-        raise Problem("limit_reached", f"You can keep {MAX_VIEWS} views. Delete one first.")
+    most = hold_limits(organization.pk).saved_views
+    if own.exclude(name=name).count() >= most:
+        raise Problem("limit_reached", f"You can keep {most} views. Delete one first.")
     view, _ = SavedView.objects.update_or_create(
         owner=user, organization=organization, name=name, defaults={"query": query}
     )

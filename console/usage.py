@@ -6,14 +6,29 @@ from datetime import datetime, timedelta
 from django.db import connection
 
 from console.stats import ACCEPTED, DUPLICATE, RANGES, Intake, intake_of, outcomes_since
-from delivery.models import Subscription
-from delivery.operations.subscriptions import MAX_SUBSCRIPTIONS
-from ingestion.models import EventType, Validation
-from ingestion.operations.event_types import MAX_SCHEMAS
 from organizations.models import Organization
+from organizations.usage import usage_of as counts_of
 
 # A meter that is this full is worth a warning.
 _HIGH_PERCENT = 80
+_KIB, _MIB = 2**10, 2**20
+# By the names of the limits: what people call it, in which unit, and what happens at the limit.
+_METERS = {
+    "subscriptions": ("Subscriptions", 1, "One event makes a delivery for each that wants it, so at most as many."),
+    "filter_bytes": ("KiB of event types and filters of all subscriptions", _KIB, ""),
+    "api_keys": ("Active API keys", 1, ""),
+    "event_types": (
+        "Event types",
+        1,
+        "Events of more types are taken, and counted together. Types without a description make room when no event"
+        " has had them for long.",
+    ),
+    "schemas_in_force": ("Schemas in force", 1, ""),
+    "members": ("Members", 1, ""),
+    "replays_per_day": ("Replays started in 24 hours", 1, ""),
+    "exports_per_day": ("Exports started in 24 hours", 1, ""),
+    "export_bytes": ("MiB of files of exports, compressed", _MIB, "Each file is gone after a day."),
+}
 
 # By the index of organization and minute: see console.stats. Of two minutes that are as busy, the later one.
 _PEAK = """
@@ -68,22 +83,19 @@ class Usage:
 
 def usage_of(organization: Organization, *, now: datetime) -> Usage:
     day = _day_of(organization, now)
-    subscriptions = Subscription.objects.for_organization(organization.pk).shown().count()
-    schemas = EventType.objects.for_organization(organization.pk).exclude(validation=Validation.OFF).count()
-    return Usage(
-        day=day,
-        month=intake_of(organization, RANGES["30d"], now=now),
-        meters=[
-            Meter(
-                label="Events in the busiest minute of the last 24 hours",
-                used=day.peak,
-                limit=organization.limits.events_per_minute,
-                note="The limit counts events a minute; more are refused with 429.",
-            ),
-            Meter(label="Subscriptions", used=subscriptions, limit=MAX_SUBSCRIPTIONS),
-            Meter(label="Schemas in force", used=schemas, limit=MAX_SCHEMAS),
-        ],
+    limits = organization.limits
+    busiest = Meter(
+        label="Events in the busiest minute of the last 24 hours",
+        used=day.peak,
+        limit=limits.events_per_minute,
+        note="The limit counts events a minute; more are refused with 429.",
     )
+    used = counts_of(organization.pk, now=now)
+    meters = [
+        Meter(label=label, used=used[name] // unit, limit=getattr(limits, name) // unit, note=note)
+        for name, (label, unit, note) in _METERS.items()
+    ]
+    return Usage(day=day, month=intake_of(organization, RANGES["30d"], now=now), meters=[busiest, *meters])
 
 
 def _day_of(organization: Organization, now: datetime) -> Day:

@@ -20,7 +20,7 @@ from django.utils.text import Truncator
 from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
 from delivery.dead_letter_sides import THEIRS, Side, side_of
-from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from organizations.admin import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
@@ -50,6 +50,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume")
     # Secrets are shown nowhere but to their owners; headers may hold tokens.
     exclude = ("secret", "previous_secret", "headers")
+    heavy_fields = LARGE_COLUMNS
     list_display = ("label", "kind", "organization", "status", "failing_since", "last_error", "created_at")
     list_filter = (HealthFilter, OrganizationFilter)
     list_select_related = ("organization",)
@@ -166,6 +167,7 @@ def _uuid(text: str | None) -> UUID | None:
 class DeliveryAdmin(ReadOnlyAdmin):
     actions = ("retry",)
     change_list_template = "admin/deliveries.html"
+    heavy_fields = tuple(f"subscription__{name}" for name in LARGE_COLUMNS)
     list_display = ("id", "status", "last_error", "side", "to", "organization", "created_at", "attempts")
     list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
     list_select_related = ("organization", "subscription")

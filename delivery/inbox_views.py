@@ -1,10 +1,13 @@
 """`/api/v1/inbox`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
+from django.db.models import OuterRef, Subquery
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,7 +19,6 @@ from delivery.inbox_openapi import (
     AckOutcome,
     Extension,
     InboxEvent,
-    InboxEventList,
     LeaseExtended,
     LeaseRequest,
     LeaseShown,
@@ -25,6 +27,7 @@ from delivery.inbox_openapi import (
 )
 from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Subscription
 from delivery.operations import (
+    Lease,
     ack_events,
     extend_lease,
     find_inbox,
@@ -37,8 +40,11 @@ from ingestion.models import Event
 from ingestion.presenting import describe_event
 from organizations.authentication import caller_of
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page
+from rest import large_answers
+from rest.large_answers import Slot, answer_of, json_members
+from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import decode, read_body
+from rest.portions import Large
 from rest.problems import Problem, invalid
 from rest.rendering import format_time
 
@@ -51,14 +57,18 @@ class InboxView(APIView):
     scopes = {"GET": Scope.INBOX_CONSUME}
     operations = inbox_openapi.LIST
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "inbox", ("inbox", "status"))
         status = request.query_params.get("status", DeliveryStatus.PENDING.value)
         if status not in DeliveryStatus.values:
             raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
         inbox = _inbox_of(request)
-        deliveries, cursor = newest_first(inbox_deliveries(inbox=inbox, status=DeliveryStatus(status)), page)
-        return Response(InboxEventList(data=_shown(deliveries, inbox, timezone.now()), next_cursor=cursor))
+        listing = Listing(
+            rows=inbox_deliveries(inbox=inbox, status=DeliveryStatus(status)),
+            describe=lambda found: _shown(found, _with_data(found, inbox), inbox, timezone.now()),
+            large=_large_columns(inbox),
+        )
+        return list_answer(request, page, listing, owner=inbox.organization_id)
 
 
 class LeaseView(APIView):
@@ -67,16 +77,24 @@ class LeaseView(APIView):
     scopes = {"POST": Scope.INBOX_CONSUME}
     operations = inbox_openapi.LEASE
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponseBase:
         check_parameters(request, ("inbox",))
         wanted = decode(read_body(request, limit=BODY_LIMIT), LeaseRequest)
         inbox = _inbox_of(request)
         now = timezone.now()
-        lease = lease_events(inbox=inbox, limit=wanted.max, duration=timedelta(seconds=wanted.lease_seconds), now=now)
+        slot = Slot(inbox.organization_id)
+        lease = lease_events(
+            inbox=inbox,
+            limit=wanted.max,
+            duration=timedelta(seconds=wanted.lease_seconds),
+            now=now,
+            max_bytes=large_answers.MAX_BYTES if slot.take() else large_answers.PORTION_BYTES,
+        )
+        if lease is None or sum(lease.sizes) <= large_answers.PORTION_BYTES:
+            slot.give_back()
         if lease is None:
             return Response(LeaseShown(lease_id=None, expires_at=None, events=[]))
-        events = _shown(lease.deliveries, inbox, now)
-        return Response(LeaseShown(lease_id=lease.id, expires_at=format_time(lease.expires_at), events=events))
+        return answer_of(request._request, _lease_chunks(lease, inbox, now), slot)
 
 
 class AckView(APIView):
@@ -148,10 +166,30 @@ def _inbox_of(request: Request) -> Subscription:
     return inbox
 
 
-def _shown(deliveries: Sequence[Delivery], inbox: Subscription, now: datetime) -> list[InboxEvent]:
-    """The deliveries with their events, in the same order; retention may have taken an event before its delivery."""
-    wanted: list[UUID] = [delivery.event_id for delivery in deliveries]
-    events = Event.objects.for_organization(inbox.organization_id).in_bulk(wanted)
+def _lease_chunks(lease: Lease, inbox: Subscription, now: datetime) -> Iterator[bytes]:
+    """LeaseShown, with the events read portion by portion."""
+    portions = (_shown(part, _events_of(part, inbox), inbox, now) for part in _portions(lease))
+    encoded = ([msgspec.json.encode(event) for event in events if event is not None] for events in portions)
+    yield from json_members({"lease_id": lease.id, "expires_at": format_time(lease.expires_at)}, "events", encoded)
+    yield b"}"
+
+
+def _portions(lease: Lease) -> Iterator[list[Delivery]]:
+    part: list[Delivery] = []
+    total = 0
+    for delivery, size in zip(lease.deliveries, lease.sizes, strict=True):
+        if part and total + size > large_answers.PORTION_BYTES:
+            yield part
+            part, total = [], 0
+        part.append(delivery)
+        total += size
+    yield part
+
+
+def _shown(
+    deliveries: Sequence[Delivery], events: Mapping[UUID, Event], inbox: Subscription, now: datetime
+) -> list[InboxEvent | None]:
+    """The deliveries with their events, in the same order; None where retention took the event before its delivery."""
     return [
         InboxEvent(
             **describe_event(events[delivery.event_id]),
@@ -159,9 +197,33 @@ def _shown(deliveries: Sequence[Delivery], inbox: Subscription, now: datetime) -
             leases=delivery.attempts,
             leased_until=_leased_until(delivery, now),
         )
-        for delivery in deliveries
         if delivery.event_id in events
+        else None
+        for delivery in deliveries
     ]
+
+
+def _events_of(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
+    wanted = [delivery.event_id for delivery in deliveries]
+    return Event.objects.for_organization(inbox.organization_id).in_bulk(wanted)
+
+
+def _large_columns(inbox: Subscription) -> Large:
+    """Of the events: a list's deliveries bring them along, as far as there is room."""
+    event = Event.objects.for_organization(inbox.organization_id).filter(pk=OuterRef("event_id"))
+    return {name: Subquery(event.values(name)) for name in ("data", "annotations")}
+
+
+def _with_data(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
+    """The events of deliveries that have brought `data` and `annotations` along."""
+    wanted = [delivery.event_id for delivery in deliveries]
+    events = Event.objects.for_organization(inbox.organization_id).defer("data", "annotations").in_bulk(wanted)
+    for delivery in deliveries:
+        if delivery.data is None:  # type: ignore[attr-defined]
+            events.pop(delivery.event_id, None)  # it has left between the two queries
+        elif event := events.get(delivery.event_id):
+            event.data, event.annotations = delivery.data, delivery.annotations  # type: ignore[attr-defined]
+    return events
 
 
 def _leased_until(delivery: Delivery, now: datetime) -> str | None:

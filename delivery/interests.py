@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from django.db import connection
 from delivery.filters import Filter, compile_filter
 from delivery.matching import Interest, Matcher
 from delivery.models import Kind, Subscription
+from rest.portions import octets
 from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 OVERLAP_SECONDS = 10.0
 # Some 10 KB each with a dozen subscriptions.
 REMEMBERED_ORGANIZATIONS = 10_000
+# Of the patterns and filters of all of them, as JSON; compiled they take some ten times as much.
+REMEMBERED_BYTES = 8 * 1024 * 1024
 
 _CHANGED = """
 SELECT DISTINCT organization_id FROM delivery_subscription
@@ -37,7 +40,7 @@ class InterestCatalogue:
     """The interests of the organizations that this process has seen."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[UUID, Matcher[Wanted]] = OrderedDict()
+        self._known: OrderedDict[UUID, _Known] = OrderedDict()
         self._read_at = time.monotonic()
 
     def of(self, organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
@@ -45,9 +48,10 @@ class InterestCatalogue:
         self._forget_changed()
         if missing := [pk for pk in organization_ids if pk not in self._known]:
             self._known.update(_read(missing))
-        found = {pk: self._known[pk] for pk in organization_ids}
-        while len(self._known) > REMEMBERED_ORGANIZATIONS:
-            self._known.popitem(last=False)
+        found = {pk: self._known[pk].matcher for pk in organization_ids}
+        total = sum(known.size for known in self._known.values()) if missing else 0
+        while len(self._known) > REMEMBERED_ORGANIZATIONS or total > REMEMBERED_BYTES:
+            total -= self._known.popitem(last=False)[1].size
         return found
 
     def forget(self) -> None:
@@ -62,15 +66,25 @@ class InterestCatalogue:
         self._read_at = now
 
 
-def _read(organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
+class _Known(NamedTuple):
+    """What an organization wants, and how large that is in the database."""
+
+    matcher: Matcher[Wanted]
+    size: int
+
+
+def _read(organization_ids: Collection[UUID]) -> dict[UUID, _Known]:
     rows: dict[UUID, list[Interest[Wanted]]] = {pk: [] for pk in organization_ids}
+    sizes: Counter[UUID] = Counter()
     shown = Subscription.objects.shown().filter(organization__in=organization_ids).order_by("pk")
-    for pk, organization_id, kind, patterns, wanted in shown.values_list(
-        "pk", "organization_id", "kind", "event_types", "filter"
-    ):
+    columns = shown.values_list(
+        "pk", "organization_id", "kind", "event_types", "filter", octets("event_types") + octets("filter")
+    )
+    for pk, organization_id, kind, patterns, wanted, size in columns:
+        sizes[organization_id] += size
         key = Wanted(subscription_id=pk, is_webhook=kind == Kind.WEBHOOK)
         rows[organization_id].append(Interest(key=key, patterns=patterns, filter=usable_filter(pk, wanted)))
-    return {pk: Matcher(found) for pk, found in rows.items()}
+    return {pk: _Known(matcher=Matcher(found), size=sizes[pk]) for pk, found in rows.items()}
 
 
 def usable_filter(subscription_id: UUID, wanted: Any) -> Filter | None:

@@ -50,10 +50,18 @@ class DeliveryStatus(models.TextChoices):
 OPEN_STATUSES = (DeliveryStatus.PENDING, DeliveryStatus.RETRYING)
 
 
+# What a subscription may have much of.
+LARGE_COLUMNS = ("description", "event_types", "filter", "headers")
+
+
 class SubscriptionQuerySet(TenantQuerySet["Subscription"]):
     def shown(self) -> Self:
         """Those that were not deleted."""
         return self.exclude(status=SubscriptionStatus.DELETED)
+
+    def light(self) -> Self:
+        """Without what may be large and is not looked at where there are many: their filters and headers."""
+        return self.defer("description", "filter", "headers")
 
 
 class Subscription(models.Model):

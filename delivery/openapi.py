@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from delivery.header_rules import MAX_HEADERS
 from delivery.matching import MAX_PATTERNS
 from delivery.models import DeliveryStatus, DisabledReason, Kind, SubscriptionStatus
-from delivery.operations.subscriptions import INBOX_NAME, MAX_SUBSCRIPTIONS
+from delivery.operations.subscriptions import INBOX_NAME
 from ingestion.decoding import TypeName
 from ingestion.openapi import EXAMPLE_DELIVERY, DeliveryDetails, DeliveryFields
 from rest.openapi import (
@@ -261,7 +261,7 @@ SUBSCRIPTIONS = {
         id="create_subscription",
         summary="Create a subscription",
         description="It gets every event that is accepted from now on and that it wants."
-        f" An organization has at most {MAX_SUBSCRIPTIONS}.",
+        " How many an organization can have is told by `GET /api/v1/organization`.",
         body=json_of(
             NewWebhook | NewInbox,
             minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
@@ -296,7 +296,7 @@ SUBSCRIPTION = {
             no_filter={"filter": None, "description": "All of them."},
         ),
         answers={200: _SHOWN},
-        problems=("inbox_exists", "wrong_state"),
+        problems=("inbox_exists", "limit_reached", "wrong_state"),
     ),
     "DELETE": Operation(
         id="delete_subscription",
@@ -415,6 +415,6 @@ RETRY = {
                 ),
             )
         },
-        problems=("wrong_state",),
+        problems=("limit_reached", "wrong_state"),
     )
 }

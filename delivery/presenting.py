@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Case, TextField, When
 from django.db.models.functions import Left
 from django.utils import timezone
 
@@ -16,6 +17,8 @@ from delivery.sealed_headers import show_headers
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 from ingestion.openapi import AttemptShown, DeliveryDetails
+from organizations.models import TenantQuerySet
+from rest.portions import running_octets
 from rest.rendering import format_time
 
 # A schedule has some ten attempts; more come from retries by hand.
@@ -24,6 +27,8 @@ MAX_ATTEMPTS = 100
 MAX_DELIVERIES_OF_EVENT = 100
 MAX_ATTEMPTS_OF_EVENT = 1_000
 EXCERPT_LENGTH = 500
+# Bytes. Some 25 attempts of the longest responses, which is more than any schedule has.
+MAX_RESPONSES = 512 * 1024
 
 
 def describe_subscription(subscription: Subscription, *, now: datetime) -> SubscriptionShown:
@@ -92,8 +97,15 @@ def describe_delivery(delivery: Delivery, subscription: Subscription) -> Deliver
     attempts = Attempt.objects.for_organization(delivery.organization_id).filter(delivery_id=delivery.pk)
     return DeliveryDetails(
         **_delivery_members(delivery, subscription, events.values_list("type", flat=True).first(), timezone.now()),
-        attempts=_describe_attempts(attempts.order_by("delivery_id", "-id")[:MAX_ATTEMPTS]),
+        attempts=_describe_attempts(_with_responses(attempts).order_by("delivery_id", "-id")[:MAX_ATTEMPTS]),
     )
+
+
+def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Any]:
+    """The responses of the newest ones as they are, up to MAX_RESPONSES together; of the others only the begin."""
+    begin = Left("response", EXCERPT_LENGTH)
+    shown = Case(When(_total__lte=MAX_RESPONSES, then="response"), default=begin, output_field=TextField())
+    return attempts.alias(_total=running_octets("response")).annotate(excerpt=shown).defer("response")
 
 
 def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
@@ -102,8 +114,10 @@ def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
         pk__range=bounds_of_event(event.pk), event_id=event.pk
     )
     deliveries = list(rows.order_by("pk")[:MAX_DELIVERIES_OF_EVENT])
-    subscriptions = Subscription.objects.for_organization(event.organization_id).in_bulk(
-        {delivery.subscription_id for delivery in deliveries}
+    subscriptions = (
+        Subscription.objects.for_organization(event.organization_id)
+        .light()
+        .in_bulk({delivery.subscription_id for delivery in deliveries})
     )
     attempts = _excerpts(event.organization_id, [delivery.pk for delivery in deliveries])
     now = timezone.now()
@@ -123,7 +137,6 @@ def _excerpts(organization_id: UUID, delivery_ids: Sequence[UUID]) -> dict[UUID,
     excerpts = rows.annotate(excerpt=Left("response", EXCERPT_LENGTH)).defer("response")
     found: defaultdict[UUID, list[Attempt]] = defaultdict(list)
     for attempt in excerpts.order_by("delivery_id", "-id")[:MAX_ATTEMPTS_OF_EVENT]:
-        attempt.response = attempt.excerpt
         found[attempt.delivery_id].append(attempt)
     return found
 
@@ -148,8 +161,8 @@ def _delivery_members(
     }
 
 
-def _describe_attempts(newest_first: Iterable[Attempt]) -> list[AttemptShown]:
-    """Oldest first."""
+def _describe_attempts(newest_first: Iterable[Any]) -> list[AttemptShown]:
+    """Oldest first; what is shown of each one's response is its `excerpt`."""
     shown = [
         AttemptShown(
             number=attempt.number,
@@ -157,7 +170,7 @@ def _describe_attempts(newest_first: Iterable[Attempt]) -> list[AttemptShown]:
             duration_ms=attempt.duration_ms,
             status_code=attempt.status_code,
             error=attempt.error or None,
-            response=attempt.response,
+            response=attempt.excerpt,
         )
         for attempt in newest_first
     ]

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from delivery.models import ReplayStatus
 from delivery.operations.dead_letters import MAX_COUNTED as MAX_COUNTED_DEAD_LETTERS
-from delivery.operations.replays import MAX_COUNTED, MAX_RUNNING, SETTLED_AFTER
+from delivery.operations.replays import MAX_COUNTED, SETTLED_AFTER
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
 
 GivenTime = Annotated[datetime, Meta(tz=True)]
@@ -116,8 +116,8 @@ REPLAYS = {
         summary="Replay events",
         description="Makes new deliveries of old events to one subscription: a webhook is sent them again, in an inbox"
         " they are pending again. The event types and the filter of the subscription apply, as they are now. A paused"
-        " or disabled subscription holds the deliveries until it is resumed. An organization can have"
-        f" {MAX_RUNNING} replays running.",
+        " or disabled subscription holds the deliveries until it is resumed. How many an organization can have running,"
+        " and start in a day, is told by `GET /api/v1/organization`.",
         body=json_of(
             NewReplay,
             everything=_NEW,
@@ -130,7 +130,7 @@ REPLAYS = {
                 content=json_of(ReplayShown, started=_STARTED, dry_run=_COUNTED),
             )
         },
-        problems=("not_found",),
+        problems=("not_found", "limit_reached"),
     ),
 }
 REPLAY = {

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,12 +14,13 @@ from delivery import replay_openapi as openapi
 from delivery.matching import check_patterns
 from delivery.models import Replay, ReplayStatus
 from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
-from delivery.replay_openapi import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayList, ReplayShown
+from delivery.replay_openapi import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayShown
 from delivery.selecting import own_subscription
 from organizations.authentication import actor_of, caller_of
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import decode, read_body, read_raw
+from rest.portions import own_columns
 from rest.problems import invalid
 from rest.rendering import format_time
 
@@ -31,10 +33,15 @@ class ReplaysView(APIView):
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE, "POST": Scope.SUBSCRIPTIONS_MANAGE}
     operations = openapi.REPLAYS
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "replays")
-        found, cursor = newest_first(Replay.objects.for_organization(caller_of(request).organization_id), page)
-        return Response(ReplayList(data=[describe_replay(replay) for replay in found], next_cursor=cursor))
+        organization_id = caller_of(request).organization_id
+        listing = Listing(
+            rows=Replay.objects.for_organization(organization_id),
+            describe=lambda found: map(describe_replay, found),
+            large=own_columns("event_types"),
+        )
+        return list_answer(request, page, listing, owner=organization_id)
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ())

@@ -12,7 +12,8 @@ from rest_framework.request import Request
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.shown_status import stored_as
 from organizations.authentication import caller_of
-from rest.lists import Page, newest_first
+from organizations.models import TenantQuerySet
+from rest.lists import Page
 
 
 def own_subscription(request: Request, subscription_id: UUID) -> Subscription:
@@ -26,8 +27,8 @@ def own_subscription(request: Request, subscription_id: UUID) -> Subscription:
 
 def newest_deliveries(
     subscription: Subscription, wanted: DeliveryStatus | None, page: Page
-) -> tuple[list[Delivery], str | None]:
-    """A page of a subscription's deliveries with the shown status `wanted`, or with any; and the next cursor.
+) -> TenantQuerySet[Delivery]:
+    """Those of a page of a subscription's deliveries with the shown status `wanted`, or with any; and one more.
 
     The index is by status, so each status is asked for a page of its own: quick on millions, whichever are rare.
     """
@@ -41,5 +42,4 @@ def newest_deliveries(
         found.update(of_status.order_by("-pk").values_list("pk", flat=True)[: page.limit + 1])
     newest = heapq.nlargest(page.limit + 1, found)
     # Once more with the conditions: what has moved on meanwhile is not what was asked for.
-    shown = deliveries.filter(pk__in=newest).filter(reduce(or_, conditions)) if conditions else deliveries.none()
-    return newest_first(shown, page)
+    return deliveries.filter(pk__in=newest).filter(reduce(or_, conditions)) if conditions else deliveries.none()

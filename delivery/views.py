@@ -1,26 +1,26 @@
 """`/api/v1/subscriptions` and `/api/v1/deliveries`."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from delivery import openapi
-from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Kind, Subscription
 from delivery.openapi import (
     SHOWN_STATUSES,
-    DeliveryList,
     NewInbox,
     NewWebhook,
     SecretRotation,
     SecretShown,
     SubscriptionCreated,
-    SubscriptionList,
     SubscriptionPatch,
     TestEvent,
     TestResult,
@@ -50,8 +50,9 @@ from ingestion.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
 from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import decode, read_body
+from rest.portions import own_columns
 from rest.problems import invalid
 from rest.rendering import format_time
 
@@ -66,7 +67,7 @@ class SubscriptionsView(APIView):
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE, "POST": Scope.SUBSCRIPTIONS_MANAGE}
     operations = openapi.SUBSCRIPTIONS
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "subscriptions", ("kind", "status"))
         organization_id = caller_of(request).organization_id
         default_inboxes([organization_id])
@@ -74,10 +75,12 @@ class SubscriptionsView(APIView):
         for name, values in (("kind", Kind.values), ("status", SHOWN_STATUSES)):
             if wanted := _read_choice(request, name, values):
                 rows = rows.filter(**{name: wanted})
-        found, cursor = newest_first(rows, page)
-        now = timezone.now()
-        data = [describe_subscription(subscription, now=now) for subscription in found]
-        return Response(SubscriptionList(data=data, next_cursor=cursor))
+        listing = Listing(
+            rows=rows,
+            describe=lambda found: map(partial(describe_subscription, now=timezone.now()), found),
+            large=own_columns(*LARGE_COLUMNS),
+        )
+        return list_answer(request, page, listing, owner=organization_id)
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ())
@@ -202,12 +205,15 @@ class SubscriptionDeliveriesView(APIView):
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
     operations = openapi.SUBSCRIPTION_DELIVERIES
 
-    def get(self, request: Request, subscription_id: UUID) -> Response:
+    def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
         page = read_page(request, f"deliveries:{subscription_id}", ("status",))
         status = _read_choice(request, "status", DeliveryStatus.values)
         subscription = own_subscription(request, subscription_id)
-        found, cursor = newest_deliveries(subscription, DeliveryStatus(status) if status else None, page)
-        return Response(DeliveryList(data=describe_deliveries(found, subscription), next_cursor=cursor))
+        listing = Listing(
+            rows=newest_deliveries(subscription, DeliveryStatus(status) if status else None, page),
+            describe=lambda found: describe_deliveries(found, subscription),
+        )
+        return list_answer(request, page, listing, owner=subscription.organization_id)
 
 
 class DeliveryView(APIView):

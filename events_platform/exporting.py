@@ -24,6 +24,8 @@ from organizations.models import Membership, Organization
 from rest.rendering import format_time
 
 ROWS_PER_PAGE = 2_000
+# Of events and schemas, which have up to 256 KiB each.
+LARGE_ROWS_PER_PAGE = 100
 MANIFEST = "manifest.json"
 # What opens something: hashes and ciphertexts too. Binary columns are left out altogether.
 _SECRET = {(Subscription, "secret"), (Subscription, "previous_secret")}
@@ -109,7 +111,8 @@ def _rows(model: type[Model], organization: Organization) -> Iterator[Model]:
     if model is Organization:
         yield organization
     elif model is Event:
-        yield from _pages(Event.objects.for_organization(organization.pk).order_by("organization", "pk"))
+        events = Event.objects.for_organization(organization.pk).order_by("organization", "pk")
+        yield from _pages(events, size=LARGE_ROWS_PER_PAGE)
     elif model in (Delivery, Attempt):
         for pk in Subscription.objects.for_organization(organization.pk).order_by("pk").values_list("pk", flat=True):
             yield from _of_subscription(model, organization, pk)
@@ -119,22 +122,22 @@ def _rows(model: type[Model], organization: Organization) -> Iterator[Model]:
             rows = rows.select_related("user")
         # A cursor on the server needs a transaction. These tables are small: only events and deliveries take long.
         with transaction.atomic():
-            yield from rows.order_by().iterator(chunk_size=ROWS_PER_PAGE)
+            yield from rows.order_by().iterator(chunk_size=LARGE_ROWS_PER_PAGE)
 
 
 def _of_subscription(model: type[Model], organization: Organization, subscription_id: UUID) -> Iterator[Model]:
     if model is Attempt:
         attempts = Attempt.objects.for_organization(organization.pk).filter(subscription_id=subscription_id)
-        yield from _pages(attempts.order_by("subscription_id", "pk"))
+        yield from _pages(attempts.order_by("subscription_id", "pk"), size=LARGE_ROWS_PER_PAGE)
     else:
         rows = Delivery.objects.for_organization(organization.pk).filter(subscription=subscription_id)
         for status in DeliveryStatus:
             yield from _pages(rows.filter(status=status).order_by("subscription_id", "status", "pk"))
 
 
-def _pages(rows: Any) -> Iterator[Model]:
+def _pages(rows: Any, *, size: int = ROWS_PER_PAGE) -> Iterator[Model]:
     """By short statements, each from where the one before ended: a long one would hold up retention."""
     last = LOWEST_ID
-    while page := list(rows.filter(pk__gt=last)[:ROWS_PER_PAGE]):
+    while page := list(rows.filter(pk__gt=last)[:size]):
         yield from page
         last = page[-1].pk

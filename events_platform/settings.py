@@ -260,17 +260,28 @@ STATS_RETENTION_DAYS: int = env.int("STATS_RETENTION_DAYS", 400, validate=valida
 INTAKE_COUNT_RETENTION_DAYS: int = env.int(
     "INTAKE_COUNT_RETENTION_DAYS", 35, validate=validate.Range(min=31, max=3_650)
 )
+# After the last event of a type that nobody described; never sooner than its events leave.
+EVENT_TYPE_RETENTION_DAYS: int = env.int("EVENT_TYPE_RETENTION_DAYS", 90, validate=_days)
+# After its end; until then a request with it is told that it was revoked or has expired.
+KEY_RETENTION_DAYS: int = env.int("KEY_RETENTION_DAYS", 365, validate=_days)
 AUDIT_RETENTION_DAYS: int = env.int("AUDIT_RETENTION_DAYS", 730, validate=_days)
 INVITATION_RETENTION_DAYS: int = env.int("INVITATION_RETENTION_DAYS", 30, validate=_days)
 REPLAY_RETENTION_DAYS: int = env.int("REPLAY_RETENTION_DAYS", 90, validate=_days)
 LOGIN_RETENTION_DAYS: int = env.int("LOGIN_RETENTION_DAYS", 90, validate=_days)
+# What the files of all exports take in PostgreSQL together.
+EXPORTS_MAX_GIB: int = env.int("EXPORTS_MAX_GIB", 10, validate=validate.Range(min=1, max=10_000))
 FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=values.fernet_key)
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
 EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
-# Called with an organization's id and `now` for its page in the admin; returns counts by name.
-ORGANIZATION_USAGE = "ingestion.usage.usage_of"
+# Called in turn with an organization's id and `now` to tell its usage; each returns counts by name.
+ORGANIZATION_USAGE = [
+    "ingestion.usage.usage_of",
+    "organizations.usage.own_usage",
+    "delivery.usage.usage_of",
+    "console.export_limits.usage_of",
+]
 
 # The largest request body that anything reads into memory; the API's own limits are lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024

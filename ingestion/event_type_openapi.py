@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from ingestion.decoding import TypeName
 from ingestion.models import Validation
+from ingestion.operations.catalogue import OTHER
 from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
 
 _JSON_SCHEMA = {"type": ["object", "boolean", "null"]}
@@ -38,7 +39,10 @@ class NewEventType(EventTypePatch, forbid_unknown_fields=True, kw_only=True):
 class EventTypeShown(Struct):
     """An event type: seen, described, or both."""
 
-    name: str
+    name: Annotated[
+        str,
+        Meta(description=f"`{OTHER}` stands for all types beyond as many as an organization can have."),
+    ]
     description: str
     schema: Annotated[Any, Meta(extra_json_schema=_JSON_SCHEMA)]
     validation: Validation
@@ -89,7 +93,7 @@ EVENT_TYPES = {
         description="Types come to be by their first event; this describes one beforehand.",
         body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
         answers={201: _SHOWN},
-        problems=("event_type_exists",),
+        problems=("event_type_exists", "limit_reached"),
     ),
 }
 EVENT_TYPE = {

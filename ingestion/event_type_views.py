@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from msgspec import UNSET, Raw
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -10,15 +11,16 @@ from rest_framework.views import APIView
 
 from ingestion import event_type_openapi as openapi
 from ingestion.decoding import require_utf8_bytes
-from ingestion.event_type_openapi import EventTypeList, EventTypePatch, EventTypeShown, NewEventType
+from ingestion.event_type_openapi import EventTypePatch, EventTypeShown, NewEventType
 from ingestion.models import EventType, Validation
 from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges
 from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import decode, read_body
+from rest.portions import own_columns
 from rest.problems import invalid
 from rest.rendering import format_time
 
@@ -31,16 +33,18 @@ class EventTypesView(APIView):
     scopes = {"GET": Scope.EVENTS_READ, "POST": Scope.SUBSCRIPTIONS_MANAGE}
     operations = openapi.EVENT_TYPES
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "event-types", ("name",))
         types = shown_event_types(caller_of(request).organization_id)
         if pattern := request.query_params.get("name"):
             prefix = pattern.endswith("*")
             types = types.filter(name__startswith=pattern[:-1]) if prefix else types.filter(name=pattern)
-        found, cursor = newest_first(types, page)
-        return Response(
-            EventTypeList(data=[describe_event_type(event_type) for event_type in found], next_cursor=cursor)
+        listing = Listing(
+            rows=types,
+            describe=lambda found: map(describe_event_type, found),
+            large=own_columns("description", "schema"),
         )
+        return list_answer(request, page, listing, owner=caller_of(request).organization_id)
 
     def post(self, request: Request) -> Response:
         wanted = _read(request, NewEventType)

@@ -9,7 +9,7 @@ from ingestion.batches import MAX_BATCH_BODY_BYTES, MAX_BATCH_EVENTS
 from ingestion.cloudevents import CloudEvent
 from ingestion.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
-from organizations.plans import Limits, Plan
+from organizations.plans import LIMITS, Limits, Plan
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -152,10 +152,22 @@ class EventList(Listed[EventShown]):
 
 
 class Usage(Struct):
-    """Processed events, by whole hours."""
+    """Processed events, by whole hours; and how much there is of what is limited, by the names of the limits."""
 
     events_last_24_hours: int
     events_last_30_days: int
+    subscriptions: int
+    api_keys: Annotated[int, Meta(description="Active ones.")]
+    event_types: int
+    schemas_in_force: int
+    filter_bytes: int
+    members: int
+    invitations_per_day: Annotated[int, Meta(description="Of the last 24 hours, as all that ends in `_per_day`.")]
+    replays_running: int
+    replays_per_day: int
+    exports_running: int
+    exports_per_day: int
+    export_bytes: int
 
 
 class OrganizationShown(Struct):
@@ -264,6 +276,24 @@ _IN_LINES = {
     "description": f"One event a line, each as in `application/json`; up to {MAX_BATCH_EVENTS} of them.",
 }
 _LINES_EXAMPLE = '{"type": "invoice.paid", "data": {"amount": 12900}}\n{"type": "invoice.sent", "data": null}\n'
+
+
+_USAGE = {
+    "events_last_24_hours": 12,
+    "events_last_30_days": 345,
+    "subscriptions": 2,
+    "api_keys": 1,
+    "event_types": 7,
+    "schemas_in_force": 1,
+    "filter_bytes": 96,
+    "members": 3,
+    "invitations_per_day": 0,
+    "replays_running": 0,
+    "replays_per_day": 1,
+    "exports_running": 0,
+    "exports_per_day": 0,
+    "export_bytes": 0,
+}
 
 
 def _text(name: str, description: str, **schema: Any) -> Parameter:
@@ -404,8 +434,8 @@ ORGANIZATION = {
                         "slug": "example",
                         "plan": "free",
                         "suspended": False,
-                        "limits": {"events_per_minute": 100, "retention_days": 7},
-                        "usage": {"events_last_24_hours": 12, "events_last_30_days": 345},
+                        "limits": vars(LIMITS[Plan.FREE]),
+                        "usage": _USAGE,
                         "created_at": EXAMPLE_TIME,
                     },
                 ),

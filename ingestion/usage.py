@@ -1,15 +1,26 @@
-"""How much an organization uses the platform, from the hourly stats: nothing is counted for the question."""
+"""How much an organization uses the platform: events from the hourly stats, and what it has of types."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Q, Sum
+from django.db import connection
 
-from ingestion.models import HourlyStat, hour_of
+from ingestion.models import hour_of
+
+_USAGE = """
+SELECT coalesce(sum(count) FILTER (WHERE hour > %(day)s), 0)::bigint AS events_last_24_hours,
+    coalesce(sum(count), 0)::bigint AS events_last_30_days,
+    (SELECT count(*) FROM ingestion_eventtype WHERE organization_id = %(organization)s) AS event_types,
+    (SELECT count(*) FROM ingestion_eventtype WHERE organization_id = %(organization)s AND validation <> 'off')
+        AS schemas_in_force
+FROM ingestion_hourlystat WHERE organization_id = %(organization)s AND hour > %(month)s
+"""
 
 
 def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
-    """Processed events of the last 24 hours and 30 days, by whole hours (UTC)."""
-    month = HourlyStat.objects.for_organization(organization_id).filter(hour__gt=hour_of(now) - timedelta(days=30))
-    sums = month.aggregate(day=Sum("count", filter=Q(hour__gt=hour_of(now) - timedelta(hours=24))), month=Sum("count"))
-    return {"events_last_24_hours": sums["day"] or 0, "events_last_30_days": sums["month"] or 0}
+    """Processed events of the last 24 hours and 30 days, by whole hours (UTC); event types and schemas in force."""
+    hour = hour_of(now)
+    values = {"organization": organization_id, "day": hour - timedelta(hours=24), "month": hour - timedelta(days=30)}
+    with connection.cursor() as cursor:
+        cursor.execute(_USAGE, values)
+        return dict(zip((column.name for column in cursor.description), cursor.fetchone(), strict=True))

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
@@ -19,13 +20,14 @@ from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.models import Event, EventStatus
 from ingestion.presenting import describe_event
 from ingestion.selecting import EventFilter, select_events
-from ingestion.usage import usage_of
 from ingestion.wakeup import wake_processing
 from organizations.authentication import caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
-from rest.lists import check_parameters, newest_first, read_page, read_time
+from organizations.usage import usage_of
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_time
 from rest.parsing import read_raw
+from rest.portions import own_columns
 from rest.ports import DirectDatabase, DirectRedis, run_now
 from rest.problems import invalid
 from rest.rendering import format_time
@@ -45,12 +47,11 @@ class EventsView(APIView):
         receive = receive_batch if is_batch(_headers(request)) else receive_event
         return _through_the_intake(request, receive)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "events", _FILTERS)
         events = select_events(caller_of(request).organization_id, _read_filter(request))
-        found, cursor = newest_first(events, page)
-        data = [{**describe_event(event), "status": event.status} for event in found]
-        return Response({"data": data, "next_cursor": cursor})
+        listing = Listing(rows=events, describe=_described, large=own_columns("data", "annotations"))
+        return list_answer(request, page, listing, owner=caller_of(request).organization_id)
 
 
 class BatchView(APIView):
@@ -127,6 +128,10 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
         if intake_request.allowance:
             request._request.rate_limit = intake_request.allowance  # type: ignore[attr-defined]
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
+
+
+def _described(events: Sequence[Event]) -> list[dict[str, Any]]:
+    return [{**describe_event(event), "status": event.status} for event in events]
 
 
 def _headers(request: Request) -> dict[str, str]:

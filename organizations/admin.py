@@ -6,7 +6,6 @@ from uuid import UUID
 
 import msgspec
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -17,7 +16,6 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
-from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -27,6 +25,7 @@ from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import IssuedKey
 from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
 from organizations.scopes import Scope
+from organizations.usage import active_keys, usage_of
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)
@@ -81,6 +80,7 @@ class OrganizationAdmin(ModelAdmin):
         "plan",
         "events_per_minute_override",
         "retention_days_override",
+        "subscriptions_override",
         "limits",
         "usage",
         "suspended_at",
@@ -95,7 +95,7 @@ class OrganizationAdmin(ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
-        return self.fields if obj else self.fields[:5]
+        return self.fields if obj else self.fields[:6]
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -129,12 +129,19 @@ class OrganizationAdmin(ModelAdmin):
     @admin.display(description="Limits")
     def limits(self, organization: Organization) -> str:
         limits = organization.limits
-        return f"{limits.events_per_minute:,} events a minute; events are kept {limits.retention_days} days"
+        return (
+            f"{limits.events_per_minute:,} events a minute; events are kept {limits.retention_days} days;"
+            f" {limits.subscriptions:,} subscriptions"
+        )
 
     @admin.display(description="Usage")
     def usage(self, organization: Organization) -> str:
-        used = import_string(settings.ORGANIZATION_USAGE)(organization.pk, now=timezone.now())
-        return f"{used['events_last_24_hours']:,} events in 24 hours, {used['events_last_30_days']:,} in 30 days"
+        used = usage_of(organization.pk, now=timezone.now())
+        return (
+            f"{used['events_last_24_hours']:,} events in 24 hours, {used['events_last_30_days']:,} in 30 days;"
+            f" {used['subscriptions']:,} subscriptions, {used['event_types']:,} event types,"
+            f" {used['api_keys']:,} active API keys"
+        )
 
     @admin.display(description="See its")
     def lists(self, organization: Organization) -> SafeString:
@@ -240,6 +247,14 @@ class IssueKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         if expires_at is not None and expires_at <= timezone.now():
             raise forms.ValidationError("A key must expire in the future.")
         return expires_at
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if organization := data.get("organization"):
+            most = organization.limits.api_keys
+            if active_keys(organization.pk, now=timezone.now()).count() >= most:
+                raise forms.ValidationError(f"It has {most} active keys, as many as it can have. Revoke one first.")
+        return data
 
 
 class LeakedKeyForm(forms.Form):

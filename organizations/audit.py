@@ -1,15 +1,18 @@
 """The audit log: who did what to which organization, member or key."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils import timezone
 
 from organizations.models import AuditEntry, Organization
 from rest.client_address import client_address
+from rest.problems import Problem
 
 AGENT_LENGTH = 200
 
@@ -60,8 +63,11 @@ def record(
 ) -> None:
     """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`.
 
-    `organization` is None for what concerns no single one, such as a person's account.
+    `organization` is None for what concerns no single one, such as a person's account. Raises Problem 429 when keys
+    change too much: a loop would fill the log. A key can always be revoked.
     """
+    if actor.kind == ActorKind.API_KEY and organization is not None and action != "api_key.revoked":
+        _refuse_flood(organization)
     AuditEntry.objects.create(
         organization=organization,
         actor_kind=actor.kind,
@@ -74,3 +80,15 @@ def record(
         address=actor.address,
         user_agent=actor.user_agent,
     )
+
+
+def _refuse_flood(organization: Organization) -> None:
+    most = organization.limits.changes_per_hour
+    entries = AuditEntry.objects.for_organization(organization.pk).order_by("-pk")
+    oldest = entries.values_list("created_at", flat=True)[most - 1 : most].first()
+    if oldest is not None and oldest > timezone.now() - timedelta(hours=1):
+        raise Problem(
+            "rate_limited",
+            f"API keys can make {most} changes an hour in an organization. Is a program caught in a loop?",
+            headers={"Retry-After": "60"},
+        )

@@ -23,7 +23,7 @@ class TenantQuerySet(models.QuerySet[M]):
 
 
 class Organization(models.Model):
-    """A tenant. `events_per_minute_override` and `retention_days_override` replace the plan's limits."""
+    """A tenant. What ends in `_override` replaces the plan's limit."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100)
@@ -31,6 +31,7 @@ class Organization(models.Model):
     plan = models.CharField(max_length=20, choices=Plan.choices, default=Plan.FREE)
     events_per_minute_override = models.PositiveIntegerField(null=True, blank=True)
     retention_days_override = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    subscriptions_override = models.PositiveIntegerField(null=True, blank=True)
     suspended_at = models.DateTimeField(null=True, blank=True, editable=False)
     suspended_reason = models.CharField(max_length=500, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -50,6 +51,7 @@ class Organization(models.Model):
             self.plan,
             events_per_minute=self.events_per_minute_override,
             retention_days=self.retention_days_override,
+            subscriptions=self.subscriptions_override,
         )
 
 

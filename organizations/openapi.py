@@ -76,13 +76,15 @@ KEYS = {
     "POST": Operation(
         id="create_api_key",
         summary="Create an API key",
-        description="The new key can have no scope that the calling key lacks.",
+        description="The new key can have no scope that the calling key lacks. How many keys an organization can have"
+        " active is told by `GET /api/v1/organization`.",
         body=json_of(
             NewApiKey,
             minimal={"name": "Billing service", "scopes": ["events:write"]},
             expiring={"name": "CI", "scopes": ["events:read"], "expires_at": "2099-01-01T00:00:00Z"},
         ),
         answers={201: Answer(description="The new key, shown this once.", content=json_of(ApiKeyIssued, key=_ISSUED))},
+        problems=("limit_reached",),
     ),
 }
 KEY = {
@@ -109,5 +111,6 @@ ROTATE = {
         answers={
             201: Answer(description="The successor, shown this once.", content=json_of(ApiKeyIssued, key=_ISSUED))
         },
+        problems=("limit_reached",),
     )
 }

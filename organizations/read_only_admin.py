@@ -26,6 +26,8 @@ else:
 BEFORE = "before"
 # The list beside the table; other organizations are reached from their own page.
 MAX_LISTED_ORGANIZATIONS = 100
+# Characters of JSON: 64 levels of indentation make much of little.
+MAX_INDENTED = 100_000
 
 
 class KeysetChangeList(ChangeList):
@@ -159,5 +161,7 @@ def confirmation(
 
 
 def pretty_json(text: str) -> SafeString:
-    """JSON text, indented, as a block of HTML."""
-    return format_html("<pre>{}</pre>", msgspec.json.format(text, indent=2))
+    """JSON text, indented, as a block of HTML. What is too long for that is shown as it is, and only its begin."""
+    is_long = len(text) > MAX_INDENTED
+    shown = f"{text[:MAX_INDENTED]}…" if is_long else msgspec.json.format(text, indent=2)
+    return format_html("<pre>{}</pre>", shown)

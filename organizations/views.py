@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import Http404
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,10 +14,10 @@ from rest_framework.views import APIView
 from organizations import openapi
 from organizations.authentication import Caller, actor_of, caller_of
 from organizations.models import ApiKey, Organization
-from organizations.openapi import ApiKeyIssued, ApiKeyList, ApiKeyShown, NewApiKey, Rotation
+from organizations.openapi import ApiKeyIssued, ApiKeyShown, NewApiKey, Rotation
 from organizations.operations import IssuedKey, issue_key, revoke_key, rotate_key
 from organizations.scopes import Scope
-from rest.lists import newest_first, read_page
+from rest.lists import Listing, list_answer, read_page
 from rest.parsing import decode, read_body
 from rest.problems import Problem, invalid
 from rest.rendering import format_time
@@ -30,10 +31,13 @@ class KeysView(APIView):
     scopes = {"GET": Scope.KEYS_MANAGE, "POST": Scope.KEYS_MANAGE}
     operations = openapi.KEYS
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "api-keys")
-        keys, cursor = newest_first(ApiKey.objects.for_organization(caller_of(request).organization_id), page)
-        return Response(ApiKeyList(data=[_describe(key) for key in keys], next_cursor=cursor))
+        organization_id = caller_of(request).organization_id
+        listing = Listing(
+            rows=ApiKey.objects.for_organization(organization_id), describe=lambda keys: map(_describe, keys)
+        )
+        return list_answer(request, page, listing, owner=organization_id)
 
     def post(self, request: Request) -> Response:
         caller = caller_of(request)

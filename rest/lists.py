@@ -1,15 +1,20 @@
-"""Lists: query parameters that are checked, and keyset cursors that cannot be forged."""
+"""Lists: query parameters that are checked, cursors that cannot be forged, pages that are bounded by rows and bytes."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
+import msgspec
 from django.core import signing
 from django.db.models import Model, QuerySet
+from django.http.response import HttpResponseBase
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
+from rest import large_answers
+from rest.large_answers import Slot, answer_of, json_members
+from rest.portions import Large, Portion, read_portion
 from rest.problems import Problem, invalid
 
 DEFAULT_LIMIT = 50
@@ -47,17 +52,83 @@ def read_page(request: Request, name: str, allowed: Collection[str] = ()) -> Pag
     return Page(limit=int(given), before=None if cursor is None else _read_cursor(cursor, name), name=name)
 
 
-def newest_first(rows: "QuerySet[M]", page: Page) -> tuple[list[M], str | None]:
-    """The page of `rows`, newest id first, and the cursor of the next one.
+@dataclass(frozen=True, kw_only=True)
+class Listing(Generic[M]):
+    """What a list is made of: its rows in any order, and what they look like in an answer, each in its turn.
+
+    `large` are the columns of which a row may have much. What `describe` shows as None is left out.
+    """
+
+    rows: "QuerySet[M]"
+    describe: Callable[[Sequence[M]], Iterable[Any]]
+    large: Large | None = None
+
+
+def list_answer(request: Request, page: Page, listing: Listing[M], *, owner: Hashable) -> HttpResponseBase:
+    """`{"data": […], "next_cursor": …}`: the newest rows below the cursor, as many as `limit` and MAX_BYTES allow.
 
     Rows that are committed late with an older id can only appear behind the reader, never make him skip one.
     """
-    if page.before is not None:
-        rows = rows.filter(pk__lt=page.before)
-    found = list(rows.order_by("-pk")[: page.limit + 1])
-    more = len(found) > page.limit
-    found = found[: page.limit]
-    return found, signing.dumps(str(found[-1].pk), salt=_salt(page.name)) if more else None
+    slot = Slot(owner)
+    return answer_of(request._request, _chunks(_Reader(page, listing, slot)), slot)
+
+
+class _Reader(Generic[M]):
+    """Reads a page portion by portion; afterwards `cursor` says where the next page begins."""
+
+    def __init__(self, page: Page, listing: Listing[M], slot: Slot) -> None:
+        self.cursor: str | None = None
+        self._page = page
+        self._listing = listing
+        self._slot = slot
+        self._before = page.before
+        self._rows = self._bytes = 0
+        # One more than are shown tells whether there are more. Rows that turn out to be small soon come by the hundred.
+        self._count = DEFAULT_LIMIT + 1 if listing.large else MAX_LIMIT + 1
+
+    def portions(self) -> Iterator[list[bytes]]:
+        """The rows, encoded."""
+        while True:
+            count = min(self._count, self._page.limit - self._rows + 1)
+            portion = self._read(count)
+            items, is_full = self._encoded(portion.rows)
+            yield items
+            if is_full:
+                self.cursor = signing.dumps(self._before, salt=_salt(self._page.name))
+                return
+            if not portion.is_cut and len(portion.rows) < count:
+                return
+            self._count = max(1, len(portion.rows)) if portion.is_cut else self._count * 2
+
+    def _read(self, count: int) -> Portion[M]:
+        rows = self._listing.rows
+        if self._before is not None:
+            rows = rows.filter(pk__lt=self._before)
+        return read_portion(rows, self._listing.large or {}, count=count, size=large_answers.PORTION_BYTES)
+
+    def _encoded(self, rows: Sequence[M]) -> tuple[list[bytes], bool]:
+        """Those that the page has room for, and whether a row is left that it has none for."""
+        items: list[bytes] = []
+        for row, shown in zip(rows, self._listing.describe(rows), strict=True):
+            item = b"" if shown is None else msgspec.json.encode(shown)
+            if self._rows == self._page.limit or (self._rows and not self._has_room(len(item))):
+                return items, True
+            self._before = str(row.pk)
+            self._rows += 1
+            self._bytes += len(item)
+            if item:
+                items.append(item)
+        return items, False
+
+    def _has_room(self, size: int) -> bool:
+        """A page of more than a portion needs the slot."""
+        total = self._bytes + size
+        return total <= large_answers.MAX_BYTES and (total <= large_answers.PORTION_BYTES or self._slot.take())
+
+
+def _chunks(reader: _Reader[Any]) -> Iterator[bytes]:
+    yield from json_members({}, "data", reader.portions())
+    yield b',"next_cursor":' + msgspec.json.encode(reader.cursor) + b"}"
 
 
 def read_time(request: Request, name: str) -> datetime | None:

@@ -111,7 +111,7 @@ def json_of(kind: Any, **examples: Any) -> dict[str, Content]:
 
 LIMIT = Parameter(
     name="limit",
-    description="How many rows a page has at most.",
+    description="How many rows a page has at most. One of large rows ends before, at 16 MiB; `next_cursor` leads on.",
     schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 CURSOR = Parameter(name="cursor", description="`next_cursor` of the page before. An altered one is a 400.")
@@ -181,7 +181,7 @@ _SECURITY_SCHEMES = {
     },
 }
 _KEY_PROBLEMS = ("missing_api_key", "invalid_api_key", "api_key_expired", "api_key_revoked", "organization_suspended")
-_ALWAYS_PROBLEMS = ("bad_request", *_KEY_PROBLEMS, "internal_error", "service_unavailable")
+_ALWAYS_PROBLEMS = ("bad_request", *_KEY_PROBLEMS, "rate_limited", "internal_error", "service_unavailable")
 _BODY_PROBLEMS = ("malformed_json", "payload_too_large", "unsupported_media_type", "validation_failed")
 
 

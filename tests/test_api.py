@@ -163,15 +163,15 @@ def test_the_use_of_a_key_is_recorded_in_bulk(tenant: Tenant) -> None:
 def test_the_organization_tells_its_limits(tenant: Tenant) -> None:
     shown = tenant.get("/api/v1/organization").json()
     assert shown["plan"] == "free"
-    assert shown["limits"] == {"events_per_minute": 100, "retention_days": 7}
-    assert shown["usage"] == {"events_last_24_hours": 0, "events_last_30_days": 0}
+    assert (shown["limits"]["events_per_minute"], shown["limits"]["retention_days"]) == (100, 7)
+    assert (shown["usage"]["events_last_24_hours"], shown["usage"]["events_last_30_days"]) == (0, 0)
 
 
 def test_the_organization_tells_its_usage(tenant: Tenant) -> None:
     tenant.post("/api/v1/events", {"type": "a", "data": 1})
     process_outbox()
     shown = tenant.get("/api/v1/organization").json()
-    assert shown["usage"] == {"events_last_24_hours": 1, "events_last_30_days": 1}
+    assert (shown["usage"]["events_last_24_hours"], shown["usage"]["events_last_30_days"]) == (1, 1)
 
 
 def test_health(db: None, client: Client) -> None:

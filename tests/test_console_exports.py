@@ -23,6 +23,7 @@ from console.models import Export, ExportPart, ExportStatus
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
 from organizations.models import Organization, Role
+from organizations.plans import LIMITS, Plan
 from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import make_organization
@@ -186,7 +187,7 @@ def test_an_export_is_cancelled_after_a_confirmation(scene: Scene, member: Site)
 
 
 def test_only_a_few_run_at_once(member: Site) -> None:
-    for _ in range(exports.MAX_RUNNING):
+    for _ in range(LIMITS[Plan.FREE].exports_running):
         begin(member)
     answer = member.post("exports/new", query="", format="csv")
     assert answer.status_code == 409

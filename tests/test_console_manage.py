@@ -482,7 +482,7 @@ def test_usage_shows_counts_and_limits(scene: Scene, member: Site) -> None:
     page = member.page("usage/")
     assert "of 100<" in page
     assert "validation_failed" in page
-    assert "2 of 1\u202f000" in page
+    assert "2 of 100<" in page
 
 
 def test_usage_tells_of_refused_events(tenant: Tenant, member: Site) -> None:

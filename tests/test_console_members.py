@@ -22,6 +22,7 @@ from rest.problems import Problem
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
 from tests.factories import TESTER, UserFactory
+from tests.limiting import set_limits
 from tests.test_console_manage import Site, actions, as_role, errors, staff
 
 PASSWORD = "a long enough word"
@@ -109,14 +110,13 @@ def test_a_link_ends_when_it_is_withdrawn_replaced_or_old(admin: Site) -> None:
     assert mail.outbox == []
 
 
-def test_an_invitation_says_what_is_wrong(admin: Site) -> None:
+def test_an_invitation_says_what_is_wrong(admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     member = make_member(admin.organization, Role.VIEWER, email="here@example.com")
     assert "is a member already" in errors(admin.post("members/invite", email=member.email.upper(), role="member"))
     assert "valid email" in errors(admin.post("members/invite", email="no", role="member"))
     assert "valid choice" in errors(admin.post("members/invite", email="a@example.com", role="owner"))
-    with mock.patch("organizations.operations.invitations.MAX_A_DAY", 0):
-        answer = admin.post("members/invite", email="a@example.com", role="member")
-    assert "people a day" in errors(answer)
+    set_limits(monkeypatch, invitations_per_day=0)
+    assert "invitations a day" in errors(admin.post("members/invite", email="a@example.com", role="member"))
 
 
 def test_without_a_broker_the_link_is_still_there(admin: Site) -> None:

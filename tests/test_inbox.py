@@ -16,10 +16,11 @@ from uuid_utils.compat import uuid7
 
 from delivery.delivery_ids import delivery_id
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription, SubscriptionStatus
-from delivery.operations import Lease, ack_events, extend_lease, find_inbox, inbox_leases, lease_events, nack_events
+from delivery.operations import Lease, ack_events, extend_lease, find_inbox, lease_events, nack_events
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.scopes import Scope
+from rest import large_answers
 from tests.conftest import Tenant, make_tenant
 
 HALF_A_MINUTE = timedelta(seconds=30)
@@ -123,7 +124,7 @@ def test_an_expired_lease_gives_its_events_back_by_itself(tenant: Tenant) -> Non
 
 
 def test_a_lease_holds_no_more_data_than_an_answer_can(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_leases, "MAX_DATA_BYTES", 1000)
+    monkeypatch.setattr(large_answers, "MAX_BYTES", 1000)
     ids = [*send(tenant, 1, data="x" * 2000), *send(tenant, 3, data="x" * 400)]
     assert [ids_in(tenant.post("/api/v1/inbox/lease", {})) for _ in range(4)] == [ids[:1], ids[1:3], ids[3:], []]
     assert set(Delivery.objects.values_list("attempts", flat=True)) == {1}

@@ -19,13 +19,14 @@ from delivery.event_view import EventView
 from delivery.interests import InterestCatalogue
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.operations import dead_letters, default_inboxes, replays, retry_dead_letters, run_replays
-from delivery.operations.replays import EVENTS_PER_BATCH, MAX_RUNNING, SETTLED_AFTER
+from delivery.operations.replays import EVENTS_PER_BATCH, SETTLED_AFTER
 from delivery.shown_status import shown_status
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.event_ids import lowest_id
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import AuditEntry, Organization
+from organizations.plans import LIMITS, Plan
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.factories import TESTER, make_organization
@@ -452,7 +453,7 @@ def test_a_window_may_begin_before_all_events(tenant: Tenant, webhook: Subscript
 
 
 def test_an_organization_has_a_limit_of_running_replays(tenant: Tenant, webhook: Subscription) -> None:
-    for _ in range(MAX_RUNNING):
+    for _ in range(LIMITS[Plan.FREE].replays_running):
         assert start(tenant, webhook.pk).status_code == 202
     assert start(tenant, webhook.pk).json()["errors"][0]["code"] == "too_many"
     assert start(tenant, webhook.pk, dry_run=True).status_code == 202

@@ -28,6 +28,7 @@ from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
+from tests.limiting import set_limits
 from tests.receiver import Receiver, receiving
 
 PATH = "/api/v1/subscriptions"
@@ -323,7 +324,7 @@ def test_of_concurrent_creations_of_an_inbox_one_wins() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_limit_holds_for_concurrent_creations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "MAX_SUBSCRIPTIONS", 5)
+    set_limits(monkeypatch, subscriptions=5)
     tenant = make_tenant()
 
     def make(_: int) -> tuple[int, str]:

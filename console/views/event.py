@@ -17,7 +17,7 @@ from console.event_page import (
     replay_wish,
     story_of,
 )
-from console.json_tree import json_tree
+from console.json_tree import MAX_SHOWN_BYTES, json_tree
 from console.pages import WRITE, actor_of, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
@@ -61,7 +61,9 @@ def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
     if request.GET.get("part") == "data":
         body, name = found.data.encode(), f"{event_id}-data.json"
     else:
-        body = msgspec.json.format(msgspec.json.encode({**describe_event(found), "status": found.status}), indent=2)
+        body = msgspec.json.encode({**describe_event(found), "status": found.status})
+        if len(body) <= MAX_SHOWN_BYTES:  # 64 levels of indentation make much of little
+            body = msgspec.json.format(body, indent=2)
         name = f"{event_id}.json"
     disposition = f'attachment; filename="{name}"' if "download" in request.GET else "inline"
     return HttpResponse(

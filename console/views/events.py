@@ -14,11 +14,11 @@ from django.views.decorators.http import require_safe
 from console.access import Action, Place
 from console.event_filters import RANGES, EventFilters
 from console.event_search import Found, newest_of_all, search_events
-from console.models import SavedView
-from console.pages import WRITE, organization_page, signed_in
+from console.pages import WRITE, organization_page, signed_in, words_of
 from console.rendering import render_page
 from console.saved_views import delete_view, save_view, views_of
 from ingestion.models import EventStatus, EventType
+from rest.problems import Problem
 
 # What the field for the type suggests.
 _SUGGESTED_TYPES = 50
@@ -68,8 +68,7 @@ def save(request: HttpRequest, place: Place) -> HttpResponse:
     if not name:
         messages.error(request, "Give the view a name.")
     else:
-        view: SavedView = save_view(user=place.user, organization=place.organization, name=name, query=query)
-        messages.success(request, f"Saved as “{view.name}”.")
+        _save(request, place, name, query)
     return redirect(f"{_list_url(place)}?{query}")
 
 
@@ -80,6 +79,16 @@ def delete(request: HttpRequest, place: Place, view_id: int) -> HttpResponse:
         raise Http404
     messages.success(request, "The view was deleted.")
     return redirect(_list_url(place))
+
+
+def _save(request: HttpRequest, place: Place, name: str, query: str) -> None:
+    """What stands against it is said on the list, where the person is."""
+    try:
+        view = save_view(user=place.user, organization=place.organization, name=name, query=query)
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, f"Saved as “{view.name}”.")
 
 
 def _list_url(place: Place) -> str:

@@ -1,11 +1,10 @@
 """Exports: start one, watch it, fetch its file."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -29,7 +28,11 @@ from console.models import Export, ExportFormat, ExportStatus
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
+from rest.large_answers import Slot, sent
 from rest.problems import Problem
+
+# A file has some 2 GiB at most.
+_DOWNLOAD_SECONDS = 3600.0
 
 
 @organization_page(Action.EXPORT_EVENTS)
@@ -92,7 +95,8 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
     if request.method != "POST":
         return _render(request, place, "console/exports/cancel.html", {"export": found})
     if cancel_export(export=found, actor=actor_of(request), now=timezone.now()):
-        messages.success(request, "The export is cancelled.")
+        is_running = found.status == ExportStatus.RUNNING
+        messages.success(request, "The export is cancelled." if is_running else "The file is deleted.")
     else:
         messages.error(request, "The export was over already.")
     return redirect("console:export", place.organization.slug, found.pk)
@@ -104,10 +108,18 @@ def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHt
     found = _export_or_404(place, export_id)
     if not has_file(found) or not is_download_token(request.GET.get("key", ""), found):
         raise Http404
+    slot = Slot(place.organization.pk)
+    if not slot.take():
+        raise Problem(
+            "service_unavailable",
+            "Many large answers are under way. Try again in a minute.",
+            headers={"Retry-After": "60"},
+        )
     note_download(export=found, actor=actor_of(request))
     name = f"events-{place.organization.slug}-{found.created_at:%Y%m%d-%H%M%S}.{found.format}"
     return StreamingHttpResponse(
-        _parts(found),
+        # An iterator that is not asynchronous would be read into memory as a whole first.
+        sent(_parts(found), slot, seconds=_DOWNLOAD_SECONDS),
         content_type=CONTENT_TYPES[ExportFormat(found.format)],
         headers={
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -124,11 +136,9 @@ def has_file(found: Export) -> bool:
     return found.status == ExportStatus.DONE and is_kept
 
 
-async def _parts(found: Export) -> AsyncIterator[bytes]:
-    """An iterator that is not asynchronous would be read into memory as a whole first."""
-    read = sync_to_async(export_part)
+def _parts(found: Export) -> Iterator[bytes]:
     for number in range(found.parts):
-        yield await read(found.pk, number)
+        yield export_part(found.pk, number)
 
 
 def _download_url(place: Place, found: Export) -> str:

@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, Place
+from console.forms import show_problem
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import render_page
@@ -18,6 +19,7 @@ from console.shown_once import keep_secret, take_secret
 from organizations.models import ApiKey
 from organizations.operations import issue_key, revoke_key, rotate_key
 from organizations.scopes import Scope
+from rest.problems import Problem
 
 _SCOPES = [
     (Scope.EVENTS_WRITE.value, "events:write: send events"),
@@ -63,13 +65,17 @@ def issue(request: HttpRequest, place: Place) -> HttpResponse:
     if not form.is_valid():
         return _list(request, place, form, status=422)
     days = form.cleaned_data["days"]
-    issued = issue_key(
-        organization=place.organization,
-        name=form.cleaned_data["name"],
-        scopes=form.cleaned_data["scopes"],
-        expires_at=timezone.now() + timedelta(days=int(days)) if days else None,
-        actor=actor_of(request),
-    )
+    try:
+        issued = issue_key(
+            organization=place.organization,
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=timezone.now() + timedelta(days=int(days)) if days else None,
+            actor=actor_of(request),
+        )
+    except Problem as problem:
+        show_problem(form, problem)
+        return _list(request, place, form, status=422)
     keep_secret(request, about=_about(place), secret=issued.plaintext)
     messages.success(request, f"The key “{issued.key.name}” is made.")
     return _to_list(place)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -32,6 +33,7 @@ from rest.problems import Problem
 # The health of each looks into every week of deliveries.
 _LISTED = 25
 _RECENT = 10
+_IS_FILTERED = ExpressionWrapper(Q(filter__isnull=False), output_field=BooleanField())
 _REPLAYS = 5
 
 
@@ -42,7 +44,7 @@ def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
     rows = Subscription.objects.for_organization(place.organization.pk).shown()
     if kind in Kind.values:
         rows = rows.filter(kind=kind)
-    page = newest_page(rows, request, size=_LISTED)
+    page = newest_page(rows.light().annotate(is_filtered=_IS_FILTERED), request, size=_LISTED)
     health = health_of(place.organization, page.rows, now=timezone.now())
     context = {"page": page, "rows": health, "kind": kind, "kinds": Kind.choices}
     return _render(request, place, "console/subscriptions/subscriptions.html", context)

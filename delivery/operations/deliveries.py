@@ -19,6 +19,9 @@ from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 from rest.problems import Problem
 
+# No schedule comes near it. Each is a row, with up to 20 KiB of what the endpoint answered.
+MAX_ATTEMPTS = 1_000
+
 
 @transaction.atomic
 def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Actor, now: datetime) -> Delivery:
@@ -32,6 +35,8 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
         raise Problem("wrong_state", "The subscription of this delivery was deleted.")
     if delivery.lease_id is not None and is_open_until(delivery.next_attempt_at, now):
         raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
+    if delivery.attempts >= MAX_ATTEMPTS:
+        raise Problem("limit_reached", f"It was tried {MAX_ATTEMPTS} times. Replay its event for a new delivery.")
     is_open = delivery.status in OPEN_STATUSES
     changes = {"next_attempt_at": Now()} if is_open else {**DUE_AGAIN, "delivered_at": None}
     as_it_was = {name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "next_attempt_at")}

@@ -16,11 +16,10 @@ from delivery.operations.notices import announce_dead_letter
 from delivery.operations.recording import EVENT_GONE
 from ingestion.models import Event
 from rest.arrays import uuid_array
+from rest.large_answers import MAX_BYTES
 
 # What `last_error` says of a dead letter: leased too often, or older than its event is kept.
 MAX_LEASES_ERROR = "max_leases"
-# An answer is built in memory, and 1000 events of 256 KiB would be 250 MiB.
-MAX_DATA_BYTES = 16 * 1024 * 1024
 # How often a lease that found nothing but dead letters tries again.
 _ROUNDS = 10
 
@@ -51,9 +50,9 @@ _BY_INDEX = """
 SELECT set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true)
 """
-# Only data that is stored compressed, which is rare and long, has to be read for its size.
+# As the answer shows it: a number of jsonb may be stored in a 26th of that.
 _SIZES = """
-SELECT id, CASE WHEN pg_column_compression(data) IS NULL THEN pg_column_size(data) ELSE octet_length(data::text) END
+SELECT id, octet_length(data::text) + coalesce(octet_length(annotations::text), 0)
 FROM ingestion_event WHERE id = ANY(%s::uuid[]) AND id BETWEEN %s AND %s
 """
 _GIVE_BACK = """
@@ -77,11 +76,15 @@ WHERE delivery.id = held.id AND delivery.lease_id = %(lease)s
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The deliveries that are held until `expires_at`, the longest waiting first; at least one."""
+    """The deliveries that are held until `expires_at`, the longest waiting first; at least one.
+
+    `sizes`: about how many bytes the event of each has.
+    """
 
     id: UUID
     expires_at: datetime
     deliveries: list[Delivery]
+    sizes: list[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +95,19 @@ class _Taken:
     delivery: Delivery
 
 
-def lease_events(*, inbox: Subscription, limit: int, duration: timedelta, now: datetime) -> Lease | None:
-    """Hold up to `limit` due events; None when there are none, or when the inbox is not active.
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """What one look has taken, and of how many deliveries."""
+
+    deliveries: list[Delivery]
+    sizes: list[int]
+    looked_at: int
+
+
+def lease_events(
+    *, inbox: Subscription, limit: int, duration: timedelta, now: datetime, max_bytes: int = MAX_BYTES
+) -> Lease | None:
+    """Hold up to `limit` due events of `max_bytes` together; None when there are none, or the inbox is not active.
 
     Events that were leased `inbox.max_leases` times become dead letters instead.
     """
@@ -101,10 +115,12 @@ def lease_events(*, inbox: Subscription, limit: int, duration: timedelta, now: d
         return None
     lease_id, expires_at = uuid7(), now + duration
     for _ in range(_ROUNDS):
-        taken, found = _take(inbox, limit, lease_id, expires_at, now)
-        if taken or not found:
+        held = _take(inbox, limit, lease_id, now, expires_at=expires_at, max_bytes=max_bytes)
+        if held.deliveries or not held.looked_at:
             break
-    return Lease(id=lease_id, expires_at=expires_at, deliveries=taken) if taken else None
+    if not held.deliveries:
+        return None
+    return Lease(id=lease_id, expires_at=expires_at, deliveries=held.deliveries, sizes=held.sizes)
 
 
 def extend_lease(*, inbox: Subscription, lease_id: UUID, expires_at: datetime, now: datetime) -> int:
@@ -118,9 +134,9 @@ def extend_lease(*, inbox: Subscription, lease_id: UUID, expires_at: datetime, n
 
 @transaction.atomic
 def _take(
-    inbox: Subscription, limit: int, lease_id: UUID, expires_at: datetime, now: datetime
-) -> tuple[list[Delivery], int]:
-    """The deliveries that are held now, and how many were looked at."""
+    inbox: Subscription, limit: int, lease_id: UUID, now: datetime, *, expires_at: datetime, max_bytes: int
+) -> _Held:
+    """Hold what is due and fits, one event at least."""
     rows = _claim(inbox, limit, lease_id, expires_at, now)
     taken = [row for row in rows if row.delivery.status != DeliveryStatus.DEAD_LETTER]
     if len(taken) < len(rows):
@@ -131,11 +147,12 @@ def _take(
             status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, lease_id=None, last_error=EVENT_GONE
         )
         taken = [row for row in taken if row.delivery.event_id in sizes]
-    totals = accumulate(sizes[row.delivery.event_id] for row in taken)
-    fitting = max(1, sum(total <= MAX_DATA_BYTES for total in totals))
+    each = [sizes[row.delivery.event_id] for row in taken]
+    fitting = max(1, sum(total <= max_bytes for total in accumulate(each)))
     if fitting < len(taken):
         _give_back(taken[fitting:], lease_id)
-    return [row.delivery for row in taken[:fitting]], len(rows)
+    held = [row.delivery for row in taken[:fitting]]
+    return _Held(deliveries=held, sizes=each[:fitting], looked_at=len(rows))
 
 
 def _claim(inbox: Subscription, limit: int, lease_id: UUID, expires_at: datetime, now: datetime) -> list[_Taken]:

@@ -23,11 +23,13 @@ from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.event_view import EventView
 from delivery.interests import usable_filter
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
+from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from ingestion.event_ids import lowest_id
 from ingestion.models import Event, EventQuerySet
 from ingestion.wakeup import Waker
 from organizations.audit import Actor, record
+from organizations.limits import hold_limits, refuse_over
 from organizations.models import TenantQuerySet
 from rest.arrays import uuid_array
 from rest.problems import invalid
@@ -38,7 +40,6 @@ EVENTS_PER_BATCH = 1_000
 DATA_EVENTS_PER_BATCH = 250
 # About a second of counting. The total of a larger replay grows as it is looked at.
 MAX_COUNTED = 1_000_000
-MAX_RUNNING = 10
 # Sweeps in a row, each 5 s after the one before. What fails in our code so often will not succeed. What takes too long
 # may wait for a lock, which passes.
 MAX_FAILURES = 5
@@ -76,7 +77,7 @@ def create_replay(
 ) -> Replay:
     """Start a replay; on a dry run, only count. Events after `now` are not old ones: the window ends there at most.
 
-    A dry run returns a replay that is not saved. Raises Problem 422.
+    A dry run returns a replay that is not saved. Raises Problem 422, or 409 for one too many.
     """
     replay = Replay(
         organization=subscription.organization,
@@ -127,9 +128,11 @@ def run_replays(*, seconds: float = 20.0) -> int:
 
 @transaction.atomic
 def _start(replay: Replay, actor: Actor) -> Replay:
-    running = Replay.objects.for_organization(replay.organization_id).filter(status=ReplayStatus.RUNNING)
-    if running.count() >= MAX_RUNNING:  # a soft limit: two at once may both be the last one
-        raise invalid("", "too_many", f"An organization can have {MAX_RUNNING} replays running. Wait, or cancel one.")
+    limits = hold_limits(replay.organization_id)
+    used = usage_of(replay.organization_id, now=replay.created_at)
+    if used["replays_running"] >= (most := limits.replays_running):
+        raise invalid("", "too_many", f"An organization can have {most} replays running. Wait, or cancel one.")
+    refuse_over(limits.replays_per_day, used=used["replays_per_day"], what="replays a day", way_out="Try again later.")
     replay.save(force_insert=True)
     changes = {
         "subscription": str(replay.subscription_id),

@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from delivery.delivery_ids import bounds_of_event
-from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription
+from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.partitions import Partition
 from organizations.audit import Actor, record
@@ -204,6 +204,14 @@ def old_replays(*, before: datetime, kept_until: Mapping[UUID, datetime]) -> Que
     if not gone:
         return Replay.objects.none()
     return Replay.objects.filter(reduce(or_, gone), finished_at__lt=before).order_by("pk")
+
+
+def left_subscriptions(*, before: datetime) -> QuerySet[Subscription]:
+    """Those that were deleted by then and have no delivery and no attempt any more."""
+    deliveries = Delivery.objects.filter(subscription=OuterRef("pk"))
+    attempts = Attempt.objects.filter(subscription_id=OuterRef("pk"))
+    deleted = Subscription.objects.filter(status=SubscriptionStatus.DELETED, changed_at__lt=before)
+    return deleted.filter(~Exists(deliveries), ~Exists(attempts)).order_by("pk")
 
 
 def _deliveries_of(organization_id: UUID, event_ids: Collection[UUID]) -> list[UUID]:

@@ -11,6 +11,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Now
+from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
 from delivery.filters import compile_filter
@@ -30,13 +31,16 @@ from delivery.models import (
 from delivery.sealed_headers import open_headers, seal_headers
 from delivery.secrets import decrypt_secret, encrypt_secret
 from delivery.signing import generate_secret
+from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
+from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
+from organizations.plans import Limits
 from rest.problems import Problem, invalid
 
-# Processing keeps all of an organization's in memory, and looks at the filters of those that may want an event.
-MAX_SUBSCRIPTIONS = 1_000
+# Deleted ones count until their deliveries have left and retention takes their rows.
+MAX_ROWS_FACTOR = 10
 # Retries that a resumed subscription gets at once, the oldest first: a second's work in one transaction. The others
 # keep the times of their schedule.
 MAX_HASTENED = 10_000
@@ -98,10 +102,12 @@ def create_subscription(
         raise Problem("inbox_exists", "Every organization has the inbox default.")
     secret = generate_secret() if kind is Kind.WEBHOOK else None
     with _one_inbox_of_each_name(), transaction.atomic():
-        _refuse_too_many(organization)
+        limits = hold_limits(organization.pk)
+        _refuse_too_many(organization, limits)
         subscription = Subscription.objects.create(
             organization=organization, kind=kind, secret=encrypt_secret(secret) if secret else "", **_stored(fields)
         )
+        _refuse_too_much(organization, limits)
         _record("created", subscription, actor, _summary({}, fields))
     subscription.refresh_from_db()
     return CreatedSubscription(subscription=subscription, secret=secret)
@@ -125,6 +131,8 @@ def update_subscription(*, subscription: Subscription, changes: SubscriptionChan
             # Another address is another endpoint.
             record = CLEAN_RECORD if "url" in after else {}
             _rows(locked).update(changed_at=Now(), **_stored(after), **record)
+            if not after.keys().isdisjoint(("event_types", "filter")):
+                _refuse_too_much(locked.organization, locked.organization.limits)
             _record("updated", locked, actor, _summary(before, after))
     locked.refresh_from_db()
     return locked
@@ -142,6 +150,7 @@ def delete_subscription(*, subscription: Subscription, actor: Actor) -> None:
         previous_secret="",
         previous_secret_until=None,
         headers={},
+        filter=None,
     )
     if not moved:
         raise Problem("not_found")
@@ -269,11 +278,27 @@ def _is_default(subscription: Subscription) -> bool:
     return subscription.kind == Kind.INBOX and subscription.name == DEFAULT_INBOX
 
 
-def _refuse_too_many(organization: Organization) -> None:
-    """The lock makes creations of one organization wait for each other, so that the limit holds."""
-    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-    if Subscription.objects.for_organization(organization.pk).shown().count() >= MAX_SUBSCRIPTIONS:
-        raise Problem("limit_reached", f"An organization has at most {MAX_SUBSCRIPTIONS} subscriptions.")
+def _refuse_too_many(organization: Organization, limits: Limits) -> None:
+    rows = Subscription.objects.for_organization(organization.pk)
+    refuse_over(
+        limits.subscriptions, used=rows.shown().count(), what="subscriptions", way_out="Delete one that is not used."
+    )
+    refuse_over(
+        limits.subscriptions * MAX_ROWS_FACTOR,
+        used=rows.count(),
+        what="subscriptions with those that were deleted",
+        way_out="Wait a day, until those without deliveries have left.",
+    )
+
+
+def _refuse_too_much(organization: Organization, limits: Limits) -> None:
+    """Of patterns and filters. A soft limit when several are changed at once."""
+    if usage_of(organization.pk, now=timezone.now())["filter_bytes"] > limits.filter_bytes:
+        raise Problem(
+            "limit_reached",
+            f"The event types and filters of all subscriptions have at most {limits.filter_bytes} bytes together."
+            " Make some shorter.",
+        )
 
 
 @contextmanager

@@ -26,8 +26,10 @@ from events_platform.retention.steps import (
     rows_step,
 )
 from events_platform.single_runner import single_runner
+from ingestion.models import EventType
 from ingestion.operations import retention as events
-from organizations.operations.retention import old_audit_entries, old_invitations
+from organizations.models import ApiKey
+from organizations.operations.retention import ended_keys, old_audit_entries, old_invitations
 
 logger = logging.getLogger(__name__)
 # Of one run of all; any fixed number does.
@@ -181,6 +183,19 @@ def _beside() -> list[Step]:
             lambda floors: events.old_stats(organization_ids=floors.days.keys(), before=_ago(floors, days)),
             time_field="hour",
         ),
+        rows_step(
+            "event types without a description",
+            f"{settings.EVENT_TYPE_RETENTION_DAYS} days after the last event, and no shorter than events",
+            _old_event_types,
+            time_field="last_seen_at",
+        ),
+        rows_step(
+            "deleted subscriptions",
+            "a day, and their deliveries",
+            lambda floors: deliveries.left_subscriptions(before=_ago(floors, 1)),
+            time_field="changed_at",
+        ),
+        _by_age("ended API keys", settings.KEY_RETENTION_DAYS, _ended_keys, "created_at"),
         _by_age("intake counts", settings.INTAKE_COUNT_RETENTION_DAYS, events.old_intake_counts, "minute"),
         _by_age("audit entries", settings.AUDIT_RETENTION_DAYS, old_audit_entries, "created_at"),
         _by_age("admin's own log", settings.AUDIT_RETENTION_DAYS, _old_admin_log, "action_time"),
@@ -200,6 +215,17 @@ def _beside() -> list[Step]:
             for number, name in enumerate(("sign-in attempts", "sign-ins", "failed sign-ins"))
         ),
     ]
+
+
+def _old_event_types(floors: Floors) -> "QuerySet[EventType]":
+    shortest = _ago(floors, settings.EVENT_TYPE_RETENTION_DAYS)
+    return events.old_event_types(
+        before={pk: min(moment, shortest) for pk, moment in floors.kept_until().items()}, deleted_before=_ago(floors, 1)
+    )
+
+
+def _ended_keys(*, before: datetime) -> "QuerySet[ApiKey]":
+    return ended_keys(ApiKey.objects.order_by("pk"), before=before)
 
 
 def _by_age(what: str, days: int, rows: "Callable[..., QuerySet[Any]]", time_field: str) -> Step:

@@ -14,17 +14,17 @@ from ingestion.models import EventType, Validation
 from ingestion.schema_cost import SchemaError
 from ingestion.schemas import compile_schema
 from organizations.audit import Actor, record
+from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
+from organizations.plans import Limits
 from rest.problems import FieldError, Problem, invalid
 
 MAX_SCHEMA_BYTES = 64 * 1024
-# Every process keeps every schema in force in memory.
-MAX_SCHEMAS = 500
 # A type that was described, never seen, and deleted keeps its row, for its `changed_at` tells every process that the
 # schema is gone. JSON's null in place of SQL's NULL marks it; nobody is shown it.
 _JSON_NULL = "null"
-_DELETED = Q(first_seen_at=None, schema=Value(None, JSONField()))
-_ONLY_SEEN = Q(first_seen_at__isnull=False, description="", schema__isnull=True, validation=Validation.OFF)
+DELETED = Q(first_seen_at=None, schema=Value(None, JSONField()))
+ONLY_SEEN = Q(first_seen_at__isnull=False, description="", schema__isnull=True, validation=Validation.OFF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,18 @@ class EventTypeChanges:
 
 def shown_event_types(organization_id: UUID) -> QuerySet[EventType]:
     """The organization's types that were seen or described."""
-    return EventType.objects.for_organization(organization_id).exclude(_DELETED)
+    return EventType.objects.for_organization(organization_id).exclude(DELETED)
 
 
 @transaction.atomic
 def create_event_type(*, organization: Organization, name: str, changes: EventTypeChanges, actor: Actor) -> EventType:
-    """Describe a type that events have or may come to have. Raises Problem 409 when it is described already."""
+    """Describe a type that events have or may come to have.
+
+    Raises Problem 409 when it is described already, or when it would be one too many.
+    """
     _check(changes)
-    event_type = _insert_or_revive(organization, name)
+    limits = hold_limits(organization.pk)
+    event_type = _insert_or_revive(organization, name, limits)
     summary = _summary(event_type, changes)
     _apply(event_type, changes)
     record(
@@ -114,10 +118,16 @@ def _about_schema(problem: Problem) -> Problem:
     return Problem(problem.problem_type.code, errors=errors)
 
 
-def _insert_or_revive(organization: Organization, name: str) -> EventType:
+def _insert_or_revive(organization: Organization, name: str, limits: Limits) -> EventType:
     types = EventType.objects.for_organization(organization.pk)
-    if types.filter(_DELETED | _ONLY_SEEN, name=name).update(schema=None, changed_at=Now()):
+    if types.filter(DELETED | ONLY_SEEN, name=name).update(schema=None, changed_at=Now()):
         return types.select_related("organization").get(name=name)
+    refuse_over(
+        limits.event_types,
+        used=types.count() - types.filter(name=name).count(),
+        what="event types",
+        way_out="Those that are not described make room when no event has had them for long.",
+    )
     try:
         with transaction.atomic():
             return EventType.objects.create(
@@ -158,8 +168,9 @@ def _apply(event_type: EventType, changes: EventTypeChanges) -> None:
 def _refuse_too_many(event_type: EventType) -> None:
     """A soft limit: two changes at once may both be the last one."""
     in_force = EventType.objects.for_organization(event_type.organization_id).exclude(validation=Validation.OFF)
-    if in_force.exclude(pk=event_type.pk).count() >= MAX_SCHEMAS:
-        raise invalid("/validation", "too_many", f"An organization can have {MAX_SCHEMAS} schemas in force.")
+    most = event_type.organization.limits.schemas_in_force
+    if in_force.exclude(pk=event_type.pk).count() >= most:
+        raise invalid("/validation", "too_many", f"An organization can have {most} schemas in force.")
 
 
 def _schema_of(event_type: EventType) -> str | None:

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
+from ingestion.operations.catalogue import OTHER, add_to_catalogue, types_to_fold
 from ingestion.trace_contexts import contexts_of
 from rest.arrays import uuid_array
 from rest.log_lines import log_line
@@ -57,14 +58,6 @@ _COUNT = """
 INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::bigint[])
 ON CONFLICT (organization_id, type, hour) DO UPDATE SET count = stat.count + excluded.count
-"""
-_CATALOGUE = """
-INSERT INTO ingestion_eventtype AS known (organization_id, name, first_seen_at, last_seen_at, count)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::bigint[])
-ON CONFLICT (organization_id, name) DO UPDATE
-SET count = known.count + excluded.count,
-    first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
-    last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)
 """
 
 
@@ -187,18 +180,19 @@ def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error
 
 def _count(events: Sequence[StoredEvent]) -> None:
     """Hourly stats and the catalogue of types; rows in sorted order, so that two workers never lock crosswise."""
+    if not events:
+        return
+    folded = types_to_fold({(event.organization_id, event.type) for event in events})
     hours: Counter[tuple[UUID, str, datetime]] = Counter()
     seen: dict[tuple[UUID, str], list[datetime]] = {}
     for event in events:
-        hours[event.organization_id, event.type, hour_of(event.received_at)] += 1
-        seen.setdefault((event.organization_id, event.type), []).append(event.received_at)
-    if not hours:
-        return
+        name = OTHER if (event.organization_id, event.type) in folded else event.type
+        hours[event.organization_id, name, hour_of(event.received_at)] += 1
+        seen.setdefault((event.organization_id, name), []).append(event.received_at)
     stats = [(*key, count) for key, count in sorted(hours.items())]
-    types = [(*key, min(times), max(times), len(times)) for key, times in sorted(seen.items())]
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, [list(column) for column in zip(*stats, strict=True)])
-        cursor.execute(_CATALOGUE, [list(column) for column in zip(*types, strict=True)])
+    add_to_catalogue([(*key, min(times), max(times), len(times)) for key, times in sorted(seen.items())])
 
 
 def _handlers() -> list[Handler]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from ingestion.models import HourlyStat, IntakeCount, ProcessingFailure
+from ingestion.models import EventType, HourlyStat, IntakeCount, ProcessingFailure
+from ingestion.operations.event_types import DELETED, ONLY_SEEN
 from ingestion.partitions import Partition
 from rest.arrays import uuid_array
 
@@ -111,3 +114,16 @@ def old_stats(*, organization_ids: Collection[UUID], before: datetime) -> QueryS
 
 def old_intake_counts(*, before: datetime) -> QuerySet[IntakeCount]:
     return IntakeCount.objects.filter(minute__lt=before).order_by("minute")
+
+
+def old_event_types(*, before: Mapping[UUID, datetime], deleted_before: datetime) -> QuerySet[EventType]:
+    """Those that nobody described and of which no event came since; and marks of deleted ones that all have read.
+
+    `before`: organization → the time, when no event that came before it is kept.
+    """
+    by_time: dict[datetime, list[UUID]] = {}
+    for organization_id, moment in before.items():
+        by_time.setdefault(moment, []).append(organization_id)
+    old = [Q(organization__in=ids, last_seen_at__lt=moment) for moment, ids in by_time.items()]
+    unseen = reduce(or_, old, Q(pk__in=[]))
+    return EventType.objects.filter((ONLY_SEEN & unseen) | (DELETED & Q(changed_at__lt=deleted_before))).order_by("pk")

@@ -7,12 +7,11 @@ from django.core import signing
 from django.db import IntegrityError, transaction
 
 from organizations.audit import Actor, record
+from organizations.limits import hold_limits, refuse_over
 from organizations.models import Invitation, Membership, Organization, TenantQuerySet
 from rest.problems import Problem, invalid
 
 LIFETIME = timedelta(days=7)
-# Mails to strangers: whoever takes over an admin's account shall not send many.
-MAX_A_DAY = 50
 _SALT = "organizations.invitation"
 
 
@@ -22,13 +21,13 @@ def invite_member(
 ) -> Invitation:
     """A new invitation; an open one to the same address is withdrawn. Raises Problem 409 or 422."""
     email = email.strip().lower()
-    # Invitations of one organization wait for each other, so that the limit and the one for each address hold.
-    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    limits = hold_limits(organization.pk)  # which also sees to one invitation for each address
+    refuse_over(limits.members, used=_members(organization), what="members", way_out="Remove one first.")
     if Membership.objects.for_organization(organization.pk).filter(user__email__iexact=email).exists():
         raise invalid("/email", "is_member", f"{email} is a member already.")
     invitations = Invitation.objects.for_organization(organization.pk)
-    if invitations.filter(created_at__gt=now - timedelta(days=1)).count() >= MAX_A_DAY:
-        raise Problem("limit_reached", f"An organization can invite {MAX_A_DAY} people a day. Try again tomorrow.")
+    today = invitations.filter(created_at__gt=now - timedelta(days=1)).count()
+    refuse_over(limits.invitations_per_day, used=today, what="invitations a day", way_out="Try again tomorrow.")
     invitations.filter(email=email, accepted_at=None, withdrawn_at=None).update(withdrawn_at=now)
     invitation = Invitation.objects.create(
         organization=organization,
@@ -67,6 +66,8 @@ def accept_invitation(*, invitation: Invitation, user: User, actor: Actor, now: 
     if user.pk is None:
         user.email = invitation.email
         user.save()
+    most = hold_limits(invitation.organization_id).members
+    refuse_over(most, used=_members(invitation.organization), what="members", way_out="Ask it to remove one.")
     if not _open(invitation).filter(expires_at__gt=now).update(accepted_at=now, accepted_by=user):
         raise Problem("wrong_state", "The invitation was accepted or withdrawn, or it has expired. Ask for another.")
     try:
@@ -104,6 +105,10 @@ def find_invitation(token: str, *, now: datetime) -> Invitation | None:
         return None
     rows = Invitation.objects.select_related("organization", "invited_by")
     return rows.filter(pk=invitation_id, accepted_at=None, withdrawn_at=None, expires_at__gt=now).first()
+
+
+def _members(organization: Organization) -> int:
+    return Membership.objects.for_organization(organization.pk).count()
 
 
 def _open(invitation: Invitation) -> TenantQuerySet[Invitation]:

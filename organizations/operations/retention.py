@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from organizations.models import AuditEntry, Invitation, Organization
+from organizations.models import ApiKey, AuditEntry, Invitation, Organization
 
 
 def kept_days() -> dict[UUID, int]:
@@ -23,3 +23,8 @@ def old_invitations(*, before: datetime) -> QuerySet[Invitation]:
     """Those that were over (accepted, withdrawn or expired) by then."""
     over = Q(accepted_at__lt=before) | Q(withdrawn_at__lt=before) | Q(accepted_at=None, expires_at__lt=before)
     return Invitation.objects.filter(over).order_by("pk")
+
+
+def ended_keys(keys: QuerySet[ApiKey], *, before: datetime) -> QuerySet[ApiKey]:
+    """Those that were revoked or had expired by then."""
+    return keys.filter(Q(revoked_at__lt=before) | Q(expires_at__lt=before))

@@ -1,0 +1,143 @@
+"""Answers that may be large: made in chunks, and sent chunk by chunk once they are more than one portion.
+
+A web process holds a portion of an answer, never the whole: the database bounds what it hands over (rest.portions), and
+no next chunk is read before the client has taken the one before. What goes beyond a portion needs a Slot, of which a
+process has few and an organization fewer. Who gets none is not refused: its page ends with the portion, and its cursor
+leads on.
+"""
+
+import asyncio
+import threading
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+# What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
+MAX_BYTES = 16 * 1024 * 1024
+# What is in memory of an answer at a time; about three times as much for a moment, while it is read and encoded.
+PORTION_BYTES = 512 * 1024
+MAX_SLOTS = 32
+MAX_SLOTS_EACH = 8
+# A client that takes an answer more slowly loses it, so that nobody holds slots by reading a byte a second.
+TAKEN_WITHIN_SECONDS = 300.0
+_JSON = "application/json"
+
+
+class Slot:
+    """The right to make an answer of more than a portion; `owner` is the organization that it is for."""
+
+    def __init__(self, owner: Hashable) -> None:
+        self._owner = owner
+        self.is_held = False
+
+    def take(self) -> bool:
+        """Whether it is held now; False when the process or the owner has too many of them."""
+        if not self.is_held:
+            self.is_held = _taken.add(self._owner)
+        return self.is_held
+
+    def give_back(self) -> None:
+        """Also when it is not held."""
+        if self.is_held:
+            self.is_held = False
+            _taken.remove(self._owner)
+
+    # An answer may end in many ways, such as a client that goes away before it begins.
+    __del__ = give_back
+
+
+class _Taken:
+    """The slots of this process that are held, by owner."""
+
+    def __init__(self) -> None:
+        # Garbage collection may give a slot back in the midst of it.
+        self._lock = threading.RLock()
+        self._held: Counter[Hashable] = Counter()
+
+    def add(self, owner: Hashable) -> bool:
+        with self._lock:
+            if self._held[owner] >= MAX_SLOTS_EACH or self._held.total() >= MAX_SLOTS:
+                return False
+            self._held[owner] += 1
+        return True
+
+    def remove(self, owner: Hashable) -> None:
+        with self._lock:
+            self._held[owner] -= 1
+            if not self._held[owner]:
+                del self._held[owner]
+
+
+_taken = _Taken()
+
+
+def json_members(before: dict[str, Any], name: str, portions: Iterable[list[bytes]]) -> Iterator[bytes]:
+    """The chunks of a JSON object, up to the end of its member `name`: a list, whose items come encoded."""
+    head = msgspec.json.encode(before)[:-1] + (b"," if before else b"")
+    yield head + msgspec.json.encode(name) + b":["
+    is_first = True
+    for items in portions:
+        if items:
+            yield (b"" if is_first else b",") + b",".join(items)
+            is_first = False
+    yield b"]"
+
+
+def answer_of(request: HttpRequest, chunks: Iterator[bytes], slot: Slot) -> HttpResponseBase:
+    """A whole answer, or one that is streamed from the moment that making it has taken the slot."""
+    begun: deque[bytes] = deque()
+    for chunk in chunks:
+        begun.append(chunk)
+        if slot.is_held:
+            return _streamed(request, begun, chunks, slot)
+    return HttpResponse(b"".join(begun), content_type=_JSON)
+
+
+def _streamed(request: HttpRequest, begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> HttpResponseBase:
+    if not isinstance(request, ASGIRequest):
+        return StreamingHttpResponse(chain(begun, chunks), content_type=_JSON)
+    _give_connection_back()
+    return StreamingHttpResponse(sent(chunks, slot, begun=begun), content_type=_JSON)
+
+
+async def sent(
+    chunks: Iterator[bytes], slot: Slot, *, begun: deque[bytes] | None = None, seconds: float = TAKEN_WITHIN_SECONDS
+) -> AsyncIterator[bytes]:
+    """For an answer that is streamed: each chunk is made when the client has taken the one before.
+
+    Ends after `seconds` as if the client had gone, and gives the slot back.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - Django sends an answer within one
+    deadline = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    try:
+        while begun:
+            yield begun.popleft()
+        read = sync_to_async(_next_of)
+        while chunk := await read(chunks):
+            yield chunk
+    finally:
+        deadline.cancel()
+        slot.give_back()
+
+
+def _next_of(chunks: Iterator[bytes]) -> bytes:
+    """Empty at the end."""
+    try:
+        return next(chunks, b"")
+    finally:
+        _give_connection_back()
+
+
+def _give_connection_back() -> None:
+    """Nobody knows when the client asks for more."""
+    if not connection.in_atomic_block:
+        connection.close()
