@@ -145,7 +145,8 @@ class BoundedConnector(aiohttp.TCPConnector):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial[ResponseHandler](BoundedAnswer, loop=self._loop)
+        factory: Any = functools.partial(BoundedAnswer, loop=self._loop)
+        self._factory = factory
 
 
 @functools.lru_cache(maxsize=4)

@@ -24,6 +24,9 @@ warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 class Consumer(consumer.Consumer):
     """Named in CELERY_WORKER_CONSUMER."""
 
+    connection_errors: Any
+    channel_errors: Any
+
     def ensure_connected(self, conn: Any) -> Any:
         tried = count()
 

@@ -29,7 +29,7 @@ class Client(Redis):
     """What lies in a queue and is no message is gone when it is taken, as if the queue had been empty."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        answer = super().parse_response(connection, command_name, **options)
+        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call] # redis-py's
         if command_name != "BRPOP" or not answer:
             return answer
         try:
@@ -45,6 +45,7 @@ class QoS(redis.QoS):
 
     channel: Any
     _delivered: Any
+    _remove_from_indices: Any
 
     def append(self, message: Any, delivery_tag: str) -> None:
         if _is_hint(message):
@@ -134,7 +135,7 @@ class Channel(redis.Channel):
         except ForeignMessageError as foreign:
             dropped_messages.tell(foreign)
         else:
-            super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
+            super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)  # type: ignore[misc] # not in the stubs
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Of a task that ran on while its connection was lost: nobody waits for this any more."""

@@ -67,8 +67,8 @@ def take(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> Callable[[Message], N
 
 
 def message(taken: Taken, headers: Any, body: Any, **kind: Any) -> Message:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    channel = SimpleNamespace(basic_reject=taken.basic_reject, no_ack_consumers=None)
+    content: Any = body if isinstance(body, bytes) else json.dumps(body).encode()
+    channel: Any = SimpleNamespace(basic_reject=taken.basic_reject, no_ack_consumers=None)
     kind = {"content_type": "application/json", "content_encoding": "utf-8", **kind}
     return Message(content, delivery_tag="tag", headers=headers, channel=channel, accept={"application/json"}, **kind)
 
@@ -153,6 +153,7 @@ def test_only_a_lost_connection_ends_the_loop(
 def test_what_is_compressed_is_not_inflated(taken: Taken) -> None:
     made = message(taken, {**HEADERS, "compression": "gzip"}, zlib.compress(b"x" * 10_000_000))
     assert made.errors
+    assert made.body is not None
     assert len(made.body) < 100_000
     Worker.on_decode_error(SimpleNamespace(_drop=lambda *_: taken.refused.append("tag")), made, ValueError())  # type: ignore[arg-type] # all that it needs
     assert taken.refused == ["tag"]
@@ -210,21 +211,21 @@ BROKEN = {
 
 
 @pytest.fixture
-def broker() -> Iterator[Connection]:
+def broker() -> Iterator[Any]:
     with Connection(settings.CELERY_BROKER_URL, transport_options=settings.CELERY_BROKER_TRANSPORT_OPTIONS) as made:
         channel: Any = made.default_channel
         channel.queue_declare(QUEUE)
         yield made
-        with made.default_channel.conn_or_acquire() as client:
+        with channel.conn_or_acquire() as client:
             client.delete(QUEUE, channel.unacked_key, channel.unacked_index_key, f"_kombu.binding.{QUEUE}")
 
 
-def put(broker: Connection, *items: bytes) -> None:
+def put(broker: Any, *items: bytes) -> None:
     with broker.default_channel.conn_or_acquire() as client:
         client.lpush(QUEUE, *items)
 
 
-def take_one(broker: Connection) -> Any:
+def take_one(broker: Any) -> Any:
     found: list[Any] = []
     with Consumer(broker.default_channel, [Queue(QUEUE)], on_message=found.append, auto_declare=False):
         while not found:
@@ -233,12 +234,12 @@ def take_one(broker: Connection) -> Any:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_lies_in_redis_and_is_no_message_is_gone_when_it_is_taken(broker: Connection, name: str) -> None:
+def test_what_lies_in_redis_and_is_no_message_is_gone_when_it_is_taken(broker: Any, name: str) -> None:
     put(broker, BROKEN[name], item())
     assert take_one(broker).headers == HEADERS
 
 
-def test_what_redis_remembers_and_is_no_message_keeps_no_other_from_coming_again(broker: Connection) -> None:
+def test_what_redis_remembers_and_is_no_message_keeps_no_other_from_coming_again(broker: Any) -> None:
     channel: Any = broker.default_channel
     delivery = json.dumps([json.loads(item()), "", QUEUE])
     remembered = {"1": b"\xff", "2": b"[1]", "3": json.dumps([{"a": 1}, "", QUEUE]), "4": b"null", "5": delivery}
@@ -251,7 +252,7 @@ def test_what_redis_remembers_and_is_no_message_keeps_no_other_from_coming_again
         assert client.hkeys(channel.unacked_key) in ([], [b"1"])  # that of the one that was taken just now
 
 
-def test_a_table_of_queues_that_was_changed_leads_no_message_astray(broker: Connection) -> None:
+def test_a_table_of_queues_that_was_changed_leads_no_message_astray(broker: Any) -> None:
     with broker.default_channel.conn_or_acquire() as client:
         client.sadd(f"_kombu.binding.{QUEUE}", b"\xff", b"one part", f"{QUEUE}\x06\x16\x06\x16elsewhere")
     app.send_task("ingestion.retry_failed", queue=QUEUE)
@@ -280,10 +281,10 @@ def worker(**environ: str) -> Iterator["subprocess.Popen[str]"]:
         process.communicate()
 
 
-def fill(broker: Connection) -> None:
-    """With what any client of the broker can send."""
+def fill(broker: Any) -> None:
+    """With what any client of the broker can send; RabbitMQ itself takes no number that is none."""
     with broker.channel() as channel:
-        for headers, body, kind in FOREIGN.values():
+        for headers, body, kind in (row for name, row in FOREIGN.items() if not name.startswith("a wait")):
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             made = channel.prepare_message(
                 content,
@@ -309,7 +310,7 @@ def ends_well(process: "subprocess.Popen[str]", celery: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_outlives_whatever_lies_in_its_queue(broker: Connection) -> None:
+def test_a_worker_outlives_whatever_lies_in_its_queue(broker: Any) -> None:
     put(broker, *BROKEN.values())
     fill(broker)
     with worker() as process:
