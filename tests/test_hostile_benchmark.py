@@ -6,20 +6,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.hostile.attacker import Site, attacked
-from benchmarks.hostile.attacks import ATTACKS
+from benchmarks.hostile.attacker import Attack, Attacker, Site, attacked
 from benchmarks.hostile.broker import good_message, malformed
 from benchmarks.hostile.bystander import Deed
 from benchmarks.hostile.footprint import Footprint, Processes
 from benchmarks.hostile.report import BEGIN, END, PAGE, AttackRow, HostileReport, PublishedReport, Stretch
 from events_platform.up.data_dir import CHECKOUT
+from events_platform.up.errors import UpError
 from tests.waiting import wait_until
 
 FACTS = {
@@ -143,8 +143,9 @@ def answering(answer: bytes) -> Iterator[int]:
     loop, port = asyncio.new_event_loop(), 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        with suppress(EOFError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
         writer.close()
 
     server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
@@ -160,14 +161,29 @@ def answering(answer: bytes) -> Iterator[int]:
         loop.close()
 
 
+async def ask_thrice(attacker: Attacker) -> None:
+    for _ in range(3):
+        await attacker.send(attacker.request("GET", "/"))
+
+
+async def fail(attacker: Attacker) -> None:
+    raise ValueError("this attack is wrong")
+
+
 def test_an_attack_counts_what_became_of_it() -> None:
-    attack = next(attack for attack in ATTACKS if attack.name == "keys that nobody has")
+    attack = Attack(name="an attack", run=ask_thrice)
     with answering(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}") as port:
         site = Site(port=port, organization="any", api_key="none", session="none", broker="", database="")
-        with attacked(attack, site, seconds=0.5) as outcomes:
+        with attacked(attack, site, seconds=60) as outcomes:
             pass
-    assert set(outcomes.counts) == {"401"}
-    assert outcomes.counts["401"] > 1
+    assert outcomes.counts == {"401": 3}
+
+
+@pytest.mark.parametrize("attack", [Attack(name="an attack", run=fail), Attack(name="another", begin=fail, run=fail)])
+def test_an_attack_that_fails_says_why(attack: Attack) -> None:
+    site = Site(port=1, organization="any", api_key="none", session="none", broker="", database="")
+    with pytest.raises(UpError, match="this attack is wrong"), attacked(attack, site, seconds=60):
+        pass
 
 
 @pytest.mark.long

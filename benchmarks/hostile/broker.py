@@ -81,18 +81,19 @@ def malformed(message: dict[str, Any]) -> Iterator[bytes]:
     texts = [json.dumps(body).encode() for body in bodies]
     for text in [*texts, b"\xff", b"[" * 100_000]:
         yield json.dumps({**message, "body": base64.b64encode(text).decode()}).encode()
-    for path in _paths(message):
-        for wrong in _WRONG:
-            changed = copy.deepcopy(message)
-            *outer, name = path
-            part = changed
-            for step in outer:
-                part = part[step]
-            if wrong is _MISSING:
-                del part[name]
-            else:
-                part[name] = wrong
-            yield json.dumps(changed).encode()
+    for path, wrong in itertools.product(_paths(message), _WRONG):
+        changed = copy.deepcopy(message)
+        *outer, name = path
+        part = changed
+        for step in outer:
+            part = part[step]
+        if part[name] == wrong:
+            continue
+        if wrong is _MISSING:
+            del part[name]
+        else:
+            part[name] = wrong
+        yield json.dumps(changed).encode()
 
 
 def _paths(part: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
