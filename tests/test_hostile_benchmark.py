@@ -38,7 +38,7 @@ def make_stretch(**changed: Any) -> Stretch:
 
 def make_row(**changed: Any) -> AttackRow:
     values = {key: changed.pop(key) for key in ("bound", "never", "outcomes", "ended", "note") if key in changed}
-    row = AttackRow(**{"name": "an attack", "bound": 2.0, **values})
+    row = AttackRow(name="an attack", bound=values.pop("bound", 2.0), **values)
     row.quiet, row.attacked = [make_stretch()], [make_stretch(**changed)]
     return row
 

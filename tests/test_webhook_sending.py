@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from delivery.answers import MAX_RESPONSE_BYTES
 from delivery.attempt_errors import AttemptError
 from delivery.guard import GuardedResolver, NetworkPolicy
 from delivery.name_service import SocketAddress
-from delivery.sending import MAX_RESPONSE_BYTES, AttemptResult, WebhookRequest, WebhookSender
+from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import generate_secret, secret_key, sign
 from tests.certificates import self_signed, signed_by_own_authority
 from tests.receiver import Receiver, receiver_process, receiving
