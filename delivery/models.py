@@ -273,6 +273,8 @@ class PendingMail(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     next_attempt_at = models.DateTimeField(db_default=Now())
 
+    objects = models.Manager["PendingMail"]()
+
     class Meta:
         indexes = [models.Index(fields=["next_attempt_at"], name="pending_mail_due")]
 

@@ -8,12 +8,11 @@ from typing import IO, Any
 import pytest
 from django.core.checks import Tags, run_checks
 
-from events_platform.up.data_dir import CHECKOUT
 from tests.clients import Client, make_sender
 from tests.servers import serve
 
 PUBLIC = "https://events.example.com"
-MAIL_SERVER = "smtp://127.0.0.1:1"
+MAIL = "smtp://127.0.0.1:1"
 FORGED = [
     {"X-Forwarded-Proto": "https"},
     {"X-Forwarded-Protocol": "ssl"},
@@ -36,8 +35,7 @@ def _written(log: IO[bytes]) -> str:
 
 @pytest.mark.django_db(transaction=True)
 def test_without_trusted_proxies_no_header_makes_http_pass_for_https(log: IO[bytes]) -> None:
-    environ = {"PUBLIC_URL": PUBLIC, "EMAIL_URL": MAIL_SERVER, "TRUSTED_PROXIES": "0", "LOG_FORMAT": "json"}
-    with serve("asgi", workers=1, log=log, checkout=CHECKOUT, **environ) as server:
+    with serve(workers=1, log=log, PUBLIC_URL=PUBLIC, TRUSTED_PROXIES="0", LOG_FORMAT="json", EMAIL_URL=MAIL) as server:
         client = Client(server.base_url, None)
         sender = make_sender(server.base_url)
         for path in ("/console/", "/api/v1/events"):
@@ -66,8 +64,7 @@ def test_the_intake_tells_of_unread_headers_too(log: IO[bytes]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_trusted_proxy_says_what_is_https(log: IO[bytes]) -> None:
-    environ = {"PUBLIC_URL": PUBLIC, "EMAIL_URL": MAIL_SERVER, "TRUSTED_PROXIES": "1", "LOG_FORMAT": "json"}
-    with serve("asgi", workers=1, log=log, checkout=CHECKOUT, **environ) as server:
+    with serve(workers=1, log=log, PUBLIC_URL=PUBLIC, TRUSTED_PROXIES="1", LOG_FORMAT="json", EMAIL_URL=MAIL) as server:
         sender = make_sender(server.base_url)
         proxied = {"Host": "events.example.com", "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
         assert sender.client.get("/console/sign-in/", **proxied).status == 200
