@@ -4,9 +4,7 @@ gunicorn 27 waits for every connection to close, up to its graceful timeout, als
 """
 
 import asyncio
-import ctypes
 import os
-from contextlib import suppress
 from heapq import nsmallest
 from logging.config import dictConfig
 
@@ -21,9 +19,6 @@ from rest import bounds
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0
 _ACCEPTED_SECONDS = 0.1
-# glibc's number of it (mallopt(3)), and its value before it adapts. The loop reads up to 256 KiB at once.
-_M_MMAP_THRESHOLD = -3
-_GIVEN_BACK_BYTES = 128 * bounds.KIB
 
 
 class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
@@ -39,7 +34,6 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
     ending = False
 
     def init_process(self) -> None:
-        give_large_memory_back()
         self.protocols: set[Protocol] = set()
         self._clock = Clock()
         gasgi.ASGIProtocol = Protocol
@@ -105,12 +99,3 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
             for protocol in list(self.protocols):
                 protocol.close_if_still_idle()
             await asyncio.sleep(IDLE_SECONDS)
-
-
-def give_large_memory_back() -> None:
-    """What bodies took goes back to the system when they are done.
-
-    glibc stops doing so once it has seen a large block freed: a process that had held many stayed 70 MiB larger.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)

@@ -41,11 +41,10 @@ MAX_DISCARDED_BYTES = 16 * MIB
 
 # --- All requests of a process -------------------------------------------------------------------------------
 
-# An idle one costs some 20 KiB. With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process
-# often has. Over it, the one that has kept us waiting longest is closed.
+# With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process often has. Over it, the one that has kept us waiting longest is closed.
 MAX_CONNECTIONS = 800
 
-# Bodies that came with a key and are read or worked on. One becomes about three times its size while it is decoded.
+# Bodies that came with a key and are read or worked on. One is copied while it is decoded.
 MAX_BYTES_IN_FLIGHT = 16 * MIB
 # What one organization may have of them, so that none takes what the others need: two full batches.
 MAX_BYTES_OF_ONE = 11 * MIB
