@@ -41,7 +41,8 @@ MAX_DISCARDED_BYTES = 16 * MIB
 
 # --- All requests of a process -------------------------------------------------------------------------------
 
-# With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process often has. Over it, the one that has kept us waiting longest is closed.
+# With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process often has. Over it, the one that
+# has kept us waiting longest is closed.
 MAX_CONNECTIONS = 800
 
 # Bodies that came with a key and are read or worked on. One is copied while it is decoded.
