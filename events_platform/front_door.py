@@ -17,6 +17,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from events_platform.doctor.seen import BODY_BYTES, TOKEN_HEADER, is_token
+from events_platform.doctor.seen import PATH as DOCTOR_PATH
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
 from ingestion.intake.door import SINGLE, IntakeDoor
 from organizations.authentication import Caller
@@ -134,15 +136,16 @@ class FrontDoor:
         """Who may be let in, with the body, into its place. Raises Problem or ClientGone."""
         if request.fault is not None:
             raise request.fault
-        keyed = request.path.startswith(_KEYED)
+        keyed = request.path.startswith(_KEYED) and not self._intake.is_redirected(request.scope, request.headers)
         if keyed:
             await self._authenticate(request)
         if request.has_body:
-            limit = body_limit(request.scope["method"], request.path)
+            is_doctor = request.path == DOCTOR_PATH and is_token(request.headers.get(TOKEN_HEADER.lower(), ""))
+            limit = BODY_BYTES if is_doctor else body_limit(request.scope["method"], request.path)
             declared = int(request.headers.get("content-length", 0))
             if declared > (bounds.MAX_DISCARDED_BYTES if keyed else limit):
                 raise too_large(limit)
-            body = request.held.enter_context(HeldBody(bodies if keyed else forms))
+            body = request.held.enter_context(HeldBody(bodies if keyed or is_doctor else forms))
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
             receive = _whole(await body.read(receive, limit, owner=request.owner, discarded=discarded), receive)
         places = self._api if keyed else self._health if request.path.startswith(_HEALTH) else self._pages

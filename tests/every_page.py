@@ -47,7 +47,6 @@ NO_PAGES = {
     "admin:logout": "a form's",
     "admin:autocomplete": "JSON for a field",
     "admin:jsi18n": "a script",
-    "admin:view_on_site": "leads away; no object has such an address",
     "console:event-raw": "a file",
     "console:download-export": "a file",
     "mfa_download_recovery_codes": "a file",

@@ -88,6 +88,7 @@ def behind(proxy: ReverseProxy, settings: Any, *, trusted: int) -> Iterator[Serv
         "ALLOWED_HOSTS": f"{HOST},127.0.0.1",
         "TRUSTED_PROXIES": str(trusted),
         "SECRET_KEY": settings.SECRET_KEY,
+        "EMAIL_URL": "smtp://127.0.0.1:1",
     }
     with serve(workers=1, **environment) as server:
         proxy.behaviour = Behaviour(upstream=server.base_url)
@@ -266,7 +267,7 @@ def test_the_command_by_its_exit_status_and_its_words() -> None:
     left_out = [f"--skip={part}" for part in ("settings", "postgresql", "redis", "processes", "disk", "proxy", "mail")]
     status, text = run_command(*left_out)
     assert (status, "warn organizations" in text) == (0, True)
-    assert text.rstrip().endswith("0 problems, 2 warnings, 7 good, 0 skipped.")
+    assert text.rstrip().endswith("0 problems, 2 warnings, 8 good, 0 skipped.")
     status, text = run_command(*left_out, "--json", "--strict")
     found = json.decode(text)
     assert (status, found["status"], found["version"]) == (1, "problem", VERSION)

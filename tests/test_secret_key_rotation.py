@@ -14,6 +14,7 @@ from django.utils import timezone
 from console.exports import download_token, is_download_token
 from console.models import Export
 from delivery.models import Subscription
+from delivery.operations import send_mails
 from delivery.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 from organizations.models import Role
 from organizations.operations.invitations import find_invitation, invitation_token, invite_member
@@ -95,6 +96,7 @@ def test_links_in_mails_stay_good(person: User, rotation: Rotation) -> None:
     )
     token = invitation_token(invitation)
     Client().post("/account/password/reset/", {"email": person.email})
+    assert send_mails() == 1
     link = next(word for word in mail.outbox[-1].body.split() if "/account/password/reset/" in word)
     export = Export(pk="01900000-0000-7000-8000-000000000000")
     download = download_token(export)

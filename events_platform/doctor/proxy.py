@@ -11,7 +11,7 @@ from django.conf import settings
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.doctor.requests import Answer, certificate_days, request
-from events_platform.doctor.seen import PATH, TOKEN_HEADER, Seen, make_token
+from events_platform.doctor.seen import BODY_BYTES, PATH, TOKEN_HEADER, Seen, make_token
 from events_platform.doctor.settings_checks import is_loopback, public_host
 from events_platform.version import VERSION, revision
 
@@ -19,8 +19,6 @@ PART = "proxy"
 _LANE = "proxy"
 # Of a network that is for documentation alone (RFC 5737): nobody has it.
 FORGED = "203.0.113.66"
-# More than nginx lets through by itself (1 MiB), less than the platform reads (6 MiB).
-BODY_BYTES = int(5.5 * 1024 * 1024)
 _LAST_DAYS = 14
 _EXAMPLE = "deploy/nginx.conf and deploy/Caddyfile show how"
 

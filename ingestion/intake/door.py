@@ -60,7 +60,7 @@ class IntakeDoor:
         """Requests for a wrong host, or over plain HTTP where HTTPS is demanded, are Django's to refuse."""
         if scope["method"] != "POST" or scope["path"] not in (SINGLE, BATCH):
             return False
-        if settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers):
+        if self.is_redirected(scope, headers):
             return False
         host = headers.get("host", "")
         if host not in self._hosts:
@@ -69,6 +69,10 @@ class IntakeDoor:
             if len(self._hosts) < _MAX_HOSTS:
                 self._hosts.add(host)
         return True
+
+    def is_redirected(self, scope: ConnectionScope, headers: dict[str, str]) -> bool:
+        """Whether it came over plain HTTP where HTTPS is demanded: Django leads it there, whoever sent it."""
+        return settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers)
 
     def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> Awaitable[None]:
         """Answers a request that it takes."""
