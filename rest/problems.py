@@ -144,7 +144,9 @@ def problem_for_status(status: int) -> Problem:
 def problem_response(problem: Problem, request_id: str) -> HttpResponse:
     """A plain Django answer, for errors outside of DRF."""
     content = json.encode(problem_body(problem, request_id))
-    return HttpResponse(content, status=problem.status_code, content_type=MEDIA_TYPE, headers=problem.headers)
+    # The middleware that would say its length has seen another answer.
+    headers = {**problem.headers, "Content-Length": str(len(content))}
+    return HttpResponse(content, status=problem.status_code, content_type=MEDIA_TYPE, headers=headers)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
