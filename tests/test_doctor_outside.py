@@ -27,8 +27,7 @@ from events_platform import signs_of_life
 from events_platform.doctor import examining, page
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, Status, good
-from events_platform.doctor.proxy import BODY_BYTES
-from events_platform.doctor.seen import PATH, TOKEN_HEADER, make_token
+from events_platform.doctor.seen import BODY_BYTES, PATH, TOKEN_HEADER, make_token
 from events_platform.signs_of_life import KEY, read_signs
 from events_platform.up.data_dir import CHECKOUT
 from events_platform.version import VERSION
