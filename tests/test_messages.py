@@ -9,7 +9,7 @@ import sys
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from events_platform.up.data_dir import CHECKOUT
 from events_platform.watchdog import messages_waiting
 from events_platform.worker_signals import WAIT_SECONDS
 from ingestion.wakeup import hint
+from tests.celery_process import celery_process
 from tests.rabbitmq import running_rabbitmq
 from tests.servers import test_database_url
 from tests.waiting import wait_until
@@ -262,24 +263,10 @@ def test_a_table_of_queues_that_was_changed_leads_no_message_astray(broker: Any)
         assert not client.exists("elsewhere")
 
 
-@contextmanager
-def worker(**environ: str) -> Iterator["subprocess.Popen[str]"]:
+def worker(**environ: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "events_platform", "worker", "--queues", QUEUE]
-    process = subprocess.Popen(
-        [*command, "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"],
-        cwd=CHECKOUT,
-        env={**os.environ, **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    alone = ["--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return celery_process([*command, *alone], **environ)
 
 
 def fill(broker: Any) -> None:

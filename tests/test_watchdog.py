@@ -1,12 +1,9 @@
 """A process that makes no progress ends, so that its supervisor starts it again; one that cannot make any does not."""
 
-import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +13,9 @@ from celery.worker import state
 
 from events_platform import watchdog
 from events_platform.celery import app
-from events_platform.up.data_dir import CHECKOUT
 from events_platform.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
 from ingestion.wakeup import Waker, hint
+from tests.celery_process import celery_process
 from tests.waiting import wait_until
 
 # Python code that a worker runs before it starts. The first lets it look more often than every five seconds.
@@ -125,24 +122,10 @@ def test_the_broker_tells_what_waits() -> None:
     app.control.purge()
 
 
-@contextmanager
-def celery(before: str, *arguments: str, **environ: str) -> Iterator["subprocess.Popen[str]"]:
+def celery(before: str, *arguments: str, **environ: str) -> AbstractContextManager["subprocess.Popen[str]"]:
     program = f"{_HURRY}{before}\nfrom celery.bin.celery import main\nmain()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "--quiet", "-A", "events_platform", *arguments, "--loglevel", "WARNING"],
-        cwd=CHECKOUT,
-        env={**os.environ, **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    command = [sys.executable, "-c", program, "--quiet", "-A", "events_platform", *arguments, "--loglevel", "WARNING"]
+    return celery_process(command, **environ)
 
 
 @pytest.mark.slow
