@@ -11,10 +11,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, StreamingHttpResponse
+
+from rest.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
 LOOK_SECONDS = 1.0
@@ -22,7 +22,7 @@ STREAM_SECONDS = 300.0
 RETRY_MS = 1_000
 # A line without meaning, so that no proxy takes a quiet stream for a dead one.
 KEEP_ALIVE_SECONDS = 15.0
-# Each has a thread, and one of the database's connections for a few milliseconds of each second.
+# Each has a thread and one of the database's connections for a few milliseconds of each second.
 MAX_STREAMS = 50
 
 
@@ -89,9 +89,9 @@ async def _held(look: Look, cursor: str) -> AsyncIterator[str]:
     _streams.held += 1
     try:
         yield f"retry: {RETRY_MS}\n\n"
-        sent, sent_at = "", time.monotonic()
+        sent, sent_at, looked = "", time.monotonic(), for_streams(look)
         while True:
-            message = await sync_to_async(_looked)(look, cursor)
+            message = await looked(cursor)
             cursor = message.cursor
             if message.text != sent or time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
                 yield _text_of(message) if message.text != sent else ":\n\n"
@@ -103,14 +103,6 @@ async def _held(look: Look, cursor: str) -> AsyncIterator[str]:
         return
     finally:
         _streams.held -= 1
-
-
-def _looked(look: Look, cursor: str) -> Message:
-    """Gives its connection back at once: a stream must not keep one between its looks."""
-    try:
-        return look(cursor)
-    finally:
-        connection.close()
 
 
 def _text_of(message: Message) -> str:

@@ -2,16 +2,17 @@
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
 os.environ.setdefault("DATABASE_POOL_SIZE", "16")
 os.environ.setdefault("DATABASE_STATEMENT_TIMEOUT", "10")
 
-_django = get_asgi_application()
+django.setup(set_prefix=False)
 
 import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
-from events_platform.front_door import FrontDoor  # noqa: E402 - Django must be set up before models are imported
+from events_platform.django_handler import DjangoHandler  # noqa: E402 - Django must be set up before models are
+from events_platform.front_door import FrontDoor  # noqa: E402 - likewise
 from rest.dear_headers import ContentTypeBound  # noqa: E402 - likewise
 
-application = FrontDoor(ContentTypeBound(_django))
+application = FrontDoor(ContentTypeBound(DjangoHandler()))

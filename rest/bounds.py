@@ -66,6 +66,8 @@ MAX_PAGE_REQUESTS_OF_ONE = 6
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8
+# Of answers that have begun, such as live pages, so many read at once; their order is that of their asking.
+MAX_STREAM_READS = 8
 # How many more of the same one may wait, and for how long.
 MAX_WAITING = 100
 WAITING_SECONDS = 5.0

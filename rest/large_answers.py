@@ -14,12 +14,11 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.postgresql.lending import give_back
+from rest.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
 MAX_BYTES = 16 * 1024 * 1024
@@ -105,7 +104,6 @@ def answer_of(request: HttpRequest, chunks: Iterator[bytes], slot: Slot) -> Http
 def _streamed(request: HttpRequest, begun: deque[bytes], chunks: Iterator[bytes], slot: Slot) -> HttpResponseBase:
     if not isinstance(request, ASGIRequest):
         return StreamingHttpResponse(chain(begun, chunks), content_type=_JSON)
-    give_back()
     return StreamingHttpResponse(sent(chunks, slot, begun=begun), content_type=_JSON)
 
 
@@ -122,17 +120,9 @@ async def sent(
     try:
         while begun:
             yield begun.popleft()
-        read = sync_to_async(_next_of)
-        while chunk := await read(chunks):
+        read = for_streams(next)
+        while chunk := await read(chunks, b""):
             yield chunk
     finally:
         deadline.cancel()
         slot.give_back()
-
-
-def _next_of(chunks: Iterator[bytes]) -> bytes:
-    """Empty at the end."""
-    try:
-        return next(chunks, b"")
-    finally:
-        give_back()

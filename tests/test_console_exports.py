@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.utils import timezone
@@ -24,6 +24,7 @@ from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
 from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan
+from rest import large_answers
 from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import make_organization
@@ -66,7 +67,7 @@ def link_of(member: Site, export: Export) -> str:
 
 
 def fetch(user: User, link: str) -> tuple[int, bytes, Any]:
-    """As a web server does it: asynchronously."""
+    """As a web server does it: asynchronously, but in the thread that sees this test's transaction."""
     client = AsyncClient()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
 
@@ -76,7 +77,8 @@ def fetch(user: User, link: str) -> tuple[int, bytes, Any]:
             return answer.status_code, answer.content, answer
         return answer.status_code, b"".join([part async for part in answer.streaming_content]), answer
 
-    return async_to_sync(get)()
+    with mock.patch.object(large_answers, "for_streams", sync_to_async):
+        return async_to_sync(get)()
 
 
 def test_an_export_has_the_events_of_its_list(scene: Scene, member: Site, user: User) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import connections
 from django.test import AsyncClient, Client
 
 from console import streams
@@ -144,7 +146,10 @@ def messages_of_a_whole_stream() -> int:
         client = AsyncClient()
         client.cookies = browser.cookies
         answer: Any = await client.get(stream_of(organization))
-        return b"".join([part async for part in answer.streaming_content]).decode()
+        text = b"".join([part async for part in answer.streaming_content]).decode()
+        # This thread is of the client, which keeps it.
+        await sync_to_async(connections.close_all)()
+        return text
 
     text = asyncio.run(read())
     assert streams._streams.held == 0

@@ -1,0 +1,34 @@
+"""The threads of a web process, beside that of its event loop."""
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from rest import bounds
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# As many as the front door lets in at once: none of them waits for a thread.
+requests = ThreadPoolExecutor(
+    bounds.MAX_API_REQUESTS + bounds.MAX_PAGE_REQUESTS + bounds.MAX_HEALTH_REQUESTS, thread_name_prefix="request"
+)
+_streams = ThreadPoolExecutor(bounds.MAX_STREAM_READS, thread_name_prefix="stream")
+
+
+def for_streams(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """What an answer that has begun reads next, as a coroutine; each time in any thread of a few.
+
+    Between two calls it holds no connection to the database.
+    """
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connections.close_all()
+
+    return sync_to_async(call, thread_sensitive=False, executor=_streams)
