@@ -12,11 +12,12 @@ from functools import partial
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from rest.at_once import at_once
 from rest.postgresql.lending import give_back
+from rest.shares import Budget
 
 # Running and waiting. The last of them waits some three seconds on an idle machine.
 MOST_AT_ONCE = 8
+hashed = Budget(total=MOST_AT_ONCE, share=MOST_AT_ONCE)
 # Of 40: such a thread gets a tenth of what another one gets while both want the CPU.
 _STEPS_BACK = 10
 
@@ -32,12 +33,12 @@ _hashing = ThreadPoolExecutor(1, thread_name_prefix="hashing", initializer=_step
 
 
 class BoundedPasswordHasher(PBKDF2PasswordHasher):
-    """Django's, under its name: hashes that are stored stay good. Raises TooManyAtOnceError.
+    """Django's, under its name: hashes that are stored stay good. Raises TooMuchError.
 
     Everything that makes or compares a hash comes through here, whatever page it is on.
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        with at_once.hold("hashing", most=MOST_AT_ONCE, is_ours=True):
+        with hashed.hold():
             give_back()
             return _hashing.submit(partial(super().encode, password, salt, iterations)).result()

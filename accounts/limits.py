@@ -8,12 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve
 
-from rest.at_once import TooManyAtOnceError, at_once
 from rest.client_address import client_network
+from rest.shares import Budget, TooMuchError
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # Half of what one process hashes at once: nobody alone keeps all others out.
-MOST_OF_AN_ADDRESS = 4
+of_addresses = Budget(share=4)
 _BUSY_SECONDS, _OFTEN_SECONDS = 5, 60
 GUARDED = frozenset(
     {
@@ -41,16 +41,16 @@ class SignInLimitsMiddleware:
         if request.method != "POST" or not _is_guarded(request.path_info):
             return self.get_response(request)
         try:
-            with at_once.hold(f"address {client_network(request)}", most=MOST_OF_AN_ADDRESS):
+            with of_addresses.hold(client_network(request)):
                 if not ratelimit.consume(request, action="login"):
                     return _too_much(HTTPStatus.TOO_MANY_REQUESTS, _OFTEN_SECONDS)
                 return self.get_response(request)
-        except TooManyAtOnceError as error:
+        except TooMuchError as error:
             return _answer(error)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Also from pages that are not among those above, as of the admin."""
-        return _answer(exception) if isinstance(exception, TooManyAtOnceError) else None
+        return _answer(exception) if isinstance(exception, TooMuchError) else None
 
 
 def _is_guarded(path: str) -> bool:
@@ -60,7 +60,7 @@ def _is_guarded(path: str) -> bool:
         return False
 
 
-def _answer(error: TooManyAtOnceError) -> HttpResponse:
+def _answer(error: TooMuchError) -> HttpResponse:
     status = HTTPStatus.SERVICE_UNAVAILABLE if error.is_ours else HTTPStatus.TOO_MANY_REQUESTS
     return _too_much(status, _BUSY_SECONDS)
 

@@ -28,7 +28,7 @@ from rest.client_address import address_of, network_of
 from rest.middleware import is_below_api
 from rest.problems import Problem, as_problem
 from rest.refusals import Refusals
-from rest.request_bodies import ClientGone, HeldBody, bodies, forms, too_large
+from rest.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
 from rest.request_targets import fault_of, take_origin_form
 from rest.shares import Budget, Owner, Places
 
@@ -186,7 +186,7 @@ class FrontDoor:
             return
         size = next((int(value) for name, value in start["headers"] if name.lower() == b"content-length"), 0)
         if size >= bounds.LARGE_ANSWER_BYTES:
-            self._answers.take(request.owner, size)
+            take_bytes(self._answers, request.owner, size)
             request.held.callback(self._answers.give_back, request.owner, size)
 
     async def _refuse(self, request: _Request, problem: Problem, send: Send) -> None:

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.lookups import IsNull
 from django.utils import timezone
 
+from ingestion.stored_numbers import with_exponents
 from organizations.models import Organization, TenantQuerySet
 
 # What somebody of the staff needs to read the data of events; members read their own organization's by their role.
@@ -25,7 +26,7 @@ class JSONTextField(models.JSONField):
     """jsonb that is read as its JSON text: pages and answers pass it on, parsing it would be wasted."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return value
+        return None if value is None else with_exponents(value)
 
 
 class EventQuerySet(TenantQuerySet["Event"]):

@@ -58,11 +58,12 @@ MAX_ANSWER_BYTES_IN_FLIGHT = 64 * MIB
 MAX_ANSWER_BYTES_OF_ONE = 32 * MIB
 
 # Requests that Django works on at once, each in a thread, beside the intake's loop: of the API, and of pages. Of these
-# an organization, or an address, has at most so many; a stream that has begun counts no more.
-MAX_API_REQUESTS = 16
-MAX_API_REQUESTS_OF_ONE = 8
-MAX_PAGE_REQUESTS = 8
-MAX_PAGE_REQUESTS_OF_ONE = 6
+# an organization, or an address, has at most so many; a stream that has begun counts no more. Few, since they mostly
+# compute and each that does makes the loop wait for the interpreter once more; enough that one may wait for a query.
+MAX_API_REQUESTS = 8
+MAX_API_REQUESTS_OF_ONE = 3
+MAX_PAGE_REQUESTS = 6
+MAX_PAGE_REQUESTS_OF_ONE = 3
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8

@@ -7,9 +7,9 @@ leads on.
 """
 
 import asyncio
-import threading
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable, Iterable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from rest.shares import Budget, Owner, TooMuchError
 from rest.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
@@ -34,49 +35,29 @@ _JSON = "application/json"
 class Slot:
     """The right to make an answer of more than a portion; `owner` is the organization that it is for."""
 
-    def __init__(self, owner: Hashable) -> None:
+    def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self.is_held = False
 
     def take(self) -> bool:
         """Whether it is held now; False when the process or the owner has too many of them."""
         if not self.is_held:
-            self.is_held = _taken.add(self._owner)
+            with suppress(TooMuchError):
+                _slots.take(self._owner)
+                self.is_held = True
         return self.is_held
 
     def give_back(self) -> None:
         """Also when it is not held."""
         if self.is_held:
             self.is_held = False
-            _taken.remove(self._owner)
+            _slots.give_back(self._owner)
 
     # An answer may end in many ways, such as a client that goes away before it begins.
     __del__ = give_back
 
 
-class _Taken:
-    """The slots of this process that are held, by owner."""
-
-    def __init__(self) -> None:
-        # Garbage collection may give a slot back in the midst of it.
-        self._lock = threading.RLock()
-        self._held: Counter[Hashable] = Counter()
-
-    def add(self, owner: Hashable) -> bool:
-        with self._lock:
-            if self._held[owner] >= MAX_SLOTS_EACH or self._held.total() >= MAX_SLOTS:
-                return False
-            self._held[owner] += 1
-        return True
-
-    def remove(self, owner: Hashable) -> None:
-        with self._lock:
-            self._held[owner] -= 1
-            if not self._held[owner]:
-                del self._held[owner]
-
-
-_taken = _Taken()
+_slots = Budget(total=MAX_SLOTS, share=MAX_SLOTS_EACH)
 
 
 def json_members(before: dict[str, Any], name: str, portions: Iterable[list[bytes]]) -> Iterator[bytes]:

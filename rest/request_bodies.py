@@ -7,7 +7,7 @@ from typing import Any, Self
 from rest import bounds
 from rest.asgi import Receive
 from rest.problems import Problem
-from rest.shares import Budget, Owner
+from rest.shares import Budget, Owner, TooMuchError, busy
 
 # Of requests with a key, by organization.
 bodies = Budget(total=bounds.MAX_BYTES_IN_FLIGHT, share=bounds.MAX_BYTES_OF_ONE)
@@ -42,7 +42,7 @@ class HeldBody:
     def grow(self, size: int) -> None:
         """`size` bytes more are held, as when a body is unpacked. Raises Problem 503 beyond the budget."""
         if size:
-            self._budget.take(self._owner, size)
+            take_bytes(self._budget, self._owner, size)
             self._size += size
 
     async def read(
@@ -80,6 +80,14 @@ class HeldBody:
         if self._size:
             self._budget.give_back(self._owner, self._size)
             self._size = 0
+
+
+def take_bytes(budget: Budget, owner: Owner, size: int) -> None:
+    """Raises Problem 503 when it is too much."""
+    try:
+        budget.take(owner, size)
+    except TooMuchError as error:
+        raise busy("Too many bytes of requests or answers are held") from error
 
 
 def too_large(limit: int) -> Problem:

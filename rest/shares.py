@@ -1,11 +1,13 @@
-"""What all requests of a process have at once, and what one owner has of it. Each is of one event loop.
+"""What all requests of a process have at once, and what one owner has of it.
 
 An owner is an organization, as a number since a UUID hashes in Python, or the address of somebody without a key.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+import math
+import threading
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from rest import bounds
 from rest.problems import Problem
@@ -13,30 +15,56 @@ from rest.problems import Problem
 Owner = Hashable
 
 
-class Budget:
-    """Bytes: `total` of all, `share` of one owner."""
+class TooMuchError(Exception):
+    """`is_ours`: the platform is busy with others (503); otherwise it is the owner's own share (429)."""
 
-    def __init__(self, *, total: int, share: int) -> None:
+    def __init__(self, *, is_ours: bool) -> None:
+        self.is_ours = is_ours
+        super().__init__("too much of this goes on at once")
+
+
+class Budget:
+    """Bytes, or pieces of anything: `total` of all, `share` of one owner. Who comes when it is full waits nowhere.
+
+    Good in any thread; an owner who has nothing takes no memory.
+    """
+
+    def __init__(self, *, share: int, total: float = math.inf) -> None:
         self.used = 0
         self._total = total
         self._share = share
         self._of: dict[Owner, int] = {}
+        # Garbage collection may give something back in the midst of it.
+        self._lock = threading.RLock()
 
-    def take(self, owner: Owner, size: int) -> None:
-        """Raises Problem 503 when it is too much, and then takes nothing."""
-        own = self._of.get(owner, 0) + size
-        if own > self._share or self.used + size > self._total:
-            raise busy("Too many bytes of requests or answers are held")
-        self.used += size
-        self._of[owner] = own
+    def take(self, owner: Owner, size: int = 1) -> None:
+        """Raises TooMuchError when it is too much, and then takes nothing."""
+        with self._lock:
+            own = self._of.get(owner, 0) + size
+            if self.used + size > self._total:
+                raise TooMuchError(is_ours=True)
+            if own > self._share:
+                raise TooMuchError(is_ours=False)
+            self.used += size
+            self._of[owner] = own
 
-    def give_back(self, owner: Owner, size: int) -> None:
-        self.used -= size
-        left = self._of[owner] - size
-        if left:
-            self._of[owner] = left
-        else:
-            del self._of[owner]
+    def give_back(self, owner: Owner, size: int = 1) -> None:
+        with self._lock:
+            self.used -= size
+            left = self._of[owner] - size
+            if left:
+                self._of[owner] = left
+            else:
+                del self._of[owner]
+
+    @contextmanager
+    def hold(self, owner: Owner = None, size: int = 1) -> Iterator[None]:
+        """Raises TooMuchError."""
+        self.take(owner, size)
+        try:
+            yield
+        finally:
+            self.give_back(owner, size)
 
 
 class _Queue:
@@ -48,7 +76,10 @@ class _Queue:
 
 
 class Places:
-    """Requests that are worked on: `total` at once, `share` of one owner, whose others wait behind these alone."""
+    """Requests that are worked on: `total` at once, `share` of one owner, whose others wait behind these alone.
+
+    Of one event loop.
+    """
 
     def __init__(self, *, total: int, share: int) -> None:
         self._places = asyncio.Semaphore(total)

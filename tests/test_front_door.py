@@ -19,7 +19,7 @@ from rest.client_address import network_of
 from rest.middleware import is_below_api
 from rest.problems import Problem
 from rest.request_bodies import ClientGone, HeldBody, bodies
-from rest.shares import Budget, Places
+from rest.shares import Budget, Places, TooMuchError
 from tests.test_api import walk_routes
 
 ONE, OTHER = "one", "other"
@@ -275,14 +275,22 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing_behind() -> None:
 def test_a_budget_has_shares() -> None:
     budget = Budget(total=50, share=30)
     budget.take(ONE, 30)
-    with pytest.raises(Problem) as refused:
-        budget.take(ONE, 1)
-    assert refused.value.headers == {"Retry-After": "1"}
+    with pytest.raises(TooMuchError) as of_its_own:
+        budget.take(ONE)
     budget.take(OTHER, 20)
-    with pytest.raises(Problem):
-        budget.take(OTHER, 1)
+    with pytest.raises(TooMuchError) as of_all:
+        budget.take(OTHER)
+    assert (of_its_own.value.is_ours, of_all.value.is_ours) == (False, True)
     budget.give_back(ONE, 30)
-    budget.take(OTHER, 10)
+    with budget.hold(OTHER, 10):
+        assert budget.used == 30
+    assert budget.used == 20
+
+
+def test_a_body_beyond_the_budget_is_told_to_come_again() -> None:
+    with pytest.raises(Problem) as refused, HeldBody(Budget(share=30)) as held:
+        held.grow(31)
+    assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
 
 
 def test_a_place_that_was_waited_for_in_vain_is_lost_to_nobody() -> None:

@@ -139,6 +139,17 @@ def test_a_webhook_arrives_signed_and_is_recorded(organization: Organization, re
     assert subscription.last_success_at is not None
 
 
+def test_a_webhook_is_not_longer_than_its_event_was(organization: Organization, receiver: Receiver) -> None:
+    """jsonb shows such a number with 309 digits."""
+    webhook(organization, f"{receiver.url}/ok")
+    accept(organization, data="[" + ",".join(["1e308"] * 1_000) + "]")
+    assert send_due() == 1
+    (request,) = receiver.received
+    assert request.verified
+    assert len(request.body) < 8_000
+    assert json.loads(request.body)["data"] == [1e308] * 1_000
+
+
 def test_both_secrets_sign_while_one_replaces_the_other(organization: Organization, receiver: Receiver) -> None:
     new = encrypt_secret(generate_secret())
     until = timezone.now() + timedelta(hours=1)

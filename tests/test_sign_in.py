@@ -22,12 +22,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.hashing import MOST_AT_ONCE
-from accounts.limits import MOST_OF_AN_ADDRESS
+from accounts.hashing import MOST_AT_ONCE, hashed
+from accounts.limits import of_addresses
 from accounts.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
 from console.invitation_mail import invitation_link
+from console.views.sign_in import of_accounts
 from organizations.operations import invite_member
-from rest.at_once import TooManyAtOnceError, at_once
+from rest.shares import TooMuchError
 from tests.clients import make_sender
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory
@@ -56,11 +57,6 @@ def try_in(typed: str, password: str = PASSWORD, path: str = PAGES[0], **extra: 
 # --- How much at once ------------------------------------------------------------------------------------------
 
 
-def hold(key: str, number: int) -> Any:
-    """As many requests as that are at it."""
-    return mock.patch.dict(at_once._held, {key: number})
-
-
 @pytest.mark.parametrize("path", PAGES)
 @pytest.mark.django_db
 def test_whoever_comes_when_too_much_is_hashed_is_told_to_come_again(settings: Any, path: str) -> None:
@@ -68,7 +64,7 @@ def test_whoever_comes_when_too_much_is_hashed_is_told_to_come_again(settings: A
     with mock.patch.object(PBKDF2PasswordHasher, "iterations", 10):
         make_user("casey")
     for typed in ("casey", "nobody"):
-        with hold("hashing", MOST_AT_ONCE):
+        with hashed.hold(None, MOST_AT_ONCE):
             answer = try_in(typed, "wrong", path)
         assert answer.status_code == 503
         assert answer["Retry-After"] == "5"
@@ -79,28 +75,28 @@ def test_every_hash_comes_through_the_bound_and_stays_one_of_djangos(settings: A
     settings.PASSWORD_HASHERS = [BOUNDED]
     with mock.patch.object(PBKDF2PasswordHasher, "iterations", 10):
         made = make_password(PASSWORD)
-        with hold("hashing", MOST_AT_ONCE), pytest.raises(TooManyAtOnceError):
+        with hashed.hold(None, MOST_AT_ONCE), pytest.raises(TooMuchError):
             check_password(PASSWORD, made)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     assert check_password(PASSWORD, made)
 
 
 def test_one_address_holds_no_more_than_its_share(person: User) -> None:
-    with hold("address 2001:db8::", MOST_OF_AN_ADDRESS):
+    with of_addresses.hold("2001:db8::", 4):
         for address, status in (("2001:db8::7", 429), ("2001:db8::ffff:0:1", 429), ("2001:db8:0:1::7", 302)):
             assert try_in("casey", REMOTE_ADDR=address).status_code == status, address
-    with hold("address 192.0.2.7", MOST_OF_AN_ADDRESS):
+    with of_addresses.hold("192.0.2.7", 4):
         assert try_in("casey", REMOTE_ADDR="::ffff:192.0.2.7").status_code == 429
         assert try_in("casey", REMOTE_ADDR="192.0.2.8").status_code == 302
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_one_account_is_tried_by_few_at_once_under_whatever_name(person: User, path: str) -> None:
-    with hold("account casey", 2):
+    with of_accounts.hold("casey", 2):
         for typed in ("casey", "CASEY", "Casey@example.com"):
             assert try_in(typed, path=path).status_code == 429, typed
         assert try_in("nobody", path=path).status_code == 200
-    with hold("account nobody", 2):
+    with of_accounts.hold("nobody", 2):
         assert try_in("NOBODY", path=path).status_code == 429
 
 

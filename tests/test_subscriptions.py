@@ -23,13 +23,12 @@ from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
-from delivery.operations.send_test import MAX_AT_ONCE, MAX_AT_ONCE_OF_ONE
+from delivery.operations.send_test import under_way
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
 from delivery.signing import generate_secret, secret_key
 from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
-from rest.at_once import at_once
 from rest.problems import Problem
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
@@ -769,16 +768,16 @@ def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(
 ) -> None:
     """Each takes a thread of a web process for as long as the endpoint likes."""
     path = f"{PATH}/{create(tenant, url=f'{receiver.url}/ok')['id']}/test"
-    own = f"tests of {tenant.organization.pk}"
-    with at_once.hold(own, most=MAX_AT_ONCE_OF_ONE):
+    own = tenant.organization.pk
+    with under_way.hold(own):
         assert tenant.post(path).json()["delivered"]
-        with at_once.hold(own, most=MAX_AT_ONCE_OF_ONE):
+        with under_way.hold(own):
             refused = tenant.post(path)
             assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
             assert int(refused.headers["Retry-After"]) > 0
     assert tenant.post(path).json()["delivered"]
     with ExitStack() as others:
-        for _ in range(MAX_AT_ONCE):
-            others.enter_context(at_once.hold("tests", most=MAX_AT_ONCE))
+        for other in range(16):
+            others.enter_context(under_way.hold(other))
         assert tenant.post(path).status_code == 429
     assert tenant.post(path).json()["delivered"]

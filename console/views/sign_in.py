@@ -7,14 +7,14 @@ from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.contrib.auth.views import LoginView
 
 from organizations.user_names import find_user
-from rest.at_once import at_once
+from rest.shares import Budget
 
 # No address is longer; user names have 150.
 _LONGEST_NAME = 254
 # Of passwords: a longer one is no password, and would be compared all the same.
 _LONGEST_PASSWORD = 4096
 # Tries of one account that are looked at in a process at the same time.
-_MOST_OF_AN_ACCOUNT = 2
+of_accounts = Budget(share=2)
 
 
 class SignInForm(AuthenticationForm):
@@ -50,7 +50,7 @@ class SignInForm(AuthenticationForm):
             return self.cleaned_data
         user = find_user(typed)
         self.cleaned_data["username"] = name = user.get_username() if user else typed.lower()
-        with at_once.hold(f"account {name}", most=_MOST_OF_AN_ACCOUNT):
+        with of_accounts.hold(name):
             return super().clean()
 
 

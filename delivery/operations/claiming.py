@@ -13,6 +13,7 @@ from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from ingestion import trace_contexts
+from ingestion.stored_numbers import with_exponents
 from rest.arrays import array, uuid_array
 from rest.ports import Database
 
@@ -68,9 +69,10 @@ LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
 WHERE delivery.id = picked.id
 RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
           delivery.attempts, now(),
-          event.type, event.received_at, event.data::text, {trace_contexts.COLUMNS},
+          event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.url, subscription.headers, subscription.secret,
-          CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END
+          CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
+          event.data::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -104,13 +106,13 @@ class Claimed(msgspec.Struct, frozen=True):
     claimed_at: datetime
     type: str | None
     received_at: datetime | None
-    data: str | None
     traceparent: str | None
     tracestate: str | None
     url: str
     headers: dict[str, str]
     secret: str
     previous_secret: str
+    data: str | None
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -131,7 +133,8 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
-    return [Claimed(*row) for row in await database.fetch(statement, {**values, **lease})]
+    rows = await database.fetch(statement, {**values, **lease})
+    return [Claimed(*row[:-1], data=row[-1] and with_exponents(row[-1])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

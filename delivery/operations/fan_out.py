@@ -12,12 +12,10 @@ from delivery.interests import Wanted, catalogue
 from delivery.matching import Matcher
 from delivery.metrics import FANNED_OUT
 from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
+from delivery.operations.event_views import read_views
 from delivery.wakeup import wake_sending
 from ingestion.operations.process import StoredEvent
 from rest.arrays import uuid_array
-
-# Data is read for organizations with filters on it; an event has at most 256 KiB, so 64 MiB at the worst.
-_DATA_PORTION = 250
 
 # What exists is left as it is: an event commits its deliveries once. Due by PostgreSQL's clock: a worker whose own is
 # ahead would hold deliveries back for as long.
@@ -27,9 +25,6 @@ SELECT id, organization_id, subscription_id, event_id, %(status)s, statement_tim
 FROM unnest(%(ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(events)s::uuid[])
     AS new (id, organization_id, subscription_id, event_id)
 ON CONFLICT (id) DO NOTHING
-"""
-_DATA = """
-SELECT id, data::text FROM ingestion_event WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s
 """
 
 
@@ -68,24 +63,14 @@ def _views(
     events: Sequence[StoredEvent], interests: dict[UUID, Matcher[Wanted]]
 ) -> Iterator[tuple[StoredEvent, EventView]]:
     """Each event as filters see it; with its data only where some filter looks into it."""
-    curious: list[StoredEvent] = []
+    curious: dict[UUID, StoredEvent] = {}
     for event in events:
         if interests[event.organization_id].needs_data:
-            curious.append(event)
+            curious[event.id] = event
         else:
             yield event, EventView(event.type, event.source, event.subject, "null")
-    for start in range(0, len(curious), _DATA_PORTION):
-        portion = curious[start : start + _DATA_PORTION]
-        data = _read_data(portion)
-        for event in portion:
-            yield event, EventView(event.type, event.source, event.subject, data[event.id])
-
-
-def _read_data(events: Sequence[StoredEvent]) -> dict[UUID, str]:
-    ids = [event.id for event in events]
-    with connection.cursor() as cursor:
-        cursor.execute(_DATA, {"ids": uuid_array(ids), "first": min(ids), "last": max(ids)})
-        return dict(cursor.fetchall())
+    for event_id, view in read_views(list(curious)):
+        yield curious[event_id], view
 
 
 def _insert(matches: Sequence[tuple[StoredEvent, Wanted]]) -> None:

@@ -20,9 +20,9 @@ from django.utils import timezone
 from psycopg.errors import QueryCanceled
 
 from delivery.delivery_ids import bounds_of_event, delivery_id
-from delivery.event_view import EventView
 from delivery.interests import usable_filter
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
+from delivery.operations.event_views import read_views
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from ingestion.event_ids import lowest_id
@@ -232,7 +232,7 @@ def _run_batch(replay_id: UUID, now: datetime) -> int | None:
     size = DATA_EVENTS_PER_BATCH if replay.subscription.filter else EVENTS_PER_BATCH
     events = _next_events(replay, size)
     wanted = _undelivered(replay, events) if replay.only_undelivered else events
-    made = _insert(replay, _passing(replay.subscription, wanted), now)
+    made = _insert(replay, _passing(replay.subscription, [event.pk for event in wanted]), now)
     limit = lowest_id(now - SETTLED_AFTER)
     settled = [event.pk for event in events if event.pk < limit]
     looked_at = F("looked_at") + sum(event.pk < limit for event in wanted)
@@ -258,8 +258,7 @@ def _next_events(replay: Replay, size: int) -> list[Event]:
     events = _events_of(replay)
     if replay.cursor is not None:
         events = events.filter(id__gt=replay.cursor)
-    fields = ("pk", "type", "source", "subject", "data") if replay.subscription.filter else ("pk",)
-    return list(events.only(*fields).order_by("pk")[:size])
+    return list(events.only("pk").order_by("pk")[:size])
 
 
 def _undelivered(replay: Replay, events: Sequence[Event]) -> list[Event]:
@@ -272,13 +271,13 @@ def _undelivered(replay: Replay, events: Sequence[Event]) -> list[Event]:
     return [event for event in events if event.pk in left]
 
 
-def _passing(subscription: Subscription, events: Sequence[Event]) -> list[UUID]:
+def _passing(subscription: Subscription, event_ids: Sequence[UUID]) -> list[UUID]:
     """Those that pass the subscription's filter."""
     wanted = usable_filter(subscription.pk, subscription.filter)
     if wanted is None:
-        return [event.pk for event in events]
+        return list(event_ids)
     matches = wanted.matches
-    return [event.pk for event in events if matches(EventView(event.type, event.source, event.subject, event.data))]
+    return [event_id for event_id, view in read_views(event_ids) if matches(view)]
 
 
 def _insert(replay: Replay, event_ids: Sequence[UUID], now: datetime) -> int:

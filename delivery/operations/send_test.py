@@ -16,13 +16,12 @@ from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from organizations.audit import Actor, record
-from rest.at_once import TooManyAtOnceError, at_once
 from rest.postgresql.lending import give_back
 from rest.problems import Problem
+from rest.shares import Budget, TooMuchError
 
 # In one process. Each takes a thread of it for as long as the endpoint likes, up to WEBHOOK_TIMEOUT_SECONDS.
-MAX_AT_ONCE = 16
-MAX_AT_ONCE_OF_ONE = 2
+under_way = Budget(total=16, share=2)
 _RETRY_SECONDS = 5
 
 
@@ -47,12 +46,9 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
     if subscription.organization.suspended_at is not None:
         raise Problem("organization_suspended")
     try:
-        with (
-            at_once.hold(f"tests of {subscription.organization_id}", most=MAX_AT_ONCE_OF_ONE),
-            at_once.hold("tests", most=MAX_AT_ONCE),
-        ):
+        with under_way.hold(subscription.organization_id):
             return _send_test(subscription, event_type, data, actor, now)
-    except TooManyAtOnceError as error:
+    except TooMuchError as error:
         raise Problem(
             "rate_limited",
             "Other tests are still waiting for their endpoints. Wait for them, then try again.",
