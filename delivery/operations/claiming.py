@@ -134,7 +134,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*row[:-1], data=row[-1] and with_exponents(row[-1])) for row in rows]
+    return [Claimed(*(*row[:-1], row[-1] and with_exponents(row[-1]))) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
