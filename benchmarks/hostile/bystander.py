@@ -27,7 +27,7 @@ from benchmarks.streams import SINGLE_PATH, event_body, request_head
 from benchmarks.targets import new_tag
 
 # What it does a second.
-SENDS, READS = 50.0, 25.0
+SENDS, READS = 40.0, 10.0
 _CLIENTS = 24
 # Of connections that stay, all might be at the same one of the web server's processes.
 _REQUESTS_A_CONNECTION = 8
