@@ -147,7 +147,8 @@ class FrontDoor:
                 raise too_large(limit)
             body = request.held.enter_context(HeldBody(bodies if keyed or is_doctor else forms))
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
-            receive = _whole(await body.read(receive, limit, owner=request.owner, discarded=discarded), receive)
+            read = body.read(receive, limit, owner=request.owner, declared=declared, discarded=discarded)
+            receive = _whole(await read, receive)
         places = self._api if keyed else self._health if request.path.startswith(_HEALTH) else self._pages
         await request.place.enter_async_context(places.place(request.owner))
         request.held.push_async_exit(request.place)

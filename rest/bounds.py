@@ -47,6 +47,9 @@ MAX_CONNECTIONS = 800
 
 # Bodies that came with a key and are read or worked on. One is copied while it is decoded.
 MAX_BYTES_IN_FLIGHT = 16 * MIB
+# The first bytes of each body are bounded by the number of connections and count for nobody: small events are taken
+# however many large bodies there are.
+UNCOUNTED_BODY_BYTES = 16 * KIB
 # What one organization may have of them, so that none takes what the others need: two full batches.
 MAX_BYTES_OF_ONE = 11 * MIB
 # Bodies that came without one: forms. The longest is less than what one address may have.

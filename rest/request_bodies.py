@@ -22,12 +22,13 @@ class ClientGone(Exception):  # noqa: N818 - it is no error of ours
 class HeldBody:
     """What one request has of a budget, until its `with` block ends."""
 
-    __slots__ = ("_budget", "_owner", "_size", "is_read")
+    __slots__ = ("_budget", "_counted", "_owner", "_size", "is_read")
 
     def __init__(self, budget: Budget = bodies) -> None:
         self._budget = budget
         self._owner: Owner = None
-        self._size = 0
+        # How many bytes are held, and how many of these count.
+        self._size = self._counted = 0
         # Whether the body came to its end: the connection can take another request.
         self.is_read = False
 
@@ -41,29 +42,40 @@ class HeldBody:
 
     def grow(self, size: int) -> None:
         """`size` bytes more are held, as when a body is unpacked. Raises Problem 503 beyond the budget."""
-        if size:
-            take_bytes(self._budget, self._owner, size)
-            self._size += size
+        counted = max(0, self._size + size - bounds.UNCOUNTED_BODY_BYTES) - self._counted
+        if counted > 0:
+            take_bytes(self._budget, self._owner, counted)
+            self._counted += counted
+        self._size += size
 
     async def read(
-        self, receive: Receive, limit: int, *, owner: Owner, discarded: int = bounds.MAX_DISCARDED_BYTES
+        self,
+        receive: Receive,
+        limit: int,
+        *,
+        owner: Owner,
+        declared: int = 0,
+        discarded: int = bounds.MAX_DISCARDED_BYTES,
     ) -> bytes:
         """The whole body of a request of `owner`. Raises Problem 413 or 503, or ClientGone.
 
-        One that is too large is read on without being kept, up to `discarded` bytes: a client that sends all of it
-        before it reads would see no answer.
+        There must be room for what its Content-Length has `declared` before any of it is read. One that is too large is
+        read on without being kept, up to `discarded` bytes: a client that sends all of it before it reads would see no
+        answer.
         """
         self._owner = owner
+        if declared <= limit:
+            self.grow(declared)
         part, more = _body_of(await receive())
         if not more and len(part) <= limit:
             self.is_read = True
-            self.grow(len(part))
+            self.grow(max(0, len(part) - declared))
             return part
         parts, size = [], 0
         while True:
             size += len(part)
             if size <= limit:
-                self.grow(len(part))
+                self.grow(max(0, size - self._size))
                 parts.append(part)
             elif parts:
                 parts.clear()
@@ -77,9 +89,9 @@ class HeldBody:
         return b"".join(parts)
 
     def _let_go(self) -> None:
-        if self._size:
-            self._budget.give_back(self._owner, self._size)
-            self._size = 0
+        if self._counted:
+            self._budget.give_back(self._owner, self._counted)
+        self._size = self._counted = 0
 
 
 def take_bytes(budget: Budget, owner: Owner, size: int) -> None:

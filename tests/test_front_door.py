@@ -76,6 +76,11 @@ class SlowDjango:
         await send({"type": "http.response.body", "body": b"x" * self.size})
 
 
+@pytest.fixture
+def every_byte_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "UNCOUNTED_BODY_BYTES", 0)
+
+
 @pytest.fixture(autouse=True)
 def _known_callers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The key is the organization."""
@@ -231,7 +236,7 @@ def test_every_route_has_a_limit_that_fits_into_memory_and_into_its_budget() -> 
             assert 0 < limit <= min(most, settings.FILE_UPLOAD_MAX_MEMORY_SIZE, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
-def test_a_compressed_body_counts_as_what_it_becomes() -> None:
+def test_a_compressed_body_counts_as_what_it_becomes(every_byte_counts: None) -> None:
     budget = Budget(total=100_000, share=100_000)
     with HeldBody(budget) as held:
         request = IntakeRequest(
@@ -247,7 +252,7 @@ def test_a_compressed_body_counts_as_what_it_becomes() -> None:
     assert budget.used == 0
 
 
-def test_a_body_is_held_as_long_as_it_is_worked_on() -> None:
+def test_a_body_is_held_as_long_as_it_is_worked_on(every_byte_counts: None) -> None:
     budget = Budget(total=50, share=30)
     with HeldBody(budget) as held:
         assert asyncio.run(held.read(Exchange(b"a" * 10, b"b" * 10).receive, 100, owner=ONE)) == b"a" * 10 + b"b" * 10
@@ -256,14 +261,16 @@ def test_a_body_is_held_as_long_as_it_is_worked_on() -> None:
 
 
 @pytest.mark.parametrize(("sizes", "limit", "status"), [([20, 20, 20], 25, 413), ([20, 20], 100, 503)])
-def test_a_body_that_is_refused_is_held_no_longer(sizes: list[int], limit: int, status: int) -> None:
+def test_a_body_that_is_refused_is_held_no_longer(
+    every_byte_counts: None, sizes: list[int], limit: int, status: int
+) -> None:
     budget = Budget(total=50, share=30)
     with pytest.raises(Problem) as refused, HeldBody(budget) as held:
         asyncio.run(held.read(Exchange(*[b"x" * size for size in sizes]).receive, limit, owner=ONE))
     assert (refused.value.status_code, held.is_read, budget.used) == (status, status == 413, 0)
 
 
-def test_a_client_that_goes_in_the_middle_leaves_nothing_behind() -> None:
+def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(every_byte_counts: None) -> None:
     budget = Budget(total=50, share=30)
     exchange = Exchange(b"x" * 20, b"x")
     exchange.messages.pop()
@@ -287,10 +294,29 @@ def test_a_budget_has_shares() -> None:
     assert budget.used == 20
 
 
-def test_a_body_beyond_the_budget_is_told_to_come_again() -> None:
+def test_a_body_beyond_the_budget_is_told_to_come_again(every_byte_counts: None) -> None:
     with pytest.raises(Problem) as refused, HeldBody(Budget(share=30)) as held:
         held.grow(31)
     assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
+
+
+def test_a_body_that_says_how_long_it_is_needs_room_for_it_before_it_is_read() -> None:
+    budget = Budget(total=100_000, share=100_000)
+
+    async def read(held: HeldBody, exchange: Exchange, declared: int) -> bytes:
+        return await held.read(exchange.receive, 90_000, owner=ONE, declared=declared)
+
+    with HeldBody(budget) as first:
+        asyncio.run(read(first, Exchange(b"x" * 90_000), 90_000))
+        assert budget.used == 90_000 - bounds.UNCOUNTED_BODY_BYTES
+        second = Exchange(b"x" * 50_000)
+        with pytest.raises(Problem, match="try again"), HeldBody(budget) as held:
+            asyncio.run(read(held, second, 50_000))
+        assert second.messages
+        small = Exchange(b"x" * bounds.UNCOUNTED_BODY_BYTES)
+        with HeldBody(Budget(total=0, share=0)) as held:
+            assert len(asyncio.run(read(held, small, 0))) == bounds.UNCOUNTED_BODY_BYTES
+    assert budget.used == 0
 
 
 def test_a_place_that_was_waited_for_in_vain_is_lost_to_nobody() -> None:

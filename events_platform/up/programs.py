@@ -12,6 +12,8 @@ _WEB_STOP_SECONDS = 35.0
 _WORKER_STOP_SECONDS = 30.0
 # Celery warns of root at every start, for fear of pickled tasks, which are not accepted here.
 _CELERY = (sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet")
+# Whoever sends an event or looks at a page waits for the web server; nobody waits for these while the machine is busy.
+_BEHIND_WEB = ("nice", "-n", "5")
 _APPLICATION = ("-A", "events_platform")
 
 
@@ -43,6 +45,7 @@ def _worker(name: str, queue: str, processes: tuple[str, ...], environment: Mapp
     return Program(
         name=name,
         command=(
+            *_BEHIND_WEB,
             *_CELERY,
             *_APPLICATION,
             "worker",
@@ -64,6 +67,7 @@ def beat(environment: Mapping[str, str]) -> Program:
     return Program(
         name="beat",
         command=(
+            *_BEHIND_WEB,
             *_CELERY,
             *_APPLICATION,
             "beat",

@@ -161,7 +161,8 @@ class _Intake:
                 caller = passage.caller = await authenticate(self.database, headers)
                 require_scope(caller, Scope.EVENTS_WRITE)
                 limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
-                body = await held.read(receive, limit, owner=caller.organization_id.int)
+                declared = int(headers.get("content-length", 0))
+                body = await held.read(receive, limit, owner=caller.organization_id.int, declared=declared)
                 request = IntakeRequest(caller=caller, headers=headers, body=body, hold=held.grow, span=span)
                 return await (receive_batch if batch else receive_event)(self._ports, request)
             finally:
