@@ -23,6 +23,7 @@ COMPILE_SECONDS = 0.5
 # After this the rest of a question is left for another one, and others have their turn. An ordinary one takes 3 ms.
 QUESTION_SECONDS = 0.02
 MEMORY_BYTES = 256 << 20
+_STEPS_BACK = 5
 # Of compiled schemas: those of one organization, and all of them. Those that were used last are kept.
 ORGANIZATION_BYTES = 8 << 20
 ALL_BYTES = 32 << 20
@@ -140,6 +141,8 @@ def main() -> None:
     with suppress(ValueError, OSError):  # where the system has no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     # Ending by a signal or for want of memory is foreseen: it leaves no dump on the disk.
+    # While the host is busy, events without a schema do not wait for those that have one.
+    os.nice(_STEPS_BACK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     compiled = CompiledSchemas()
     with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):

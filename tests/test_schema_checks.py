@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from threading import Thread
 from typing import Any
+from unittest import mock
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,6 +19,7 @@ from ingestion import checking, schema_process, views
 from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.formats import batch_steps
+from ingestion.intake import pipeline
 from ingestion.models import Event
 from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
 from ingestion.schema_compiling import MAX_COST, compile_schema
@@ -278,6 +280,17 @@ def test_events_over_the_time_are_refused_to_be_sent_again(tenant: Tenant, other
     assert batch.status_code == 202
     statuses = [(result["status"], result.get("error", {}).get("code")) for result in batch.json()["results"]]
     assert statuses == [("rejected", "cpu_time_spent"), ("accepted", None)]
+
+
+def test_events_that_nobody_has_time_to_check_are_described_once(tenant: Tenant) -> None:
+    """A thousand descriptions would hold up the intake as long as decoding the batch does."""
+    put_in_force(tenant, "reject")
+    spend_all(tenant)
+    with mock.patch.object(pipeline, "describe_problem", wraps=pipeline.describe_problem) as described:
+        answer = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": 1}] * 100)
+    assert answer.status_code == 422
+    assert {result["error"]["code"] for result in answer.json()["results"]} == {"cpu_time_spent"}
+    assert described.call_count == 1
 
 
 def test_in_warn_mode_they_are_taken_and_marked(tenant: Tenant) -> None:

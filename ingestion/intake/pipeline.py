@@ -40,6 +40,8 @@ EVENT_SECONDS = 10e-6
 LARGE_BODY = 32 * 1024
 # Events of a batch whose errors are all told.
 MAX_DESCRIBED = 20
+# Some 2 ms of describing problems.
+_DESCRIBED_A_STEP = 50
 Store = Callable[[Sequence[Incoming]], Awaitable[list[Outcome]]]
 
 
@@ -137,7 +139,7 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
         counting.note_outcome(caller.organization_id, problem)
         raise
     outcomes = [result.outcome if isinstance(result, Incoming) else result for result in results]
-    return _batch_answer(caller, outcomes)
+    return await _batch_answer(ports, caller, outcomes)
 
 
 def _origin(request: IntakeRequest) -> str | None:
@@ -205,9 +207,11 @@ def _incoming(
     return Incoming(organization_id, event, schema_errors=errors, origin=origin)
 
 
-def _batch_answer(caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
+async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
     results: list[dict[str, Any]] = []
     accepted = duplicates = told = 0
+    # Events that were refused alike share a problem.
+    described: dict[int, dict[str, Any]] = {}
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, Accepted):
             duplicates += outcome.duplicate
@@ -216,7 +220,11 @@ def _batch_answer(caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
             results.append({"index": index, "id": str(outcome.id), "status": status})
         elif outcome is not None:
             counting.note_outcome(caller.organization_id, outcome)
-            results.append({"index": index, "id": None, "status": "rejected", "error": _described(outcome, told)})
+            if id(outcome) not in described:
+                described[id(outcome)] = _described(outcome, told)
+                if told % _DESCRIBED_A_STEP == 0:
+                    await ports.breathe()
+            results.append({"index": index, "id": None, "status": "rejected", "error": described[id(outcome)]})
             told += 1
     counting.note(caller.organization_id, counting.ACCEPTED, accepted)
     counting.note(caller.organization_id, counting.DUPLICATE, duplicates)

@@ -79,7 +79,9 @@ async def _ask(
     while rest := events[len(verdicts) :]:
         reply = await check(organization_id, list(places), [(places[schema.text], data) for schema, data in rest])
         if isinstance(reply, Unchecked):
-            return verdicts + [_unchecked(reply, schema.mode, organization_id) for schema, _ in rest]
+            # The same for all of them: a thousand problems would take as long as the batch.
+            by_mode = {mode: _unchecked(reply, mode, organization_id) for mode in {schema.mode for schema, _ in rest}}
+            return verdicts + [by_mode[schema.mode] for schema, _ in rest]
         _report_unusable(reply)
         verdicts += [_verdict(schema.mode, errors) for (schema, _), errors in zip(rest, reply.findings, strict=False)]
     return verdicts
