@@ -26,8 +26,8 @@ from benchmarks.servers import HOST
 from benchmarks.streams import SINGLE_PATH, event_body, request_head
 from benchmarks.targets import new_tag
 
-# What it does a second.
-SENDS, READS = 40.0, 10.0
+# What it does a second: all that the plan `pro` allows it, and some reading.
+SENDS, READS = 16.0, 5.0
 _CLIENTS = 24
 # Of connections that stay, all might be at the same one of the web server's processes.
 _REQUESTS_A_CONNECTION = 8
