@@ -6,6 +6,7 @@ one of the two stands beside one that knows both, and starts a thread for each r
 
 import asyncio
 import contextvars
+import time
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -20,6 +21,9 @@ from django.urls import set_script_prefix
 
 from rest import threads
 from rest.asgi import ConnectionScope, Receive, Send
+
+# In the scope of a request that has been answered: what its thread has computed.
+CPU_SECONDS = "cpu_seconds"
 
 
 class DjangoHandler(ASGIHandler):
@@ -46,7 +50,14 @@ class DjangoHandler(ASGIHandler):
             await self.send_response(response, send)
 
     def _respond(self, scope: ConnectionScope, body: bytes) -> Any:
-        """The answer. Nothing, such as a connection to the database, is held while its client reads it."""
+        """The answer; `scope` is told how long it took. Nothing, such as a connection, is held while it is read."""
+        began = time.thread_time()
+        try:
+            return self._answer(scope, body)
+        finally:
+            scope[CPU_SECONDS] = time.thread_time() - began
+
+    def _answer(self, scope: ConnectionScope, body: bytes) -> Any:
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=self.__class__, scope=scope)
         request, refusal = self.create_request(scope, BytesIO(body))

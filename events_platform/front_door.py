@@ -6,7 +6,8 @@
 4. For the rest of the API the key is checked here, then the body is read. A body that comes without a key is read when
    it is declared short enough. None is longer than its route takes, and all in a process not longer than a budget.
    Django gets bodies whole: nothing in it waits for a client, and nothing is spooled to a disk.
-5. A request waits for its place in Django, since each has a thread there beside the intake's loop.
+5. A request waits for its place in Django, since each has a thread there beside the intake's loop. What it computes is
+   its owner's: who takes more than a share of the process's time waits, as long as others want something too.
 
 The numbers are in `rest/bounds.py`.
 """
@@ -17,6 +18,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from events_platform.django_handler import CPU_SECONDS
 from events_platform.doctor.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from events_platform.doctor.seen import PATH as DOCTOR_PATH
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
@@ -30,7 +32,7 @@ from rest.problems import Problem, as_problem
 from rest.refusals import Refusals
 from rest.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
 from rest.request_targets import fault_of, take_origin_form
-from rest.shares import Budget, Owner, Places
+from rest.shares import Budget, FairTime, Owner, Places
 
 _KEYED = "/api/v1/"
 _NO_MEANING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
@@ -90,9 +92,12 @@ class FrontDoor:
 
     def __init__(self, django: Application) -> None:
         self._django = django
-        self._intake = IntakeDoor()
-        self._api = Places(total=bounds.MAX_API_REQUESTS, share=bounds.MAX_API_REQUESTS_OF_ONE)
-        self._pages = Places(total=bounds.MAX_PAGE_REQUESTS, share=bounds.MAX_PAGE_REQUESTS_OF_ONE)
+        self._time = FairTime()
+        self._intake = IntakeDoor(self._time.note)
+        self._api = Places(total=bounds.MAX_API_REQUESTS, share=bounds.MAX_API_REQUESTS_OF_ONE, fair_time=self._time)
+        self._pages = Places(
+            total=bounds.MAX_PAGE_REQUESTS, share=bounds.MAX_PAGE_REQUESTS_OF_ONE, fair_time=self._time
+        )
         self._health = Places(total=bounds.MAX_HEALTH_REQUESTS, share=bounds.MAX_HEALTH_REQUESTS_OF_ONE)
         self._answers = Budget(total=bounds.MAX_ANSWER_BYTES_IN_FLIGHT, share=bounds.MAX_ANSWER_BYTES_OF_ONE)
         self._refusals = Refusals()
@@ -149,6 +154,7 @@ class FrontDoor:
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
             read = body.read(receive, limit, owner=request.owner, declared=declared, discarded=discarded)
             receive = _whole(await read, receive)
+        self._time.note(request.owner)
         places = self._api if keyed else self._health if request.path.startswith(_HEALTH) else self._pages
         await request.place.enter_async_context(places.place(request.owner))
         request.held.push_async_exit(request.place)
@@ -170,6 +176,7 @@ class FrontDoor:
         async def watched_send(message: Mapping[str, Any]) -> None:
             nonlocal replaced
             if message["type"] == "http.response.start":
+                self._time.spend(request.owner, request.scope.get(CPU_SECONDS, 0.0))
                 await request.place.aclose()
                 try:
                     self._hold_answer(request, message)

@@ -130,7 +130,7 @@ else:
     _options["options"] = values.session_options(
         given=DATABASE_SESSION_OPTIONS, statement_seconds=DATABASE_STATEMENT_TIMEOUT
     )
-# Only the web server pools: its 48 threads would keep a connection each. Celery closes Django's pool at every task, so
+# Only the web server pools: its threads would keep a connection each. Celery closes Django's pool at every task, so
 # workers keep one persistent connection each instead.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
 if DATABASE_POOL_SIZE:

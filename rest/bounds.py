@@ -50,6 +50,9 @@ MAX_BYTES_IN_FLIGHT = 16 * MIB
 # The first bytes of each body are bounded by the number of connections and count for nobody: small events are taken
 # however many large bodies there are.
 UNCOUNTED_BODY_BYTES = 16 * KIB
+# Larger bodies need room for all that they declare before any of it is read. Smaller ones are cheaper to read than to
+# refuse: who is refused comes back at once.
+RESERVED_FROM_BYTES = 512 * KIB
 # What one organization may have of them, so that none takes what the others need: two full batches.
 MAX_BYTES_OF_ONE = 11 * MIB
 # Bodies that came without one: forms. The longest is less than what one address may have.
@@ -70,8 +73,14 @@ MAX_PAGE_REQUESTS_OF_ONE = 3
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8
-# Of answers that have begun, such as live pages, so many read at once; their order is that of their asking.
-MAX_STREAM_READS = 8
+# Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of
+# each second, and what it can save up.
+TIME_SHARE = 0.2
+SAVED_TIME = 1.0
+# Nobody else has wanted anything for so long: then there is nobody to share with.
+ALONE_AFTER_SECONDS = 2.0
+# Of answers that have begun, large lists and live pages, so many read at once; their order is that of their asking.
+MAX_STREAM_READS = 2
 # How many more of the same one may wait, and for how long.
 MAX_WAITING = 100
 WAITING_SECONDS = 5.0

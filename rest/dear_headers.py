@@ -38,5 +38,5 @@ class ContentTypeBound:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope.get("headers", ())
         if sum(len(value) for name, value in headers if name == b"content-type") > MAX_CONTENT_TYPE:
-            scope = {**scope, "headers": [header for header in headers if header[0] != b"content-type"]}
+            scope["headers"] = [header for header in headers if header[0] != b"content-type"]
         await self._django(scope, receive, send)

@@ -93,17 +93,23 @@ async def sent(
 ) -> AsyncIterator[bytes]:
     """For an answer that is streamed: each chunk is made when the client has taken the one before.
 
-    Ends after `seconds` as if the client had gone, and gives the slot back.
+    Half of the time is for others: behind each chunk there is a pause as long as making it took. Ends after `seconds`
+    as if the client had gone, and gives the slot back.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - Django sends an answer within one
-    deadline = asyncio.get_running_loop().call_later(seconds, task.cancel)
+    loop = asyncio.get_running_loop()
+    deadline = loop.call_later(seconds, task.cancel)
     try:
         while begun:
             yield begun.popleft()
         read = for_streams(next)
+        began = loop.time()
         while chunk := await read(chunks, b""):
+            took = loop.time() - began
             yield chunk
+            await asyncio.sleep(took)
+            began = loop.time()
     finally:
         deadline.cancel()
         slot.give_back()

@@ -59,17 +59,17 @@ class HeldBody:
     ) -> bytes:
         """The whole body of a request of `owner`. Raises Problem 413 or 503, or ClientGone.
 
-        There must be room for what its Content-Length has `declared` before any of it is read. One that is too large is
-        read on without being kept, up to `discarded` bytes: a client that sends all of it before it reads would see no
-        answer.
+        There must be room for all that a large one has `declared`, by its Content-Length, before any of it is read. One
+        that is too large is read on without being kept, up to `discarded` bytes: a client that sends all of it before
+        it reads would see no answer.
         """
         self._owner = owner
-        if declared <= limit:
+        if bounds.RESERVED_FROM_BYTES <= declared <= limit:
             self.grow(declared)
         part, more = _body_of(await receive())
         if not more and len(part) <= limit:
             self.is_read = True
-            self.grow(max(0, len(part) - declared))
+            self.grow(max(0, len(part) - self._size))
             return part
         parts, size = [], 0
         while True:

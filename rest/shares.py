@@ -6,13 +6,16 @@ An owner is an organization, as a number since a UUID hashes in Python, or the a
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Hashable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from rest import bounds
 from rest.problems import Problem
 
 Owner = Hashable
+# Whose time is remembered; those who have all of theirs need not be.
+_MAX_OWNERS = 10_000
 
 
 class TooMuchError(Exception):
@@ -67,6 +70,38 @@ class Budget:
             self.give_back(owner, size)
 
 
+class FairTime:
+    """What owners' requests have computed lately. Whoever took more than its share waits, unless it is alone."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Seconds that are left, and when that was.
+        self._left: dict[Owner, tuple[float, float]] = {}
+        self._newest: Owner = None
+        # When somebody other than the newest wanted something last.
+        self._others_at = -math.inf
+
+    def note(self, owner: Owner) -> None:
+        """Somebody wants something."""
+        if owner != self._newest:
+            self._newest, self._others_at = owner, self._clock()
+
+    def spend(self, owner: Owner, seconds: float) -> None:
+        self._left[owner] = self._of(owner) - seconds, self._clock()
+        if len(self._left) > _MAX_OWNERS:
+            self._left = {key: left for key, left in self._left.items() if self._of(key) < bounds.SAVED_TIME}
+
+    def wait(self, owner: Owner) -> float:
+        """For how many seconds it should; none or less when it need not."""
+        if self._clock() - self._others_at > bounds.ALONE_AFTER_SECONDS:
+            return 0.0
+        return -self._of(owner) / bounds.TIME_SHARE
+
+    def _of(self, owner: Owner) -> float:
+        left, then = self._left.get(owner, (bounds.SAVED_TIME, 0.0))
+        return min(bounds.SAVED_TIME, left + (self._clock() - then) * bounds.TIME_SHARE)
+
+
 class _Queue:
     """Of one owner: those who work, and those who wait."""
 
@@ -78,11 +113,12 @@ class _Queue:
 class Places:
     """Requests that are worked on: `total` at once, `share` of one owner, whose others wait behind these alone.
 
-    Of one event loop.
+    Of one event loop. Who has computed too much of the `fair_time` waits among its own, too.
     """
 
-    def __init__(self, *, total: int, share: int) -> None:
+    def __init__(self, *, total: int, share: int, fair_time: FairTime | None = None) -> None:
         self._places = asyncio.Semaphore(total)
+        self._time = fair_time or FairTime()
         self._share = share
         self._queues: dict[Owner, _Queue] = {}
 
@@ -94,7 +130,7 @@ class Places:
             raise busy("Too many requests wait")
         queue.length += 1
         try:
-            await self._enter(queue)
+            await self._enter(queue, owner)
             try:
                 yield
             finally:
@@ -105,11 +141,13 @@ class Places:
             if not queue.length:
                 del self._queues[owner]
 
-    async def _enter(self, queue: _Queue) -> None:
+    async def _enter(self, queue: _Queue, owner: Owner) -> None:
         try:
             async with asyncio.timeout(bounds.WAITING_SECONDS):
                 await queue.places.acquire()
                 try:
+                    while (seconds := self._time.wait(owner)) > 0:
+                        await asyncio.sleep(seconds)
                     await self._places.acquire()
                 except BaseException:
                     queue.places.release()

@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 from django.urls import get_resolver
 
+from events_platform.django_handler import CPU_SECONDS
 from events_platform.front_door import FrontDoor, body_limit
 from ingestion.intake.door import IntakeDoor
 from ingestion.intake.pipeline import IntakeRequest, _unpacked
@@ -19,7 +20,7 @@ from rest.client_address import network_of
 from rest.middleware import is_below_api
 from rest.problems import Problem
 from rest.request_bodies import ClientGone, HeldBody, bodies
-from rest.shares import Budget, Places, TooMuchError
+from rest.shares import Budget, FairTime, Places, TooMuchError
 from tests.test_api import walk_routes
 
 ONE, OTHER = "one", "other"
@@ -34,7 +35,7 @@ class Exchange:
             for number, part in enumerate(parts, start=1)
         ]
         size = sum(map(len, parts))
-        self.scope = {
+        self.scope: dict[str, Any] = {
             "type": "http", "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(),
             "headers": [(b"host", b"127.0.0.1"), (b"content-length", b"%d" % size), (b"x-api-key", str(key).encode())],
             "client": ("192.0.2.1", 1),
@@ -300,23 +301,71 @@ def test_a_body_beyond_the_budget_is_told_to_come_again(every_byte_counts: None)
     assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
 
 
-def test_a_body_that_says_how_long_it_is_needs_room_for_it_before_it_is_read() -> None:
-    budget = Budget(total=100_000, share=100_000)
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_whoever_computes_more_than_its_share_waits_while_others_want_something() -> None:
+    clock = Clock()
+    fair = FairTime(clock)
+    fair.note(ONE)
+    fair.note(OTHER)
+    fair.spend(ONE, bounds.SAVED_TIME + 1.0)
+    assert fair.wait(ONE) == pytest.approx(1.0 / bounds.TIME_SHARE)
+    assert fair.wait(OTHER) <= 0
+    clock.now += 1.0
+    fair.note(ONE)
+    assert fair.wait(ONE) == pytest.approx(1.0 / bounds.TIME_SHARE - 1.0)
+    clock.now += bounds.ALONE_AFTER_SECONDS + 0.1
+    fair.note(ONE)
+    assert fair.wait(ONE) <= 0
+    fair.note(OTHER)
+    assert fair.wait(ONE) > 0
+
+
+def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        monkeypatch.setattr(bounds, "WAITING_SECONDS", 0.2)
+        django = SlowDjango()
+        django.may_go_on.set()
+        door = FrontDoor(django)
+        greedy, modest = uuid4(), uuid4()
+        for owner, seconds in ((greedy, 100.0), (modest, 0.1)):
+            exchange = Exchange(key=owner, method="GET")
+            exchange.scope[CPU_SECONDS] = seconds
+            await asyncio.gather(*start(door, exchange))
+            assert exchange.status == 200
+        refused, served = Exchange(key=greedy, method="GET"), Exchange(key=modest, method="GET")
+        await asyncio.gather(*start(door, *[Exchange(key=greedy, method="GET") for _ in range(20)], refused, served))
+        assert (refused.status, served.status) == (503, 200)
+
+    asyncio.run(run())
+
+
+def test_a_large_body_needs_room_for_all_of_it_before_it_is_read() -> None:
+    large = bounds.RESERVED_FROM_BYTES
+    budget = Budget(total=large, share=large)
 
     async def read(held: HeldBody, exchange: Exchange, declared: int) -> bytes:
-        return await held.read(exchange.receive, 90_000, owner=ONE, declared=declared)
+        return await held.read(exchange.receive, 2 * large, owner=ONE, declared=declared)
 
     with HeldBody(budget) as first:
-        asyncio.run(read(first, Exchange(b"x" * 90_000), 90_000))
-        assert budget.used == 90_000 - bounds.UNCOUNTED_BODY_BYTES
-        second = Exchange(b"x" * 50_000)
+        asyncio.run(read(first, Exchange(b"x" * large), large))
+        assert budget.used == large - bounds.UNCOUNTED_BODY_BYTES
+        second = Exchange(b"x")
         with pytest.raises(Problem, match="try again"), HeldBody(budget) as held:
-            asyncio.run(read(held, second, 50_000))
+            asyncio.run(read(held, second, large))
         assert second.messages
-        small = Exchange(b"x" * bounds.UNCOUNTED_BODY_BYTES)
-        with HeldBody(Budget(total=0, share=0)) as held:
-            assert len(asyncio.run(read(held, small, 0))) == bounds.UNCOUNTED_BODY_BYTES
     assert budget.used == 0
+
+
+def test_a_small_body_is_taken_however_many_bytes_are_held() -> None:
+    small = Exchange(b"x" * bounds.UNCOUNTED_BODY_BYTES)
+    with HeldBody(Budget(total=0, share=0)) as held:
+        assert asyncio.run(held.read(small.receive, 100_000, owner=ONE))
 
 
 def test_a_place_that_was_waited_for_in_vain_is_lost_to_nobody() -> None:

@@ -8,7 +8,7 @@ stands in front of it, is the business of `events_platform/front_door.py`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
@@ -28,6 +28,7 @@ from rest.client_address import warn_of_unread_proxy
 from rest.middleware import request_id_of, server_timing
 from rest.problems import Problem, as_problem
 from rest.request_bodies import ClientGone, HeldBody
+from rest.shares import Owner
 from rest.tracing import Span, request_span
 from rest.waiting_ports import GatedDatabase, PooledDatabase, WaitingRedis
 
@@ -39,9 +40,10 @@ _MAX_HOSTS = 1_000
 
 
 class IntakeDoor:
-    """One for each process, used in one event loop."""
+    """One for each process, used in one event loop. `note` is told whose events come."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Owner], None]) -> None:
+        self._note = note
         self._made: _Intake | None = None
         self._hosts: set[str] = set()
 
@@ -49,7 +51,7 @@ class IntakeDoor:
     def _intake(self) -> "_Intake":
         """Made in the loop that serves requests."""
         if self._made is None:
-            self._made = _Intake()
+            self._made = _Intake(self._note)
         return self._made
 
     def schedule_books(self) -> None:
@@ -100,7 +102,8 @@ class IntakeDoor:
 class _Intake:
     """The intake of one process: its ports, its writer, and how a request passes through."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Owner], None]) -> None:
+        self._note = note
         self.database = PooledDatabase()
         self._write_database = GatedDatabase()
         self._redis = WaitingRedis()
@@ -160,6 +163,7 @@ class _Intake:
             try:
                 caller = passage.caller = await authenticate(self.database, headers)
                 require_scope(caller, Scope.EVENTS_WRITE)
+                self._note(caller.organization_id.int)
                 limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
                 declared = int(headers.get("content-length", 0))
                 body = await held.read(receive, limit, owner=caller.organization_id.int, declared=declared)
