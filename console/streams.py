@@ -1,19 +1,21 @@
 """Answers that stay open and send what is new: server-sent events.
 
 A stream looks for something new every LOOK_SECONDS and sends it. Under ASGI it stays open for STREAM_SECONDS, then the
-browser asks again by itself, from the id of the last message on. Where a stream cannot be held (WSGI; MAX_STREAMS of
-them in this process; a process that ends) it is one look long: the browser asks again after RETRY_MS, so the page goes
-on, only less cheaply.
+browser asks again by itself, from the id of the last message on. Where a stream cannot be held it is one look long and
+the browser asks again, so the page goes on, only less cheaply: after RETRY_MS under WSGI or where a process ends, after
+CROWDED_RETRY_MS where the process, or the person, has as many as it may.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
+from rest.shares import Budget, Owner, TooMuchError
 from rest.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
@@ -23,7 +25,9 @@ RETRY_MS = 1_000
 # A line without meaning, so that no proxy takes a quiet stream for a dead one.
 KEEP_ALIVE_SECONDS = 15.0
 # Each has a thread and one of the database's connections for a few milliseconds of each second.
-MAX_STREAMS = 50
+MAX_STREAMS, MAX_STREAMS_OF_ONE = 50, 6
+# When those that were not held may look again.
+CROWDED_RETRY_MS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +47,18 @@ Look = Callable[[str], Message]
 
 
 class _Streams:
-    """Those that this process holds."""
+    """Those that this process holds, by the person who looks."""
 
     def __init__(self) -> None:
-        self.held = 0
+        self.budget = Budget(total=MAX_STREAMS, share=MAX_STREAMS_OF_ONE)
         self.are_ending = False
 
-    @property
-    def can_hold(self) -> bool:
-        return not self.are_ending and self.held < MAX_STREAMS
+    def hold(self, owner: Owner) -> bool:
+        """Whether one more is held now."""
+        with suppress(TooMuchError):
+            self.budget.take(owner)
+            return True
+        return False
 
 
 _streams = _Streams()
@@ -65,8 +72,8 @@ def end_streams() -> None:
 def stream_answer(request: HttpRequest, look: Look, *, cursor: str) -> StreamingHttpResponse:
     """The answer to a browser's EventSource; a cursor that this sends back goes before `cursor`."""
     cursor = request.headers.get("Last-Event-ID") or cursor
-    held = isinstance(request, ASGIRequest)
-    messages = _held(look, cursor) if held else _one(look, cursor)
+    can_stay = isinstance(request, ASGIRequest)
+    messages = _held(look, cursor, request.user.pk) if can_stay else _one(look, cursor)
     answer = StreamingHttpResponse(messages, content_type=MEDIA_TYPE)
     answer["X-Accel-Buffering"] = "no"
     return answer
@@ -84,11 +91,11 @@ def _one(look: Look, cursor: str) -> Iterator[str]:
         return
 
 
-async def _held(look: Look, cursor: str) -> AsyncIterator[str]:
-    ends_at = time.monotonic() + (STREAM_SECONDS if _streams.can_hold else 0.0)
-    _streams.held += 1
+async def _held(look: Look, cursor: str, owner: Owner) -> AsyncIterator[str]:
+    is_held = _streams.hold(owner)
+    ends_at = time.monotonic() + (STREAM_SECONDS if is_held else 0.0)
     try:
-        yield f"retry: {RETRY_MS}\n\n"
+        yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"
         sent, sent_at, looked = "", time.monotonic(), for_streams(look)
         while True:
             message = await looked(cursor)
@@ -102,7 +109,8 @@ async def _held(look: Look, cursor: str) -> AsyncIterator[str]:
     except StreamEndedError:
         return
     finally:
-        _streams.held -= 1
+        if is_held:
+            _streams.budget.give_back(owner)
 
 
 def _text_of(message: Message) -> str:

@@ -82,7 +82,7 @@ class LeaseView(APIView):
         wanted = decode(read_body(request, limit=BODY_LIMIT), LeaseRequest)
         inbox = _inbox_of(request)
         now = timezone.now()
-        slot = Slot(inbox.organization_id)
+        slot = Slot(inbox.organization_id.int)
         lease = lease_events(
             inbox=inbox,
             limit=wanted.max,

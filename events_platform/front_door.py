@@ -90,9 +90,9 @@ class _Request:
 class FrontDoor:
     """One for each process, used in one event loop."""
 
-    def __init__(self, django: Application) -> None:
+    def __init__(self, django: Application, fair_time: FairTime) -> None:
         self._django = django
-        self._time = FairTime()
+        self._time = fair_time
         self._intake = IntakeDoor(self._time.note)
         self._api = Places(total=bounds.MAX_API_REQUESTS, share=bounds.MAX_API_REQUESTS_OF_ONE, fair_time=self._time)
         self._pages = Places(

@@ -7,6 +7,7 @@ leads on.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.shares import Budget, Owner, TooMuchError
+from rest.shares import Budget, Owner, TooMuchError, fair_time
 from rest.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
@@ -36,14 +37,14 @@ class Slot:
     """The right to make an answer of more than a portion; `owner` is the organization that it is for."""
 
     def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+        self.owner = owner
         self.is_held = False
 
     def take(self) -> bool:
         """Whether it is held now; False when the process or the owner has too many of them."""
         if not self.is_held:
             with suppress(TooMuchError):
-                _slots.take(self._owner)
+                _slots.take(self.owner)
                 self.is_held = True
         return self.is_held
 
@@ -51,7 +52,7 @@ class Slot:
         """Also when it is not held."""
         if self.is_held:
             self.is_held = False
-            _slots.give_back(self._owner)
+            _slots.give_back(self.owner)
 
     # An answer may end in many ways, such as a client that goes away before it begins.
     __del__ = give_back
@@ -93,23 +94,30 @@ async def sent(
 ) -> AsyncIterator[bytes]:
     """For an answer that is streamed: each chunk is made when the client has taken the one before.
 
-    Half of the time is for others: behind each chunk there is a pause as long as making it took. Ends after `seconds`
-    as if the client had gone, and gives the slot back.
+    What making it computes is the owner's, as in Django. Ends after `seconds` as if the client had gone, and gives the
+    slot back.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - Django sends an answer within one
-    loop = asyncio.get_running_loop()
-    deadline = loop.call_later(seconds, task.cancel)
+    deadline = asyncio.get_running_loop().call_later(seconds, task.cancel)
     try:
         while begun:
             yield begun.popleft()
-        read = for_streams(next)
-        began = loop.time()
-        while chunk := await read(chunks, b""):
-            took = loop.time() - began
+        read = for_streams(_next_of)
+        while True:
+            chunk, took = await read(chunks)
+            if not chunk:
+                return
             yield chunk
-            await asyncio.sleep(took)
-            began = loop.time()
+            fair_time.spend(slot.owner, took)
+            while (pause := fair_time.wait(slot.owner)) > 0:
+                await asyncio.sleep(pause)
     finally:
         deadline.cancel()
         slot.give_back()
+
+
+def _next_of(chunks: Iterator[bytes]) -> tuple[bytes, float]:
+    """The chunk, empty at the end, and the seconds that it took to compute."""
+    began = time.thread_time()
+    return next(chunks, b""), time.thread_time() - began

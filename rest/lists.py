@@ -1,9 +1,10 @@
 """Lists: query parameters that are checked, cursors that cannot be forged, pages that are bounded by rows and bytes."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 from django.core import signing
@@ -65,12 +66,13 @@ class Listing(Generic[M]):
     large: Large | None = None
 
 
-def list_answer(request: Request, page: Page, listing: Listing[M], *, owner: Hashable) -> HttpResponseBase:
+def list_answer(request: Request, page: Page, listing: Listing[M], *, owner: UUID) -> HttpResponseBase:
     """`{"data": […], "next_cursor": …}`: the newest rows below the cursor, as many as `limit` and MAX_BYTES allow.
 
-    Rows that are committed late with an older id can only appear behind the reader, never make him skip one.
+    `owner` is the organization. Rows that are committed late with an older id can only appear behind the reader, never
+    make him skip one.
     """
-    slot = Slot(owner)
+    slot = Slot(owner.int)
     return answer_of(request._request, _chunks(_Reader(page, listing, slot)), slot)
 
 

@@ -102,6 +102,10 @@ class FairTime:
         return min(bounds.SAVED_TIME, left + (self._clock() - then) * bounds.TIME_SHARE)
 
 
+# Of this process.
+fair_time = FairTime()
+
+
 class _Queue:
     """Of one owner: those who work, and those who wait."""
 
@@ -113,7 +117,7 @@ class _Queue:
 class Places:
     """Requests that are worked on: `total` at once, `share` of one owner, whose others wait behind these alone.
 
-    Of one event loop. Who has computed too much of the `fair_time` waits among its own, too.
+    Of one event loop. Who has computed too much waits among its own, too.
     """
 
     def __init__(self, *, total: int, share: int, fair_time: FairTime | None = None) -> None:

@@ -111,7 +111,7 @@ def start(door: FrontDoor, *exchanges: Exchange) -> list["asyncio.Task[None]"]:
 def test_one_organization_has_a_part_of_the_places_in_django() -> None:
     async def run() -> None:
         django = SlowDjango()
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         greedy, modest = uuid4(), uuid4()
         many = [Exchange(key=greedy, method="GET") for _ in range(60)]
         tasks = start(door, *many)
@@ -132,7 +132,7 @@ def test_one_organization_has_a_part_of_the_places_in_django() -> None:
 def test_who_waits_behind_too_many_or_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         django = SlowDjango()
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         organization = uuid4()
         monkeypatch.setattr(bounds, "WAITING_SECONDS", 0.05)
         fit = bounds.MAX_API_REQUESTS_OF_ONE + bounds.MAX_WAITING
@@ -155,7 +155,7 @@ def test_who_waits_behind_too_many_or_too_long_is_told_to_come_again(monkeypatch
 def test_pages_take_no_place_of_the_api_and_of_probes() -> None:
     async def run() -> None:
         django = SlowDjango()
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         tasks = start(door, *[Exchange(path="/console/", method="GET") for _ in range(30)])
         await settle()
         assert django.at_work == bounds.MAX_PAGE_REQUESTS_OF_ONE
@@ -173,7 +173,7 @@ def test_an_answer_that_has_begun_holds_no_place() -> None:
         django = SlowDjango()
         django.may_go_on.set()
         django.may_end.clear()
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         streams = [Exchange(path="/console/live/", method="GET") for _ in range(50)]
         tasks = start(door, *streams)
         await settle()
@@ -191,7 +191,7 @@ def test_large_answers_that_nobody_has_read_yet_have_a_bound() -> None:
         django.may_go_on.set()
         django.may_end.clear()
         django.size = 16 * bounds.MIB
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         organization = uuid4()
         fit = bounds.MAX_ANSWER_BYTES_OF_ONE // django.size
         exchanges = [Exchange(key=organization, method="GET") for _ in range(fit + 1)]
@@ -221,7 +221,7 @@ def test_a_body_reaches_django_whole() -> None:
             await send({"type": "http.response.start", "status": 204, "headers": []})
 
         exchange = Exchange(b"a", b"b", b"c", key=uuid4())
-        await FrontDoor(django)(exchange.scope, exchange.receive, exchange.send)
+        await FrontDoor(django, FairTime())(exchange.scope, exchange.receive, exchange.send)
         assert seen == [{"type": "http.request", "body": b"abc", "more_body": False}, {"type": "http.disconnect"}]
 
     asyncio.run(run())
@@ -331,7 +331,7 @@ def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch
         monkeypatch.setattr(bounds, "WAITING_SECONDS", 0.2)
         django = SlowDjango()
         django.may_go_on.set()
-        door = FrontDoor(django)
+        door = FrontDoor(django, FairTime())
         greedy, modest = uuid4(), uuid4()
         for owner, seconds in ((greedy, 100.0), (modest, 0.1)):
             exchange = Exchange(key=owner, method="GET")

@@ -20,6 +20,7 @@ from django.test import AsyncClient, Client
 from console import streams
 from console.streams import MEDIA_TYPE
 from organizations.models import Membership, Organization
+from rest.shares import Budget
 from tests.clients import make_sender
 from tests.console_data import browser_of, make_member
 from tests.factories import UserFactory, make_organization
@@ -128,9 +129,12 @@ def test_a_server_that_ends_ends_its_streams_and_does_not_wait_for_them() -> Non
         assert b"Forcing close" not in log.read()
 
 
-def test_where_no_more_streams_can_be_held_each_is_one_look_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "MAX_STREAMS", 0)
-    assert messages_of_a_whole_stream() == 1
+@pytest.mark.parametrize(("total", "share"), [(0, 1), (1, 0)])
+def test_where_no_more_streams_can_be_held_each_is_one_look_long(
+    monkeypatch: pytest.MonkeyPatch, total: int, share: int
+) -> None:
+    monkeypatch.setattr(streams._streams, "budget", Budget(total=total, share=share))
+    assert messages_of_a_whole_stream(f"retry: {streams.CROWDED_RETRY_MS}\n") == 1
 
 
 def test_a_stream_ends_after_a_while_so_that_the_browser_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +142,7 @@ def test_a_stream_ends_after_a_while_so_that_the_browser_asks_again(monkeypatch:
     assert messages_of_a_whole_stream() == 1
 
 
-def messages_of_a_whole_stream() -> int:
+def messages_of_a_whole_stream(beginning: str = "retry: ") -> int:
     organization = make_organization()
     browser = browser_of(make_member(organization))
 
@@ -152,6 +156,6 @@ def messages_of_a_whole_stream() -> int:
         return text
 
     text = asyncio.run(read())
-    assert streams._streams.held == 0
-    assert text.startswith("retry: ")
+    assert streams._streams.budget.used == 0
+    assert text.startswith(beginning)
     return text.count("id: ")

@@ -19,7 +19,6 @@ from ingestion import checking, schema_process, views
 from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.formats import batch_steps
-from ingestion.intake import pipeline
 from ingestion.models import Event
 from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
 from ingestion.schema_compiling import MAX_COST, compile_schema
@@ -28,6 +27,7 @@ from ingestion.schema_messages import Question, Reply, receive, send
 from ingestion.schema_process import CompiledSchemas
 from organizations.models import Organization
 from rest.field_errors import FieldError
+from rest.problems import describe_problem
 from tests.conftest import Tenant
 
 NAME = "invoice.paid"
@@ -286,7 +286,7 @@ def test_events_that_nobody_has_time_to_check_are_described_once_a_question(tena
     """A thousand descriptions would hold up the intake as long as decoding the batch does."""
     put_in_force(tenant, "reject")
     spend_all(tenant)
-    with mock.patch.object(pipeline, "describe_problem", wraps=pipeline.describe_problem) as described:
+    with mock.patch("ingestion.intake.pipeline.describe_problem", wraps=describe_problem) as described:
         answer = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": 1}] * 100)
     assert answer.status_code == 422
     assert {result["error"]["code"] for result in answer.json()["results"]} == {"cpu_time_spent"}

@@ -23,7 +23,9 @@ _COMMANDS = ("shutdown", "pool_shrink", "cancel_consumer", "rate_limit", "time_l
 
 async def malformed_messages(attacker: Attacker) -> None:
     """Into each queue, what is no message, and messages of which one part is wrong."""
-    async with Redis.from_url(attacker.site.broker) as redis:
+    # Celery has a name of its own for Redis on a socket.
+    url = attacker.site.broker.replace("redis+socket:", "unix:").replace("virtual_host=", "db=")
+    async with Redis.from_url(url) as redis:
         messages = [(queue, text) for text in [*_NO_MESSAGES, *malformed(good_message())] for queue in QUEUES.values()]
         endless = itertools.cycle(messages)
 

@@ -110,7 +110,7 @@ def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHt
     found = _export_or_404(place, export_id)
     if not has_file(found) or not is_download_token(request.GET.get("key", ""), found):
         raise Http404
-    slot = Slot(place.organization.pk)
+    slot = Slot(place.organization.pk.int)
     if not slot.take():
         raise Problem(
             "service_unavailable",
