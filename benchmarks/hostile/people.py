@@ -21,9 +21,10 @@ from organizations.key_format import generate_key
 _TOKEN = "a" * 32
 _SIGN_IN_PATHS = ("/console/sign-in/", "/admin/login/")
 _FORM = "application/x-www-form-urlencoded"
+# Without those that only this host may read: /metrics and /health/status.
 _OPEN_PATHS = (
     "/", "/api/docs", "/api/schema?format=yaml", "/docs/errors", "/console/sign-in/", "/account/password/reset/",
-    "/health/ready", "/health/live", "/health/status", "/metrics", "/admin/r/1/1/", "/API/v1/events", "//api/v1/events",
+    "/health/ready", "/health/live", "/admin/r/1/1/", "/API/v1/events", "//api/v1/events",
 )  # fmt: skip
 # Events that the suspended organization has, of which each replay takes all.
 _EVENTS = 20
