@@ -67,16 +67,16 @@ MAX_ANSWER_BYTES_OF_ONE = 32 * MIB
 # an organization, or an address, has at most so many; a stream that has begun counts no more. Few, since they mostly
 # compute and each that does makes the loop wait for the interpreter once more; enough that one may wait for a query.
 MAX_API_REQUESTS = 8
-MAX_API_REQUESTS_OF_ONE = 3
+MAX_API_REQUESTS_OF_ONE = 2
 MAX_PAGE_REQUESTS = 6
-MAX_PAGE_REQUESTS_OF_ONE = 3
+MAX_PAGE_REQUESTS_OF_ONE = 2
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8
 # Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of
 # each second, and what it can save up.
-TIME_SHARE = 0.2
-SAVED_TIME = 1.0
+TIME_SHARE = 0.15
+SAVED_TIME = 0.5
 # Nobody else has wanted anything for so long: then there is nobody to share with.
 ALONE_AFTER_SECONDS = 2.0
 # Of answers that have begun, large lists and live pages, so many read at once; their order is that of their asking.
