@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
-from rest.shares import Budget, Owner, TooMuchError
+from rest.client_address import client_network
+from rest.shares import Budget, Owner, TooMuchError, fair_time
 from rest.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
@@ -73,7 +74,8 @@ def stream_answer(request: HttpRequest, look: Look, *, cursor: str) -> Streaming
     """The answer to a browser's EventSource; a cursor that this sends back goes before `cursor`."""
     cursor = request.headers.get("Last-Event-ID") or cursor
     can_stay = isinstance(request, ASGIRequest)
-    messages = _held(look, cursor, request.user.pk) if can_stay else _one(look, cursor)
+    visitor = client_network(request)
+    messages = _held(look, cursor, request.user.pk, visitor) if can_stay else _one(look, cursor)
     answer = StreamingHttpResponse(messages, content_type=MEDIA_TYPE)
     answer["X-Accel-Buffering"] = "no"
     return answer
@@ -91,21 +93,22 @@ def _one(look: Look, cursor: str) -> Iterator[str]:
         return
 
 
-async def _held(look: Look, cursor: str, owner: Owner) -> AsyncIterator[str]:
+async def _held(look: Look, cursor: str, owner: Owner, visitor: Owner) -> AsyncIterator[str]:
     is_held = _streams.hold(owner)
     ends_at = time.monotonic() + (STREAM_SECONDS if is_held else 0.0)
     try:
         yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"
         sent, sent_at, looked = "", time.monotonic(), for_streams(look)
         while True:
-            message = await looked(cursor)
+            message, took = await looked(cursor)
+            fair_time.spend(visitor, took)
             cursor = message.cursor
             if message.text != sent or time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
                 yield _text_of(message) if message.text != sent else ":\n\n"
                 sent, sent_at = message.text, time.monotonic()
             if _streams.are_ending or time.monotonic() >= ends_at:
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(max(LOOK_SECONDS, fair_time.wait(visitor)))
     except StreamEndedError:
         return
     finally:

@@ -7,7 +7,6 @@ leads on.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
@@ -103,9 +102,9 @@ async def sent(
     try:
         while begun:
             yield begun.popleft()
-        read = for_streams(_next_of)
+        read = for_streams(next)
         while True:
-            chunk, took = await read(chunks)
+            chunk, took = await read(chunks, b"")
             if not chunk:
                 return
             yield chunk
@@ -115,9 +114,3 @@ async def sent(
     finally:
         deadline.cancel()
         slot.give_back()
-
-
-def _next_of(chunks: Iterator[bytes]) -> tuple[bytes, float]:
-    """The chunk, empty at the end, and the seconds that it took to compute."""
-    began = time.thread_time()
-    return next(chunks, b""), time.thread_time() - began

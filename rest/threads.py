@@ -1,5 +1,6 @@
 """The threads of a web process, beside that of its event loop."""
 
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -19,15 +20,17 @@ requests = ThreadPoolExecutor(
 _streams = ThreadPoolExecutor(bounds.MAX_STREAM_READS, thread_name_prefix="stream")
 
 
-def for_streams(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+def for_streams(function: Callable[P, T]) -> Callable[P, Awaitable[tuple[T, float]]]:
     """What an answer that has begun reads next, as a coroutine; each time in any thread of a few.
 
-    Between two calls it holds no connection to the database.
+    Its result comes with the seconds that it computed. Between two calls it holds no connection to the database.
     """
 
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+    def call(*args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
+        began = time.thread_time()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            return result, time.thread_time() - began
         finally:
             connections.close_all()
 
