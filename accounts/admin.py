@@ -7,8 +7,9 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -21,12 +22,44 @@ from organizations.models import Membership
 from organizations.versioned_admin import VersionedAdmin
 
 # Their pages would show secrets, or change them without an audit entry.
-for model in (Authenticator, EmailAddress, UserSession, User):
+for model in (Authenticator, EmailAddress, UserSession, User, Group):
     admin.site.unregister(model)
 
 
+class _RecordedAdmin(VersionedAdmin):
+    """Leaves an entry in the audit log for what is done on its pages; `target` begins the name of the action."""
+
+    target: str
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        self._record(request, obj, "created")
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        self._record(request, obj, "changed", {"what": message})
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        for each in queryset:
+            self._record(request, each, "deleted")
+        return super().log_deletions(request, queryset)
+
+    def _record(self, request: HttpRequest, obj: Any, done: str, changes: dict[str, Any] | None = None) -> None:
+        """Names of fields, never their values: Django's message of a change holds no more."""
+        action = f"{self.target}.{done}"
+        record(actor=actor_of(request), action=action, target=obj, organization=None, changes=changes)
+
+
+@admin.register(Group)
+class GroupAdmin(_RecordedAdmin, DjangoGroupAdmin):
+    """Django's, in which an old form gives back no right that was taken away."""
+
+    target = "group"
+
+
 @admin.register(User)
-class UserAdmin(VersionedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(_RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    target = "account"
     actions = ("remove_second_factor",)
     # They change by themselves, and have pages of their own.
     unversioned = ("last_login", "password")
@@ -34,20 +67,10 @@ class UserAdmin(VersionedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     form = AccountChangeForm
     show_facets = admin.ShowFacets.NEVER
 
-    def log_addition(self, request: HttpRequest, obj: User, message: Any) -> Any:
-        self._record(request, obj, "account.created")
-        return super().log_addition(request, obj, message)
-
     def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
-        self._record(request, obj, "account.changed", {"what": message})
         if _is_about_password(message):
             tell_owner(obj, Change.PASSWORD_SET)
         return super().log_change(request, obj, message)
-
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
-        for user in queryset:
-            self._record(request, user, "account.deleted")
-        return super().log_deletions(request, queryset)
 
     def get_deleted_objects(
         self, objs: Iterable[User], request: HttpRequest
@@ -62,10 +85,6 @@ class UserAdmin(VersionedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             ]
             told += [str(user), [*own, "Sessions, second factor, mail addresses, saved views"]]
         return told, {"accounts": len(users), "memberships": len(memberships)}, set(), []
-
-    def _record(self, request: HttpRequest, user: User, action: str, changes: dict[str, Any] | None = None) -> None:
-        """Names of fields, never their values: Django's message of a change holds no more."""
-        record(actor=actor_of(request), action=action, target=user, organization=None, changes=changes)
 
     @admin.action(description="Remove the second factor of the selected people (a lost device)", permissions=["change"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:

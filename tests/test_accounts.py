@@ -8,7 +8,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.usersessions.models import UserSession
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
 from django.core import mail
 from django.test import Client, TestCase
@@ -217,6 +217,21 @@ def test_what_superusers_do_to_accounts_is_written_down(staff: User, person: Use
     assert actions == ["account.changed", "account.changed", "account.deleted"]
     assert "Staff status" in str(entries[0].changes)
     assert "another fine" not in str(list(AuditEntry.objects.values()))
+
+
+def test_what_superusers_do_to_groups_is_written_down(staff: User) -> None:
+    """The rights of staff come from them."""
+    admin, _ = sign_in(staff)
+    taken = Permission.objects.get(codename="view_payload").pk
+    admin.post("/admin/auth/group/add/", {"name": "readers", "permissions": [taken]})
+    group = Group.objects.get(name="readers")
+    path = f"/admin/auth/group/{group.pk}/"
+    version = admin.get(f"{path}change/").context["version"]
+    admin.post(f"{path}change/", {"name": "readers", "version": version})
+    admin.post(f"{path}delete/", {"post": "yes"})
+    entries = AuditEntry.objects.filter(target_kind="group").order_by("pk")
+    assert [entry.action for entry in entries] == ["group.created", "group.changed", "group.deleted"]
+    assert {(entry.target_label, entry.actor_label) for entry in entries} == {("readers", staff.username)}
 
 
 def test_one_cannot_sign_up(db: None) -> None:

@@ -170,6 +170,22 @@ def test_of_concurrent_creations_one_wins() -> None:
         assert sorted(pool.map(create, range(16))) == [201] + [409] * 15
 
 
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_a_schema_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may be before it, each for half a second."""
+    held: list[object] = []
+    tenant, look = make_tenant(), schema_checks.check_now
+
+    def look_and_tell(*given: Any) -> Any:
+        held.append(connection.connection)
+        return look(*given)
+
+    monkeypatch.setattr(schema_checks, "check_now", look_and_tell)
+    assert tenant.post("/api/v1/event-types", INVOICE).status_code == 201
+    assert patch(tenant, {"schema": {}}).status_code == 200
+    assert held == [None, None]
+
+
 def test_another_tenant_has_types_of_its_own(tenant: Tenant, other_tenant: Tenant) -> None:
     tenant.post("/api/v1/event-types", INVOICE)
     for method in ("GET", "PATCH", "DELETE"):

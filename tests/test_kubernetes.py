@@ -72,7 +72,16 @@ def test_pods_have_no_rights_they_do_not_need() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254", "fd20:ce::254"]
+    "address",
+    [
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "100.100.100.200",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+    ],
 )
 def test_no_pod_reaches_the_credentials_that_a_cloud_gives_its_machines(address: str) -> None:
     (policy,) = (

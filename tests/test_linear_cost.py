@@ -20,7 +20,7 @@ from django.core.exceptions import DisallowedHost, TooManyFieldsSent, Validation
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.multipartparser import MultiPartParserError
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from console.event_filters import EventFilters
@@ -321,6 +321,13 @@ def test_cookies_with_many_escapes_are_not_read() -> None:
     for cookies in ('sessionid=abc; b="x\\"y"', 'sessionid=abc; b="' + '\\"' * 4000 + '"'):
         CookieMiddleware(view)(RequestFactory().get("/", headers={"Cookie": cookies}))
     assert seen == [{"sessionid": "abc", "b": 'x"y'}, {}]
+
+
+def test_pages_read_none_of_such_cookies(db: None) -> None:
+    """Whoever reads cookies comes behind the bound."""
+    cookies = 'sessionid=abc; b="' + '\\"' * 4000 + '"'
+    answer = Client().get("/console/sign-in/", headers={"Cookie": cookies})
+    assert (answer.status_code, answer.wsgi_request.COOKIES) == (200, {})
 
 
 def test_a_long_content_type_is_not_read() -> None:

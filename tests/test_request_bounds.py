@@ -38,8 +38,8 @@ def server(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterato
 
 @pytest.fixture(scope="module")
 def impatient(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Server]:
-    """One process, whose bounds in time are below a second."""
-    options = "--worker-class tests.impatient.Worker"
+    """One process, whose bounds in time are a second or less."""
+    options = "--worker-class tests.impatient.Worker --keep-alive 1"
     with django_db_blocker.unblock(), serve(workers=1, GUNICORN_CMD_ARGS=options) as running:
         yield running
 
@@ -238,6 +238,14 @@ def test_chunks_of_single_bytes_have_a_bound(server: Server) -> None:
     assert ask(server.base_url, start + few).status == 202
 
 
+def test_a_content_type_that_takes_long_to_read_is_none(server: Server) -> None:
+    long = "Content-Type: application/json" + ";" * 1_000
+    for field, code in ((long, "unsupported_media_type"), (long[:100], "validation_failed")):
+        key = f"Authorization: Bearer {make_sender(server.base_url).client.key}"
+        answer = ask(server.base_url, head("POST", "/api/v1/event-types", key, field, "Content-Length: 2") + b"{}")
+        assert answer.json()["code"] == code
+
+
 # --- Time ------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +261,12 @@ def test_a_dripping_head_is_ended(impatient: Server) -> None:
 def test_a_connection_on_which_nothing_is_asked_is_ended_without_a_word(impatient: Server) -> None:
     peer = Peer(impatient.base_url)
     assert peer.socket.recv(1) == b""
+
+
+def test_a_connection_on_which_nothing_more_is_asked_is_ended_too(impatient: Server) -> None:
+    peer = Peer(impatient.base_url)
+    peer.send(head("GET", "/health/live"))
+    assert peer.read_to_end().status == 200
 
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/subscriptions"])

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
+import psutil
 import pytest
 from django.conf import settings
 
@@ -119,9 +120,9 @@ def test_nobody_waits_behind_an_organization_whose_checks_took_long(
     checks.check_now(slow, [SIMPLE], [(0, "1")])
     monkeypatch.undo()
     lane = checks._lane(slow)
+    assert checks._lane(other) is not lane
     with lane.turn:  # as while its next question is answered
         assert isinstance(checks.check_now(other, [SIMPLE], [(0, "1")]), Reply)
-    assert checks._lane(other) is not lane
     clock.now += SLOW_FOR_SECONDS + 1
     assert checks._lane(slow) is checks._lane(other)
 
@@ -180,6 +181,25 @@ def test_the_event_loop_goes_on_meanwhile(checks: SchemaChecks) -> None:
     assert turns > 100
 
 
+def test_a_batch_is_checked_in_questions_of_a_bounded_size(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of them others have their turn."""
+    asked: list[list[int]] = []
+
+    async def check(organization_id: UUID, schemas: Any, events: Any = ()) -> Reply | Unchecked:
+        asked.append([len(data) for _, data in events])
+        return Reply([()] * len(events), [None], 0.0)
+
+    Organization.objects.filter(pk=tenant.organization.pk).update(plan="enterprise")
+    put_in_force(tenant, "reject")
+    monkeypatch.setattr(views, "_PORTS", replace(views._PORTS, check=check))
+    for count, size in ((1_000, 1), (40, 60_000)):
+        sent = tenant.post("/api/v1/events/batch", [{"type": NAME, "data": "x" * size}] * count).json()
+        assert sent["accepted"] == count
+    assert sum(map(len, asked)) == 1_040
+    assert max(map(len, asked)) <= 100
+    assert max(map(sum, asked)) <= 256 * 1024
+
+
 def test_no_process_to_be_had_is_said(checks: SchemaChecks, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no memory")
@@ -202,6 +222,11 @@ def test_the_process_ends_with_its_web_server() -> None:
         assert reply.findings == [
             (FieldError(pointer="/data", code="type", detail='The value is not of type "integer"'),)
         ]
+        if sys.platform == "linux":
+            # Whatever a check takes, it is not the machine's memory, and leaves no dump.
+            limits = psutil.Process(process.pid).rlimit
+            assert 0 < limits(psutil.RLIMIT_DATA)[1] <= 512 << 20
+            assert limits(psutil.RLIMIT_CORE)[1] == 0
         ours.close()
         assert process.wait() == 0
 
@@ -378,3 +403,16 @@ def test_a_large_batch_is_decoded_in_steps() -> None:
         ({"content-type": "application/x-ndjson"}, b"\n".join([event] * 50)),
     ):
         assert len(list(batch_steps(headers, body))) > 10
+
+
+def test_others_have_their_turn_between_two_steps(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+
+    async def breathe() -> None:
+        nonlocal turns
+        turns += 1
+
+    monkeypatch.setattr(views, "_PORTS", replace(views._PORTS, breathe=breathe))
+    batch = [{"type": "t", "data": "x" * 60_000}] * 50
+    assert tenant.post("/api/v1/events/batch", batch).json()["accepted"] == 50
+    assert turns > 10

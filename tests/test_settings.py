@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from celery.beat import PersistentScheduler
+from kombu.utils.imports import symbol_by_name
 
+from events_platform.celery import app
 from events_platform.up import programs
 from events_platform.up.data_dir import CHECKOUT
 
@@ -79,3 +82,9 @@ def test_a_worker_has_as_many_processes_as_the_setting_says_and_a_sender_one() -
     assert done.stdout == "3\n", done.stderr
     sender = programs.sender({}).command
     assert sender[sender.index("--concurrency") + 1] == "1"
+
+
+def test_beat_keeps_no_file_that_others_could_write() -> None:
+    """Celery's own scheduler unpickles what it finds in one."""
+    assert not issubclass(symbol_by_name(app.conf.beat_scheduler), PersistentScheduler)
+    assert not {"-s", "--schedule", "-S", "--scheduler"} & set(programs.beat({}).command)

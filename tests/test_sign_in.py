@@ -1,6 +1,8 @@
 """Signing in under attack: what is bounded, what may be typed, and what goes on while Redis is away."""
 
+import os
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -22,7 +24,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.hashing import MOST_AT_ONCE, hashed
+from accounts.hashing import MOST_AT_ONCE, _hashing, hashed
 from accounts.limits import of_addresses
 from accounts.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
 from console.invitation_mail import invitation_link
@@ -79,6 +81,13 @@ def test_every_hash_comes_through_the_bound_and_stays_one_of_djangos(settings: A
             check_password(PASSWORD, made)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     assert check_password(PASSWORD, made)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_who_hashes_has_less_of_a_claim_on_the_cpu() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    hashing = _hashing.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+    assert hashing == min(19, own + 10)
 
 
 def test_one_address_holds_no_more_than_its_share(person: User) -> None:

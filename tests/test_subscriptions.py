@@ -23,9 +23,10 @@ from delivery.masking import mask, restore_masked
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
-from delivery.operations.send_test import under_way
+from delivery.operations.send_test import _send, under_way
 from delivery.sealed_headers import open_headers
 from delivery.secrets import decrypt_secret
+from delivery.sending import AttemptResult, WebhookRequest
 from delivery.signing import generate_secret, secret_key
 from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
@@ -755,12 +756,31 @@ def test_a_bad_test_event_is_named(tenant: Tenant, body: Any, code: str, pointer
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver) -> None:
+def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver, settings: Any) -> None:
+    held: list[object] = []
     tenant = make_tenant()
-    created = create(tenant, url=f"{receiver.url}/slow/0.3")
-    with mock.patch("delivery.operations.send_test.give_back") as given_back:
+    created = create(tenant, url=f"{receiver.url}/ok")
+
+    async def send_and_tell(request: WebhookRequest) -> AttemptResult:
+        held.append(connection.connection)
+        return await _send(request)
+
+    settings.DATABASE_POOL_SIZE = 1
+    with mock.patch("delivery.operations.send_test._send", send_and_tell):
         assert tenant.post(f"{PATH}/{created['id']}/test").json()["delivered"]
-    given_back.assert_called_once_with()
+    assert held == [None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """A name server may take seconds."""
+    held: list[object] = []
+    monkeypatch.setattr(operations, "check_destination", lambda *_: held.append(connection.connection))
+    tenant = make_tenant()
+    settings.DATABASE_POOL_SIZE = 1
+    created = create(tenant)
+    assert patch(tenant, created["id"], {"url": "https://example.com/other"}).status_code == 200
+    assert held == [None, None]
 
 
 def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(

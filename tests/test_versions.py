@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client, RequestFactory
 
 from console.manage_urls import of_organization
 from delivery import guard, views
@@ -18,6 +20,7 @@ from delivery.selecting import own_subscription
 from ingestion.models import EventType
 from organizations.models import Membership, Organization, Role
 from organizations.operations import change_role, update_organization
+from organizations.versioned_admin import VersionedAdmin
 from rest.versions import changed_since, version_of
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
@@ -307,3 +310,25 @@ def test_staff_status_that_was_taken_is_not_given_back_by_an_old_form(superuser:
     assert (person.is_staff, person.first_name) == (False, "")
     shown = answer.context["adminform"].form
     assert (bool(shown["is_staff"].value()), shown["first_name"].value()) == (False, "Ada")
+
+
+def test_a_right_that_was_taken_from_a_group_is_not_given_back_by_an_old_form(superuser: Client) -> None:
+    group = Group.objects.create(name="auditors")
+    taken = Permission.objects.get(codename="view_payload")
+    group.permissions.set([taken, Permission.objects.get(codename="view_event")])
+    path = f"/admin/auth/group/{group.pk}/change/"
+    form = admin_form(superuser, path)
+    group.permissions.remove(taken)
+    assert "Nothing was saved" in superuser.post(path, {**form, "name": "readers"}).content.decode()
+    assert Group.objects.get(pk=group.pk).name == "auditors"
+    assert superuser.post(path, {**admin_form(superuser, path), "name": "readers"}).status_code == 302
+    assert Group.objects.get(pk=group.pk).name == "readers"
+    assert list(group.permissions.values_list("codename", flat=True)) == ["view_event"]
+
+
+def test_every_form_of_the_admin_that_changes_something_carries_a_version(rf: RequestFactory) -> None:
+    request = rf.get("/")
+    request.user = User(is_superuser=True, is_active=True)
+    changing = [each for each in admin.site._registry.values() if each.has_change_permission(request)]
+    assert len(changing) >= 4
+    assert [each for each in changing if not isinstance(each, VersionedAdmin)] == []
