@@ -9,14 +9,13 @@ CROWDED_RETRY_MS where the process, or the person, has as many as it may.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from rest.client_address import client_network
-from rest.shares import Budget, Owner, TooMuchError, fair_time
+from rest.shares import Budget, Owner, fair_time
 from rest.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
@@ -54,13 +53,6 @@ class _Streams:
         self.budget = Budget(total=MAX_STREAMS, share=MAX_STREAMS_OF_ONE)
         self.are_ending = False
 
-    def hold(self, owner: Owner) -> bool:
-        """Whether one more is held now."""
-        with suppress(TooMuchError):
-            self.budget.take(owner)
-            return True
-        return False
-
 
 _streams = _Streams()
 
@@ -94,7 +86,7 @@ def _one(look: Look, cursor: str) -> Iterator[str]:
 
 
 async def _held(look: Look, cursor: str, owner: Owner, visitor: Owner) -> AsyncIterator[str]:
-    is_held = _streams.hold(owner)
+    is_held = _streams.budget.try_take(owner)
     ends_at = time.monotonic() + (STREAM_SECONDS if is_held else 0.0)
     try:
         yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"

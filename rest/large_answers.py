@@ -9,7 +9,6 @@ leads on.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.shares import Budget, Owner, TooMuchError, fair_time
+from rest.shares import Budget, Owner, fair_time
 from rest.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
@@ -42,9 +41,7 @@ class Slot:
     def take(self) -> bool:
         """Whether it is held now; False when the process or the owner has too many of them."""
         if not self.is_held:
-            with suppress(TooMuchError):
-                _slots.take(self.owner)
-                self.is_held = True
+            self.is_held = _slots.try_take(self.owner)
         return self.is_held
 
     def give_back(self) -> None:

@@ -51,6 +51,14 @@ class Budget:
             self.used += size
             self._of[owner] = own
 
+    def try_take(self, owner: Owner, size: int = 1) -> bool:
+        """Whether it was taken."""
+        try:
+            self.take(owner, size)
+        except TooMuchError:
+            return False
+        return True
+
     def give_back(self, owner: Owner, size: int = 1) -> None:
         with self._lock:
             self.used -= size
