@@ -130,8 +130,8 @@ else:
     _options["options"] = values.session_options(
         given=DATABASE_SESSION_OPTIONS, statement_seconds=DATABASE_STATEMENT_TIMEOUT
     )
-# Only the web server pools: its threads would keep a connection each. Celery closes Django's pool at every task, so
-# workers keep one persistent connection each instead.
+# Only the web server pools: its threads would keep a connection each. A process of a worker has one thread for tasks,
+# which keeps its connection.
 DATABASE_POOL_SIZE: int = env.int("DATABASE_POOL_SIZE", 0, validate=validate.Range(min=0, max=500))
 if DATABASE_POOL_SIZE:
     # A connection that cannot be had now is not worth the wait: whoever asked hears of it, and asks again.
