@@ -7,6 +7,8 @@ it holds no connection of the pool. More than a few who wait are told to come ag
 import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,6 +16,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 from rest.postgresql.lending import give_back
 from rest.shares import Budget
+from rest.turns import turns
 
 # Running and waiting. The last of them waits some three seconds on an idle machine.
 MOST_AT_ONCE = 8
@@ -41,4 +44,12 @@ class BoundedPasswordHasher(PBKDF2PasswordHasher):
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         with hashed.hold():
             give_back()
-            return _hashing.submit(partial(super().encode, password, salt, iterations)).result()
+            encoded, seconds = _hashing.submit(_timed, partial(super().encode, password, salt, iterations)).result()
+        turns.charge(seconds)
+        return encoded
+
+
+def _timed(encode: Callable[[], str]) -> tuple[str, float]:
+    """What it makes, and the seconds that it computes: the request's that waits for it."""
+    began = time.thread_time()
+    return encode(), time.thread_time() - began

@@ -90,7 +90,7 @@ async def _held(look: Look, cursor: str, owner: Owner, visitor: Owner) -> AsyncI
     ends_at = time.monotonic() + (STREAM_SECONDS if is_held else 0.0)
     try:
         yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"
-        sent, sent_at, looked = "", time.monotonic(), for_streams(look)
+        sent, sent_at, looked = "", time.monotonic(), for_streams(look, visitor)
         while True:
             message, took = await looked(cursor)
             fair_time.spend(visitor, took)

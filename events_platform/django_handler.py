@@ -7,7 +7,7 @@ one of the two stands beside one that knows both, and starts a thread for each r
 import asyncio
 import contextvars
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -21,8 +21,10 @@ from django.urls import set_script_prefix
 
 from rest import threads
 from rest.asgi import ConnectionScope, Receive, Send
+from rest.turns import turns
 
-# In the scope of a request that has been answered: what its thread has computed.
+# In the scope of a request: whose it is, unless it takes no turns, and what it has computed once it is answered.
+OWNER = "owner"
 CPU_SECONDS = "cpu_seconds"
 
 
@@ -52,10 +54,11 @@ class DjangoHandler(ASGIHandler):
     def _respond(self, scope: ConnectionScope, body: bytes) -> Any:
         """The answer; `scope` is told how long it took. Nothing, such as a connection, is held while it is read."""
         began = time.thread_time()
-        try:
-            return self._answer(scope, body)
-        finally:
-            scope[CPU_SECONDS] = time.thread_time() - began
+        with turns.computing(scope[OWNER]) if OWNER in scope else nullcontext() as turn:
+            try:
+                return self._answer(scope, body)
+            finally:
+                scope[CPU_SECONDS] = time.thread_time() - began + (turn.elsewhere if turn else 0.0)
 
     def _answer(self, scope: ConnectionScope, body: bytes) -> Any:
         set_script_prefix(get_script_prefix(scope))

@@ -6,7 +6,8 @@
 4. For the rest of the API the key is checked here, then the body is read. A body that comes without a key is read when
    it is declared short enough. None is longer than its route takes, and all in a process not longer than a budget.
    Django gets bodies whole: nothing in it waits for a client, and nothing is spooled to a disk.
-5. A request waits for its place in Django, since each has a thread there beside the intake's loop. What it computes is
+5. Who is refused again and again gets its answers later and later.
+6. A request waits for its place in Django, since each has a thread there beside the intake's loop. What it computes is
    its owner's: who takes more than a share of the process's time waits, as long as others want something too.
 
 The numbers are in `rest/bounds.py`.
@@ -18,7 +19,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from events_platform.django_handler import CPU_SECONDS
+from events_platform.django_handler import CPU_SECONDS, OWNER
 from events_platform.doctor.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from events_platform.doctor.seen import PATH as DOCTOR_PATH
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
@@ -26,13 +27,13 @@ from ingestion.intake.door import SINGLE, IntakeDoor
 from organizations.authentication import Caller
 from rest import bounds
 from rest.asgi import Application, ConnectionScope, Receive, Send, headers_of
-from rest.client_address import address_of, network_of
+from rest.client_address import network_of_peer
 from rest.middleware import is_below_api
 from rest.problems import Problem, as_problem
 from rest.refusals import Refusals
 from rest.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
 from rest.request_targets import fault_of, take_origin_form
-from rest.shares import Budget, FairTime, Owner, Places
+from rest.shares import Budget, FairTime, Owner, Places, RefusalPace
 
 _KEYED = "/api/v1/"
 _NO_MEANING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
@@ -83,8 +84,7 @@ class _Request:
     def owner(self) -> Owner:
         if self.caller is not None:
             return self.caller.organization_id.int
-        client = self.scope.get("client")
-        return network_of(address_of(self.headers.get("x-forwarded-for", ""), client[0] if client else ""))
+        return network_of_peer(self.scope, self.headers)
 
 
 class FrontDoor:
@@ -93,7 +93,8 @@ class FrontDoor:
     def __init__(self, django: Application, fair_time: FairTime) -> None:
         self._django = django
         self._time = fair_time
-        self._intake = IntakeDoor(self._time.note)
+        self._pace = RefusalPace()
+        self._intake = IntakeDoor(self._time.note, self._pace)
         self._api = Places(total=bounds.MAX_API_REQUESTS, share=bounds.MAX_API_REQUESTS_OF_ONE, fair_time=self._time)
         self._pages = Places(
             total=bounds.MAX_PAGE_REQUESTS, share=bounds.MAX_PAGE_REQUESTS_OF_ONE, fair_time=self._time
@@ -116,7 +117,7 @@ class FrontDoor:
             take_origin_form(scope, headers)
         fault = fault_of(scope, headers)
         if fault is None and self._intake.takes(scope, headers):
-            await self._intake.serve(scope["path"], headers, receive, send)
+            await self._intake.serve(scope, headers, receive, send)
         else:
             await self._to_django(scope, headers, receive, send, fault)
 
@@ -155,7 +156,11 @@ class FrontDoor:
             read = body.read(receive, limit, owner=request.owner, declared=declared, discarded=discarded)
             receive = _whole(await read, receive)
         self._time.note(request.owner)
-        places = self._api if keyed else self._health if request.path.startswith(_HEALTH) else self._pages
+        if request.path.startswith(_HEALTH):
+            places = self._health
+        else:
+            places = self._api if keyed else self._pages
+            request.scope[OWNER] = request.owner
         await request.place.enter_async_context(places.place(request.owner))
         request.held.push_async_exit(request.place)
         return receive
@@ -202,6 +207,8 @@ class FrontDoor:
         fields = {"connection": "close"} if request.has_body or problem.status_code in (400, 501) else {}
         if request.caller is not None:
             fields |= await self._intake.rate_limit_fields(request.caller)
+        if problem.status_code < 500:
+            await self._pace.keep(request.owner)
         await self._refusals.answer(
             send,
             problem,

@@ -1,20 +1,14 @@
 """Celery's entrances to the operations on events. Each may run twice, late or never."""
 
-import time
-
 from celery import shared_task
 from django.utils import timezone
 
 from ingestion import operations, partition_making
-from ingestion.wakeup import PAUSE_SECONDS
 
 
 @shared_task(name="ingestion.process_outbox")
 def process_outbox(*, settle: bool = False) -> None:
-    """`settle`: wait as long as senders hold back further wake-ups, so that their events are found too."""
-    if settle:
-        operations.process_outbox()
-        time.sleep(PAUSE_SECONDS)
+    """`settle` is said by web servers of version 0.2, and means nothing: a wake-up follows every event."""
     operations.process_outbox()
 
 

@@ -84,7 +84,7 @@ class Waker:
         return True
 
 
-_waker = Waker("ingestion.process_outbox", settle=True)
+_waker = Waker("ingestion.process_outbox")
 
 
 def wake_processing() -> None:

@@ -73,10 +73,21 @@ MAX_PAGE_REQUESTS_OF_ONE = 2
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8
+# Of the requests in Django one computes at a time, for so long; then the next one goes on beside it. Whoever has waited
+# for the longest time goes on beside the others, too.
+TURN_SECONDS = 0.02
+LONGEST_TURN_WAIT_SECONDS = 1.0
 # Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of
-# each second, and what it can save up.
+# each second. There is a pause after each of them, which grows with what it has computed lately: nothing is felt of it
+# at first, and with so many seconds it leaves just the share. No single one is longer than the longest.
 TIME_SHARE = 0.15
-SAVED_TIME = 0.5
+SAVED_TIME = 0.3
+LONGEST_PAUSE_SECONDS = 10.0
+# What is refused costs its sender nothing. Of one owner a process answers so many such requests at once, then so many a
+# second; each further one waits for its turn, or this long.
+REFUSALS_AT_ONCE = 100
+REFUSALS_A_SECOND = 50
+REFUSAL_WAIT_SECONDS = 2.0
 # Nobody else has wanted anything for so long: then there is nobody to share with.
 ALONE_AFTER_SECONDS = 2.0
 # Of answers that have begun, large lists and live pages, so many read at once; their order is that of their asking.

@@ -1,12 +1,13 @@
 """Where a request comes from."""
 
 import logging
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
 
+from rest.asgi import ConnectionScope
 from rest.log_lines import log_line
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ def address_of(forwarded: str, peer: str) -> str | None:
 def client_network(request: HttpRequest) -> str | None:
     """Whom limits take for the client that sent the request."""
     return network_of(client_address(request)) or None
+
+
+def network_of_peer(scope: ConnectionScope, headers: Mapping[str, str]) -> str:
+    """Likewise, of a request that Django has not seen; `headers` with names in lower case."""
+    client = scope.get("client")
+    return network_of(address_of(headers.get("x-forwarded-for", ""), client[0] if client else ""))
 
 
 def network_of(address: str | None) -> str:

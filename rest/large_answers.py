@@ -99,9 +99,9 @@ async def sent(
     try:
         while begun:
             yield begun.popleft()
-        read = for_streams(next)
+        read = for_streams(lambda: next(chunks, b""), slot.owner)
         while True:
-            chunk, took = await read(chunks, b"")
+            chunk, took = await read()
             if not chunk:
                 return
             yield chunk

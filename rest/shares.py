@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from rest import bounds
 from rest.problems import Problem
 
 Owner = Hashable
-# Whose time is remembered; those who have all of theirs need not be.
+# Who is remembered; those who have used nothing lately need not be.
 _MAX_OWNERS = 10_000
 
 
@@ -78,13 +79,21 @@ class Budget:
             self.give_back(owner, size)
 
 
+@dataclass(slots=True)
+class _Spent:
+    """`seconds` that were computed lately, as of `at`; nothing more before `free_at`."""
+
+    seconds: float = 0.0
+    at: float = 0.0
+    free_at: float = 0.0
+
+
 class FairTime:
-    """What owners' requests have computed lately. Whoever took more than its share waits, unless it is alone."""
+    """What owners' requests have computed lately: the more, the longer is the pause after each, unless it is alone."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Seconds that are left, and when that was.
-        self._left: dict[Owner, tuple[float, float]] = {}
+        self._spent: dict[Owner, _Spent] = {}
         self._newest: Owner = None
         # When somebody other than the newest wanted something last.
         self._others_at = -math.inf
@@ -95,23 +104,60 @@ class FairTime:
             self._newest, self._others_at = owner, self._clock()
 
     def spend(self, owner: Owner, seconds: float) -> None:
-        self._left[owner] = self._of(owner) - seconds, self._clock()
-        if len(self._left) > _MAX_OWNERS:
-            self._left = {key: left for key, left in self._left.items() if self._of(key) < bounds.SAVED_TIME}
+        now = self._clock()
+        used = min(self.used(owner) + seconds, bounds.SAVED_TIME)
+        free_at = self._spent[owner].free_at if owner in self._spent else now
+        if not self._is_alone():
+            pause = seconds * used / bounds.SAVED_TIME / bounds.TIME_SHARE
+            free_at = min(max(free_at, now) + pause, now + bounds.LONGEST_PAUSE_SECONDS)
+        self._spent[owner] = _Spent(used, now, free_at)
+        if len(self._spent) > _MAX_OWNERS:
+            self._spent = {key: spent for key, spent in self._spent.items() if self.used(key) > 0}
+
+    def used(self, owner: Owner) -> float:
+        """How many seconds it has computed lately; they are forgotten as fast as its share of the time goes by."""
+        if (spent := self._spent.get(owner)) is None:
+            return 0.0
+        return max(0.0, spent.seconds - (self._clock() - spent.at) * bounds.TIME_SHARE)
 
     def wait(self, owner: Owner) -> float:
         """For how many seconds it should; none or less when it need not."""
-        if self._clock() - self._others_at > bounds.ALONE_AFTER_SECONDS:
+        if self._is_alone() or (spent := self._spent.get(owner)) is None:
             return 0.0
-        return -self._of(owner) / bounds.TIME_SHARE
+        return spent.free_at - self._clock()
 
-    def _of(self, owner: Owner) -> float:
-        left, then = self._left.get(owner, (bounds.SAVED_TIME, 0.0))
-        return min(bounds.SAVED_TIME, left + (self._clock() - then) * bounds.TIME_SHARE)
+    def _is_alone(self) -> bool:
+        return self._clock() - self._others_at > bounds.ALONE_AFTER_SECONDS
 
 
 # Of this process.
 fair_time = FairTime()
+
+
+class RefusalPace:
+    """Who is refused again and again gets its answers later and later, so that it comes back no faster."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # When all answers will have had their turn.
+        self._due: dict[Owner, float] = {}
+
+    async def keep(self, owner: Owner) -> None:
+        """Before a refusal is answered."""
+        if (seconds := self.wait(owner)) > 0:
+            await asyncio.sleep(seconds)
+
+    def wait(self, owner: Owner) -> float:
+        """For how many seconds the next refusal should wait; none or less when it need not."""
+        now = self._clock()
+        due = max(now, self._due.get(owner, now)) + 1 / bounds.REFUSALS_A_SECOND
+        seconds = due - now - bounds.REFUSALS_AT_ONCE / bounds.REFUSALS_A_SECOND
+        if seconds > bounds.REFUSAL_WAIT_SECONDS:
+            return bounds.REFUSAL_WAIT_SECONDS
+        self._due[owner] = due
+        if len(self._due) > _MAX_OWNERS:
+            self._due = {key: due for key, due in self._due.items() if due > now}
+        return seconds
 
 
 class _Queue:

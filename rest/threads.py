@@ -9,6 +9,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from rest import bounds
+from rest.shares import Owner
+from rest.turns import turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,8 +22,8 @@ requests = ThreadPoolExecutor(
 _streams = ThreadPoolExecutor(bounds.MAX_STREAM_READS, thread_name_prefix="stream")
 
 
-def for_streams(function: Callable[P, T]) -> Callable[P, Awaitable[tuple[T, float]]]:
-    """What an answer that has begun reads next, as a coroutine; each time in any thread of a few.
+def for_streams(function: Callable[P, T], owner: Owner) -> Callable[P, Awaitable[tuple[T, float]]]:
+    """What an answer of `owner` that has begun reads next, as a coroutine; each time in any thread of a few.
 
     Its result comes with the seconds that it computed. Between two calls it holds no connection to the database.
     """
@@ -29,7 +31,8 @@ def for_streams(function: Callable[P, T]) -> Callable[P, Awaitable[tuple[T, floa
     def call(*args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
         began = time.thread_time()
         try:
-            result = function(*args, **kwargs)
+            with turns.computing(owner):
+                result = function(*args, **kwargs)
             return result, time.thread_time() - began
         finally:
             connections.close_all()

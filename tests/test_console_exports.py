@@ -78,7 +78,7 @@ def fetch(user: User, link: str) -> tuple[int, bytes, Any]:
         return answer.status_code, b"".join([part async for part in answer.streaming_content]), answer
 
     with mock.patch.object(
-        large_answers, "for_streams", lambda read: sync_to_async(lambda *given: (read(*given), 0.0))
+        large_answers, "for_streams", lambda read, _: sync_to_async(lambda *given: (read(*given), 0.0))
     ):
         return async_to_sync(get)()
 

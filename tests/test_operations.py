@@ -9,12 +9,14 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import ChannelError, OperationalError
 
 from events_platform import demo_payloads
 from events_platform.celery import app
 from ingestion import partition_making, partitions, tasks, wakeup
 from ingestion.models import Event, OutboxEntry
+from ingestion.operations import process_outbox
 from organizations.audit import Actor
 from organizations.authentication import authenticate
 from organizations.models import AuditEntry, Organization, Role
@@ -111,8 +113,16 @@ def test_rows_of_a_missing_partition_are_kept_and_move_into_it(tenant: Tenant) -
     assert tenant.get(f"/api/v1/events/{event_id}").status_code == 200
 
 
+def test_nothing_more_is_asked_for_once_all_that_waited_is_claimed(tenant: Tenant) -> None:
+    for number in range(3):
+        assert tenant.post("/api/v1/events", {"type": "a", "data": number}).status_code == 202
+    with CaptureQueriesContext(connection) as asked:
+        assert process_outbox() == 3
+    assert sum("DELETE FROM ingestion_outboxentry" in query["sql"] for query in asked) == 1
+
+
 def test_tasks_run(db: None) -> None:
-    tasks.process_outbox(settle=True)
+    tasks.process_outbox(settle=True)  # as a web server of version 0.2 asks for it
     tasks.retry_failed()
     tasks.remove_expired_idempotency_keys()
     tasks.make_partitions()

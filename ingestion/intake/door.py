@@ -24,26 +24,29 @@ from organizations.authentication import Caller, authenticate, require_scope
 from organizations.rate_limits import Allowance, limiter
 from organizations.scopes import Scope
 from rest.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
-from rest.client_address import warn_of_unread_proxy
+from rest.client_address import network_of_peer, warn_of_unread_proxy
 from rest.middleware import request_id_of, server_timing
 from rest.problems import Problem, as_problem
 from rest.request_bodies import ClientGone, HeldBody
-from rest.shares import Owner
+from rest.shares import Owner, RefusalPace
 from rest.tracing import Span, request_span
 from rest.waiting_ports import GatedDatabase, PooledDatabase, WaitingRedis
 
 logger = logging.getLogger(__name__)
 
 SINGLE, BATCH = "/api/v1/events", "/api/v1/events/batch"
+# Before anything was taken from the plan.
+_FREE_REFUSALS = frozenset({401, 403, 413, 429})
 # Host names that were found good, so that each is matched against ALLOWED_HOSTS once.
 _MAX_HOSTS = 1_000
 
 
 class IntakeDoor:
-    """One for each process, used in one event loop. `note` is told whose events come."""
+    """One for each process, used in one event loop. `note` is told whose events come; `pace` is of what is refused."""
 
-    def __init__(self, note: Callable[[Owner], None]) -> None:
+    def __init__(self, note: Callable[[Owner], None], pace: RefusalPace) -> None:
         self._note = note
+        self._pace = pace
         self._made: _Intake | None = None
         self._hosts: set[str] = set()
 
@@ -51,7 +54,7 @@ class IntakeDoor:
     def _intake(self) -> "_Intake":
         """Made in the loop that serves requests."""
         if self._made is None:
-            self._made = _Intake(self._note)
+            self._made = _Intake(self._note, self._pace)
         return self._made
 
     def schedule_books(self) -> None:
@@ -76,10 +79,10 @@ class IntakeDoor:
         """Whether it came over plain HTTP where HTTPS is demanded: Django leads it there, whoever sent it."""
         return settings.SECURE_SSL_REDIRECT and not _is_secure(scope, headers)
 
-    def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> Awaitable[None]:
+    def serve(self, scope: ConnectionScope, headers: dict[str, str], receive: Receive, send: Send) -> Awaitable[None]:
         """Answers a request that it takes."""
         warn_of_unread_proxy(headers)
-        return self._intake.serve(path, headers, receive, send)
+        return self._intake.serve(scope, headers, receive, send)
 
     async def authenticate(self, headers: dict[str, str]) -> Caller:
         """The caller of any route of the API; raises Problem 401, 403 or 503."""
@@ -102,8 +105,9 @@ class IntakeDoor:
 class _Intake:
     """The intake of one process: its ports, its writer, and how a request passes through."""
 
-    def __init__(self, note: Callable[[Owner], None]) -> None:
+    def __init__(self, note: Callable[[Owner], None], pace: RefusalPace) -> None:
         self._note = note
+        self._pace = pace
         self.database = PooledDatabase()
         self._write_database = GatedDatabase()
         self._redis = WaitingRedis()
@@ -126,7 +130,8 @@ class _Intake:
         await self.database.close()
         await self._redis.close()
 
-    async def serve(self, path: str, headers: dict[str, str], receive: Receive, send: Send) -> None:
+    async def serve(self, scope: ConnectionScope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        path = scope["path"]
         request_id = request_id_of(headers.get("request-id"))
         passage = Passage(path, request_id, time.perf_counter())
         fields: dict[str, str] = {"content-type": "application/json"}
@@ -148,6 +153,9 @@ class _Intake:
         fields["request-id"] = request_id
         fields["server-timing"] = server_timing(passage.started)
         self._observer.note(passage, status=answer.status, code=code, size=len(answer.body))
+        if answer.status in _FREE_REFUSALS:
+            caller = passage.caller
+            await self._pace.keep(caller.organization_id.int if caller else network_of_peer(scope, headers))
         await send_answer(send, answer.status, answer.body, fields)
 
     async def _answer(

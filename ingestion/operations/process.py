@@ -66,12 +66,13 @@ def process_outbox(*, batches: int = 100) -> int:
     processed = 0
     for _ in range(batches):
         started = time.perf_counter()
-        count = _process_batch()
-        if count == 0:
+        count, is_last = _process_batch()
+        if count:
+            PROCESSING_SECONDS.observe(time.perf_counter() - started)
+            PROCESSED.inc(count)
+            processed += count
+        if is_last:
             break
-        PROCESSING_SECONDS.observe(time.perf_counter() - started)
-        PROCESSED.inc(count)
-        processed += count
     return processed
 
 
@@ -86,11 +87,14 @@ def retry_failed(*, now: datetime | None = None) -> int:
 
 
 @transaction.atomic
-def _process_batch() -> int:
-    """Claim entries, process their events: all of it or nothing. A claimed entry is gone when this commits."""
-    ids = _claim()
+def _process_batch() -> tuple[int, bool]:
+    """Claim entries, process their events: all of it or nothing. A claimed entry is gone when this commits.
+
+    Returns how many events, and whether no more waited.
+    """
+    ids, is_last = _claim()
     if not ids:
-        return 0
+        return 0, True
     events = _load(ids)
     try:
         with batch_span("process events", count=len(ids), contexts=lambda: contexts_of(ids)), transaction.atomic():
@@ -103,11 +107,11 @@ def _process_batch() -> int:
         logger.exception("a batch of %d events failed; processing them one by one", len(events))
         for event in events:
             _process_one(event, None)
-    return len(ids)
+    return len(ids), is_last
 
 
-def _claim() -> list[UUID]:
-    """The events of the oldest entries that nobody else has: about EVENTS_PER_BATCH, less when that is all."""
+def _claim() -> tuple[list[UUID], bool]:
+    """The events of the oldest entries that nobody else has: about EVENTS_PER_BATCH, or all; and whether it is all."""
     ids: list[UUID] = []
     with connection.cursor() as cursor:
         while len(ids) < EVENTS_PER_BATCH:
@@ -116,8 +120,8 @@ def _claim() -> list[UUID]:
             for (event_ids,) in entries:
                 ids += event_ids
             if len(entries) < ENTRIES_PER_CLAIM:
-                break
-    return ids
+                return ids, True
+    return ids, False
 
 
 def _load(ids: Collection[UUID]) -> list[StoredEvent]:

@@ -14,6 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 
 from rest.postgresql.availability import availability
+from rest.turns import turns
 
 RV = TypeVar("RV")
 # What psycopg waits for at a time, so that signals are heeded.
@@ -92,6 +93,7 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
+        turns.pause()
         try:
             with self._watched():
                 return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
@@ -100,6 +102,8 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.pgconn.finish()
             raise psycopg.OperationalError("PostgreSQL does not answer") from error
+        finally:
+            turns.resume()
 
     def check(self) -> None:
         """Raises psycopg's OperationalError when PostgreSQL does not answer on it soon."""

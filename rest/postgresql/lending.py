@@ -1,4 +1,4 @@
-"""A connection of the pool is lent for the length of a request. What is slow gives it back first."""
+"""A connection of the pool, and the turn to compute, are lent to a request. What is slow gives both back first."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,15 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
+from rest.turns import turns
+
 
 def give_back() -> None:
-    """Before whatever waits or computes: other requests can use the connection; the next query takes one anew.
+    """Before whatever waits or computes: others can use the connection, and go on; the next query takes both anew.
 
-    Within a transaction it stays, as it does where nothing is pooled and nobody waits for it.
+    Within a transaction the connection stays, as it does where nothing is pooled and nobody waits for it.
     """
+    turns.pause()
     if settings.DATABASE_POOL_SIZE and not connection.in_atomic_block:
         connection.close()
 

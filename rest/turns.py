@@ -1,0 +1,114 @@
+"""Whose turn it is to compute: of a process's requests in Django one, of whoever has computed least lately.
+
+Python lets all threads that compute go on by turns, of half a millisecond and all alike: with ten requests of one
+tenant a request of another one would take eleven times as long, and so would each step of the intake's loop. Here a
+request gives its turn away while it waits for PostgreSQL or for anything slow, and waits for the next one afterwards.
+
+It is no lock: who computes for longer than a slice goes on, but beside the next one. See docs/adr/0017.
+"""
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rest import bounds
+from rest.shares import FairTime, Owner, fair_time
+
+
+class Turn:
+    """Of one request, in its thread. `elsewhere`: seconds that other threads have computed for it."""
+
+    __slots__ = ("elsewhere", "gate", "owner")
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.elsewhere = 0.0
+        # Open when the turn has come.
+        self.gate = threading.Semaphore(0)
+
+
+class Turns:
+    """Of the threads of one process. Those that have not said whose request they work on take part in nothing."""
+
+    def __init__(self, times: FairTime, clock: Callable[[], float] = time.monotonic) -> None:
+        self._times = times
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._current = threading.local()
+        self._holder: Turn | None = None
+        self._since = 0.0
+        # By what their owners have computed, then by their coming.
+        self._waiting: list[tuple[float, int, Turn]] = []
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def computing(self, owner: Owner) -> Iterator[Turn]:
+        """What is inside computes for this owner."""
+        turn = self._current.turn = Turn(owner)
+        self._take(turn)
+        try:
+            yield turn
+        finally:
+            self._current.turn = None
+            self._give_away(turn)
+
+    def pause(self) -> None:
+        """Before a wait."""
+        if (turn := getattr(self._current, "turn", None)) is not None:
+            self._give_away(turn)
+
+    def resume(self) -> None:
+        """After a wait."""
+        if (turn := getattr(self._current, "turn", None)) is not None:
+            self._take(turn)
+
+    def charge(self, seconds: float) -> None:
+        """Another thread has computed for this one."""
+        if (turn := getattr(self._current, "turn", None)) is not None:
+            turn.elsewhere += seconds
+
+    def _take(self, turn: Turn) -> None:
+        with self._lock:
+            if self._holder in (None, turn):
+                self._hold(turn)
+                return
+            heapq.heappush(self._waiting, (self._times.used(turn.owner), next(self._numbers), turn))
+        deadline = self._clock() + bounds.LONGEST_TURN_WAIT_SECONDS
+        while not turn.gate.acquire(timeout=bounds.TURN_SECONDS):
+            with self._lock:
+                now = self._clock()
+                if now >= deadline and self._has_left(turn):
+                    return
+                if now - self._since >= bounds.TURN_SECONDS:
+                    self._pass_on()
+
+    def _has_left(self, turn: Turn) -> bool:
+        """Whether it was still waiting; it does no more."""
+        others = [entry for entry in self._waiting if entry[2] is not turn]
+        was_waiting = len(others) < len(self._waiting)
+        heapq.heapify(others)
+        self._waiting = others
+        return was_waiting
+
+    def _give_away(self, turn: Turn) -> None:
+        with self._lock:
+            if self._holder is turn:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            turn = heapq.heappop(self._waiting)[2]
+            self._hold(turn)
+            turn.gate.release()
+        else:
+            self._holder = None
+
+    def _hold(self, turn: Turn) -> None:
+        self._holder, self._since = turn, self._clock()
+
+
+# Of this process.
+turns = Turns(fair_time)
