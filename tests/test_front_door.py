@@ -20,7 +20,7 @@ from rest.client_address import network_of
 from rest.middleware import is_below_api
 from rest.problems import Problem
 from rest.request_bodies import ClientGone, HeldBody, bodies
-from rest.shares import Budget, FairTime, Places, TooMuchError
+from rest.shares import Budget, FairTime, Places, RefusalPace, TooMuchError
 from tests.test_api import walk_routes
 
 ONE, OTHER = "one", "other"
@@ -308,22 +308,102 @@ class Clock:
         return self.now
 
 
-def test_whoever_computes_more_than_its_share_waits_while_others_want_something() -> None:
-    clock = Clock()
+def sharing(clock: Clock) -> FairTime:
+    """Two owners want something."""
     fair = FairTime(clock)
     fair.note(ONE)
     fair.note(OTHER)
-    fair.spend(ONE, bounds.SAVED_TIME + 1.0)
-    assert fair.wait(ONE) == pytest.approx(1.0 / bounds.TIME_SHARE)
+    return fair
+
+
+def test_the_more_an_owner_has_computed_lately_the_longer_it_waits() -> None:
+    clock = Clock()
+    fair = sharing(clock)
+    fair.spend(ONE, 0.01)
+    assert 0 < fair.wait(ONE) < 0.01
     assert fair.wait(OTHER) <= 0
     clock.now += 1.0
+    waits = []
+    for _ in range(10):
+        fair.spend(ONE, 0.05)
+        waits.append(fair.wait(ONE))
+        clock.now += waits[-1]
+        fair.note(ONE)
+        fair.note(OTHER)
+    assert waits == sorted(waits)
+    clock.now += bounds.SAVED_TIME / bounds.TIME_SHARE + 1.0
     fair.note(ONE)
-    assert fair.wait(ONE) == pytest.approx(1.0 / bounds.TIME_SHARE - 1.0)
+    assert (fair.used(ONE), fair.wait(ONE) <= 0) == (0.0, True)
+
+
+def test_who_goes_on_and_on_has_its_share_of_the_time() -> None:
+    clock = Clock()
+    fair = sharing(clock)
+    computed, began = 0.0, clock.now
+    while clock.now < began + 100:
+        fair.note(OTHER)
+        fair.note(ONE)
+        fair.spend(ONE, 0.02)
+        computed += 0.02
+        clock.now += 0.02 + fair.wait(ONE)
+    assert computed / (clock.now - began) == pytest.approx(bounds.TIME_SHARE, rel=0.1)
+
+
+def test_who_is_alone_waits_for_nobody_and_pays_for_nothing_of_it_later() -> None:
+    clock = Clock()
+    fair = sharing(clock)
     clock.now += bounds.ALONE_AFTER_SECONDS + 0.1
-    fair.note(ONE)
+    fair.spend(ONE, 3600.0)
     assert fair.wait(ONE) <= 0
+    fair.note(ONE)
     fair.note(OTHER)
-    assert fair.wait(ONE) > 0
+    assert fair.wait(ONE) <= 0
+    fair.spend(ONE, 0.02)
+    assert fair.wait(ONE) == pytest.approx(0.02 / bounds.TIME_SHARE)
+
+
+def test_no_pause_is_longer_than_the_longest() -> None:
+    fair = sharing(Clock())
+    fair.spend(ONE, 3600.0)
+    assert fair.wait(ONE) == bounds.LONGEST_PAUSE_SECONDS
+
+
+def test_who_is_refused_again_and_again_waits_for_the_answer() -> None:
+    clock = Clock()
+    pace = RefusalPace(clock)
+    waits = [pace.wait(ONE) for _ in range(bounds.REFUSALS_AT_ONCE + 10)]
+    assert max(waits[: bounds.REFUSALS_AT_ONCE]) <= 0
+    # One at a time.
+    assert waits[-10:] == pytest.approx([turn / bounds.REFUSALS_A_SECOND for turn in range(1, 11)])
+    assert pace.wait(OTHER) <= 0
+    for _ in range(1_000):
+        assert pace.wait(ONE) <= bounds.REFUSAL_WAIT_SECONDS
+    clock.now += bounds.REFUSAL_WAIT_SECONDS + bounds.REFUSALS_AT_ONCE / bounds.REFUSALS_A_SECOND
+    assert pace.wait(ONE) <= 0
+
+
+@pytest.mark.parametrize("path", ["/api/v1/events", "/api/v1/x", "/API/v1/x"])
+def test_refusals_of_the_intake_keep_their_pace(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those of all other routes: each is told to whom it goes."""
+    told: list[Any] = []
+
+    async def keep(_: RefusalPace, owner: Any) -> None:
+        told.append(owner)
+
+    async def refuse(*_: Any) -> Any:
+        raise Problem("invalid_api_key")
+
+    monkeypatch.setattr(RefusalPace, "keep", keep)
+    monkeypatch.setattr("ingestion.intake.door.authenticate", refuse)
+    monkeypatch.setattr(IntakeDoor, "authenticate", refuse)
+
+    async def run() -> None:
+        exchange = Exchange(b"{}", path=path)
+        await FrontDoor(SlowDjango(), FairTime())(exchange.scope, exchange.receive, exchange.send)
+        assert exchange.status in (401, 404)
+
+    asyncio.run(run())
+    assert told == ["192.0.2.1"]
 
 
 def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +413,7 @@ def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch
         django.may_go_on.set()
         door = FrontDoor(django, FairTime())
         greedy, modest = uuid4(), uuid4()
-        for owner, seconds in ((greedy, 100.0), (modest, 0.1)):
+        for owner, seconds in ((greedy, 100.0), (modest, 0.02)):
             exchange = Exchange(key=owner, method="GET")
             exchange.scope[CPU_SECONDS] = seconds
             await asyncio.gather(*start(door, exchange))
