@@ -253,7 +253,7 @@ def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
             event.status = statuses[event.pk]
             yield event
         is_cut = portion.is_cut
-        if is_cut:
+        if portion.rows:
             left = left.filter(pk__lt=portion.rows[-1].pk)
 
 

@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from console import exports
 from delivery.operations import request_mail
+from ingestion.long_tasks import TURN_SECONDS, long_task
 
 
 # Sent by web servers of the release before this one, during an upgrade.
@@ -15,7 +16,9 @@ def mail_invitation(*, invitation_id: str) -> None:
 
 @shared_task(name="console.run_exports")
 def run_exports() -> None:
-    exports.run_exports()
+    with long_task() as has_place:
+        if has_place:
+            exports.run_exports(seconds=TURN_SECONDS)
 
 
 @shared_task(name="console.remove_expired_exports")

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from delivery import operations
 from delivery.sending_process import sending_process
+from ingestion.long_tasks import TURN_SECONDS, long_task
 
 
 @shared_task(name="delivery.send_due")
@@ -18,7 +19,9 @@ def send_due(*, due: Sequence[tuple[str, str]] = ()) -> None:
 
 @shared_task(name="delivery.run_replays")
 def run_replays() -> None:
-    operations.run_replays()
+    with long_task() as has_place:
+        if has_place:
+            operations.run_replays(seconds=TURN_SECONDS)
 
 
 @shared_task(name="delivery.announce_limits")

@@ -79,13 +79,15 @@ TURN_SECONDS = 0.02
 LONGEST_TURN_WAIT_SECONDS = 1.0
 # Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of
 # each second. There is a pause after each of them, which grows with what it has computed lately: nothing is felt of it
-# at first, and with so many seconds it leaves just the share. No single one is longer than the longest.
+# at first, and with so many seconds it leaves just the share. No pause makes a request wait until it is refused.
 TIME_SHARE = 0.15
 SAVED_TIME = 0.3
-LONGEST_PAUSE_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 3.0
+# A statement that takes longer than this makes PostgreSQL compute for its owner too.
+FREE_STATEMENT_SECONDS = 0.01
 # What is refused costs its sender nothing. Of one owner a process answers so many such requests at once, then so many a
 # second; each further one waits for its turn, or this long.
-REFUSALS_AT_ONCE = 100
+REFUSALS_AT_ONCE = 20
 REFUSALS_A_SECOND = 50
 REFUSAL_WAIT_SECONDS = 2.0
 # Nobody else has wanted anything for so long: then there is nobody to share with.

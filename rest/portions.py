@@ -1,5 +1,10 @@
-"""Rows whose columns may be large, read in portions that PostgreSQL bounds by bytes before it hands them over."""
+"""Rows whose columns may be large, read in portions that PostgreSQL bounds by bytes before it hands them over.
 
+A row that is larger than a portion, as one of numbers with long exponents is until it has been read, comes alone: a
+process has one such at a time, and the connection does not keep the memory that it needed.
+"""
+
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -25,11 +30,15 @@ from django.db.models import (
     Window,
 )
 from django.db.models.expressions import BaseExpression
-from django.db.models.functions import Cast, Coalesce, RowNumber
+from django.db.models.functions import Cast, Coalesce
+
+from rest.postgresql.lending import drop
+from rest.turns import turns
 
 M = TypeVar("M", bound=Model)
 # By the name of the attribute: what may be large, or where it comes from.
 Large = Mapping[str, "BaseExpression | F"]
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +57,40 @@ def own_columns(*names: str) -> Large:
 def read_portion(rows: "QuerySet[M]", large: Large, *, count: int, size: int) -> Portion[M]:
     """The newest `count` of `rows`, or as many as have `size` bytes together; one at least, however large it is.
 
+    None although it is cut when that one row was removed this very moment.
+
     Measured is the text of `large` as PostgreSQL shows it: jsonb may be stored in a 26th of that.
     """
     if not large:
         return Portion(rows=list(rows.order_by("-pk")[:count]), is_cut=False)
     found = list(_measured(rows, large, size)[:count])
-    fitting = [row for row in found if row._fits]
+    fitting = [row for row in found if row._fits] or _alone(rows, large, found[:1])
     for row in fitting:
         for name in large:
             setattr(row, name, getattr(row, f"_large_{name}"))
     return Portion(rows=fitting, is_cut=len(fitting) < len(found))
 
 
+def _alone(rows: "QuerySet[M]", large: Large, found: "list[Any]") -> "list[Any]":
+    """The row that was found, unless it is gone by now, whatever its size."""
+    wanted = rows.filter(pk__in=[row.pk for row in found]).defer(*_columns_among(rows.model, list(large)))
+    if not found:
+        return []
+    turns.pause()
+    with _one_at_a_time:
+        try:
+            return list(wanted.annotate(**{f"_large_{name}": value for name, value in large.items()}))
+        finally:
+            drop()
+
+
 def _measured(rows: "QuerySet[M]", large: Large, size: int) -> "QuerySet[Any]":
     """By one statement: a running sum in the order of the list, and the large values only where it allows for them."""
     lengths: list[Any] = [octets(expression) for expression in large.values()]
-    fits = Q(_running__lte=size) | Q(_number=1)
+    fits = Q(_running__lte=size)
     measured: QuerySet[Any] = (
         rows.defer(*_columns_among(rows.model, list(large)))
-        .alias(_running=_running(reduce(add, lengths)), _number=Window(RowNumber(), order_by=F("pk").desc()))
+        .alias(_running=_running(reduce(add, lengths)))
         .annotate(
             _fits=ExpressionWrapper(fits, output_field=BooleanField()),
             **{f"_large_{name}": Case(When(fits, then=value)) for name, value in large.items()},

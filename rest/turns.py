@@ -19,7 +19,7 @@ from rest.shares import FairTime, Owner, fair_time
 
 
 class Turn:
-    """Of one request, in its thread. `elsewhere`: seconds that other threads have computed for it."""
+    """Of one request, in its thread. `elsewhere`: seconds that others have computed for it."""
 
     __slots__ = ("elsewhere", "gate", "owner")
 
@@ -66,7 +66,7 @@ class Turns:
             self._take(turn)
 
     def charge(self, seconds: float) -> None:
-        """Another thread has computed for this one."""
+        """Another thread, or PostgreSQL, has computed for this one."""
         if (turn := getattr(self._current, "turn", None)) is not None:
             turn.elsewhere += seconds
 

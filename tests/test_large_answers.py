@@ -28,6 +28,7 @@ from rest import large_answers
 from rest.arrays import uuid_array
 from rest.large_answers import MAX_BYTES, Slot
 from rest.portions import own_columns, read_portion
+from rest.postgresql.lending import drop
 from rest.shares import Budget
 from tests.conftest import Tenant, make_tenant
 from tests.servers import serve
@@ -161,6 +162,25 @@ def test_a_page_is_measured_as_postgresql_shows_it(tenant: Tenant) -> None:
     assert portion.is_cut
     assert 6 <= len(portion.rows) <= 8
     assert sum(len(event.data) for event in portion.rows) < 20_000
+
+
+def test_a_row_larger_than_a_portion_comes_alone(tenant: Tenant) -> None:
+    made = make_events(tenant.organization, 2, json.dumps("x" * 2_000))
+    rows = Event.objects.for_organization(tenant.organization.pk)
+    portion = read_portion(rows, own_columns("data", "annotations"), count=50, size=1_000)
+    assert [(event.pk, len(event.data)) for event in portion.rows] == [(max(made), 2_002)]
+    assert portion.is_cut
+    assert read_portion(rows.none(), own_columns("data"), count=50, size=1_000).rows == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_connection_that_took_a_large_row_is_closed(settings: Any) -> None:
+    settings.DATABASE_POOL_SIZE = 1
+    connection.ensure_connection()
+    raw: Any = connection.connection
+    drop()
+    assert raw.closed
+    assert connection.connection is None
 
 
 def test_an_answer_is_in_memory_by_portions(tenant: Tenant) -> None:

@@ -1,7 +1,7 @@
 """Of the requests in Django one computes at a time: which one, and what becomes of one that does not end its turn."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from rest import bounds
+from rest.postgresql.connections import BoundedConnection
 from rest.postgresql.lending import give_back
 from rest.shares import FairTime
 from rest.turns import Turns
@@ -75,18 +76,37 @@ def test_whoever_has_computed_least_comes_next(turns: Turns, times: FairTime, re
     assert requests.order == [LIGHT, HEAVY, HEAVY]
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("wait", [lambda: connection.cursor().execute("SELECT 1"), give_back])
-def test_who_waits_for_postgresql_or_anything_slow_gives_its_turn_away(
-    wait: Callable[[], object], requests: Requests, turns: Turns, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def pooled(turns: Turns, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[BoundedConnection]:
+    """A connection of a web process, in which these are the turns."""
     for module in ("rest.postgresql.connections", "rest.postgresql.lending"):
         monkeypatch.setattr(f"{module}.turns", turns)
-    connection.ensure_connection()
+    with BoundedConnection.connect(**connection.get_connection_params(), autocommit=True) as made:
+        yield made
+
+
+def test_who_waits_for_postgresql_gives_its_turn_away(
+    requests: Requests, turns: Turns, pooled: BoundedConnection
+) -> None:
     with turns.computing("first"):
         requests.start(LIGHT)
-        wait()
-        wait_until(lambda: requests.order == [LIGHT])
+        pooled.execute("SELECT 1")
+        wait_until(lambda: requests.order == [LIGHT], seconds=20)
+
+
+def test_who_waits_for_anything_slow_gives_its_turn_away(
+    requests: Requests, turns: Turns, pooled: BoundedConnection
+) -> None:
+    with turns.computing("first"):
+        requests.start(LIGHT)
+        give_back()
+        wait_until(lambda: requests.order == [LIGHT], seconds=20)
+
+
+def test_what_postgresql_computes_is_charged(turns: Turns, pooled: BoundedConnection) -> None:
+    with turns.computing("first") as turn:
+        pooled.execute("SELECT pg_sleep(0.1)")
+    assert turn.elsewhere >= 0.1 - bounds.FREE_STATEMENT_SECONDS
 
 
 def test_who_does_not_end_its_turn_has_others_beside_it(

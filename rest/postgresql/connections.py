@@ -13,6 +13,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 
+from rest import bounds
 from rest.postgresql.availability import availability
 from rest.turns import turns
 
@@ -94,6 +95,7 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
 
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
         turns.pause()
+        started = time.monotonic()
         try:
             with self._watched():
                 return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
@@ -103,6 +105,7 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
             self.pgconn.finish()
             raise psycopg.OperationalError("PostgreSQL does not answer") from error
         finally:
+            turns.charge(max(0.0, time.monotonic() - started - bounds.FREE_STATEMENT_SECONDS))
             turns.resume()
 
     def check(self) -> None:

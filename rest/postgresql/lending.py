@@ -19,6 +19,13 @@ def give_back() -> None:
         connection.close()
 
 
+def drop() -> None:
+    """Close the connection instead: libpq keeps the memory of the longest answer that one has taken."""
+    if settings.DATABASE_POOL_SIZE and not connection.in_atomic_block and connection.connection is not None:
+        connection.connection.close()
+        connection.close()
+
+
 class GiveBackMiddleware:
     """When the answer is made: Django would keep the connection until the client has read all of it."""
 

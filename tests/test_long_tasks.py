@@ -1,0 +1,58 @@
+"""Exports and replays leave a process of their worker to events, and a process that is killed leaves its place."""
+
+import multiprocessing
+import os
+import signal
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+
+from console import exports, tasks
+from ingestion.long_tasks import TURN_SECONDS, long_task
+
+
+def hold(pipe: Connection) -> None:
+    """In another process of the worker: says whether it has a place, and keeps it."""
+    with long_task() as has_place:
+        pipe.send(has_place)
+        signal.pause()
+
+
+def another() -> tuple[Any, bool]:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=hold, args=(theirs,))
+    process.start()
+    assert ours.poll(60)
+    return process, ours.recv()
+
+
+def test_one_process_fewer_than_there_are_has_a_place(settings: Any) -> None:
+    settings.CELERY_WORKER_CONCURRENCY = 3
+    made = [another() for _ in range(3)]
+    try:
+        assert [has_place for _, has_place in made] == [True, True, False]
+        os.kill(made[0][0].pid, signal.SIGKILL)
+        made[0][0].join(60)
+        with long_task() as has_place:
+            assert has_place
+    finally:
+        for process, _ in made:
+            process.kill()
+            process.join()
+
+
+def test_without_a_place_nothing_is_exported_now(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CELERY_WORKER_CONCURRENCY = 1
+    ran: list[float] = []
+    monkeypatch.setattr(exports, "run_exports", lambda *, seconds: ran.append(seconds))
+    process, has_place = another()
+    try:
+        assert has_place
+        tasks.run_exports()
+        assert ran == []
+    finally:
+        process.kill()
+        process.join()
+    tasks.run_exports()
+    assert ran == [TURN_SECONDS]
