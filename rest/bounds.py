@@ -80,8 +80,8 @@ LONGEST_TURN_WAIT_SECONDS = 1.0
 # Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of
 # each second. There is a pause after each of them, which grows with what it has computed lately: nothing is felt of it
 # at first, and with so many seconds it leaves just the share. No pause makes a request wait until it is refused.
-TIME_SHARE = 0.15
-SAVED_TIME = 0.3
+TIME_SHARE = 0.1
+SAVED_TIME = 0.2
 LONGEST_PAUSE_SECONDS = 3.0
 # A statement that takes longer than this makes PostgreSQL compute for its owner too.
 FREE_STATEMENT_SECONDS = 0.01
