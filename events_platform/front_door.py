@@ -207,6 +207,7 @@ class FrontDoor:
         fields = {"connection": "close"} if request.has_body or problem.status_code in (400, 501) else {}
         if request.caller is not None:
             fields |= await self._intake.rate_limit_fields(request.caller)
+        await request.held.aclose()
         await self._pace.keep(request.owner)
         await self._refusals.answer(
             send,
