@@ -15,8 +15,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
 from rest.client_address import client_network
-from rest.shares import Budget, Owner, fair_time
+from rest.shares import Budget
 from rest.threads import for_streams
+from rest.turns import Owner, fair_time
 
 MEDIA_TYPE = "text/event-stream"
 LOOK_SECONDS = 1.0

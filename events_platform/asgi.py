@@ -14,6 +14,6 @@ import events_platform.celery  # noqa: E402, F401 - tasks are sent through the a
 from events_platform.django_handler import DjangoHandler  # noqa: E402 - Django must be set up before models are
 from events_platform.front_door import FrontDoor  # noqa: E402 - likewise
 from rest.dear_headers import ContentTypeBound  # noqa: E402 - likewise
-from rest.shares import fair_time  # noqa: E402 - likewise
+from rest.turns import fair_time  # noqa: E402 - likewise
 
 application = FrontDoor(ContentTypeBound(DjangoHandler()), fair_time)

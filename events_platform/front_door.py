@@ -33,7 +33,8 @@ from rest.problems import Problem, as_problem
 from rest.refusals import Refusals
 from rest.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
 from rest.request_targets import fault_of, take_origin_form
-from rest.shares import Budget, FairTime, Owner, Places, RefusalPace
+from rest.shares import Budget, Places, RefusalPace
+from rest.turns import FairTime, Owner
 
 _KEYED = "/api/v1/"
 _NO_MEANING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Container, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 
-from rest.asgi import ConnectionScope
 from rest.log_lines import log_line
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ def client_network(request: HttpRequest) -> str | None:
     return network_of(client_address(request)) or None
 
 
-def network_of_peer(scope: ConnectionScope, headers: Mapping[str, str]) -> str:
-    """Likewise, of a request that Django has not seen; `headers` with names in lower case."""
+def network_of_peer(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    """Likewise, of a request in ASGI's form that Django has not seen; `headers` with names in lower case."""
     client = scope.get("client")
     return network_of(address_of(headers.get("x-forwarded-for", ""), client[0] if client else ""))
 

@@ -17,8 +17,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.shares import Budget, Owner, fair_time
+from rest.shares import Budget
 from rest.threads import for_streams
+from rest.turns import Owner, fair_time
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
 MAX_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,8 @@ from typing import Any, Self
 from rest import bounds
 from rest.asgi import Receive
 from rest.problems import Problem
-from rest.shares import Budget, Owner, TooMuchError, busy
+from rest.shares import Budget, TooMuchError, busy
+from rest.turns import Owner
 
 # Of requests with a key, by organization.
 bodies = Budget(total=bounds.MAX_BYTES_IN_FLIGHT, share=bounds.MAX_BYTES_OF_ONE)

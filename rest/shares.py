@@ -7,16 +7,12 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from rest import bounds
 from rest.problems import Problem
-
-Owner = Hashable
-# Who is remembered; those who have used nothing lately need not be.
-_MAX_OWNERS = 10_000
+from rest.turns import MAX_OWNERS, FairTime, Owner
 
 
 class TooMuchError(Exception):
@@ -79,61 +75,6 @@ class Budget:
             self.give_back(owner, size)
 
 
-@dataclass(slots=True)
-class _Spent:
-    """`seconds` that were computed lately, as of `at`; nothing more before `free_at`."""
-
-    seconds: float = 0.0
-    at: float = 0.0
-    free_at: float = 0.0
-
-
-class FairTime:
-    """What owners' requests have computed lately: the more, the longer is the pause after each, unless it is alone."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._spent: dict[Owner, _Spent] = {}
-        self._newest: Owner = None
-        # When somebody other than the newest wanted something last.
-        self._others_at = -math.inf
-
-    def note(self, owner: Owner) -> None:
-        """Somebody wants something."""
-        if owner != self._newest:
-            self._newest, self._others_at = owner, self._clock()
-
-    def spend(self, owner: Owner, seconds: float) -> None:
-        now = self._clock()
-        used = min(self.used(owner) + seconds, bounds.SAVED_TIME)
-        free_at = self._spent[owner].free_at if owner in self._spent else now
-        if not self._is_alone():
-            pause = seconds * used / bounds.SAVED_TIME / bounds.TIME_SHARE
-            free_at = min(max(free_at, now) + pause, now + bounds.LONGEST_PAUSE_SECONDS)
-        self._spent[owner] = _Spent(used, now, free_at)
-        if len(self._spent) > _MAX_OWNERS:
-            self._spent = {key: spent for key, spent in self._spent.items() if self.used(key) > 0}
-
-    def used(self, owner: Owner) -> float:
-        """How many seconds it has computed lately; they are forgotten as fast as its share of the time goes by."""
-        if (spent := self._spent.get(owner)) is None:
-            return 0.0
-        return max(0.0, spent.seconds - (self._clock() - spent.at) * bounds.TIME_SHARE)
-
-    def wait(self, owner: Owner) -> float:
-        """For how many seconds it should; none or less when it need not."""
-        if self._is_alone() or (spent := self._spent.get(owner)) is None:
-            return 0.0
-        return spent.free_at - self._clock()
-
-    def _is_alone(self) -> bool:
-        return self._clock() - self._others_at > bounds.ALONE_AFTER_SECONDS
-
-
-# Of this process.
-fair_time = FairTime()
-
-
 class RefusalPace:
     """Who is refused again and again gets its answers later and later, so that it comes back no faster."""
 
@@ -155,7 +96,7 @@ class RefusalPace:
         if seconds > bounds.REFUSAL_WAIT_SECONDS:
             return bounds.REFUSAL_WAIT_SECONDS
         self._due[owner] = due
-        if len(self._due) > _MAX_OWNERS:
+        if len(self._due) > MAX_OWNERS:
             self._due = {key: due for key, due in self._due.items() if due > now}
         return seconds
 

@@ -9,8 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from rest import bounds
-from rest.shares import Owner
-from rest.turns import turns
+from rest.turns import Owner, turns
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from rest.client_address import network_of
 from rest.middleware import is_below_api
 from rest.problems import Problem
 from rest.request_bodies import ClientGone, HeldBody, bodies
-from rest.shares import Budget, FairTime, Places, RefusalPace, TooMuchError
+from rest.shares import Budget, Places, RefusalPace, TooMuchError
+from rest.turns import FairTime
 from tests.test_api import walk_routes
 
 ONE, OTHER = "one", "other"

@@ -12,8 +12,7 @@ from django.db import connection
 from rest import bounds
 from rest.postgresql.connections import BoundedConnection
 from rest.postgresql.lending import give_back
-from rest.shares import FairTime
-from rest.turns import Turns
+from rest.turns import FairTime, Turns
 from tests.waiting import wait_until
 
 LIGHT, HEAVY = "light", "heavy"

@@ -28,8 +28,9 @@ from rest.client_address import network_of_peer, warn_of_unread_proxy
 from rest.middleware import request_id_of, server_timing
 from rest.problems import Problem, as_problem
 from rest.request_bodies import ClientGone, HeldBody
-from rest.shares import Owner, RefusalPace
+from rest.shares import RefusalPace
 from rest.tracing import Span, request_span
+from rest.turns import Owner
 from rest.waiting_ports import GatedDatabase, PooledDatabase, WaitingRedis
 
 logger = logging.getLogger(__name__)
