@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+from core import bounds
 from events_platform.metrics.folder import add_up_ended, choose_folder, clean_folder
-from rest import bounds
 
 logger_class = "events_platform.server.Logger"
 _own_folder: Path | None = None
@@ -72,7 +72,7 @@ def post_worker_init(worker: object) -> None:
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing()
-    from rest.metrics import start_process  # noqa: PLC0415 - likewise
+    from core.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_process("web")
     from events_platform.preloading import load_pages  # noqa: PLC0415 - likewise

@@ -26,11 +26,11 @@ def run_django() -> int:
     from django.db import DatabaseError, InterfaceError
     from environs import EnvError
 
+    from core.postgresql.descriptions import describe_for_people
     from events_platform.logs import redact
     from events_platform.metrics.folder import set_folder_aside
     from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
     from events_platform.up.errors import UpError, setting_error
-    from rest.postgresql.descriptions import describe_for_people
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands come and go: nobody reads their numbers.

@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from accounts.second_factor import SecondFactor, second_factor_of
-from delivery.secrets import decrypt_secret, encrypt_secret
-from rest.client_address import client_address
+from core.client_address import client_address
+from core.secrets import decrypt_secret, encrypt_secret
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]

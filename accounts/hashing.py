@@ -14,9 +14,9 @@ from functools import partial
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from rest.postgresql.lending import give_back
-from rest.shares import Budget
-from rest.turns import turns
+from core.postgresql.lending import give_back
+from core.turns import turns
+from rest.doors.shares import Budget
 
 # Running and waiting. The last of them waits some three seconds on an idle machine.
 MOST_AT_ONCE = 8

@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve
 
-from rest.client_address import client_network
-from rest.shares import Budget, TooMuchError
+from core.client_address import client_network
+from rest.doors.shares import Budget, TooMuchError
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # Half of what one process hashes at once: nobody alone keeps all others out.

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts.second_factor import has_second_factor
+from core.client_address import client_address
 from delivery.operations import request_mail
 from organizations.audit import agent_of
-from rest.client_address import client_address
 
 
 class Change(Enum):

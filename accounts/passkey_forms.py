@@ -13,8 +13,8 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.webauthn.forms import AddWebAuthnForm, EditWebAuthnForm, ReauthenticateWebAuthnForm
 from django import forms
 
-from rest.log_lines import log_line
-from rest.postgresql.faults import is_passing
+from core.log_lines import log_line
+from core.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 # Of a device with a long chain of certificates: some 8 KiB.

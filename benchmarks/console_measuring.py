@@ -15,7 +15,7 @@ from django.test import Client
 from benchmarks.console_report import Figures, NotMeasured, PageRow
 from benchmarks.console_scene import Scene, make_scene
 from benchmarks.console_urls import Page, all_pages
-from console.streams import MEDIA_TYPE
+from rest.doors.streams import MEDIA_TYPE
 
 BLOCK = 10
 VIEWERS = ("staff", "member")

@@ -11,8 +11,8 @@ import django
 
 def main() -> None:
     django.setup()
+    from core.secrets import encrypt_secret  # noqa: PLC0415
     from delivery.models import Kind, Subscription, SubscriptionStatus  # noqa: PLC0415 - the app registry must be ready
-    from delivery.secrets import encrypt_secret  # noqa: PLC0415
     from delivery.signing import generate_secret  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415
 

@@ -48,10 +48,10 @@ def _make(*, events: int, weeks: int) -> dict[str, Any]:
     from django.db import connection  # noqa: PLC0415 - the app registry must be ready
     from django.utils import timezone  # noqa: PLC0415
 
+    from core.event_ids import lowest_id  # noqa: PLC0415
+    from core.partitions.making import make_partitions  # noqa: PLC0415
+    from core.partitions.weeks import WEEK, week_of  # noqa: PLC0415
     from delivery.operations import default_inboxes  # noqa: PLC0415
-    from ingestion.event_ids import lowest_id  # noqa: PLC0415
-    from ingestion.partition_making import make_partitions  # noqa: PLC0415
-    from ingestion.partitions import WEEK, week_of  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415
 
     first = week_of(timezone.now() - timedelta(days=OLDEST_DAYS)) - WEEK * weeks
@@ -71,11 +71,11 @@ def _drop(*, weeks: int, begin_at: float, seconds: float) -> dict[str, float]:
     """Drop the oldest filled weeks of all tables, spread over `seconds` from the time `begin_at` on."""
     from django.utils import timezone  # noqa: PLC0415 - the app registry must be ready
 
+    from core.partitions.drops import drop_partition, ended_partitions  # noqa: PLC0415
+    from core.partitions.weeks import Partition  # noqa: PLC0415
     from delivery.operations.retention import deliveries_are_needed  # noqa: PLC0415
     from events_platform.retention.floors import find_floors  # noqa: PLC0415
     from ingestion.operations.retention import events_are_needed  # noqa: PLC0415
-    from ingestion.partition_drops import drop_partition, ended_partitions  # noqa: PLC0415
-    from ingestion.partitions import Partition  # noqa: PLC0415
 
     now: datetime = timezone.now()
     floors = find_floors(now=now)

@@ -38,9 +38,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404
 
+from core.problems import Problem
 from ingestion.models import VIEW_PAYLOAD
 from organizations.models import Membership, Organization, Role
-from rest.problems import Problem
 
 OPERATORS = "operator"
 

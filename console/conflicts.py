@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 from django.http import HttpRequest
 
-from rest.problems import Problem
+from core.problems import Problem
 from rest.versions import changed_since, version_of
 
 

@@ -19,7 +19,7 @@ from django.db.models.expressions import RawSQL
 from psycopg.errors import QueryCanceled
 
 from console.event_filters import EventFilters
-from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
+from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.models import Event, EventQuerySet, EventStatus, ProcessingFailure
 from ingestion.operations.catalogue import OTHER
 from organizations.models import Organization

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 
 from console.models import Export, ExportStatus
+from core.problems import Problem
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
-from rest.problems import Problem
 
 _GIB = 2**30
 _WITH_FILE = Q(status__in=[ExportStatus.RUNNING, ExportStatus.DONE])

@@ -29,14 +29,14 @@ from console.event_search import search_events
 from console.export_files import file_header, file_lines
 from console.export_limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
+from core.postgresql.faults import is_passing
+from core.postgresql.portions import own_columns, read_portion
+from core.wakeup import Waker
 from ingestion.models import Event
 from ingestion.selecting import EventFilter, select_events
-from ingestion.wakeup import Waker
 from organizations.audit import Actor, record
 from organizations.models import Organization, TenantQuerySet
 from rest.large_answers import PORTION_BYTES
-from rest.portions import own_columns, read_portion
-from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 MAX_EVENTS = 1_000_000

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 
-from rest.problems import Problem
+from core.problems import Problem
 
 # More than anything that is given so may have.
 MAX_LINES = 1_000

@@ -1,6 +1,6 @@
 """New events as they come.
 
-The page keeps a stream open (console.streams), which looks for what came after its cursor.
+The page keeps a stream open (rest.doors.streams), which looks for what came after its cursor.
 
 Ids are made before their rows are committed, so a row may appear behind an id that was already shown. The cursor
 therefore never passes `now` minus SETTLED: each look finds the events of that time again, and the page leaves out
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ingestion.event_ids import lowest_id
+from core.event_ids import lowest_id
 from ingestion.models import Event, EventQuerySet
 from organizations.models import Organization
 

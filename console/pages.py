@@ -15,9 +15,9 @@ from django.views.decorators.http import require_http_methods
 
 from console.access import Action, Place, enter, roles_with
 from console.rendering import render_page
-from console.streams import wants_stream
+from core.problems import Problem
 from organizations.audit import Actor
-from rest.problems import Problem
+from rest.doors.streams import wants_stream
 
 P = ParamSpec("P")
 LAST_ORGANIZATION = "console_organization"

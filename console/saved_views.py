@@ -4,9 +4,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from console.models import SavedView
+from core.problems import Problem
 from organizations.limits import hold_limits
 from organizations.models import Organization
-from rest.problems import Problem
 
 
 def views_of(user: User, organization: Organization) -> list[SavedView]:

@@ -8,7 +8,7 @@ import time
 
 from django.http import HttpRequest
 
-from delivery.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
+from core.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 
 _NAME = "console_shown_once"
 _SECONDS = 300

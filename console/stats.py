@@ -10,8 +10,8 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import F
 
+from core.event_ids import lowest_id
 from delivery.models import Kind, Subscription, SubscriptionStatus, is_open_until
-from ingestion.event_ids import lowest_id
 from ingestion.models import OutboxEntry, ProcessingFailure, hour_of
 from organizations.models import Organization
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.db import connection
 
 from console.sparklines import Sparkline, sparkline
+from core.event_ids import lowest_id
 from delivery.models import Kind, Subscription, SubscriptionStatus, is_open_until
-from ingestion.event_ids import lowest_id
 from organizations.models import Organization
 
 HOURS = 24

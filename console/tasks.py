@@ -4,8 +4,8 @@ from celery import shared_task
 from django.utils import timezone
 
 from console import exports
+from core.long_tasks import TURN_SECONDS, long_task
 from delivery.operations import request_mail
-from ingestion.long_tasks import TURN_SECONDS, long_task
 
 
 # Sent by web servers of the release before this one, during an upgrade.

@@ -17,6 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
+from core.problems import Problem
 from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
 from delivery.dead_letter_sides import THEIRS, Side, side_of
@@ -24,7 +25,6 @@ from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Su
 from organizations.admin import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
-from rest.problems import Problem
 
 ATTEMPTS_SHOWN = 20
 # A URL may have 2 048 characters; a list has no room for them.

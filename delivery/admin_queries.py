@@ -7,10 +7,10 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.event_ids import lowest_id
+from core.postgresql.arrays import text_array
 from delivery.dead_letter_sides import THEIRS, Side
 from delivery.models import DeliveryStatus
-from ingestion.event_ids import lowest_id
-from rest.arrays import text_array
 
 # A side is no column of an index: it is looked for among so many of the newest of each subscription.
 LOOKED_AT = 500

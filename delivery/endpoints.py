@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from yarl import URL
 
+from core.field_errors import FieldError
+from core.problems import Problem
 from delivery.masking import is_mask, pointer_of
-from rest.field_errors import FieldError
-from rest.problems import Problem
 
 _DETAIL = "The URL leads to another endpoint now: give the value of this header again, or leave the header out."
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rest.problems import invalid
+from core.problems import invalid
 
 MAX_SEGMENTS = 10
 MAX_LENGTH = 255

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from core.field_errors import FieldError
+from core.problems import Problem, invalid
 from delivery.masking import pointer_of
-from rest.field_errors import FieldError
-from rest.problems import Problem, invalid
 
 MAX_HEADERS = 20
 # Names and values together. Servers commonly stop at 8 KiB for all headers; the platform's own need some 600 bytes.

@@ -13,6 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.decoding import decode
+from core.postgresql.portions import Large
+from core.problems import Problem, invalid
 from delivery import inbox_openapi
 from delivery.inbox_openapi import (
     Ack,
@@ -43,9 +46,7 @@ from organizations.scopes import Scope
 from rest import large_answers
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import decode, read_body
-from rest.portions import Large
-from rest.problems import Problem, invalid
+from rest.parsing import read_body
 from rest.rendering import format_time
 
 BODY_LIMIT = 128 * 1024

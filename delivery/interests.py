@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.postgresql.portions import octets
+from core.problems import Problem
 from delivery.filters import Filter, compile_filter
 from delivery.matching import Interest, Matcher
 from delivery.models import Kind, Subscription
-from rest.portions import octets
-from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
 # A change gets its time before it is committed: look back this far, so that a late commit is not missed.

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from rest.field_errors import FieldError
-from rest.problems import Problem
+from core.field_errors import FieldError
+from core.problems import Problem
 
 _MASK = "****"
 # Of a shorter value, its end would give away too much.

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from core.problems import invalid
 from delivery.event_view import EventView
 from delivery.filters import Filter, key_of
-from rest.problems import invalid
 
 MAX_PATTERNS = 100
 _PATTERN = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9._\-/]*\*?")

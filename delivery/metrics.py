@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Histogram
 
+from core.metrics import GatheredHistogram, write_gathered_if_due
 from delivery.attempt_errors import AttemptError
-from rest.metrics import GatheredHistogram, write_gathered_if_due
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0)
 DELIVERED = "delivered"

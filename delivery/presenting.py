@@ -10,6 +10,7 @@ from django.db.models import Case, TextField, When
 from django.db.models.functions import Left
 from django.utils import timezone
 
+from core.postgresql.portions import running_octets
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus
 from delivery.openapi import Circuit, DeliveryShown, Health, SubscriptionShown
@@ -18,7 +19,6 @@ from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 from ingestion.openapi import AttemptShown, DeliveryDetails
 from organizations.models import TenantQuerySet
-from rest.portions import running_octets
 from rest.rendering import format_time
 
 # A schedule has some ten attempts; more come from retries by hand.

@@ -10,6 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.decoding import decode
+from core.postgresql.portions import own_columns
+from core.problems import invalid
 from delivery import replay_openapi as openapi
 from delivery.matching import check_patterns
 from delivery.models import Replay, ReplayStatus
@@ -19,9 +22,7 @@ from delivery.selecting import own_subscription
 from organizations.authentication import actor_of, caller_of
 from organizations.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import decode, read_body, read_raw
-from rest.portions import own_columns
-from rest.problems import invalid
+from rest.parsing import read_body, read_raw
 from rest.rendering import format_time
 
 BODY_LIMIT = 64 * 1024

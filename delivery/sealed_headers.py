@@ -5,8 +5,8 @@ A value that was stored before values were encrypted is read as it is.
 
 from collections.abc import Mapping
 
+from core.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 from delivery.masking import mask
-from delivery.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 
 # No clear value has it: delivery.header_rules allows nothing but ASCII.
 SEAL = "§"

@@ -15,10 +15,10 @@ from uuid import UUID
 import uvloop
 from django.conf import settings
 
+from core.metrics import write_gathered
+from core.ports.waiting import SingleDatabase
 from delivery.operations.send import Sender
 from delivery.sending import WebhookSender
-from rest.metrics import write_gathered
-from rest.waiting_ports import SingleDatabase
 
 logger = logging.getLogger(__name__)
 # Claims and records touch a few hundred rows, found by their index. Until a new partition has statistics the planner

@@ -6,9 +6,9 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
+from core.long_tasks import TURN_SECONDS, long_task
 from delivery import operations
 from delivery.sending_process import sending_process
-from ingestion.long_tasks import TURN_SECONDS, long_task
 
 
 @shared_task(name="delivery.send_due")

@@ -12,6 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.decoding import decode
+from core.postgresql.portions import own_columns
+from core.problems import invalid
 from delivery import openapi
 from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Kind, Subscription
 from delivery.openapi import (
@@ -52,9 +55,7 @@ from organizations.authentication import actor_of, caller_of
 from organizations.models import Organization
 from organizations.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import decode, read_body
-from rest.portions import own_columns
-from rest.problems import invalid
+from rest.parsing import read_body
 from rest.rendering import format_time
 from rest.versions import etag_of, expected_versions
 

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import msgspec
 
+from core.tracing import TraceContext
 from delivery.sending import WebhookRequest
 from delivery.signing import sign
 from rest.rendering import format_time
-from rest.tracing import TraceContext
 
 USER_AGENT = "EventsPlatform/1"
 

@@ -113,7 +113,7 @@ make_account() {
 # Names the release of this checkout in RELEASE, and puts it in place: its files, and its own environment of Python.
 place_release() {
     REVISION=$(source_revision)
-    RELEASE=$HOME_DIR/releases/$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' "$SOURCE/events_platform/version.py")-$REVISION
+    RELEASE=$HOME_DIR/releases/$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' "$SOURCE/core/version.py")-$REVISION
     step "Release $(basename "$RELEASE")"
     if [ -e "$RELEASE/.complete" ]; then
         say "already in $RELEASE"

@@ -11,9 +11,9 @@ os.environ.setdefault("DATABASE_STATEMENT_TIMEOUT", "10")
 django.setup(set_prefix=False)
 
 import events_platform.celery  # noqa: E402, F401 - tasks are sent through the app
-from events_platform.django_handler import DjangoHandler  # noqa: E402 - Django must be set up before models are
+from core.turns import fair_time  # noqa: E402 - likewise
 from events_platform.front_door import FrontDoor  # noqa: E402 - likewise
-from rest.dear_headers import ContentTypeBound  # noqa: E402 - likewise
-from rest.turns import fair_time  # noqa: E402 - likewise
+from rest.doors.dear_headers import ContentTypeBound  # noqa: E402 - likewise
+from rest.doors.django_handler import DjangoHandler  # noqa: E402 - Django must be set up before models are
 
 application = FrontDoor(ContentTypeBound(DjangoHandler()), fair_time)

@@ -15,10 +15,10 @@ import msgspec
 from django.db import transaction
 from django.db.models import BinaryField, Field, Model
 
+from core.event_ids import LOWEST_ID
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from delivery.sealed_headers import show_headers
 from events_platform.erasing.organization import models_of_organizations
-from ingestion.event_ids import LOWEST_ID
 from ingestion.models import Event, JSONTextField
 from organizations.models import Membership, Organization
 from rest.rendering import format_time

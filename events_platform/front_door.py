@@ -10,7 +10,7 @@
 6. A request waits for its place in Django, since each has a thread there beside the intake's loop. What it computes is
    its owner's: who takes more than a share of the process's time waits, as long as others want something too.
 
-The numbers are in `rest/bounds.py`.
+The numbers are in `core/bounds.py`.
 """
 
 import time
@@ -19,22 +19,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from events_platform.django_handler import CPU_SECONDS, OWNER
+from core import bounds
+from core.client_address import network_of_peer
+from core.problems import Problem
+from core.turns import FairTime, Owner
 from events_platform.doctor.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from events_platform.doctor.seen import PATH as DOCTOR_PATH
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
 from ingestion.intake.door import SINGLE, IntakeDoor
 from organizations.authentication import Caller
-from rest import bounds
-from rest.asgi import Application, ConnectionScope, Receive, Send, headers_of
-from rest.client_address import network_of_peer
+from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of
+from rest.doors.django_handler import CPU_SECONDS, OWNER
+from rest.doors.refusals import Refusals
+from rest.doors.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
+from rest.doors.request_targets import fault_of, take_origin_form
+from rest.doors.shares import Budget, Places, RefusalPace
 from rest.middleware import is_below_api
-from rest.problems import Problem, as_problem
-from rest.refusals import Refusals
-from rest.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
-from rest.request_targets import fault_of, take_origin_form
-from rest.shares import Budget, Places, RefusalPace
-from rest.turns import FairTime, Owner
+from rest.problems import as_problem
 
 _KEYED = "/api/v1/"
 _NO_MEANING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})

@@ -14,8 +14,8 @@ from celery import Celery
 from kombu import compression
 from kombu.utils import json
 
+from core.wakeup import MOST_WAITING
 from events_platform.worker_signals import WAIT_SECONDS
-from ingestion.wakeup import MOST_WAITING
 
 logger = logging.getLogger(__name__)
 # The longest that is sent names 500 subscriptions, some 40 KiB.

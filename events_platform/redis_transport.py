@@ -13,8 +13,8 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis import Redis
 from redis.exceptions import RedisError
 
+from core.wakeup import MOST_WAITING
 from events_platform.messages import ForeignMessageError, check_item, check_raw, dropped_messages
-from ingestion.wakeup import MOST_WAITING
 
 logger = logging.getLogger(__name__)
 

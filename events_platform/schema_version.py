@@ -17,8 +17,8 @@ from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connectio
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from events_platform.statement_limits import short_statements
-from events_platform.version import VERSION, oldest_beside, parsed
+from core.postgresql.statement_limits import short_statements
+from core.version import VERSION, oldest_beside, parsed
 
 logger = logging.getLogger(__name__)
 OURS = ("accounts", "console", "delivery", "events_platform", "ingestion", "organizations")

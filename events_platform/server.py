@@ -12,10 +12,10 @@ from logging.config import dictConfig
 from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers import gasgi
 
-from console.streams import end_streams
-from events_platform.connections import Clock, Protocol
+from core import bounds
 from events_platform.logs import configuration_of
-from rest import bounds
+from rest.doors.connections import Clock, Protocol
+from rest.doors.streams import end_streams
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0

@@ -71,13 +71,13 @@ MIDDLEWARE = [
     "rest.middleware.RequestIdMiddleware",
     "rest.observing.ObservingMiddleware",
     "organizations.middleware.RateLimitMiddleware",
-    "rest.postgresql.lending.GiveBackMiddleware",
+    "core.postgresql.lending.GiveBackMiddleware",
     "rest.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "events_platform.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "rest.dear_headers.CookieMiddleware",
+    "rest.doors.dear_headers.CookieMiddleware",
     "events_platform.form_charset.FormCharsetMiddleware",
     "accounts.limits.SignInLimitsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -102,7 +102,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "events_platform.version.in_templates",
+                "core.version.in_templates",
             ],
         },
     },
@@ -323,7 +323,7 @@ AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # The address is the connection's own, or what trusted proxies saw; never what anyone can write.
-AXES_CLIENT_IP_CALLABLE = "rest.client_address.client_network"
+AXES_CLIENT_IP_CALLABLE = "core.client_address.client_network"
 TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
 
 # The second factor, by allauth (docs/adr/0009). Signing in stays Django's.

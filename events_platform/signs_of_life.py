@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from events_platform.version import VERSION, revision
+from core.version import VERSION, revision
 
 logger = logging.getLogger(__name__)
 KEY = "signs-of-life"

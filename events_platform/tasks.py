@@ -6,9 +6,9 @@ beat's next.
 
 from celery import current_app, shared_task
 
+from core.wakeup import hint
 from events_platform.erasing.running import run_erasures as _run_erasures
 from events_platform.retention.running import retain as _retain
-from ingestion.wakeup import hint
 
 
 @shared_task(name="events_platform.retain")

@@ -10,9 +10,9 @@ from typing import Self
 
 from django.conf import settings
 
-from rest import tracing
-from rest.problems import Problem
-from rest.tracing import Kind, TraceContext, Value
+from core import tracing
+from core.problems import Problem
+from core.tracing import Kind, TraceContext, Value
 
 try:
     from opentelemetry.context import Context

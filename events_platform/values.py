@@ -66,7 +66,7 @@ def database(url: str) -> dict[str, Any]:
     names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     named = {names[key]: str(value) for key, value in parts.items() if key in names}
     options = {**DATABASE_WIRE, **{key: value for key, value in parts.items() if key not in names}}
-    return {"ENGINE": "rest.postgresql", **named, "OPTIONS": options}
+    return {"ENGINE": "core.postgresql", **named, "OPTIONS": options}
 
 
 def refuse_session_options(given: str) -> None:

@@ -20,7 +20,7 @@ from celery.worker import state
 from django.conf import settings
 from kombu.exceptions import ChannelError
 
-from ingestion.wakeup import Waker
+from core.wakeup import Waker
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0

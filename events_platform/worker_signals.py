@@ -68,8 +68,8 @@ def _watch(sender: Any, **_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _start_process(**_: Any) -> None:
+    from core.metrics import start_process  # noqa: PLC0415 - likewise
     from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
-    from rest.metrics import start_process  # noqa: PLC0415 - likewise
 
     start_tracing()
     start_process("worker")
@@ -85,8 +85,8 @@ def _watch_beat(**_: Any) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def _start_beat(**_: Any) -> None:
+    from core.metrics import start_process, write_gathered_if_due  # noqa: PLC0415 - likewise
     from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
-    from rest.metrics import start_process, write_gathered_if_due  # noqa: PLC0415 - likewise
 
     start_process("beat")
     signals.after_task_publish.connect(lambda **_: write_gathered_if_due(), weak=False)
@@ -101,7 +101,7 @@ def _bind(task_id: str, task: Any, **_: Any) -> None:
 
 @signals.task_postrun.connect
 def _unbind(**_: Any) -> None:
-    from rest.metrics import write_gathered_if_due  # noqa: PLC0415 - likewise
+    from core.metrics import write_gathered_if_due  # noqa: PLC0415 - likewise
 
     write_gathered_if_due()
     clear_contextvars()
@@ -113,9 +113,9 @@ def _end_process(**_: Any) -> None:
 
     What is in flight is waited for. One that is killed cannot write its numbers; the next scrape adds them up then.
     """
+    from core.metrics import write_gathered  # noqa: PLC0415 - likewise
     from delivery.sending_process import sending_process  # noqa: PLC0415 - likewise
     from events_platform.tracing import stop_tracing  # noqa: PLC0415 - likewise
-    from rest.metrics import write_gathered  # noqa: PLC0415 - likewise
 
     sending_process.stop()
     stop_tracing()

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
+from core.decoding import decode_with
+from core.problems import Problem, invalid
 from ingestion.decoding import (
     MAX_DATA_BYTES,
     DecodedEvent,
@@ -26,8 +28,6 @@ from ingestion.decoding import (
     require_utf8_bytes,
 )
 from ingestion.json_depth import MAX_DEPTH
-from rest.parsing import decode_with
-from rest.problems import Problem, invalid
 
 MAX_BATCH_EVENTS = 1000
 MAX_BATCH_BODY_BYTES = 5 * 1024 * 1024

@@ -21,10 +21,10 @@ from uuid import UUID
 
 from django.conf import settings
 
+from core.field_errors import FieldError
+from core.problems import Problem
 from ingestion.cpu_budget import CpuBudget
 from ingestion.schema_messages import Question, Reply, receive, send
-from rest.field_errors import FieldError
-from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
 # What an event or a schema costs that had to be stopped: its time, and that of the next process's start.

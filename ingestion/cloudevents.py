@@ -20,6 +20,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from core.decoding import decode_with
+from core.field_errors import pointer_to
+from core.problems import invalid
 from ingestion.decoding import (
     DecodedEvent,
     Text,
@@ -34,9 +37,6 @@ from ingestion.decoding import (
     require_utf8_bytes,
 )
 from rest.bodies import content_type, require_utf8
-from rest.field_errors import pointer_to
-from rest.parsing import decode_with
-from rest.problems import invalid
 
 # The specification asks senders for at most 20 characters, and receivers for nothing.
 EXTENSION_NAME = re.compile(r"[a-z0-9]{1,64}")

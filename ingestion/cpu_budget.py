@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from rest.problems import Problem
+from core.problems import Problem
 
 # That is saved up at most: a batch of 5 MiB takes 0.1 s to decode, and 0.2 s to check by an ordinary schema.
 SAVED_SECONDS = 0.5

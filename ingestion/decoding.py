@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
+from core.decoding import decode_with
+from core.field_errors import cut, pointer_to
+from core.problems import Problem, invalid
 from ingestion.json_depth import MAX_DEPTH
-from rest.field_errors import cut, pointer_to
-from rest.parsing import decode_with
-from rest.problems import Problem, invalid
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_BODY_BYTES = MAX_DATA_BYTES + 16 * 1024

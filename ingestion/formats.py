@@ -13,6 +13,8 @@ Header names are in lower case. Bodies come without their content encoding: `res
 
 from collections.abc import Mapping
 
+from core.field_errors import cut
+from core.problems import Problem, invalid
 from ingestion.batches import (
     MAX_BATCH_BODY_BYTES,
     MAX_BATCH_EVENTS,
@@ -25,8 +27,6 @@ from ingestion.batches import (
 from ingestion.cloudevents import decode_binary, decode_structured
 from ingestion.decoding import MAX_BODY_BYTES, DecodedEvent, decode_event
 from rest.bodies import content_type, require_utf8
-from rest.field_errors import cut
-from rest.problems import Problem, invalid
 
 __all__ = [
     "MAX_BATCH_BODY_BYTES",

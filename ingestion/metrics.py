@@ -2,8 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from rest.metrics import SECONDS, GatheredCounter, GatheredHistogram
-from rest.problems import PROBLEM_TYPES
+from core.metrics import SECONDS, GatheredCounter, GatheredHistogram
+from core.problems import PROBLEM_TYPES
 
 BATCH_SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from core.ports import DirectDatabase, DirectRedis, run_now
+from core.postgresql.lending import give_back
 from ingestion.intake.bookkeeping import Bookkeeper
-from rest.ports import DirectDatabase, DirectRedis, run_now
-from rest.postgresql.lending import give_back
 
 
 class BookkeepingMiddleware:

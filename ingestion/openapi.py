@@ -5,12 +5,12 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from core.field_errors import FieldError
 from ingestion.batches import MAX_BATCH_BODY_BYTES, MAX_BATCH_EVENTS
 from ingestion.cloudevents import CloudEvent
 from ingestion.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
 from organizations.plans import LIMITS, Limits, Plan
-from rest.field_errors import FieldError
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,

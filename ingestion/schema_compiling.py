@@ -11,8 +11,8 @@ from itertools import islice
 import msgspec
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
+from core.field_errors import MAX_ERRORS, FieldError, cut
 from ingestion.schema_cost import SchemaCost, SchemaError, estimate_cost
-from rest.field_errors import MAX_ERRORS, FieldError, cut
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # In steps, of 10 ns or less: an event takes a tenth of a second at most.

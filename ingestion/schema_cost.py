@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from core.field_errors import cut
 from ingestion.json_depth import MAX_DEPTH
-from rest.field_errors import cut
 
 # Subschemas that apply to one value, one inside the other. The validator recurses: 64 of them, at each of the 64
 # levels that data may have, ended a thread with a stack of 512 KiB (macOS); 32 did not.

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from rest.field_errors import FieldError
+from core.field_errors import FieldError
 
 # In front of each message.
 _LENGTH = struct.Struct("!I")

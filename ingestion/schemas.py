@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from core.ports import Database
 from ingestion.models import Validation
-from rest.ports import Database
 
 REFRESH_SECONDS = 1.0
 # A change gets its time before it is committed: look back this far, so that a late commit is not missed.

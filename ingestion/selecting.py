@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from ingestion.event_ids import lowest_id
+from core.event_ids import lowest_id
 from ingestion.models import Event, EventQuerySet, EventStatus
 
 

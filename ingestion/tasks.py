@@ -3,7 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import operations, partition_making
+from core.partitions import making as partition_making
+from ingestion import operations
 
 
 @shared_task(name="ingestion.process_outbox")

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.db import connection
 
-from rest.arrays import uuid_array
-from rest.tracing import TraceContext, read_context
+from core.postgresql.arrays import uuid_array
+from core.tracing import TraceContext, read_context
 
 # OpenTelemetry's own limit of links.
 MAX_CONTEXTS = 128

@@ -13,6 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.ports import DirectDatabase, DirectRedis, run_now
+from core.postgresql.portions import own_columns
+from core.problems import invalid
+from core.tracing import request_span
 from ingestion import openapi
 from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
@@ -28,11 +32,7 @@ from organizations.scopes import Scope
 from organizations.usage import usage_of
 from rest.lists import Listing, check_parameters, list_answer, read_page, read_time
 from rest.parsing import read_raw
-from rest.portions import own_columns
-from rest.ports import DirectDatabase, DirectRedis, run_now
-from rest.problems import invalid
 from rest.rendering import format_time
-from rest.tracing import request_span
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Answer]]
 _FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")

@@ -19,6 +19,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
+from core.problems import Problem
 from organizations import operations
 from organizations.audit import Actor
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
@@ -27,7 +28,6 @@ from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOn
 from organizations.scopes import Scope
 from organizations.usage import active_keys, usage_of
 from organizations.versioned_admin import VersionedAdmin
-from rest.problems import Problem
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)

@@ -10,9 +10,9 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
 
+from core.client_address import client_address
+from core.problems import Problem
 from organizations.models import AuditEntry, Organization
-from rest.client_address import client_address
-from rest.problems import Problem
 
 AGENT_LENGTH = 200
 

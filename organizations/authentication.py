@@ -16,13 +16,13 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from structlog.contextvars import bind_contextvars
 
+from core.client_address import client_address
+from core.ports import DirectDatabase, KeyedDatabase, run_now
+from core.problems import Problem
 from organizations.audit import Actor, ActorKind, agent_of
 from organizations.key_format import hash_key, public_id
 from organizations.key_use import note_use
 from organizations.plans import limits_of
-from rest.client_address import client_address
-from rest.ports import DirectDatabase, KeyedDatabase, run_now
-from rest.problems import Problem
 
 # About 600 bytes an entry: at most some 12 MB in each process, also under a flood of made-up keys.
 CACHE_SIZE = 20_000

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from rest.ports import Database
+from core.ports import Database
 
 # Rows are locked in primary-key order, so that two processes never wait for each other crosswise.
 _RECORD = """

@@ -2,9 +2,9 @@
 
 from uuid import UUID
 
+from core.problems import Problem
 from organizations.models import Organization
 from organizations.plans import Limits
-from rest.problems import Problem
 
 
 def hold_limits(organization_id: UUID) -> Limits:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
+from core.ports import DirectRedis, run_now
 from organizations.rate_limits import Allowance, limiter
-from rest.ports import DirectRedis, run_now
 
 
 class RateLimitMiddleware:

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from prometheus_client import Counter, Gauge
 from redis.exceptions import RedisError
 
-from rest.metrics import GatheredCounter
-from rest.problems import Problem
+from core.metrics import GatheredCounter
+from core.problems import Problem
 
 if TYPE_CHECKING:
+    from core.ports import Redis
     from organizations.authentication import Caller
-    from rest.ports import Redis
 
 logger = logging.getLogger(__name__)
 

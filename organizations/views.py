@@ -12,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from core.decoding import decode
+from core.problems import Problem, invalid
 from organizations import openapi
 from organizations.authentication import Caller, actor_of, caller_of
 from organizations.models import ApiKey, Organization
@@ -19,8 +21,7 @@ from organizations.openapi import ApiKeyIssued, ApiKeyShown, NewApiKey, Rotation
 from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
 from organizations.scopes import Scope
 from rest.lists import Listing, list_answer, read_page
-from rest.parsing import decode, read_body
-from rest.problems import Problem, invalid
+from rest.parsing import read_body
 from rest.rendering import format_time
 
 BODY_LIMIT = 64 * 1024

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import zstandard
 
-from rest.field_errors import cut
-from rest.problems import Problem
+from core.field_errors import cut
+from core.problems import Problem
 
 MAX_ZSTD_WINDOW = 8 * 1024 * 1024
 # Each further gzip member or zstd frame costs a copy of what follows it; block-wise compressors make one per 64 KiB.

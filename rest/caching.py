@@ -12,7 +12,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
-from rest.log_lines import log_line
+from core.log_lines import log_line
 
 logger = logging.getLogger(__name__)
 # A Redis that hangs costs a call its time-out of a second: so seldom that pages stay usable.

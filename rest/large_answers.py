@@ -1,9 +1,9 @@
 """Answers that may be large: made in chunks, and sent chunk by chunk once they are more than one portion.
 
-A web process holds a portion of an answer, never the whole: the database bounds what it hands over (rest.portions), and
-no next chunk is read before the client has taken the one before. What goes beyond a portion needs a Slot, of which a
-process has few and an organization fewer. Who gets none is not refused: its page ends with the portion, and its cursor
-leads on.
+A web process holds a portion of an answer, never the whole: the database bounds what it hands over
+(core.postgresql.portions), and no next chunk is read before the client has taken the one before. What goes beyond a
+portion needs a Slot, of which a process has few and an organization fewer. Who gets none is not refused: its page ends
+with the portion, and its cursor leads on.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.shares import Budget
-from rest.threads import for_streams
-from rest.turns import Owner, fair_time
+from core.turns import Owner, fair_time
+from rest.doors.shares import Budget
+from rest.doors.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
 MAX_BYTES = 16 * 1024 * 1024

@@ -13,11 +13,11 @@ from django.http.response import HttpResponseBase
 from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 
+from core.field_errors import cut, pointer_to
+from core.postgresql.portions import Large, Portion, read_portion
+from core.problems import Problem, invalid
 from rest import large_answers
-from rest.field_errors import cut, pointer_to
 from rest.large_answers import Slot, answer_of, json_members
-from rest.portions import Large, Portion, read_portion
-from rest.problems import Problem, invalid
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1000

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from uuid_utils.compat import uuid7
 
-from rest.problems import MEDIA_TYPE, problem_for_status, problem_response
+from core.problems import problem_for_status
+from rest.problems import MEDIA_TYPE, problem_response
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 # A batch without a good event is a 422 in the shape of batches.

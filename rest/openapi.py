@@ -17,9 +17,10 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from rest.field_errors import FieldError
+from core.field_errors import FieldError
+from core.problems import PROBLEM_TYPES, Problem
 from rest.lists import DEFAULT_LIMIT, MAX_LIMIT
-from rest.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem, problem_body
+from rest.problems import MEDIA_TYPE, problem_body
 
 JSON = "application/json"
 EXAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"

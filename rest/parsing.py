@@ -1,20 +1,16 @@
-"""Request bodies: bounded, UTF-8 JSON, decoded into msgspec structs; bad input names its field."""
+"""Request bodies: bounded, UTF-8 JSON. What they hold is decoded by core.decoding."""
 
-from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
-import msgspec
 from django.core.exceptions import RequestDataTooBig
 from django.http.request import RawPostDataException
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from rest import bounds
+from core import bounds
+from core.field_errors import cut
+from core.problems import Problem
 from rest.bodies import content_type, require_utf8
-from rest.field_errors import cut, field_error
-from rest.problems import Problem
-
-T = TypeVar("T")
 
 
 class JSONParser(BaseParser):
@@ -56,20 +52,3 @@ def _discard_body(request: Request) -> None:
     left = bounds.MAX_DISCARDED_BYTES
     while left > 0 and (part := request._request.read(65536)):
         left -= len(part)
-
-
-def decode(body: bytes, kind: type[T]) -> T:
-    """`body` as a struct of `kind`; 400 for what is no JSON, 422 naming the field that does not fit."""
-    return decode_with(msgspec.json.Decoder(kind).decode, body)
-
-
-def decode_with(decoder: Callable[[bytes], T], body: bytes) -> T:
-    """The same by a prepared `decoder`, such as `msgspec.json.Decoder(kind).decode`."""
-    try:
-        return decoder(body)
-    except msgspec.ValidationError as error:
-        raise Problem("validation_failed", errors=[field_error(str(error))]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("malformed_json", f"The body is not valid JSON: {cut(str(error))}.") from error
-    except RecursionError as error:
-        raise Problem("malformed_json", "The body is nested too deeply.") from error

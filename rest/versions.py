@@ -14,8 +14,8 @@ from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
-from rest.field_errors import FieldError
-from rest.problems import Problem
+from core.field_errors import FieldError
+from core.problems import Problem
 
 # Characters of a piece: 48 bits. Without SECRET_KEY nobody can try values against it, which may be secrets.
 _PIECE = 8

@@ -8,7 +8,8 @@ from django.template.loader import render_to_string
 from django.views import defaults
 from django.views.generic import TemplateView
 
-from rest.problems import PROBLEM_TYPES, as_problem
+from core.problems import PROBLEM_TYPES
+from rest.problems import as_problem
 
 
 class ProblemTypesView(TemplateView):

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 BRANCH = "main"
-CHANGELOG, VERSION_FILE = "CHANGELOG.md", "events_platform/version.py"
+CHANGELOG, VERSION_FILE = "CHANGELOG.md", "core/version.py"
 # 1.0 is a promise of its own: raise this on purpose.
 _NUMBER = re.compile(r"0\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _ASSIGNMENT = re.compile(r'^VERSION = "([^"]+)"$', re.MULTILINE)

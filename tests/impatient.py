@@ -1,7 +1,7 @@
 """A worker of gunicorn that a test can wait out: `GUNICORN_CMD_ARGS="--worker-class tests.impatient.Worker"`."""
 
+from core import bounds
 from events_platform.server import Worker
-from rest import bounds
 
 bounds.HEAD_SECONDS = bounds.BODY_SECONDS = bounds.ANSWER_SECONDS = 0.6
 bounds.LINGER_SECONDS = 0.3

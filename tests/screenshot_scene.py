@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from console.event_filters import EventFilters
 from console.exports import create_export, run_exports
 from console.models import ExportFormat, SavedView
+from core.ports import DirectRedis, run_now
 from delivery.models import (
     Attempt,
     Delivery,
@@ -31,7 +32,6 @@ from organizations.audit import Actor
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member, issue_key
 from organizations.scopes import Scope
-from rest.ports import DirectRedis, run_now
 from tests.conftest import Tenant
 from tests.every_page import PASSWORD
 from tests.factories import make_organization

@@ -10,6 +10,8 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
+from core.ports import DirectDatabase, run_now
+from core.problems import PROBLEM_TYPES
 from ingestion.operations import process_outbox
 from organizations.audit import Actor
 from organizations.authentication import forget_cached_keys
@@ -17,8 +19,6 @@ from organizations.key_format import generate_key, public_id
 from organizations.key_use import record_key_use
 from organizations.models import AuditEntry
 from organizations.operations import revoke_key, suspend_organization
-from rest.ports import DirectDatabase, run_now
-from rest.problems import PROBLEM_TYPES
 from tests.conftest import Tenant, make_tenant
 
 ROOT = Path(__file__).parent.parent

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
+from core.wakeup import Waker
 from delivery.models import Delivery, Kind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry
-from ingestion.wakeup import Waker
 from tests.factories import make_organization
 from tests.servers import test_database_url
 from tests.test_delivery_faults import accept

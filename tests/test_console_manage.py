@@ -12,12 +12,12 @@ from django.test import Client
 from django.utils import timezone
 
 from console.access import OPERATORS
+from core.secrets import decrypt_secret
 from delivery import guard
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import run_replays
 from delivery.operations import subscriptions as subscription_operations
 from delivery.sealed_headers import open_headers
-from delivery.secrets import decrypt_secret
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
 from organizations.models import ApiKey, AuditEntry, Organization, Role

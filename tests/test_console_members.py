@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from console.invitation_mail import invitation_link
 from console.tasks import mail_invitation
+from core.problems import Problem
 from delivery.models import PendingMail
 from delivery.operations import send_mails
 from organizations.models import Invitation, Membership, Role
 from organizations.operations import change_role, invite_member, remove_member
-from rest.problems import Problem
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
 from tests.factories import TESTER, UserFactory

@@ -13,12 +13,12 @@ import pytest
 from django.db import connection, connections
 from uuid_utils.compat import uuid7
 
+from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
 from organizations.models import Organization
-from rest.ports import DirectDatabase, run_now
 from tests.factories import make_organization
 from tests.servers import test_database_url
 from tests.waiting import wait_until

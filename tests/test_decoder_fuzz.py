@@ -13,11 +13,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.problems import Problem
 from ingestion.decoding import MAX_DATA_BYTES, DecodedEvent, decode_event
 from ingestion.formats import decode_batch, decode_single
 from ingestion.json_depth import MAX_DEPTH
 from rest.bodies import unpack
-from rest.problems import Problem
 
 # Each example is a seed for this many mutated bodies of every format: Hypothesis alone would take minutes for as many.
 MUTATIONS = 50

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from core.ports import DirectDatabase, run_now
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, Kind, Subscription, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
@@ -22,7 +23,6 @@ from delivery.sending import AttemptResult
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
-from rest.ports import DirectDatabase, run_now
 from tests.factories import TESTER, make_organization
 
 pytestmark = pytest.mark.slow

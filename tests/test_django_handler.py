@@ -9,7 +9,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from events_platform.django_handler import DjangoHandler
+from rest.doors.django_handler import DjangoHandler
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 _threads: list[str] = []

@@ -24,17 +24,17 @@ from msgspec import json
 from redis import Redis
 from uuid_utils.compat import uuid7
 
+from core.event_ids import lowest_id
+from core.partitions.weeks import WEEK, week_of
+from core.secrets import encrypt_secret
+from core.version import VERSION
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Subscription
-from delivery.secrets import encrypt_secret
 from events_platform import signs_of_life
 from events_platform.celery import app
 from events_platform.doctor import postgresql, redis_and_broker
 from events_platform.doctor.data import tables_without
 from events_platform.signs_of_life import KEY, Sign
-from events_platform.version import VERSION
-from ingestion.event_ids import lowest_id
 from ingestion.models import OutboxEntry
-from ingestion.partitions import WEEK, week_of
 from organizations.models import Organization
 from tests.doctor_patient import GOOD, HOST, Trouble, free_port, is_fast, look, trouble, valkey
 from tests.factories import make_organization

@@ -24,6 +24,7 @@ from django.utils import timezone
 from msgspec import json
 
 from accounts.groups import OPERATOR, SUPPORT
+from core.version import VERSION
 from events_platform import signs_of_life
 from events_platform.doctor import examining, page
 from events_platform.doctor.checks import Check, Visit
@@ -31,7 +32,6 @@ from events_platform.doctor.findings import Outcome, Status, good
 from events_platform.doctor.seen import BODY_BYTES, PATH, TOKEN_HEADER, make_token
 from events_platform.signs_of_life import KEY, read_signs
 from events_platform.up.data_dir import CHECKOUT
-from events_platform.version import VERSION
 from tests.certificates import self_signed
 from tests.console_data import browser_of, make_member
 from tests.doctor_patient import GOOD, HOST, Trouble, free_port, look, trouble

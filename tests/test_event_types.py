@@ -12,6 +12,8 @@ from django.db import OperationalError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.field_errors import MAX_ERRORS, MAX_QUOTED
+from core.ports import DirectDatabase, run_now
 from ingestion.checking import schema_checks
 from ingestion.decoding import DecodedEvent
 from ingestion.intake import validating
@@ -23,8 +25,6 @@ from ingestion.schema_compiling import DIALECT, MAX_COST, CompiledSchema, compil
 from ingestion.schema_cost import MAX_CHAIN, SchemaError, states_of_pattern
 from ingestion.schemas import REFRESH_SECONDS, SchemaCatalogue, forget_schemas
 from organizations.models import AuditEntry
-from rest.field_errors import MAX_ERRORS, MAX_QUOTED
-from rest.ports import DirectDatabase, run_now
 from tests.conftest import Tenant, make_tenant
 
 SCHEMA = {

@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError
 from psycopg import errors
 
+from core.postgresql.descriptions import describe_fault, describe_for_people
 from events_platform.up.data_dir import CHECKOUT
-from rest.postgresql.descriptions import describe_fault, describe_for_people
 
 
 @pytest.mark.parametrize(

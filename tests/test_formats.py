@@ -13,6 +13,7 @@ import zstandard
 from cloudevents.core.bindings import http
 from cloudevents.core.v1.event import CloudEvent
 
+from core.problems import Problem
 from ingestion.decoding import MAX_DATA_BYTES, DecodedEvent, check_data, decode_event
 from ingestion.formats import (
     MAX_BATCH_BODY_BYTES,
@@ -23,7 +24,6 @@ from ingestion.formats import (
     is_batch,
 )
 from rest.bodies import MAX_MEMBERS, MAX_ZSTD_WINDOW, content_type, unpack
-from rest.problems import Problem
 
 JSON = {"content-type": "application/json"}
 LINES = {"content-type": "application/x-ndjson"}

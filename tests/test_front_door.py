@@ -11,17 +11,17 @@ import pytest
 from django.conf import settings
 from django.urls import get_resolver
 
-from events_platform.django_handler import CPU_SECONDS
+from core import bounds
+from core.client_address import network_of
+from core.problems import Problem
+from core.turns import FairTime
 from events_platform.front_door import FrontDoor, body_limit
 from ingestion.intake.door import IntakeDoor
 from ingestion.intake.pipeline import IntakeRequest, _unpacked
-from rest import bounds
-from rest.client_address import network_of
+from rest.doors.django_handler import CPU_SECONDS
+from rest.doors.request_bodies import ClientGone, HeldBody, bodies
+from rest.doors.shares import Budget, Places, RefusalPace, TooMuchError
 from rest.middleware import is_below_api
-from rest.problems import Problem
-from rest.request_bodies import ClientGone, HeldBody, bodies
-from rest.shares import Budget, Places, RefusalPace, TooMuchError
-from rest.turns import FairTime
 from tests.test_api import walk_routes
 
 ONE, OTHER = "one", "other"

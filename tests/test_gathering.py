@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rest.gathering import MOST, Gatherer
+from core.ports.gathering import MOST, Gatherer
 
 
 def test_questions_that_come_while_a_call_runs_share_the_next() -> None:

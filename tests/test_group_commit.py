@@ -7,15 +7,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from core.ports import DirectDatabase, Parameters, run_now
+from core.ports.waiting import SingleDatabase
+from core.problems import Problem
 from ingestion.decoding import DecodedEvent
 from ingestion.intake import writer as writer_module
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.intake.writer import GroupCommitWriter
 from ingestion.models import Event, IdempotencyKey, IntakeProbe, OutboxEntry
 from organizations.models import Organization
-from rest.ports import DirectDatabase, Parameters, run_now
-from rest.problems import Problem
-from rest.waiting_ports import SingleDatabase
 from tests.factories import make_organization
 
 POISON = '"\\ud800"'  # no client can send it: the decoder refuses it; PostgreSQL does too

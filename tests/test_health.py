@@ -17,12 +17,12 @@ from django.db import connection
 from django.test import Client
 from redis import Redis
 
+from core.version import VERSION
 from events_platform.health.readiness import forget_readiness
 from events_platform.health.status import forget_status
 from events_platform.metrics.exposition import ProcessesCollector, exposition
 from events_platform.metrics.state import StateCollector
 from events_platform.signs_of_life import KEY, Sign, redis_client
-from events_platform.version import VERSION
 from ingestion.models import IntakeProbe
 from tests.doctor_patient import valkey
 from tests.proxies import PostgresProxy, postgres_proxy

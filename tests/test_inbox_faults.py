@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery, DeliveryStatus
 from events_platform.up.data_dir import CHECKOUT
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
 from organizations.models import Organization
-from rest.ports import DirectDatabase, run_now
 from tests.factories import make_key, make_organization
 from tests.servers import serve
 

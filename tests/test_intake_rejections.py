@@ -5,8 +5,8 @@ from typing import Any
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
+from core.ports import DirectRedis, run_now
 from ingestion.intake.rejections import KEPT, newest_rejections, note_rejection, record_rejections
-from rest.ports import DirectRedis, run_now
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
 

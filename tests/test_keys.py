@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from core.problems import Problem
 from organizations.models import ApiKey, Organization, Role
 from organizations.operations import issue_key, revoke_key, rotate_key
 from organizations.scopes import Scope
-from rest.problems import Problem
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.console_data import browser_of, make_member

@@ -18,6 +18,9 @@ from uuid_utils.compat import uuid7
 
 from console.exports import PART_BYTES, run_exports
 from console.models import Export, ExportFormat, ExportStatus
+from core.postgresql.arrays import uuid_array
+from core.postgresql.lending import drop
+from core.postgresql.portions import own_columns, read_portion
 from delivery.models import Attempt, Delivery, Kind, Replay, ReplayStatus, Subscription
 from delivery.operations import default_inboxes
 from delivery.presenting import EXCERPT_LENGTH, MAX_RESPONSES
@@ -25,11 +28,8 @@ from ingestion.models import Event, EventType
 from ingestion.operations import process_outbox
 from organizations.models import Organization
 from rest import large_answers
-from rest.arrays import uuid_array
+from rest.doors.shares import Budget
 from rest.large_answers import MAX_BYTES, Slot
-from rest.portions import own_columns, read_portion
-from rest.postgresql.lending import drop
-from rest.shares import Budget
 from tests.conftest import Tenant, make_tenant
 from tests.servers import serve
 

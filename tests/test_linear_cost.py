@@ -26,6 +26,10 @@ from django.utils import timezone
 from console.event_filters import EventFilters
 from console.json_tree import json_tree
 from console.subscription_forms import SubscriptionForm, read_json
+from core.field_errors import field_error
+from core.ports import run_now
+from core.problems import Problem
+from core.tracing import read_context
 from delivery.event_view import EventView
 from delivery.filters import compile_filter, key_of
 from delivery.guard import NetworkPolicy, UnsafeUrl, check_url
@@ -42,12 +46,8 @@ from ingestion.schema_cost import SchemaError, estimate_cost, states_of_pattern
 from organizations.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE
 from rest.bodies import content_type, require_utf8
-from rest.dear_headers import ContentTypeBound, CookieMiddleware
-from rest.field_errors import field_error
+from rest.doors.dear_headers import ContentTypeBound, CookieMiddleware
 from rest.middleware import request_id_of
-from rest.ports import run_now
-from rest.problems import Problem
-from rest.tracing import read_context
 
 SHORT, TIMES = 2_000, 8
 # Between 8, with some noise, and 64.

@@ -17,10 +17,10 @@ from django.contrib.sessions.models import Session
 from django.db import connections
 from django.test import AsyncClient, Client
 
-from console import streams
-from console.streams import MEDIA_TYPE
 from organizations.models import Membership, Organization
-from rest.shares import Budget
+from rest.doors import streams
+from rest.doors.shares import Budget
+from rest.doors.streams import MEDIA_TYPE
 from tests.clients import make_sender
 from tests.console_data import browser_of, make_member
 from tests.factories import UserFactory, make_organization

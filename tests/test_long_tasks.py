@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from console import exports, tasks
-from ingestion.long_tasks import TURN_SECONDS, long_task
+from core.long_tasks import TURN_SECONDS, long_task
 
 
 def hold(pipe: Connection) -> None:

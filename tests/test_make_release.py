@@ -34,10 +34,10 @@ class Clone:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("scripts/release.py", "events_platform/version.py", "Makefile"):
+        for name in ("scripts/release.py", "core/version.py", "Makefile"):
             (root / name).parent.mkdir(exist_ok=True)
             shutil.copy(CHECKOUT / name, root / name)
-        version = root / "events_platform/version.py"
+        version = root / "core/version.py"
         version.write_text(re.sub(r'(?m)^VERSION = ".*"$', 'VERSION = "0.1.9"', version.read_text()))
         (root / "CHANGELOG.md").write_text(CHANGELOG)
         self.git("init", "--quiet", "--initial-branch=main")
@@ -73,7 +73,7 @@ def test_a_release_closes_the_changelog_sets_the_version_and_tags(clone: Clone) 
     changelog = (clone.root / "CHANGELOG.md").read_text()
     assert re.search(r"## Unreleased\n\n## 0\.1\.10 – \d{4}-\d\d-\d\d\n\n- Something new\.\n\n### What", changelog)
     assert "\n\n## 0.1.0 – 2026-11-01\n\n- First version.\n" in changelog
-    assert 'VERSION = "0.1.10"\n' in (clone.root / "events_platform/version.py").read_text()
+    assert 'VERSION = "0.1.10"\n' in (clone.root / "core/version.py").read_text()
     assert clone.git("log", "-1", "--format=%s") == "Release 0.1.10"
     assert clone.git("status", "--porcelain") == ""
     assert clone.git("cat-file", "-t", "v0.1.10") == "tag"
@@ -118,8 +118,8 @@ def _nothing(clone: Clone) -> None:
         (_elsewhere, "0.2.0", "releases are made on main; this is topic."),
         (_tagged, "0.2.0", "the tag v0.2.0 exists."),
         (_hooked, "0.2.0", "git commit failed: No."),
-        (_nothing, "0.1.9", "0.1.9 is not newer than 0.1.9, which events_platform/version.py has."),
-        (_nothing, "0.1.8", "0.1.8 is not newer than 0.1.9, which events_platform/version.py has."),
+        (_nothing, "0.1.9", "0.1.9 is not newer than 0.1.9, which core/version.py has."),
+        (_nothing, "0.1.8", "0.1.8 is not newer than 0.1.9, which core/version.py has."),
         (_nothing, "1.0.0", "'1.0.0' is not of the form 0.MINOR.PATCH, such as 0.2.0."),
         (_nothing, "v0.2.0", "'v0.2.0' is not of the form 0.MINOR.PATCH, such as 0.2.0."),
         (_nothing, "0.02.0", "'0.02.0' is not of the form 0.MINOR.PATCH, such as 0.2.0."),
@@ -137,7 +137,7 @@ def test_what_must_not_be_released_is_refused_and_changes_nothing(
 
 def test_the_version_of_this_checkout_can_be_released_from() -> None:
     """The two files have the form that a release looks for."""
-    assert re.search(r'(?m)^VERSION = "0\.\d+\.\d+"$', (CHECKOUT / "events_platform/version.py").read_text())
+    assert re.search(r'(?m)^VERSION = "0\.\d+\.\d+"$', (CHECKOUT / "core/version.py").read_text())
     assert (CHECKOUT / "CHANGELOG.md").read_text().count("\n## Unreleased\n") == 1
 
 

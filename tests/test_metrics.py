@@ -18,14 +18,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families as parse
 from prometheus_client.registry import CollectorRegistry
 
+from core.event_ids import lowest_id
+from core.metrics import GatheredCounter, GatheredHistogram, write_gathered
+from core.partitions.weeks import WEEK, week_of
 from events_platform import signs_of_life
 from events_platform.metrics import exporter, folder, queries, state
 from events_platform.metrics.exposition import ProcessesCollector, exposition
 from events_platform.up.data_dir import CHECKOUT
-from ingestion.event_ids import lowest_id
 from ingestion.intake import counting
-from ingestion.partitions import WEEK, week_of
-from rest.metrics import GatheredCounter, GatheredHistogram, write_gathered
 from tests.conftest import Tenant
 
 TOKEN = "a-token-of-some-length"

@@ -17,6 +17,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 from uuid_utils.compat import uuid7
 
+from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery
 from delivery.operations import NoticeKind, announce, announce_limits, mail_notice
 from delivery.tasks import mail_notice as mail_notice_task
@@ -27,7 +28,6 @@ from ingestion.intake.counting import note, record_counts
 from ingestion.models import Event, IdempotencyKey, IntakeCount
 from ingestion.operations import process_outbox
 from organizations.models import Membership, Organization, Role
-from rest.ports import DirectDatabase, run_now
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
 

@@ -18,12 +18,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from drf_spectacular.validation import validate_schema
 from playwright.sync_api import sync_playwright
 
+from core.problems import PROBLEM_TYPES
 from delivery.delivery_ids import delivery_id
 from events_platform.up.data_dir import CHECKOUT
 from ingestion.operations import process_outbox
 from organizations.plans import Plan
 from rest.openapi import EXAMPLE_ID, build_document
-from rest.problems import PROBLEM_TYPES
 from tests.conftest import Tenant, make_tenant
 from tests.factories import make_key
 from tests.servers import serve

@@ -12,9 +12,13 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import ChannelError, OperationalError
 
+from core import wakeup
+from core.partitions import making as partition_making
+from core.partitions import weeks as partitions
+from core.ports import DirectDatabase, run_now
 from events_platform import demo_payloads
 from events_platform.celery import app
-from ingestion import partition_making, partitions, tasks, wakeup
+from ingestion import tasks
 from ingestion.models import Event, OutboxEntry
 from ingestion.operations import process_outbox
 from organizations.audit import Actor
@@ -30,7 +34,6 @@ from organizations.operations import (
     update_organization,
 )
 from organizations.scopes import Scope
-from rest.ports import DirectDatabase, run_now
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
 

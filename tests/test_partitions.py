@@ -19,12 +19,13 @@ from django.db import connection
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from core.event_ids import lowest_id, time_of
+from core.partitions import making as partition_making
+from core.partitions.drops import ended_partitions
+from core.partitions.making import Limits, make_partitions
+from core.partitions.weeks import WEEK, has_partition, partitions_of, week_of
+from core.postgresql import short_locks
 from events_platform.up.data_dir import CHECKOUT
-from ingestion import partition_making, short_locks
-from ingestion.event_ids import lowest_id, time_of
-from ingestion.partition_drops import ended_partitions
-from ingestion.partition_making import Limits, make_partitions
-from ingestion.partitions import WEEK, has_partition, partitions_of, week_of
 from organizations.plans import Plan
 from tests.conftest import Tenant
 from tests.servers import serve, test_database_url

@@ -12,16 +12,16 @@ from django.db import Error, connection, transaction
 from django.utils.module_loading import import_string
 from psycopg import errors, sql
 
+from core.ports import DirectDatabase, Parameters, run_now
+from core.ports.waiting import SingleDatabase
+from core.postgresql.availability import Availability, PostgresqlAwayError
+from core.postgresql.faults import is_passing
 from events_platform import values
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.models import Event, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox
 from ingestion.operations.process import StoredEvent
-from rest.ports import DirectDatabase, Parameters, run_now
-from rest.postgresql.availability import Availability, PostgresqlAwayError
-from rest.postgresql.faults import is_passing
-from rest.waiting_ports import SingleDatabase
 from tests.clients import Sender, make_sender
 from tests.doctor_patient import look
 from tests.factories import make_organization

@@ -10,11 +10,11 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.decoding import decode
+from core.field_errors import MAX_QUOTED, FieldError, field_error, pointer_to
+from core.problems import Problem
 from delivery.operations.notices import NoticeKind, announce
 from ingestion.models import Event
-from rest.field_errors import MAX_QUOTED, FieldError, field_error, pointer_to
-from rest.parsing import decode
-from rest.problems import Problem
 from tests.conftest import Tenant
 
 LONG = "n" * 5_000

@@ -23,11 +23,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from uuid_utils.compat import uuid7
 
+from core.ports import DirectRedis, run_now
 from organizations import rate_limits
 from organizations.authentication import Caller
 from organizations.middleware import RateLimitMiddleware
 from organizations.rate_limits import SCRIPT, Allowance, RateLimiter, forget_leases, limiter, rate_limited
-from rest.ports import DirectRedis, run_now
 from tests.conftest import Tenant, make_tenant
 
 # One of the four processes that share a plan. It goes on for a while after the first refusal.

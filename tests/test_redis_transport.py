@@ -11,9 +11,9 @@ from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from core.wakeup import hint
 from events_platform.celery import app
 from events_platform.redis_transport import Channel, QoS, Transport
-from ingestion.wakeup import hint
 
 QUEUE = "of-this-test"
 

@@ -21,8 +21,8 @@ CHANGELOG = "# Changelog\n\n## Unreleased\n\n- Later.\n\n## 1.2.0 – 2026-12-01
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
-    (tmp_path / "events_platform").mkdir()
-    (tmp_path / "events_platform/version.py").write_text('"""Which."""\n\nVERSION = "1.2.0"\n')
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core/version.py").write_text('"""Which."""\n\nVERSION = "1.2.0"\n')
     return tmp_path
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from psycopg.errors import QueryCanceled
 from uuid_utils.compat import uuid7
 
+from core.event_ids import lowest_id
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.event_view import EventView
 from delivery.interests import InterestCatalogue
@@ -22,7 +23,6 @@ from delivery.operations import dead_letters, default_inboxes, replays, retry_de
 from delivery.operations.replays import EVENTS_PER_BATCH, SETTLED_AFTER
 from delivery.shown_status import shown_status
 from events_platform.settings import CELERY_BEAT_SCHEDULE
-from ingestion.event_ids import lowest_id
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import AuditEntry, Organization

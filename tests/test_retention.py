@@ -11,16 +11,16 @@ from django.db import connection
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from core.event_ids import lowest_id
+from core.partitions.drops import drop_partition
+from core.partitions.making import make_partitions
+from core.partitions.weeks import partitions_of, week_of
 from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import default_inboxes, delete_subscription
 from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
 from events_platform.retention.running import LOCK, retain, steps
-from ingestion.event_ids import lowest_id
 from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure
-from ingestion.partition_drops import drop_partition
-from ingestion.partition_making import make_partitions
-from ingestion.partitions import partitions_of, week_of
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization

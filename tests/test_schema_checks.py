@@ -16,6 +16,7 @@ import psutil
 import pytest
 from django.conf import settings
 
+from core.field_errors import FieldError
 from ingestion import checking, schema_process, views
 from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
@@ -27,7 +28,6 @@ from ingestion.schema_cost import SchemaError
 from ingestion.schema_messages import Question, Reply, receive, send
 from ingestion.schema_process import CompiledSchemas
 from organizations.models import Organization
-from rest.field_errors import FieldError
 from rest.problems import describe_problem
 from tests.conftest import Tenant
 

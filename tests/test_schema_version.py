@@ -11,12 +11,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 
+from core.version import VERSION, oldest_beside, parsed
 from events_platform import schema_version
 from events_platform.health.status import forget_status
 from events_platform.models import SchemaVersion
 from events_platform.schema_version import Fit, judge_schema
 from events_platform.up.data_dir import CHECKOUT
-from events_platform.version import VERSION, oldest_beside, parsed
 from tests.servers import test_database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)

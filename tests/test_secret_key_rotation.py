@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from console.exports import download_token, is_download_token
 from console.models import Export
+from core.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 from delivery.models import Subscription
 from delivery.operations import send_mails
-from delivery.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 from organizations.models import Role
 from organizations.operations.invitations import find_invitation, invitation_token, invite_member
 from tests.conftest import Tenant

@@ -14,9 +14,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django_redis import get_redis_connection
 
+from core.secrets import UnreadableSecretError, decrypt_secret
 from delivery.models import Subscription
 from delivery.sealed_headers import SEAL, open_headers, seal_headers, show_headers
-from delivery.secrets import UnreadableSecretError, decrypt_secret
 from events_platform import re_encrypting
 from events_platform.celery import app
 from tests.conftest import Tenant

@@ -16,13 +16,15 @@ from django.db import connections
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from core.ports import DirectDatabase, Parameters, run_now
+from core.ports.waiting import SingleDatabase
+from core.secrets import encrypt_secret
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, ManualRetry, Subscription, SubscriptionStatus
 from delivery.operations import resume_subscription, retry_delivery, send_test
 from delivery.operations.claiming import Claimed, claim
 from delivery.operations.recording import CIRCUIT_FAILURES, Outcome, record_outcomes
 from delivery.operations.send import Sender
-from delivery.secrets import encrypt_secret
 from delivery.sending import AttemptResult, WebhookSender
 from delivery.shown_status import held_reason, shown_status
 from delivery.signing import generate_secret
@@ -32,8 +34,6 @@ from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import Organization
 from organizations.operations import resume_organization, suspend_organization
-from rest.ports import DirectDatabase, Parameters, run_now
-from rest.waiting_ports import SingleDatabase
 from tests.factories import TESTER, make_organization
 from tests.receiver import Receiver, receiving
 from tests.waiting import wait_until

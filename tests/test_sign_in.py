@@ -30,7 +30,7 @@ from accounts.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
 from console.invitation_mail import invitation_link
 from console.views.sign_in import of_accounts
 from organizations.operations import invite_member
-from rest.shares import TooMuchError
+from rest.doors.shares import TooMuchError
 from tests.clients import make_sender
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory

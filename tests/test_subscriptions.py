@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
+from core.problems import Problem
+from core.secrets import decrypt_secret
 from delivery import guard
 from delivery.endpoints import endpoint_of
 from delivery.masking import mask, restore_masked
@@ -25,12 +27,10 @@ from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
 from delivery.operations.send_test import _send, under_way
 from delivery.sealed_headers import open_headers
-from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookRequest
 from delivery.signing import generate_secret, secret_key
 from delivery.webhook_requests import build_request
 from organizations.models import AuditEntry
-from rest.problems import Problem
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.limiting import set_limits

@@ -16,6 +16,7 @@ from django.utils import timezone
 from console.access import OPERATORS
 from console.invitation_mail import request_invitation_mail
 from console.models import SavedView
+from core.problems import Problem
 from delivery.models import Delivery, Kind, Subscription
 from delivery.operations import NoticeKind, announce, create_replay, mail_notice, run_replays, send_mails, send_test
 from delivery.operations.replays import ReplayWish
@@ -24,7 +25,6 @@ from ingestion.operations import process_outbox
 from organizations.authentication import forget_cached_keys
 from organizations.models import AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member, resume_organization, suspend_organization
-from rest.problems import Problem
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member
 from tests.every_page import NO_PAGES, World, make_world, path_of, routes

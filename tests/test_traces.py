@@ -22,9 +22,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from core import tracing
+from core.ports.waiting import SingleDatabase
+from core.secrets import encrypt_secret
+from core.tracing import TraceContext, read_context
 from delivery.models import Kind, Subscription, SubscriptionStatus
 from delivery.operations.send import Sender
-from delivery.secrets import encrypt_secret
 from delivery.sending import WebhookSender
 from delivery.signing import generate_secret
 from delivery.webhook_requests import build_request
@@ -33,9 +36,6 @@ from events_platform.tracing import OpenTelemetryTracer, make_provider, start_tr
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import Organization
-from rest import tracing
-from rest.tracing import TraceContext, read_context
-from rest.waiting_ports import SingleDatabase
 from tests.clients import make_sender
 from tests.conftest import Tenant, make_tenant
 from tests.receiver import Receiver, receiving

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from rest import bounds
-from rest.postgresql.connections import BoundedConnection
-from rest.postgresql.lending import give_back
-from rest.turns import FairTime, Turns
+from core import bounds
+from core.postgresql.connections import BoundedConnection
+from core.postgresql.lending import give_back
+from core.turns import FairTime, Turns
 from tests.waiting import wait_until
 
 LIGHT, HEAVY = "light", "heavy"
@@ -78,7 +78,7 @@ def test_whoever_has_computed_least_comes_next(turns: Turns, times: FairTime, re
 @pytest.fixture
 def pooled(turns: Turns, monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Iterator[BoundedConnection]:
     """A connection of a web process, in which these are the turns."""
-    for module in ("rest.postgresql.connections", "rest.postgresql.lending"):
+    for module in ("core.postgresql.connections", "core.postgresql.lending"):
         monkeypatch.setattr(f"{module}.turns", turns)
     with BoundedConnection.connect(**connection.get_connection_params(), autocommit=True) as made:
         yield made

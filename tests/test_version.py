@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from events_platform import version
+from core import version
 from tests.conftest import Tenant
 from tests.console_data import make_member
 from tests.factories import UserFactory

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from celery.worker import state
 
+from core.wakeup import Waker, hint
 from events_platform import watchdog
 from events_platform.celery import app
 from events_platform.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
-from ingestion.wakeup import Waker, hint
 from tests.celery_process import celery_process
 from tests.waiting import wait_until
 

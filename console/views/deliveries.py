@@ -13,10 +13,10 @@ from console.deliveries import delivery_or_404, newest_deliveries, subscription_
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import read_text
 from console.rendering import render_page
+from core.problems import Problem
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
 from delivery.presenting import describe_delivery
-from rest.problems import Problem
 
 # A page of the list.
 _MAX_SELECTED = 50

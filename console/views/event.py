@@ -21,11 +21,11 @@ from console.json_tree import MAX_SHOWN_BYTES, json_tree
 from console.pages import WRITE, actor_of, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
+from core.problems import Problem
 from delivery.models import Delivery, Subscription
 from delivery.operations import create_replay, retry_delivery
 from ingestion.models import Event
 from ingestion.presenting import describe_event
-from rest.problems import Problem
 
 
 @organization_page(Action.SEE_EVENTS)

@@ -19,6 +19,8 @@ from console.rendering import render_page
 from console.sparklines import Sparkline
 from console.subscription_forms import JSONTextField
 from console.type_trends import trends_of
+from core.field_errors import FieldError
+from core.problems import Problem
 from ingestion.checking import Unchecked, schema_checks
 from ingestion.decoding import MAX_DATA_BYTES
 from ingestion.models import Event, EventType, Validation
@@ -32,8 +34,6 @@ from ingestion.operations.event_types import (
     shown_event_types,
     update_event_type,
 )
-from rest.field_errors import FieldError
-from rest.problems import Problem
 from rest.versions import version_of
 
 _MODES = [

@@ -17,8 +17,8 @@ from console.event_search import Found, newest_of_all, search_events
 from console.pages import WRITE, organization_page, signed_in, words_of
 from console.rendering import render_page
 from console.saved_views import delete_view, save_view, views_of
+from core.problems import Problem
 from ingestion.models import EventStatus, EventType
-from rest.problems import Problem
 
 # What the field for the type suggests.
 _SUGGESTED_TYPES = 50

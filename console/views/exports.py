@@ -28,8 +28,8 @@ from console.models import Export, ExportFormat, ExportStatus
 from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
+from core.problems import Problem
 from rest.large_answers import Slot, sent
-from rest.problems import Problem
 
 # A file has some 2 GiB at most.
 _DOWNLOAD_SECONDS = 3600.0

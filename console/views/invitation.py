@@ -14,11 +14,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from console.rendering import render_page
+from core.problems import Problem
 from organizations.audit import Actor
 from organizations.models import Invitation
 from organizations.operations import accept_invitation, find_invitation
 from organizations.user_names import HELP, free_user_name
-from rest.problems import Problem
 
 # Generic for the type checker only.
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from console.live import Arrived, events_after, newest_events
 from console.pages import organization_page, signed_in
 from console.rendering import render_page
 from console.stats import rejected_lately
-from console.streams import Message, StreamEndedError, stream_answer
 from ingestion.intake.rejections import newest_rejections
+from rest.doors.streams import Message, StreamEndedError, stream_answer
 
 # The events are what the page is about.
 REJECTIONS_SHOWN = 5

@@ -18,6 +18,7 @@ from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
+from core.problems import Problem
 from organizations.models import Invitation, Membership, Role
 from organizations.operations import (
     change_role,
@@ -26,7 +27,6 @@ from organizations.operations import (
     remove_member,
     withdraw_invitation,
 )
-from rest.problems import Problem
 
 _MEANINGS = {
     Role.VIEWER: "sees everything but keys and the audit log",

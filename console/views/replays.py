@@ -16,11 +16,11 @@ from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
 from console.subscription_forms import ReplayForm
+from core.problems import Problem
 from delivery.matching import check_patterns
 from delivery.models import Replay, ReplayStatus
 from delivery.operations import cancel_replay, create_replay
 from delivery.operations.replays import MAX_COUNTED
-from rest.problems import Problem
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)

@@ -7,7 +7,7 @@ from django.contrib.auth.forms import AuthenticationForm, UsernameField
 from django.contrib.auth.views import LoginView
 
 from organizations.user_names import find_user
-from rest.shares import Budget
+from rest.doors.shares import Budget
 
 # No address is longer; user names have 150.
 _LONGEST_NAME = 254

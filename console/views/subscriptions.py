@@ -20,6 +20,7 @@ from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from console.subscription_forms import SubscriptionForm
 from console.subscription_health import health_of
+from core.problems import Problem
 from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
 from delivery.operations import (
     changeable_fields,
@@ -30,7 +31,6 @@ from delivery.operations import (
     update_subscription,
 )
 from delivery.sealed_headers import show_headers
-from rest.problems import Problem
 from rest.versions import version_of
 
 # The health of each looks into every week of deliveries.

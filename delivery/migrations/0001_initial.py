@@ -5,7 +5,7 @@ import django.utils.timezone
 import uuid_utils.compat
 from django.db import migrations, models
 
-from ingestion.partition_making import make_partitions
+from core.partitions.making import make_partitions
 
 # Django cannot create partitioned tables. The state operation beside it describes the same table.
 CREATE_DELIVERIES = """

@@ -7,7 +7,7 @@ import django.utils.timezone
 import uuid_utils.compat
 from django.db import migrations, models
 
-from ingestion.partition_making import make_partitions
+from core.partitions.making import make_partitions
 
 # Django cannot create partitioned tables. The state operations beside it describe the same table.
 CREATE_ATTEMPTS = """

@@ -12,10 +12,10 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
+from core.ports import Database
+from core.postgresql.arrays import array, uuid_array
 from ingestion import trace_contexts
 from ingestion.stored_numbers import with_exponents
-from rest.arrays import array, uuid_array
-from rest.ports import Database
 
 # Of a `subscription`. PostgreSQL reads the few that are suspended once for each statement, by an index of their own.
 NOT_SUSPENDED = """

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models.functions import Now
 
+from core.problems import Problem
 from delivery.models import (
     OPEN_STATUSES,
     Delivery,
@@ -17,7 +18,6 @@ from delivery.models import (
 from delivery.operations.dead_letters import DUE_AGAIN
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
-from rest.problems import Problem
 
 # No schedule comes near it. Each is a row, with up to 20 KiB of what the endpoint answered.
 MAX_ATTEMPTS = 1_000

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.postgresql.arrays import uuid_array
 from delivery.event_view import EventView
-from rest.arrays import uuid_array
 
 _READ = """
 SELECT id, type, source, subject, data::text FROM ingestion_event

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import delivery_id
 from delivery.event_view import EventView
 from delivery.interests import Wanted, catalogue
@@ -15,7 +16,6 @@ from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
 from delivery.operations.event_views import read_views
 from delivery.wakeup import wake_sending
 from ingestion.operations.process import StoredEvent
-from rest.arrays import uuid_array
 
 # What exists is left as it is: an event commits its deliveries once. Due by PostgreSQL's clock: a worker whose own is
 # ahead would hold deliveries back for as long.

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from core.event_ids import lowest_id
 from delivery.delivery_ids import delivery_id
 from delivery.models import (
     DEFAULT_INBOX,
@@ -25,7 +26,6 @@ from delivery.models import (
     SubscriptionStatus,
 )
 from delivery.operations.fan_out import default_inboxes
-from ingestion.event_ids import lowest_id
 
 # An event may have a delivery of each; the newest ones are looked for.
 _REPLAYS = 50

@@ -11,11 +11,11 @@ from uuid import UUID
 from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
+from core.postgresql.arrays import uuid_array
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations.notices import announce_dead_letter
 from delivery.operations.recording import EVENT_GONE
 from ingestion.models import Event
-from rest.arrays import uuid_array
 from rest.large_answers import MAX_BYTES
 
 # What `last_error` says of a dead letter: leased too often, or older than its event is kept.

@@ -18,10 +18,10 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from core.log_lines import log_line
+from core.postgresql.faults import is_passing
+from core.wakeup import Waker
 from delivery.models import PendingMail
-from ingestion.wakeup import Waker
-from rest.log_lines import log_line
-from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 # Of a worker that also processes events; the next sweep goes on.

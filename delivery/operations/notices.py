@@ -18,13 +18,14 @@ from django.core.mail import EmailMessage
 from django.db import IntegrityError, models, transaction
 from django.template.loader import render_to_string
 
+from core.event_ids import lowest_id
+from core.ports import DirectDatabase, run_now
+from core.wakeup import BROKER_ERRORS
 from ingestion.decoding import PLATFORM_SOURCE, DecodedEvent
-from ingestion.event_ids import lowest_id
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
-from ingestion.wakeup import BROKER_ERRORS, wake_processing
+from ingestion.wakeup import wake_processing
 from organizations.models import Membership, Organization, Role
-from rest.ports import DirectDatabase, run_now
 from rest.rendering import format_time
 
 logger = logging.getLogger(__name__)

@@ -11,14 +11,14 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
+from core.log_lines import log_line
+from core.ports import Database
+from core.postgresql.arrays import array, text_array, uuid_array
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
 from delivery.operations.claiming import Claimed
 from delivery.retry_schedule import next_attempt
 from delivery.sending import AttemptResult
-from rest.arrays import array, text_array, uuid_array
-from rest.log_lines import log_line
-from rest.ports import Database
 
 logger = logging.getLogger("attempts")
 # After so many failures in a row the circuit opens and the endpoint rests, for twice as long after each failed probe.

@@ -19,20 +19,20 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 from psycopg.errors import QueryCanceled
 
+from core.event_ids import lowest_id
+from core.postgresql.arrays import uuid_array
+from core.problems import invalid
+from core.wakeup import Waker
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.interests import usable_filter
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.operations.event_views import read_views
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
-from ingestion.event_ids import lowest_id
 from ingestion.models import Event, EventQuerySet
-from ingestion.wakeup import Waker
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import TenantQuerySet
-from rest.arrays import uuid_array
-from rest.problems import invalid
 
 logger = logging.getLogger(__name__)
 # One transaction: some 30 ms of inserts. A filter that looks into data reads at most 256 KiB of each event.

@@ -10,12 +10,12 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
+from core.partitions.weeks import Partition
+from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription, SubscriptionStatus
-from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
-from ingestion.partitions import Partition
 from organizations.audit import Actor, record
-from rest.arrays import uuid_array
 
 # What `last_error` says of a dead letter that nobody gave up but time, or the end of its subscription.
 EXPIRED = "expired"

@@ -19,19 +19,19 @@ import psycopg
 from django.db import connections, transaction
 from django.utils import timezone
 
+from core.ports import Database
+from core.ports.gathering import Gatherer
+from core.postgresql.faults import is_passing
+from core.secrets import decrypt_secret
+from core.tracing import Span, Value, read_context, sending_span
 from delivery.operations.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
 from delivery.operations.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.sealed_headers import open_value
-from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookSender
 from delivery.shares import CONCURRENCY, Shares
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
-from rest.gathering import Gatherer
-from rest.ports import Database
-from rest.postgresql.faults import is_passing
-from rest.tracing import Span, Value, read_context, sending_span
 
 logger = logging.getLogger(__name__)
 # A claim follows another when so many have ended, or after a pause: what becomes due meanwhile waits no longer.

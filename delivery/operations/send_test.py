@@ -8,17 +8,17 @@ from uuid import UUID
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
+from core.postgresql.lending import give_back
+from core.problems import Problem
+from core.secrets import decrypt_secret
 from delivery.models import Subscription
 from delivery.operations.subscriptions import close_circuit, require_webhook
 from delivery.sealed_headers import open_headers
-from delivery.secrets import decrypt_secret
 from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
 from delivery.signing import secret_key
 from delivery.webhook_requests import build_request
 from organizations.audit import Actor, record
-from rest.postgresql.lending import give_back
-from rest.problems import Problem
-from rest.shares import Budget, TooMuchError
+from rest.doors.shares import Budget, TooMuchError
 
 # In one process. Each takes a thread of it for as long as the endpoint likes, up to WEBHOOK_TIMEOUT_SECONDS.
 under_way = Budget(total=16, share=2)

@@ -14,6 +14,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
+from core.postgresql.lending import give_back
+from core.problems import Problem, invalid
+from core.secrets import decrypt_secret, encrypt_secret
 from delivery.endpoints import require_values
 from delivery.filters import compile_filter
 from delivery.guard import NetworkPolicy, UnsafeUrl, check_destination
@@ -30,7 +33,6 @@ from delivery.models import (
     SubscriptionStatus,
 )
 from delivery.sealed_headers import open_readable, seal_headers
-from delivery.secrets import decrypt_secret, encrypt_secret
 from delivery.signing import generate_secret
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
@@ -38,8 +40,6 @@ from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
 from organizations.plans import Limits
-from rest.postgresql.lending import give_back
-from rest.problems import Problem, invalid
 from rest.versions import require_version
 
 # Deleted ones count until their deliveries have left and retention takes their rows.

@@ -8,7 +8,7 @@ from pathlib import Path
 from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 
-from delivery.secrets import key_fingerprints
+from core.secrets import key_fingerprints
 from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP
 from events_platform.backup.making import hash_of

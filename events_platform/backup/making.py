@@ -13,7 +13,8 @@ from pathlib import Path
 from django.db import connection, transaction
 from django.utils import timezone
 
-from delivery.secrets import key_fingerprints
+from core.secrets import key_fingerprints
+from core.version import VERSION, revision
 from events_platform.backup.errors import BackupError
 from events_platform.backup.folders import DUMP, complete_backups, new_backup, only_backup, remove_older
 from events_platform.backup.manifest import Dump, Manifest, State, state_of_database
@@ -26,7 +27,6 @@ from events_platform.backup.programs import (
     refuse_pooler,
     server_version,
 )
-from events_platform.version import VERSION, revision
 
 BLOCK_BYTES = 1 << 20
 # A migration that holds a table's lock would let the dump wait for as long as it takes.

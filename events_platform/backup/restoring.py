@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from psycopg.conninfo import make_conninfo
 
+from core.partitions.making import make_partitions
 from events_platform.backup.checking import (
     how_to_set_aside,
     refuse_damaged,
@@ -30,7 +31,6 @@ from events_platform.backup.programs import (
     last_words,
     refuse_pooler,
 )
-from ingestion.partition_making import make_partitions
 
 # Only their owner may say something of these, who need not be the platform; and it needs no extension.
 _NOT_OURS = (" EXTENSION ", "COMMENT - EXTENSION ", "COMMENT - SCHEMA public ", "SCHEMA - public ")

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
+from core.partitions.weeks import WEEK, WEEKS_AHEAD, has_partition, week_of
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, warning
 from events_platform.doctor.postgresql import LANE, in_database
@@ -14,7 +15,6 @@ from events_platform.metrics.queries import default_partition_rows, oldest_due_s
 from events_platform.re_encrypting import count_sample
 from events_platform.schema_version import Fit, judge_schema
 from ingestion.models import OutboxEntry
-from ingestion.partitions import WEEK, WEEKS_AHEAD, has_partition, week_of
 from organizations.models import Organization
 from organizations.user_names import odd_names
 

@@ -6,9 +6,9 @@ import ssl
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 
+from core.version import VERSION
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
-from events_platform.version import VERSION
 
 PART = "mail"
 _LANE = "mail"

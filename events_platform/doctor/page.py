@@ -14,11 +14,11 @@ from django.views.decorators.http import require_safe
 from console.access import may_see_health
 from console.pages import signed_in
 from console.rendering import render_page
+from core.postgresql.lending import give_back
+from core.version import VERSION, revision
 from events_platform.doctor.checks import Visit
 from events_platform.doctor.examining import PARTS, examine
 from events_platform.doctor.findings import Finding, Status, counts, worst
-from events_platform.version import VERSION, revision
-from rest.postgresql.lending import give_back
 
 # A server that waited for a request to itself, through the proxy, might wait for its own last free process.
 _NOT_HERE = ("proxy", "mail")

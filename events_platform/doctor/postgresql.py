@@ -9,12 +9,12 @@ from typing import Any
 from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
+from core.postgresql.statement_limits import short_statements
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.clocks import compare_clocks
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.doctor.places import is_embedded_postgresql
 from events_platform.signs_of_life import read_signs
-from events_platform.statement_limits import short_statements
 
 PART = "postgresql"
 LANE = "postgresql"

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from core.version import VERSION, revision
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.clocks import WARNING_SECONDS, judge_clock
 from events_platform.doctor.findings import Outcome, good, problem, warning
 from events_platform.doctor.redis_and_broker import LANE
 from events_platform.signs_of_life import LATE_SECONDS, Sign, beat_age, read_signs
-from events_platform.version import VERSION, revision
 
 PART = "processes"
 _MOST_LISTED = 5

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import msgspec
 from django.conf import settings
 
+from core.version import VERSION, revision
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.doctor.requests import Answer, certificate_days, request
 from events_platform.doctor.seen import BODY_BYTES, PATH, TOKEN_HEADER, Seen, make_token
 from events_platform.doctor.settings_checks import is_loopback, public_host
-from events_platform.version import VERSION, revision
 
 PART = "proxy"
 _LANE = "proxy"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from core.version import VERSION
 from events_platform.doctor.findings import Finding, Status, counts, worst
-from events_platform.version import VERSION
 
 # All of one width; they say the same without colour.
 MARKS = {Status.OK: "  ok ", Status.WARNING: "warn ", Status.PROBLEM: "FAIL ", Status.SKIPPED: "  -  "}

@@ -8,9 +8,9 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from core.client_address import client_address
+from core.version import VERSION, revision
 from events_platform.metrics.exposition import FORWARDED
-from events_platform.version import VERSION, revision
-from rest.client_address import client_address
 
 PATH = "/health/seen"
 # In a header: addresses end up in logs.

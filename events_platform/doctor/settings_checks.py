@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.http.request import validate_host
 
+from core.version import VERSION, revision
 from events_platform.doctor.checks import Check, Visit
 from events_platform.doctor.findings import Outcome, good, problem, skipped, warning
 from events_platform.environment import SECRETS, holds_placeholder, is_guessable
-from events_platform.version import VERSION, revision
 
 PART = "settings"
 _SHORT_HSTS_SECONDS = 24 * 3600

@@ -9,15 +9,15 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
+from core.postgresql.arrays import text_array, uuid_array
 from delivery.operations.retention import forget_responses, remove_deliveries_of_events
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from events_platform.retention.steps import Budget
-from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from ingestion.models import ProcessingFailure
 from ingestion.operations.retention import remove_events_by_id
 from organizations.audit import Actor, record
 from organizations.models import Organization
-from rest.arrays import text_array, uuid_array
 
 # Each may have 256 KiB, which stay in the database.
 EVENTS_PER_BATCH = 1_000

@@ -11,11 +11,11 @@ from django.db import transaction
 from django.db.models import ForeignKey, Model
 from django.db.models.functions import Now
 
+from core.event_ids import HIGHEST_ID
 from delivery.models import Attempt, Delivery, Subscription, SubscriptionStatus
 from delivery.operations.retention import remove_any_deliveries, remove_attempts
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from events_platform.retention.steps import Budget, remove_batch, repeated
-from ingestion.event_ids import HIGHEST_ID
 from ingestion.models import Event
 from ingestion.operations.retention import remove_events
 from organizations.audit import Actor, record

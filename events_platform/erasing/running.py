@@ -4,12 +4,12 @@ import logging
 
 from django.utils import timezone
 
+from core.postgresql.faults import is_passing
 from events_platform.erasing.events import run_event_erasure
 from events_platform.erasing.organization import run_organization_erasure
 from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from events_platform.retention.steps import SECONDS_PER_PORTION, Budget
 from events_platform.single_runner import single_runner
-from rest.postgresql.faults import is_passing
 
 logger = logging.getLogger(__name__)
 _LOCK = 7_022_028

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from core.version import VERSION, revision
 from events_platform.health.readiness import OK, look_at_intake
 from events_platform.health.status import State, look_at_all
 from events_platform.metrics.views import refusal
-from events_platform.version import VERSION, revision
 
 
 def live(request: HttpRequest) -> JsonResponse:

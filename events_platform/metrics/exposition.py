@@ -11,8 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from core.metrics import write_gathered
 from events_platform.metrics.folder import add_up_ended, reading
-from rest.metrics import write_gathered
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Any of them says that somebody else than the peer asks; a proxy on this host would make all the world loopback.

@@ -12,14 +12,14 @@ from django.utils import timezone
 from kombu.exceptions import ChannelError
 from prometheus_client.core import GaugeMetricFamily
 
+from core.event_ids import time_of
+from core.partitions.weeks import WEEK, week_of
 from delivery.models import Kind, SubscriptionStatus
 from delivery.operations.claiming import NOT_SUSPENDED
 from events_platform.celery import app
 from events_platform.schema_version import OURS
 from events_platform.signs_of_life import last_beat
-from ingestion.event_ids import time_of
 from ingestion.models import OutboxEntry
-from ingestion.partitions import WEEK, week_of
 
 Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.

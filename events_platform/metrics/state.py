@@ -9,9 +9,9 @@ from django.db import DatabaseError, InterfaceError, connection
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from core.postgresql.statement_limits import short_statements
+from core.version import VERSION, revision
 from events_platform.metrics.queries import OF_POSTGRESQL, OF_REDIS, Part
-from events_platform.statement_limits import short_statements
-from events_platform.version import VERSION, revision
 
 logger = logging.getLogger(__name__)
 # However often somebody asks, the queries run no more often than this in one process.

@@ -3,9 +3,10 @@
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
+from core.problems import Problem
 from events_platform.metrics.exposition import CONTENT_TYPE, FORWARDED, ProcessesCollector, exposition, may_read
 from events_platform.metrics.state import StateCollector
-from rest.problems import Problem, problem_response
+from rest.problems import problem_response
 
 _state = StateCollector()
 _processes = ProcessesCollector()

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.conf import settings
 
+from core.event_ids import lowest_id
 from delivery.operations.retention import open_events
-from ingestion.event_ids import lowest_id
 from ingestion.operations.retention import waiting_events
 from organizations.operations.retention import kept_days
 

@@ -11,11 +11,11 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import QuerySet
 
+from core.event_ids import time_of
+from core.partitions.drops import drop_partition, ended_partitions
+from core.partitions.weeks import Partition
+from core.postgresql.arrays import uuid_array
 from events_platform.retention.floors import Floors
-from ingestion.event_ids import time_of
-from ingestion.partition_drops import drop_partition, ended_partitions
-from ingestion.partitions import Partition
-from rest.arrays import uuid_array
 
 ROWS_PER_BATCH = 5_000
 # The worker also processes events, and may have few processes: these wait for a portion, not for all of it.

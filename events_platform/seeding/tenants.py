@@ -2,9 +2,9 @@
 
 import secrets
 
+from core.secrets import encrypt_secret
 from delivery.models import Kind, Subscription, SubscriptionStatus
 from delivery.operations import default_inboxes
-from delivery.secrets import encrypt_secret
 from delivery.signing import generate_secret
 from events_platform.seeding.plan import WANTED, Tenant
 from organizations.models import Organization

@@ -2,9 +2,9 @@
 
 import json
 
+from core.version import VERSION, revision
 from events_platform.up.data_dir import DataDir
 from events_platform.up.errors import UpError
-from events_platform.version import VERSION, revision
 
 _EVENT = '{"type": "invoice.paid", "data": {"amount": 12900}}'
 

@@ -8,10 +8,10 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
+from core.ports import Database
+from core.problems import Problem
 from ingestion.intake.rejections import note_rejection
 from ingestion.metrics import note_events
-from rest.ports import Database
-from rest.problems import Problem
 
 ACCEPTED = "accepted"
 DUPLICATE = "duplicate"

@@ -13,6 +13,11 @@ from collections.abc import Awaitable, Callable
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
+from core.client_address import network_of_peer, warn_of_unread_proxy
+from core.ports.waiting import GatedDatabase, PooledDatabase, WaitingRedis
+from core.problems import Problem
+from core.tracing import Span, request_span
+from core.turns import Owner
 from ingestion.checking import schema_checks
 from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
@@ -23,15 +28,11 @@ from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import Caller, authenticate, require_scope
 from organizations.rate_limits import Allowance, limiter
 from organizations.scopes import Scope
-from rest.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
-from rest.client_address import network_of_peer, warn_of_unread_proxy
+from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
+from rest.doors.request_bodies import ClientGone, HeldBody
+from rest.doors.shares import RefusalPace
 from rest.middleware import request_id_of, server_timing
-from rest.problems import Problem, as_problem
-from rest.request_bodies import ClientGone, HeldBody
-from rest.shares import RefusalPace
-from rest.tracing import Span, request_span
-from rest.turns import Owner
-from rest.waiting_ports import GatedDatabase, PooledDatabase, WaitingRedis
+from rest.problems import as_problem
 
 logger = logging.getLogger(__name__)
 

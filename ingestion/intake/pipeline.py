@@ -10,6 +10,9 @@ from uuid import UUID
 
 import msgspec
 
+from core.ports import Database, Redis
+from core.problems import Problem
+from core.tracing import Span
 from ingestion.batches import Results
 from ingestion.checking import Check
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
@@ -29,10 +32,8 @@ from ingestion.schemas import catalogue
 from organizations.authentication import Caller
 from organizations.rate_limits import Allowance, limiter, rate_limited
 from rest.bodies import unpack
-from rest.ports import Database, Redis
-from rest.problems import Problem, describe_problem
+from rest.problems import describe_problem
 from rest.rendering import format_time
-from rest.tracing import Span
 
 # An ordinary event of a batch takes half of this to decode.
 EVENT_SECONDS = 10e-6

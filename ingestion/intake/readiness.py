@@ -9,12 +9,12 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
+from core.ports import DirectDatabase, KeyedDatabase, run_now
+from core.postgresql.descriptions import describe_fault
+from core.problems import Problem
 from ingestion.intake.probe import probe_statement
 from ingestion.intake.writer import GroupCommitWriter
 from organizations.authentication import look_up_nobody
-from rest.ports import DirectDatabase, KeyedDatabase, run_now
-from rest.postgresql.descriptions import describe_fault
-from rest.problems import Problem
 
 # A commit proves for so long that the next one will work.
 PROVED_SECONDS = 2.0

@@ -14,8 +14,8 @@ from uuid import UUID
 from django_redis import get_redis_connection
 from redis.exceptions import RedisError
 
-from rest.ports import Redis
-from rest.problems import PROBLEM_TYPES
+from core.ports import Redis
+from core.problems import PROBLEM_TYPES
 
 logger = logging.getLogger(__name__)
 # Of an organization; more cannot be read.

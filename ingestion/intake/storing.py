@@ -15,11 +15,11 @@ from django.conf import settings
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from core.ports import PatientDatabase
+from core.postgresql.arrays import array, text_array, uuid_array
+from core.postgresql.faults import is_passing
+from core.problems import Problem, invalid
 from ingestion.decoding import DecodedEvent
-from rest.arrays import array, text_array, uuid_array
-from rest.ports import PatientDatabase
-from rest.postgresql.faults import is_passing
-from rest.problems import Problem, invalid
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from core.field_errors import FieldError
+from core.problems import Problem
 from ingestion.checking import Check, Unchecked, schema_checks
 from ingestion.decoding import DecodedEvent
 from ingestion.models import Validation
 from ingestion.schema_messages import Reply
 from ingestion.schemas import SchemaInForce, catalogue
-from rest.field_errors import FieldError
-from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
 # Of one question: between two, others have their turn.

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import psycopg
 
+from core.ports import PatientDatabase
+from core.problems import Problem
 from ingestion.intake.probe import probe_statement
 from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.metrics import FLUSH_FAILURES, FLUSHED_EVENTS, FLUSHED_SECONDS
 from ingestion.wakeup import wake_processing
-from rest.ports import PatientDatabase
-from rest.problems import Problem
 
 logger = logging.getLogger(__name__)
 # Above some 250 events a statement, more events make it longer but no faster.

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from core.postgresql.arrays import uuid_array
 from organizations.models import Organization
-from rest.arrays import uuid_array
 
 # No event's type can have a star.
 OTHER = "*other"

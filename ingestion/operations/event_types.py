@@ -11,6 +11,8 @@ from django.db.models import Count, Expression, JSONField, Q, QuerySet, Sum, Tex
 from django.db.models.functions import Cast, Coalesce, Length, Now
 from msgspec import UNSET, UnsetType
 
+from core.field_errors import FieldError
+from core.problems import Problem, invalid
 from ingestion.checking import schema_checks
 from ingestion.decoding import check_data
 from ingestion.models import EventType, Validation
@@ -19,8 +21,6 @@ from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
 from organizations.plans import Limits
-from rest.field_errors import FieldError
-from rest.problems import Problem, invalid
 from rest.versions import require_version
 
 MAX_SCHEMA_BYTES = 64 * 1024

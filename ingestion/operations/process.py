@@ -14,14 +14,14 @@ from django.db import Error, connection, transaction
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
+from core.log_lines import log_line
+from core.postgresql.arrays import uuid_array
+from core.postgresql.faults import is_passing
+from core.tracing import batch_span
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
 from ingestion.operations.catalogue import OTHER, add_to_catalogue, types_to_fold
 from ingestion.trace_contexts import contexts_of
-from rest.arrays import uuid_array
-from rest.log_lines import log_line
-from rest.postgresql.faults import is_passing
-from rest.tracing import batch_span
 
 logger = logging.getLogger(__name__)
 # A batch's transaction stays short, so that a lost worker costs little work. Entries hold 1 to 1 000 events.

@@ -9,10 +9,10 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
+from core.partitions.weeks import Partition
+from core.postgresql.arrays import uuid_array
 from ingestion.models import EventType, HourlyStat, IntakeCount, ProcessingFailure
 from ingestion.operations.event_types import DELETED, ONLY_SEEN
-from ingestion.partitions import Partition
-from rest.arrays import uuid_array
 
 ROWS_PER_BATCH = 5_000
 # An id is made a moment before the row of the outbox.

@@ -6,10 +6,10 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.db import IntegrityError, transaction
 
+from core.problems import Problem, invalid
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Invitation, Membership, Organization, TenantQuerySet
-from rest.problems import Problem, invalid
 
 LIFETIME = timedelta(days=7)
 _SALT = "organizations.invitation"

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
+from core.problems import Problem
 from organizations.audit import Actor, record
 from organizations.key_format import generate_key, hash_key, public_id
 from organizations.limits import hold_limits, refuse_over
@@ -16,7 +17,6 @@ from organizations.models import ApiKey, Organization
 from organizations.operations.retention import ended_keys
 from organizations.scopes import Scope
 from organizations.usage import active_keys
-from rest.problems import Problem
 from rest.rendering import format_time
 
 

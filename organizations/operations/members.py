@@ -6,9 +6,9 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import transaction
 
+from core.problems import Problem
 from organizations.audit import Actor, record
 from organizations.models import Membership, Organization, Role
-from rest.problems import Problem
 from rest.versions import require_version
 
 

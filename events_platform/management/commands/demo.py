@@ -16,8 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
 
+from core.progress import progress_bar
 from events_platform.demo_payloads import Payload, github_payloads
-from events_platform.progress import progress_bar
 from events_platform.up.data_dir import DataDir
 
 _THREADS = 8

@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from ingestion.partition_making import Limits, make_partitions, weeks_wanted
-from ingestion.partitions import has_partition
+from core.partitions.making import Limits, make_partitions, weeks_wanted
+from core.partitions.weeks import has_partition
 
 _PAUSE_SECONDS = 5.0
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from events_platform.progress import progress_bar
+from core.progress import progress_bar
 from events_platform.retention.running import look, retain, steps
 from events_platform.retention.steps import MAX_COUNTED, Found, Step
 

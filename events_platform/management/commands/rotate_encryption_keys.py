@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from events_platform.progress import progress_bar
+from core.progress import progress_bar
 from events_platform.re_encrypting import Tally, count_tokens, re_encrypt_all, rows_in_all
 
 

@@ -13,16 +13,16 @@ from django.db import connection, transaction
 from django.utils import timezone
 from psycopg.conninfo import make_conninfo
 
-from events_platform.progress import progress_bar
+from core.partitions.making import attach_partition, make_partitions
+from core.partitions.weeks import WEEK, has_partition, week_of
+from core.postgresql.short_locks import InUseError, TooLongError
+from core.progress import progress_bar
 from events_platform.seeding.filling import Connection, Week, fill_week, table_of
 from events_platform.seeding.history import Counts
 from events_platform.seeding.plan import Plan
 from events_platform.seeding.processes import fill_weeks
 from events_platform.seeding.statistics import write_statistics
 from events_platform.seeding.tenants import make_tenants
-from ingestion.partition_making import attach_partition, make_partitions
-from ingestion.partitions import WEEK, has_partition, week_of
-from ingestion.short_locks import InUseError, TooLongError
 
 # More have nothing to do: a month has five weeks, and PostgreSQL needs the other half of the cores.
 _MAX_PROCESSES = 4

@@ -2,9 +2,10 @@
 
 Who holds a request to them, from the socket inwards:
 
-- `events_platform/connections.py`: the seconds, the head, and how many connections a process has;
+- `rest/doors/connections.py`: the seconds, the head, and how many connections a process has;
 - `events_platform/front_door.py`: the largest body of a route, before the intake or Django sees a byte of it;
-- `rest/request_bodies.py`, `rest/shares.py`: what all requests of a process have at once, and one organization of it.
+- `rest/doors/request_bodies.py`, `rest/doors/shares.py`: what all requests of a process have at once, and one
+organization of it.
 
 Nothing in here is imported from Django: gunicorn's master reads it before there are settings.
 """

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rest import bounds
-from rest.asgi import Receive
-from rest.problems import Problem
-from rest.shares import Budget, TooMuchError, busy
-from rest.turns import Owner
+from core import bounds
+from core.problems import Problem
+from core.turns import Owner
+from rest.doors.asgi import Receive
+from rest.doors.shares import Budget, TooMuchError, busy
 
 # Of requests with a key, by organization.
 bodies = Budget(total=bounds.MAX_BYTES_IN_FLIGHT, share=bounds.MAX_BYTES_OF_ONE)

@@ -10,9 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from rest import bounds
-from rest.problems import Problem
-from rest.turns import MAX_OWNERS, FairTime, Owner
+from core import bounds
+from core.problems import Problem
+from core.turns import MAX_OWNERS, FairTime, Owner
 
 
 class TooMuchError(Exception):

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from rest.problems import MEDIA_TYPE, Problem, problem_body
+from core.problems import Problem
+from rest.problems import MEDIA_TYPE, problem_body
 
 ConnectionScope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]

@@ -2,9 +2,9 @@
 
 from urllib.parse import unquote_to_bytes
 
-from rest.asgi import ConnectionScope
+from core.problems import Problem
+from rest.doors.asgi import ConnectionScope
 from rest.middleware import is_below_api
-from rest.problems import Problem
 
 
 def take_origin_form(scope: ConnectionScope, headers: dict[str, str]) -> None:

@@ -7,11 +7,11 @@ from html import escape
 
 from django.conf import settings
 
-from rest.asgi import Send, problem_answer, send_answer
-from rest.log_lines import level_of, log_line
-from rest.metrics import note_request
+from core.log_lines import level_of, log_line
+from core.metrics import note_request
+from core.problems import Problem
+from rest.doors.asgi import Send, problem_answer, send_answer
 from rest.middleware import request_id_of, server_timing
-from rest.problems import Problem
 
 logger = logging.getLogger("requests")
 # There is no route yet.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rest import bounds
+from core import bounds
 
 # An owner is an organization, as a number since a UUID hashes in Python, or the address of somebody without a key.
 Owner = Hashable

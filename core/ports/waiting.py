@@ -13,11 +13,11 @@ from psycopg.conninfo import make_conninfo
 from redis.asyncio import Redis as RedisClient
 from redis.exceptions import NoScriptError
 
-from rest.arrays import text_array
-from rest.gathering import Gatherer
-from rest.ports import Parameters
-from rest.postgresql.availability import availability
-from rest.postgresql.connections import WaitingConnection
+from core.ports import Parameters
+from core.ports.gathering import Gatherer
+from core.postgresql.arrays import text_array
+from core.postgresql.availability import availability
+from core.postgresql.connections import WaitingConnection
 
 # Longer than any healthy statement of the intake; a server that hangs must not hold requests for longer.
 STATEMENT_SECONDS = 5.0

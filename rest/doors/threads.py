@@ -8,8 +8,8 @@ from typing import ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from rest import bounds
-from rest.turns import Owner, turns
+from core import bounds
+from core.turns import Owner, turns
 
 P = ParamSpec("P")
 T = TypeVar("T")

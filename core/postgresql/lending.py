@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
-from rest.turns import turns
+from core.turns import turns
 
 
 def give_back() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from django.db import Error, connection, transaction
 from django_redis import get_redis_connection
 
-from rest.arrays import text_array
+from core.postgresql.arrays import text_array
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Any]

@@ -12,9 +12,9 @@ from django.db import IntegrityError, connection
 from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
-from ingestion.event_ids import lowest_id, time_of
-from ingestion.partitions import WEEK, WEEKS_AHEAD, has_partition, partitions_of, week_of
-from ingestion.short_locks import (
+from core.event_ids import lowest_id, time_of
+from core.partitions.weeks import WEEK, WEEKS_AHEAD, has_partition, partitions_of, week_of
+from core.postgresql.short_locks import (
     LOCK_TIMEOUT_MS,
     TRIES,
     InUseError,

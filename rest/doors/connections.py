@@ -1,7 +1,7 @@
 """gunicorn's HTTP connections, held to time and size; whatever gunicorn refuses itself is a problem document.
 
 A connection is looked at once a second, so none of this costs a request anything: `look` compares what the connection
-waits for with what it waited for at the look before. The numbers are in `rest/bounds.py`.
+waits for with what it waited for at the look before. The numbers are in `core/bounds.py`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gunicorn.asgi.parser import LimitRequestHeaders, ParseError
 from gunicorn.asgi.protocol import ASGIProtocol
 
-from rest import bounds
+from core import bounds
 
 
 class Wait(NamedTuple):
@@ -199,8 +199,9 @@ class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
         if receiver is not None and receiver._body_wait_expired:
             status, message = 408, "Its body was not complete in time"
         # Not above: gunicorn's master reads this module before there are settings.
+        from core.problems import Problem, problem_for_status  # noqa: PLC0415
         from rest.middleware import request_id_of  # noqa: PLC0415
-        from rest.problems import MEDIA_TYPE, Problem, problem_body, problem_for_status  # noqa: PLC0415
+        from rest.problems import MEDIA_TYPE, problem_body  # noqa: PLC0415
 
         request = self._current_request
         request_id = request_id_of(request.get_header("Request-Id") if request is not None else None)

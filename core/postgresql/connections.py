@@ -13,9 +13,9 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 
-from rest import bounds
-from rest.postgresql.availability import availability
-from rest.turns import turns
+from core import bounds
+from core.postgresql.availability import availability
+from core.turns import turns
 
 RV = TypeVar("RV")
 # What psycopg waits for at a time, so that signals are heeded.

@@ -32,8 +32,8 @@ from django.db.models import (
 from django.db.models.expressions import BaseExpression
 from django.db.models.functions import Cast, Coalesce
 
-from rest.postgresql.lending import drop
-from rest.turns import turns
+from core.postgresql.lending import drop
+from core.turns import turns
 
 M = TypeVar("M", bound=Model)
 # By the name of the attribute: what may be large, or where it comes from.

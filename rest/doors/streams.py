@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
-from rest.client_address import client_network
-from rest.shares import Budget
-from rest.threads import for_streams
-from rest.turns import Owner, fair_time
+from core.client_address import client_network
+from core.turns import Owner, fair_time
+from rest.doors.shares import Budget
+from rest.doors.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
 LOOK_SECONDS = 1.0

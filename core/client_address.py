@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from rest.log_lines import log_line
+from core.log_lines import log_line
 
 logger = logging.getLogger(__name__)
 # What proxies add. `X-Forwarded-Host` and the like come with one of these.

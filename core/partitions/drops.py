@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from ingestion.event_ids import lowest_id
-from ingestion.partitions import Partition, partitions_of
-from ingestion.short_locks import TRIES, InUseError, TooLongError, limit_statements, short_transaction, try_often
+from core.event_ids import lowest_id
+from core.partitions.weeks import Partition, partitions_of
+from core.postgresql.short_locks import TRIES, InUseError, TooLongError, limit_statements, short_transaction, try_often
 
 logger = logging.getLogger(__name__)
 # The look for rows that are still needed holds the lock: some milliseconds for hundreds of organizations.

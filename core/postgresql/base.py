@@ -11,8 +11,8 @@ from django.db.backends.postgresql import base
 from psycopg import OperationalError
 from psycopg_pool import ConnectionPool
 
-from rest.postgresql.availability import availability
-from rest.postgresql.connections import BoundedConnection
+from core.postgresql.availability import availability
+from core.postgresql.connections import BoundedConnection
 
 # PostgreSQL ends a statement of the web server first, where it still can.
 GRACE_SECONDS = 2.0

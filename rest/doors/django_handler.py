@@ -19,9 +19,9 @@ from django.http import FileResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from rest import threads
-from rest.asgi import ConnectionScope, Receive, Send
-from rest.turns import turns
+from core.turns import turns
+from rest.doors import threads
+from rest.doors.asgi import ConnectionScope, Receive, Send
 
 # In the scope of a request: whose it is, unless it takes no turns, and what it has computed once it is answered.
 OWNER = "owner"

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from ingestion.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
+from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 
 WEEKS_AHEAD = 4
 WEEK = timedelta(days=7)

@@ -1,0 +1,1 @@
+"""What all rooms share. Nothing in here knows Django REST framework, or a word of the product."""

@@ -1,0 +1,1 @@
+"""Tables that are partitioned by week, by the UUIDv7 of their rows."""
