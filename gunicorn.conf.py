@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from core import bounds
-from events_platform.metrics.folder import add_up_ended, choose_folder, clean_folder
+from observability.metrics.folder import add_up_ended, choose_folder, clean_folder
 
 logger_class = "events_platform.server.Logger"
 _own_folder: Path | None = None
@@ -59,7 +59,7 @@ def post_worker_init(worker: object) -> None:
     from events_platform.memory import give_memory_back  # noqa: PLC0415 - no code of ours before the workers fork
 
     give_memory_back()
-    from events_platform.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load with it
+    from observability.schema_version import check_schema_at_start  # noqa: PLC0415 - the settings load with it
 
     try:
         check_schema_at_start()
@@ -69,7 +69,7 @@ def post_worker_init(worker: object) -> None:
             signal.pause()
             sys.exit()
         raise
-    from events_platform.tracing import start_tracing  # noqa: PLC0415 - likewise
+    from observability.tracing import start_tracing  # noqa: PLC0415 - likewise
 
     start_tracing()
     from core.metrics import start_process  # noqa: PLC0415 - likewise
@@ -81,7 +81,7 @@ def post_worker_init(worker: object) -> None:
 
     from django.conf import settings  # noqa: PLC0415 - likewise
 
-    from events_platform.signs_of_life import start_sign  # noqa: PLC0415 - likewise
+    from observability.signs_of_life import start_sign  # noqa: PLC0415 - likewise
 
     # Those of the pages, and the intake's three: one writes, two look keys up.
     start_sign("web", connections=settings.DATABASE_POOL_SIZE + 3)

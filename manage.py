@@ -27,10 +27,10 @@ def run_django() -> int:
     from environs import EnvError
 
     from core.postgresql.descriptions import describe_for_people
-    from events_platform.logs import redact
-    from events_platform.metrics.folder import set_folder_aside
     from events_platform.up.configuration import SETTINGS_MODULE, adopt_environment
-    from events_platform.up.errors import UpError, setting_error
+    from installation.local.errors import UpError, setting_error
+    from observability.logs import redact
+    from observability.metrics.folder import set_folder_aside
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands come and go: nobody reads their numbers.
@@ -62,7 +62,7 @@ def say_as_json(message: str) -> None:
     """A setting that stops the start, in the form of the other findings of `doctor --json`."""
     import json
 
-    from events_platform.doctor.reporting import bad_setting
+    from installation.doctor.reporting import bad_setting
 
     sys.stdout.write(f"{json.dumps(bad_setting(message), indent=1)}\n")
 

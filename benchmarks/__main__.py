@@ -14,7 +14,7 @@ from benchmarks.progress import Progress
 from benchmarks.report import Told
 from benchmarks.retention import run_retention
 from benchmarks.soak import run_soak
-from events_platform.up.errors import UpError
+from installation.local.errors import UpError
 
 BENCHMARKS: dict[str, Callable[[Options, Progress], Told]] = {
     "intake": run_intake,

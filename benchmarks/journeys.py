@@ -13,7 +13,7 @@ from benchmarks.servers import HOST, WebServer
 from benchmarks.streams import STATUSES, Kind, Outcome, Stream, requests_of
 from benchmarks.targets import new_tag
 from benchmarks.workers import wait_until
-from events_platform.up.errors import UpError
+from installation.local.errors import UpError
 
 _ARRIVAL_SECONDS = 60.0
 _WARM_UP_EVENTS, _WARM_UP_RATE = 10, 10.0

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events_platform.up.configuration import SETTINGS_MODULE
-from events_platform.up.data_dir import CHECKOUT, DataDir
 from events_platform.up.embedded import EmbeddedServers, server_urls
-from events_platform.up.errors import UpError
 from events_platform.up.output import Output
 from events_platform.up.postgres import create_database, database_url
 from events_platform.up.valkey import broker_url, redis_url
+from installation.local.data_dir import CHECKOUT, DataDir
+from installation.local.errors import UpError
 
 _NAMED_SERVERS = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 

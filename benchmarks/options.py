@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from events_platform.up.data_dir import CHECKOUT, DataDir
+from installation.local.data_dir import CHECKOUT, DataDir
 
 Generator = Literal["auto", "wrk", "python"]
 

@@ -74,8 +74,8 @@ def _drop(*, weeks: int, begin_at: float, seconds: float) -> dict[str, float]:
     from core.partitions.drops import drop_partition, ended_partitions  # noqa: PLC0415
     from core.partitions.weeks import Partition  # noqa: PLC0415
     from delivery.operations.retention import deliveries_are_needed  # noqa: PLC0415
-    from events_platform.retention.floors import find_floors  # noqa: PLC0415
     from ingestion.operations.retention import events_are_needed  # noqa: PLC0415
+    from lifecycle.retention.floors import find_floors  # noqa: PLC0415
 
     now: datetime = timezone.now()
     floors = find_floors(now=now)

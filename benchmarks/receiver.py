@@ -22,7 +22,7 @@ import uvloop
 from benchmarks.lab import Lab
 from benchmarks.servers import HOST, free_port, serving
 from events_platform.up.child import Program
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nwebhook-id: *([^\r]+)", re.IGNORECASE)

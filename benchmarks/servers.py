@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.lab import Lab
 from events_platform.up.child import Child, Program
-from events_platform.up.errors import UpError
+from installation.local.errors import UpError
 
 HOST = "127.0.0.1"
 _START_SECONDS = 60.0

@@ -15,9 +15,9 @@ from benchmarks.lab import Lab
 from benchmarks.servers import HOST, WebServer, free_port, serving
 from events_platform.up import programs
 from events_platform.up.child import Program
-from events_platform.up.data_dir import CHECKOUT
 from events_platform.up.postgres import database_url
 from events_platform.up.valkey import redis_url
+from installation.local.data_dir import CHECKOUT
 
 OURS, TEXTBOOK = "ours", "textbook"
 OUR_PROCESSES, TEXTBOOK_PROCESSES = 2, 4

@@ -12,8 +12,8 @@ from benchmarks.servers import running
 from benchmarks.targets import Target
 from events_platform.up import programs
 from events_platform.up.child import Child, Program
-from events_platform.up.data_dir import CHECKOUT
-from events_platform.up.errors import UpError
+from installation.local.data_dir import CHECKOUT
+from installation.local.errors import UpError
 
 PROCESSING, SENDING = "ingestion.process_outbox", "delivery.send_due"
 TEXTBOOK_EVENTS, TEXTBOOK_DELIVERIES = "celery", "deliveries"

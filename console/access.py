@@ -26,7 +26,7 @@ Staff with the permission VIEW_PAYLOAD sees the data of events, too; the platfor
 In a suspended organization nobody does anything: its pages only show, for whoever it is, until it is resumed in the
 admin.
 
-The health page (events_platform.doctor) belongs to no organization: operators and superusers see it.
+The health page (installation.doctor) belongs to no organization: operators and superusers see it.
 """
 
 from collections.abc import Collection

@@ -1,6 +1,6 @@
 """Traces: the W3C trace context (https://www.w3.org/TR/trace-context/), and the port to whatever records spans.
 
-Nothing records them unless a process calls `install`, as `events_platform.tracing` does when traces are set up. Until
+Nothing records them unless a process calls `install`, as `observability.tracing` does when traces are set up. Until
 then `span` does nothing, and gives None in place of a span.
 """
 

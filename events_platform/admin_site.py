@@ -28,7 +28,7 @@ class AdminSite(admin.AdminSite):
         from django.contrib.auth.models import User  # noqa: PLC0415 - models load after the sites
 
         from console.access import may_see_health  # noqa: PLC0415 - likewise
-        from events_platform.attention import items_for  # noqa: PLC0415 - likewise
+        from installation.attention import items_for  # noqa: PLC0415 - likewise
 
         attention = items_for(request, now=timezone.now())
         shown = {"attention": attention, "may_see_health": may_see_health(cast(User, request.user))}

@@ -8,9 +8,9 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init
 from django.conf import settings
 
-from events_platform.messages import refuse_compression
-from events_platform.metrics.folder import choose_folder, make_folder
-from events_platform.redis_transport import use_our_transport
+from core.broker.messages import refuse_compression
+from core.broker.redis_transport import use_our_transport
+from observability.metrics.folder import choose_folder, make_folder
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
 # Before anything imports prometheus_client. A worker that tells of its processes needs a folder that they share.
@@ -42,4 +42,4 @@ def _leave_modules_out_of_garbage_collection(**_: Any) -> None:
     gc.freeze()
 
 
-from events_platform import worker_signals  # noqa: E402, F401 - it connects to Celery's signals
+from observability import worker_signals  # noqa: E402, F401 - it connects to Celery's signals

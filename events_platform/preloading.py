@@ -26,7 +26,7 @@ _LATE_MODULES = (
     "django.core.mail.backends.smtp",
     "django.template.context_processors",
     "django.views.defaults",
-    "events_platform.attention",
+    "installation.attention",
     "events_platform.formats.en.formats",
     "rest.caching",
 )

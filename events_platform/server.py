@@ -13,7 +13,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.workers import gasgi
 
 from core import bounds
-from events_platform.logs import configuration_of
+from observability.logs import configuration_of
 from rest.doors.connections import Clock, Protocol
 from rest.doors.streams import end_streams
 

@@ -11,12 +11,12 @@ from urllib.parse import unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from environs import validate
 
+from core.broker.brokers import queue_type, transport_options
+from core.environment import Environment, refuse_unsafe
 from events_platform import values
 from events_platform.api_settings import REST_FRAMEWORK, SPECTACULAR_SETTINGS  # noqa: F401 - settings, too
 from events_platform.beat_schedule import SCHEDULE
-from events_platform.brokers import queue_type, transport_options
-from events_platform.environment import Environment, refuse_unsafe
-from events_platform.logs import FORMATS, LEVELS, configuration
+from observability.logs import FORMATS, LEVELS, configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -40,7 +40,9 @@ APPEND_SLASH = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    "events_platform",
+    "lifecycle",
+    "installation",
+    "demo",
     "console",
     "delivery",
     "ingestion",
@@ -74,11 +76,11 @@ MIDDLEWARE = [
     "core.postgresql.lending.GiveBackMiddleware",
     "rest.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "events_platform.page_headers.PageHeadersMiddleware",
+    "rest.doors.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "rest.doors.dear_headers.CookieMiddleware",
-    "events_platform.form_charset.FormCharsetMiddleware",
+    "rest.doors.form_charset.FormCharsetMiddleware",
     "accounts.limits.SignInLimitsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -210,7 +212,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # A task that runs while the connection is lost may run twice, as any: ending its process would only lose its work.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-CELERY_WORKER_CONSUMER = "events_platform.consumer:Consumer"
+CELERY_WORKER_CONSUMER = "core.broker.consumer:Consumer"
 # Touched by workers, senders and beat while they make progress: for probes of containers. None when empty.
 LIVENESS_FILE: str = env.str("LIVENESS_FILE", "")
 # Nobody asks workers anything through the broker, so they need not listen.

@@ -4,11 +4,11 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from events_platform import api_docs
-from events_platform.doctor.page import health_page
-from events_platform.doctor.seen import seen
-from events_platform.health import views as health
-from events_platform.metrics.views import metrics
+from installation.health import views as health
+from installation.health.page import health_page
+from installation.health.seen import seen
+from observability.metrics.views import metrics
+from rest import api_docs
 from rest.views import ProblemTypesView
 
 handler500 = "rest.views.server_error"

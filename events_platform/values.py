@@ -14,7 +14,7 @@ from environs import ValidationError
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from events_platform.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES
+from core.broker.brokers import RABBITMQ_SCHEMES, REDIS_SCHEMES
 
 # libpq's parameters of every connection that DATABASE_URL does not set itself: one whose other end went away without a
 # word is given up after some 10 s, and not after two hours as the system would.

@@ -16,10 +16,10 @@ from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from delivery.interests import forget_interests
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
 from ingestion.schemas import forget_schemas
+from installation.local.data_dir import CHECKOUT
 from organizations.authentication import forget_cached_keys
 from organizations.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization

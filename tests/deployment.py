@@ -7,7 +7,7 @@ import yaml
 
 from events_platform.up import programs
 from events_platform.up.child import Program
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 KUBERNETES = sorted(set((DEPLOY / "kubernetes").glob("*.yaml")) - {DEPLOY / "kubernetes/kustomization.yaml"})

@@ -13,10 +13,10 @@ from django.db import connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from events_platform.doctor.checks import Visit
-from events_platform.doctor.examining import ALL, run_in_order
-from events_platform.doctor.findings import Finding, Outcome, Status
 from events_platform.up.valkey import binary
+from installation.doctor.checks import Visit
+from installation.doctor.examining import ALL, run_in_order
+from installation.doctor.findings import Finding, Outcome, Status
 from tests.waiting import wait_until
 
 HOST = "events.example.com"

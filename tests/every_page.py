@@ -26,8 +26,8 @@ from console.event_filters import EventFilters
 from console.exports import create_export, run_exports
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import Replay
-from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from ingestion.models import EventType
+from lifecycle.models import Erasure, ErasureKind, ErasureStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.private_machine import PrivateMachine
 from tests.waiting import wait_until
 

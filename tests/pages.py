@@ -19,7 +19,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 _BLOCK = re.compile(
     r"^(?P<indent>[ ]*)(?:<!--[ ](?P<kind>file|run[ ]by|run|shows|not[ ]run)(?::[ ](?P<argument>.+?))?[ ]-->\n[ ]*)?"

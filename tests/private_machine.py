@@ -29,7 +29,7 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 _PROGRAMS = ("unshare", "nsenter", "pivot_root", "mount", "ip", "bash", "runuser")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

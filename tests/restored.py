@@ -13,7 +13,7 @@ from django.db import connection
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from events_platform.backup.folders import complete_backups
+from installation.backup.folders import complete_backups
 from tests.servers import test_database_url
 
 

@@ -24,10 +24,10 @@ from delivery.models import (
     Subscription,
     SubscriptionStatus,
 )
-from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from ingestion.intake.rejections import record_rejections
 from ingestion.models import EventType, ProcessingFailure
 from ingestion.operations import process_outbox
+from lifecycle.models import Erasure, ErasureKind, ErasureStatus
 from organizations.audit import Actor
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member, issue_key

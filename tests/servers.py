@@ -17,7 +17,7 @@ from typing import IO, Literal
 from django.db import connection
 from psycopg.conninfo import make_conninfo
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT, DataDir
 from events_platform.up.embedded import EmbeddedServers, server_urls
-from events_platform.up.errors import UpError
 from events_platform.up.output import Output
 from events_platform.up.postgres import create_database, database_url
 from events_platform.up.valkey import broker_url, on_database
+from installation.local.data_dir import CHECKOUT, DataDir
+from installation.local.errors import UpError
 
 TEMPLATE = "events_template"
 # A test run may lose its data: the disk need not be waited for. Commits stay synchronous, as in production.

@@ -15,10 +15,10 @@ from django.db import connection
 
 from delivery.models import Kind, Subscription
 from delivery.operations import SubscriptionChanges, create_subscription
-from events_platform.backup.making import make_backup
-from events_platform.backup.manifest import read_manifest
 from ingestion.models import Event
 from ingestion.operations import process_outbox
+from installation.backup.making import make_backup
+from installation.backup.manifest import read_manifest
 from organizations.models import Organization
 from organizations.plans import Plan
 from tests.clients import Client

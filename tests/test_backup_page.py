@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.clients import Client
 from tests.pages import run_by
 from tests.private_machine import PrivateMachine, private_machine

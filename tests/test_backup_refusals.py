@@ -20,9 +20,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from events_platform.backup import checking, programs
-from events_platform.backup.folders import DUMP, MANIFEST
-from events_platform.up.data_dir import CHECKOUT
+from installation.backup import checking, programs
+from installation.backup.folders import DUMP, MANIFEST
+from installation.local.data_dir import CHECKOUT
 from tests.restored import EmptyDatabase, back_up, connected_to, empty_database, restore
 from tests.servers import test_database_url
 from tests.waiting import wait_until
@@ -136,8 +136,8 @@ def test_more_keys_than_before_are_welcome_and_doctor_has_the_last_word(
         sys.exit(1)
 
     settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
-    monkeypatch.setattr("events_platform.management.commands.restore.get_commands", lambda: {"doctor": "here"})
-    monkeypatch.setattr("events_platform.management.commands.restore.call_command", doctor)
+    monkeypatch.setattr("installation.management.commands.restore.get_commands", lambda: {"doctor": "here"})
+    monkeypatch.setattr("installation.management.commands.restore.call_command", doctor)
     assert "Lost" not in restore(backup, database)
     assert consulted == [["proxy", "processes"]]
 

@@ -9,10 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from events_platform.management.commands import bootstrap_admin
-from events_platform.management.commands.bootstrap_demo import KEY_NAME, bootstrap_demo
+from demo.management.commands.bootstrap_demo import KEY_NAME, bootstrap_demo
 from events_platform.up.banner import banner_without_demo, first_login
-from events_platform.up.data_dir import DataDir
+from installation.local.data_dir import DataDir
+from installation.management.commands import bootstrap_admin
 from organizations.models import ApiKey, Membership, Organization
 from organizations.plans import Plan
 from organizations.scopes import Scope

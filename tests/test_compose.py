@@ -26,7 +26,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from events_platform.up import valkey
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.clients import Client
 from tests.deployment import BACKUP, COMPOSE, DEPLOY, MIGRATE, PROCESSES, PUBLIC, essence, program
 from tests.pages import run_by

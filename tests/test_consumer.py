@@ -11,9 +11,9 @@ from celery.worker import consumer, state
 from django.test import override_settings
 from kombu import Connection
 
+from core.broker.consumer import Consumer
+from core.broker.messages import WAIT_SECONDS
 from events_platform.celery import app
-from events_platform.consumer import Consumer
-from events_platform.worker_signals import WAIT_SECONDS
 
 AHEAD = 7200.0
 

@@ -21,10 +21,10 @@ from core.ports import DirectDatabase, run_now
 from core.secrets import encrypt_secret
 from delivery.models import Attempt, Delivery, Kind, Subscription
 from delivery.signing import generate_secret
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import OutboxEntry
+from installation.local.data_dir import CHECKOUT
 from tests.factories import make_organization
 from tests.receiver import receiver_process
 from tests.servers import test_database_url

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.environment import SECRETS
-from events_platform.up.data_dir import CHECKOUT
+from core.environment import SECRETS
+from installation.local.data_dir import CHECKOUT
 from tests.deployment import DEPLOY, KEY, MIGRATE, PROCESSES, PUBLIC, essence, program
 
 pytestmark = pytest.mark.slow

@@ -29,12 +29,12 @@ from core.partitions.weeks import WEEK, week_of
 from core.secrets import encrypt_secret
 from core.version import VERSION
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Subscription
-from events_platform import signs_of_life
 from events_platform.celery import app
-from events_platform.doctor import postgresql, redis_and_broker
-from events_platform.doctor.data import tables_without
-from events_platform.signs_of_life import KEY, Sign
 from ingestion.models import OutboxEntry
+from installation.doctor import postgresql, redis_and_broker
+from installation.doctor.data import tables_without
+from observability import signs_of_life
+from observability.signs_of_life import KEY, Sign
 from organizations.models import Organization
 from tests.doctor_patient import GOOD, HOST, Trouble, free_port, is_fast, look, trouble, valkey
 from tests.factories import make_organization

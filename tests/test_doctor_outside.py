@@ -25,13 +25,14 @@ from msgspec import json
 
 from accounts.groups import OPERATOR, SUPPORT
 from core.version import VERSION
-from events_platform import signs_of_life
-from events_platform.doctor import examining, page
-from events_platform.doctor.checks import Check, Visit
-from events_platform.doctor.findings import Outcome, Status, good
-from events_platform.doctor.seen import BODY_BYTES, PATH, TOKEN_HEADER, make_token
-from events_platform.signs_of_life import KEY, read_signs
-from events_platform.up.data_dir import CHECKOUT
+from installation.doctor import examining
+from installation.doctor.checks import Check, Visit
+from installation.doctor.findings import Outcome, Status, good
+from installation.health import page
+from installation.health.seen import BODY_BYTES, PATH, TOKEN_HEADER, make_token
+from installation.local.data_dir import CHECKOUT
+from observability import signs_of_life
+from observability.signs_of_life import KEY, read_signs
 from tests.certificates import self_signed
 from tests.console_data import browser_of, make_member
 from tests.doctor_patient import GOOD, HOST, Trouble, free_port, look, trouble

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from rest.openapi import build_document
 from scripts import write_api_page, write_untested_page
 from tests.pages import SHELLS, Block, all_pages, blocks

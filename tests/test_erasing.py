@@ -18,12 +18,12 @@ from uuid_utils.compat import uuid7
 
 from delivery.models import Attempt, Delivery, Kind, Subscription
 from delivery.operations import SubscriptionChanges, create_subscription
-from events_platform.erasing.events import EventWish, start_event_erasure
-from events_platform.erasing.organization import models_of_organizations, start_organization_erasure
-from events_platform.erasing.running import run_erasures
-from events_platform.models import Erasure, ErasureKind, ErasureStatus
 from ingestion.models import Event, IntakeCount
 from ingestion.operations import process_outbox
+from lifecycle.erasing.events import EventWish, start_event_erasure
+from lifecycle.erasing.organization import models_of_organizations, start_organization_erasure
+from lifecycle.erasing.running import run_erasures
+from lifecycle.models import Erasure, ErasureKind, ErasureStatus
 from organizations.authentication import forget_cached_keys
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import resume_organization
@@ -119,7 +119,7 @@ def test_an_erasure_goes_on_where_a_kill_ended_it(tenant: Tenant, monkeypatch: p
     assert start_organization_erasure(organization=tenant.organization, actor=TESTER) == erasure
     long_suspended()
     with monkeypatch.context() as broken:
-        broken.setattr("events_platform.erasing.organization.remove_events", lambda **_: 1 / 0)
+        broken.setattr("lifecycle.erasing.organization.remove_events", lambda **_: 1 / 0)
         run_erasures()
     erasure.refresh_from_db()
     assert (erasure.status, erasure.failures) == (ErasureStatus.RUNNING, 1)
@@ -142,7 +142,7 @@ def test_the_command_asks_for_the_slug(tenant: Tenant, monkeypatch: pytest.Monke
         call_command("erase_organization", slug)
     monkeypatch.setattr("builtins.input", lambda _: slug)
     monkeypatch.setattr("time.sleep", lambda _: long_suspended())
-    monkeypatch.setattr("events_platform.erasing.organization.SETTLED_AFTER", timedelta(0))
+    monkeypatch.setattr("lifecycle.erasing.organization.SETTLED_AFTER", timedelta(0))
     call_command("erase_organization", slug, stdout=StringIO())
     assert not Organization.objects.exists()
 

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from psycopg import errors
 
 from core.postgresql.descriptions import describe_fault, describe_for_people
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from django.test import Client
 from redis import Redis
 
 from core.version import VERSION
-from events_platform.health.readiness import forget_readiness
-from events_platform.health.status import forget_status
-from events_platform.metrics.exposition import ProcessesCollector, exposition
-from events_platform.metrics.state import StateCollector
-from events_platform.signs_of_life import KEY, Sign, redis_client
 from ingestion.models import IntakeProbe
+from installation.health.readiness import forget_readiness
+from installation.health.status import forget_status
+from observability.metrics.exposition import ProcessesCollector, exposition
+from observability.metrics.state import StateCollector
+from observability.signs_of_life import KEY, Sign, redis_client
 from tests.doctor_patient import valkey
 from tests.proxies import PostgresProxy, postgres_proxy
 from tests.servers import serve, test_database_url

@@ -18,8 +18,8 @@ from benchmarks.hostile.broker import good_message, malformed
 from benchmarks.hostile.bystander import Deed
 from benchmarks.hostile.footprint import Footprint, Processes
 from benchmarks.hostile.report import BEGIN, END, PAGE, AttackRow, HostileReport, PublishedReport, Stretch
-from events_platform.up.data_dir import CHECKOUT
-from events_platform.up.errors import UpError
+from installation.local.data_dir import CHECKOUT
+from installation.local.errors import UpError
 from tests.waiting import wait_until
 
 FACTS = {

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import yaml
 
-from events_platform.up.accounts import Account, closed_parents
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
+from installation.local.os_users import Account, closed_parents
 from tests.clients import Client
 from tests.deployment import DEPLOY, PUBLIC
 from tests.servers import test_database_url

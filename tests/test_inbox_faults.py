@@ -14,10 +14,10 @@ import pytest
 
 from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery, DeliveryStatus
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
+from installation.local.data_dir import CHECKOUT
 from organizations.models import Organization
 from tests.factories import make_key, make_organization
 from tests.servers import serve

@@ -12,7 +12,7 @@ from pathlib import Path
 import pip
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 pytestmark = pytest.mark.slow
 

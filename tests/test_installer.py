@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.booted_machine import booted_machine
 from tests.internet import NAME, connect
 from tests.pages import run_by

@@ -16,8 +16,8 @@ import psutil
 import psycopg
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.models import Event
+from installation.local.data_dir import CHECKOUT
 from tests.clients import Client, Sender, make_sender
 from tests.factories import make_organization
 from tests.proxies import postgres_proxy

@@ -11,8 +11,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from events_platform.environment import SECRETS, refuse_unsafe
-from events_platform.up.data_dir import CHECKOUT
+from core.environment import SECRETS, refuse_unsafe
+from installation.local.data_dir import CHECKOUT
 from tests.deployment import BACKUP, DOCUMENTS, KEY, KUBERNETES, MIGRATE, PROCESSES, essence, program
 
 EVERY_POD = {"matchLabels": {"app": "events-platform"}}

@@ -19,10 +19,10 @@ from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus
 from delivery.operations import default_inboxes
 from delivery.operations import deliveries as delivery_operations
 from delivery.operations import subscriptions as subscription_operations
-from events_platform.retention.running import retain
 from ingestion.models import EventType, HourlyStat
 from ingestion.operations import process_outbox
 from ingestion.operations.catalogue import OTHER
+from lifecycle.retention.running import retain
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import keys as key_operations
 from organizations.plans import LIMITS, Limits, Plan

@@ -37,12 +37,12 @@ from delivery.header_rules import check_headers
 from delivery.matching import check_patterns
 from delivery.models import Kind
 from delivery.retry_schedule import parse_retry_after
-from events_platform.logs import redact
 from ingestion.cloudevents import decode_structured
 from ingestion.decoding import decode_event
 from ingestion.formats import decode_batch, decode_single
 from ingestion.request_headers import kept_headers
 from ingestion.schema_cost import SchemaError, estimate_cost, states_of_pattern
+from observability.logs import redact
 from organizations.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE
 from rest.bodies import content_type, require_utf8

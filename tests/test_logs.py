@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from events_platform import logs
 from ingestion.intake import observing
 from ingestion.intake.observing import IntakeObserver, Passage
+from observability import logs
 from organizations.authentication import Caller
 from tests.conftest import Tenant
 

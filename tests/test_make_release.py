@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 CHANGELOG = """# Changelog
 

@@ -20,14 +20,13 @@ from django.conf import settings
 from kombu import Connection, Consumer, Queue
 from kombu.message import Message
 
+from core.broker import messages
+from core.broker.consumer import Consumer as Worker
+from core.broker.messages import MOST_BYTES, WAIT_SECONDS, DroppedMessages
+from core.broker.watchdog import messages_waiting
 from core.wakeup import hint
-from events_platform import messages
 from events_platform.celery import app
-from events_platform.consumer import Consumer as Worker
-from events_platform.messages import MOST_BYTES, DroppedMessages
-from events_platform.up.data_dir import CHECKOUT
-from events_platform.watchdog import messages_waiting
-from events_platform.worker_signals import WAIT_SECONDS
+from installation.local.data_dir import CHECKOUT
 from tests.celery_process import celery_process
 from tests.rabbitmq import running_rabbitmq
 from tests.servers import test_database_url

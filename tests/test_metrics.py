@@ -21,11 +21,11 @@ from prometheus_client.registry import CollectorRegistry
 from core.event_ids import lowest_id
 from core.metrics import GatheredCounter, GatheredHistogram, write_gathered
 from core.partitions.weeks import WEEK, week_of
-from events_platform import signs_of_life
-from events_platform.metrics import exporter, folder, queries, state
-from events_platform.metrics.exposition import ProcessesCollector, exposition
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.intake import counting
+from installation.local.data_dir import CHECKOUT
+from observability import signs_of_life
+from observability.metrics import exporter, folder, queries, state
+from observability.metrics.exposition import ProcessesCollector, exposition
 from tests.conftest import Tenant
 
 TOKEN = "a-token-of-some-length"

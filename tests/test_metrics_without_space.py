@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from events_platform.metrics import files, folder
-from events_platform.metrics.files import AllocatedFile, NumbersFile
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
+from observability.metrics import files, folder
+from observability.metrics.files import AllocatedFile, NumbersFile
 from tests.servers import serve, test_database_url
 from tests.test_metrics import samples
 from tests.waiting import wait_until
@@ -32,7 +32,7 @@ for line in sys.stdin:
     counter.labels(line.strip()).inc()
     print(counter.labels(line.strip())._value.get(), flush=True)
 """
-_OURS = "from events_platform.metrics.folder import make_folder; make_folder()"
+_OURS = "from observability.metrics.folder import make_folder; make_folder()"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from django.db import connection
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from organizations.key_format import generate_key
 from tests.clients import Client, make_sender
 from tests.receiver import Receiver, receiving

@@ -20,8 +20,8 @@ from playwright.sync_api import sync_playwright
 
 from core.problems import PROBLEM_TYPES
 from delivery.delivery_ids import delivery_id
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.operations import process_outbox
+from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
 from rest.openapi import EXAMPLE_ID, build_document
 from tests.conftest import Tenant, make_tenant

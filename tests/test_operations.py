@@ -16,7 +16,7 @@ from core import wakeup
 from core.partitions import making as partition_making
 from core.partitions import weeks as partitions
 from core.ports import DirectDatabase, run_now
-from events_platform import demo_payloads
+from demo import demo_payloads
 from events_platform.celery import app
 from ingestion import tasks
 from ingestion.models import Event, OutboxEntry

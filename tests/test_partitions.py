@@ -25,7 +25,7 @@ from core.partitions.drops import ended_partitions
 from core.partitions.making import Limits, make_partitions
 from core.partitions.weeks import WEEK, has_partition, partitions_of, week_of
 from core.postgresql import short_locks
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
 from tests.conftest import Tenant
 from tests.servers import serve, test_database_url

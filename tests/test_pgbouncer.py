@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from events_platform.up.data_dir import CHECKOUT
 from ingestion.models import Event, ProcessingFailure
+from installation.local.data_dir import CHECKOUT
 from tests.clients import Sender, make_sender
 from tests.factories import make_organization
 from tests.pgbouncer import PgBouncer, running_pgbouncer

@@ -16,7 +16,7 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.pages import Block, blocks, run_by
 from tests.test_up import Launch, Platform, _free_port, _processes_of, data, launch  # noqa: F401 - two are fixtures
 

@@ -11,9 +11,9 @@ from kombu.asynchronous import Hub
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from core.broker.redis_transport import Channel, QoS, Transport
 from core.wakeup import hint
 from events_platform.celery import app
-from events_platform.redis_transport import Channel, QoS, Transport
 
 QUEUE = "of-this-test"
 
@@ -120,7 +120,7 @@ def test_no_message_comes_again_early_because_a_clock_is_wrong(
 ) -> None:
     right = time.time
     monkeypatch.setattr("kombu.transport.redis.time", lambda: right() + ahead)
-    monkeypatch.setattr("events_platform.redis_transport.time.time", lambda: right() + ahead)
+    monkeypatch.setattr("core.broker.redis_transport.time.time", lambda: right() + ahead)
     send(channel, 1)
     take(broker, 1)
     channel.qos.restore_visible(interval=1)

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.options import read_options
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from rest.openapi import build_document
 from tests.pages import SHELLS, all_pages, blocks
 
@@ -229,7 +229,9 @@ def test_messages_that_the_quick_start_explains_are_printed() -> None:
     assert len(told) > 5
     ours = [message for message in told if message != "make: command not found"]
     programs = (CHECKOUT / "scripts/install").read_text() + "".join(
-        path.read_text() for path in (CHECKOUT / "events_platform/up").glob("*.py")
+        path.read_text()
+        for room in ("events_platform/up", "installation/local")
+        for path in (CHECKOUT / room).glob("*.py")
     )
     assert [message for message in ours if message.replace("8000", "{port}") not in programs] == []
 

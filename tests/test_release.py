@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 WORKFLOWS = sorted((CHECKOUT / ".github/workflows").glob("*.yml"))
 RELEASE: dict[str, Any] = yaml.safe_load((CHECKOUT / ".github/workflows/release.yml").read_text())

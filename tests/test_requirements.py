@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 # The oldest, Debian 12's, the first that needs no async-timeout, and the newer ones.
 PYTHONS = ("3.11.0", "3.11.2", "3.11.3", "3.11.5", "3.12.0", "3.13.0", "3.14.0")

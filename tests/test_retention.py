@@ -19,8 +19,8 @@ from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import default_inboxes, delete_subscription
 from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
-from events_platform.retention.running import LOCK, retain, steps
 from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure
+from lifecycle.retention.running import LOCK, retain, steps
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization
@@ -153,7 +153,7 @@ def test_a_dead_letter_by_age_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = delivery_of(
         event_at(free, ago(8)), inbox_of(free), status=DeliveryStatus.RETRYING, next_attempt_at=ago(1)
     )
-    monkeypatch.setattr("events_platform.retention.running.steps", _only("open deliveries of old events"))
+    monkeypatch.setattr("lifecycle.retention.running.steps", _only("open deliveries of old events"))
     retain()
     delivery.refresh_from_db()
     assert (delivery.status, delivery.last_error, delivery.next_attempt_at) == ("dead_letter", EXPIRED, None)

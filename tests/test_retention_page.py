@@ -47,7 +47,7 @@ def test_each_command_does_what_the_page_says(
     acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("events_platform.erasing.organization.SETTLED_AFTER", timedelta(0))
+    monkeypatch.setattr("lifecycle.erasing.organization.SETTLED_AFTER", timedelta(0))
     # A command closes the connections at its end; this one is the test's.
     monkeypatch.setattr(connections, "close_all", lambda: None)
     blocks = commands()

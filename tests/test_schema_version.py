@@ -12,11 +12,11 @@ from django.db import connection
 from django.test import Client
 
 from core.version import VERSION, oldest_beside, parsed
-from events_platform import schema_version
-from events_platform.health.status import forget_status
-from events_platform.models import SchemaVersion
-from events_platform.schema_version import Fit, judge_schema
-from events_platform.up.data_dir import CHECKOUT
+from installation.health.status import forget_status
+from installation.local.data_dir import CHECKOUT
+from lifecycle.models import SchemaVersion
+from observability import schema_version
+from observability.schema_version import Fit, judge_schema
 from tests.servers import test_database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,5 +108,5 @@ def test_a_database_of_before_has_no_note_and_a_postgresql_that_is_away_stops_no
     SchemaVersion.objects.all().delete()
     assert judge_schema().fit is Fit.SAME
     environ = {**os.environ, "DATABASE_URL": "postgresql://events@127.0.0.1:1/events"}
-    code = "import django; django.setup(); from events_platform import schema_version as s; s.check_schema_at_start()"
+    code = "import django; django.setup(); from observability import schema_version as s; s.check_schema_at_start()"
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=environ, check=True, timeout=60)

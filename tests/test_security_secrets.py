@@ -17,8 +17,8 @@ from django_redis import get_redis_connection
 from core.secrets import UnreadableSecretError, decrypt_secret
 from delivery.models import Subscription
 from delivery.sealed_headers import SEAL, open_headers, seal_headers, show_headers
-from events_platform import re_encrypting
 from events_platform.celery import app
+from lifecycle import re_encrypting
 from tests.conftest import Tenant
 from tests.factories import UserFactory
 

@@ -12,7 +12,7 @@ import pytest
 from delivery.models import Delivery
 from delivery.sending_process import SendingProcess
 from delivery.tasks import send_due
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.factories import make_organization
 from tests.receiver import Receiver, receiving
 from tests.test_send import SECRET, accept, webhook

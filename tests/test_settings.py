@@ -9,7 +9,7 @@ from kombu.utils.imports import symbol_by_name
 
 from events_platform.celery import app
 from events_platform.up import programs
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 KEY = "p7Vq-3ZtXw_9LbYc2RmKdf8HsJgN4eUa6TyWoQ1iBxEv5CkMhGzAnDrSj0PuFlOI"
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.clients import Client, make_sender
 from tests.servers import test_database_url
 from tests.waiting import wait_until

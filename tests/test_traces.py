@@ -31,10 +31,10 @@ from delivery.operations.send import Sender
 from delivery.sending import WebhookSender
 from delivery.signing import generate_secret
 from delivery.webhook_requests import build_request
-from events_platform import tracing as opentelemetry_tracing
-from events_platform.tracing import OpenTelemetryTracer, make_provider, start_tracing
 from ingestion.models import Event
 from ingestion.operations import process_outbox
+from observability import tracing as opentelemetry_tracing
+from observability.tracing import OpenTelemetryTracer, make_provider, start_tracing
 from organizations.models import Organization
 from tests.clients import make_sender
 from tests.conftest import Tenant, make_tenant
@@ -254,7 +254,7 @@ def test_the_platform_starts_without_opentelemetry() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "import django; django.setup()\n"
-        "from events_platform import asgi, tracing; tracing.start_tracing(); print(tracing.INSTALLED)"
+        "from events_platform import asgi; from observability import tracing; tracing.start_tracing(); print(tracing.INSTALLED)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False"]

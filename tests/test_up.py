@@ -22,12 +22,12 @@ import pytest
 
 from events_platform.up.child import Identity
 from events_platform.up.configuration import Configuration
-from events_platform.up.data_dir import CHECKOUT, DataDir
-from events_platform.up.errors import UNSUITABLE, UpError
 from events_platform.up.leftovers import end_leftovers, record_children
 from events_platform.up.output import Output
 from events_platform.up.processes import group_members, started_at, wait_until
 from events_platform.up.valkey import broker_url, on_database
+from installation.local.data_dir import CHECKOUT, DataDir
+from installation.local.errors import UNSUITABLE, UpError
 
 pytestmark = pytest.mark.slow
 

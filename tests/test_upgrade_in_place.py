@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client as Visitor
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from organizations.models import Membership, Role
 from tests.clients import Client
 from tests.factories import make_organization

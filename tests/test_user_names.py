@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 
-from events_platform.doctor.findings import Status
+from installation.doctor.findings import Status
 from organizations.models import AuditEntry, Organization
 from organizations.operations import create_organization
 from organizations.user_names import as_user_name, odd_names

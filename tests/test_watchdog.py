@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from celery.worker import state
 
+from core.broker import watchdog
+from core.broker.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
 from core.wakeup import Waker, hint
-from events_platform import watchdog
 from events_platform.celery import app
-from events_platform.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
 from tests.celery_process import celery_process
 from tests.waiting import wait_until
 
 # Python code that a worker runs before it starts. The first lets it look more often than every five seconds.
-_HURRY = "from events_platform.watchdog import Watchdog\nWatchdog.__init__.__kwdefaults__['pause'] = 0.2\n"
-_TAKES_NOTHING = "from events_platform.redis_transport import QoS\nQoS.can_consume = lambda self: False\n"
+_HURRY = "from core.broker.watchdog import Watchdog\nWatchdog.__init__.__kwdefaults__['pause'] = 0.2\n"
+_TAKES_NOTHING = "from core.broker.redis_transport import QoS\nQoS.can_consume = lambda self: False\n"
 _DOES_NOT_TURN = """
 import time
 from celery.signals import worker_ready

@@ -23,7 +23,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.servers import HOST
-from events_platform.up.errors import UpError
+from installation.local.errors import UpError
 
 # An attack is prepared within this time, which counts in no measurement.
 _BEGIN_SECONDS = 120.0

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.hostile.bystander import READS, SENDS, Deed
 from benchmarks.hostile.footprint import Footprint
 from benchmarks.report import machine_line, write_texts
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 PAGE = CHECKOUT / "docs/security.md"
 BEGIN = "<!-- table: written by `python -m benchmarks --only hostile --publish` -->"

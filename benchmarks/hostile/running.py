@@ -20,7 +20,7 @@ from benchmarks.progress import Progress
 from benchmarks.receiver import receiving
 from benchmarks.systems import Platform, whole_platform
 from benchmarks.targets import Target, Tenant, prepared_platform
-from events_platform.up.errors import UpError
+from installation.local.errors import UpError
 
 _BYSTANDER = "bystander"
 # After an attack the web processes are calm again when they use no more of a core than this for a second.

@@ -3,8 +3,8 @@
 import json
 
 from core.version import VERSION, revision
-from events_platform.up.data_dir import DataDir
-from events_platform.up.errors import UpError
+from installation.local.data_dir import DataDir
+from installation.local.errors import UpError
 
 _EVENT = '{"type": "invoice.paid", "data": {"amount": 12900}}'
 

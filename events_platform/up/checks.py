@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError
 
 from events_platform.up.configuration import SETTINGS_MODULE, Configuration
-from events_platform.up.errors import UpError, setting_error
+from installation.local.errors import UpError, setting_error
 
 # A segment of PostgreSQL's log of writes takes so much.
 _FULL_BYTES = 16 * 2**20

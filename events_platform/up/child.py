@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from events_platform.up.accounts import Account
 from events_platform.up.output import Output
 from events_platform.up.processes import group_members, signal_group, started_at, tether, wait_until
+from installation.local.os_users import Account
 
 _AFTER_KILL_SECONDS = 10.0
 

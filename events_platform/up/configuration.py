@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from marshmallow import ValidationError, fields
 
-from events_platform.up.data_dir import CHECKOUT, DataDir, write_private
 from events_platform.up.embedded import server_urls
-from events_platform.up.errors import UNSUITABLE, UpError
+from installation.local.data_dir import CHECKOUT, DataDir, write_private
+from installation.local.errors import UNSUITABLE, UpError
 
 SETTINGS_MODULE = "events_platform.settings"
 # Addresses that mean "every interface" are no addresses to call.

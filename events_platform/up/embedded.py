@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from events_platform.up.child import Child
-from events_platform.up.data_dir import DataDir
 from events_platform.up.output import Output
 from events_platform.up.postgres import EmbeddedPostgres, database_url
-from events_platform.up.sockets import remove_socket_root, socket_root
 from events_platform.up.valkey import EmbeddedValkey, broker_url, redis_url
+from installation.local.data_dir import DataDir
+from installation.local.sockets import remove_socket_root, socket_root
 
 
 def server_urls(data: DataDir, environ: Mapping[str, str]) -> dict[str, str]:

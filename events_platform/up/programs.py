@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 
 from events_platform.up.child import Program
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 
 # gunicorn lets requests in flight finish for 30 seconds (gunicorn.conf.py); then it needs a moment itself.
 _WEB_STOP_SECONDS = 35.0

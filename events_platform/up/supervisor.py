@@ -19,10 +19,10 @@ from events_platform.up.checks import about_full_disk, check_port, check_setting
 from events_platform.up.child import Child
 from events_platform.up.configuration import Configuration, share_environment
 from events_platform.up.embedded import EmbeddedServers
-from events_platform.up.errors import UNSUITABLE, StopRequested, UpError
 from events_platform.up.leftovers import end_leftovers, record_children
 from events_platform.up.output import Output
 from events_platform.up.processes import tether, wait_until
+from installation.local.errors import UNSUITABLE, StopRequested, UpError
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LIVE_SECONDS = 90.0

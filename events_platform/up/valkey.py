@@ -12,11 +12,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from events_platform.up.child import Child, Program
-from events_platform.up.data_dir import DataDir
-from events_platform.up.errors import UpError
 from events_platform.up.output import Output
 from events_platform.up.processes import started_at, wait_until
-from events_platform.up.sockets import make_socket_folder, socket_root
+from installation.local.data_dir import DataDir
+from installation.local.errors import UpError
+from installation.local.sockets import make_socket_folder, socket_root
 
 _START_SECONDS = 30.0
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64"}

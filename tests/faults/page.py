@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.faults.proof import Finding
 from tests.faults.scenarios import Scenario
 

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from events_platform.up.accounts import Account, can_read_tree, database_account
 from events_platform.up.child import Child, Program
 from events_platform.up.output import Output
+from installation.local.os_users import Account, can_read_tree, database_account
 from tests.faults import processes
 from tests.waiting import wait_until
 

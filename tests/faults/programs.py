@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from events_platform.up import programs
-from events_platform.up.data_dir import CHECKOUT
 from events_platform.up.processes import tether
+from installation.local.data_dir import CHECKOUT
 from tests.faults import processes
 from tests.faults.hosts import Host
 from tests.waiting import wait_until

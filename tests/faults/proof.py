@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import psycopg
 
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.faults.health import NEWEST, READY, STATUS, Watch
 from tests.faults.load import Load
 from tests.faults.postgresql import PostgreSQL

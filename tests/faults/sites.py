@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from events_platform.up.child import Child
-from events_platform.up.data_dir import CHECKOUT
+from installation.local.data_dir import CHECKOUT
 from tests.faults import processes
 from tests.faults.hosts import Host, host_beside, linked_hosts
 from tests.faults.postgresql import DATABASE, PASSWORD, ROLE, PostgreSQL

@@ -13,8 +13,8 @@ from typing import Any
 
 from events_platform.up import programs
 from events_platform.up.child import Program
-from events_platform.up.data_dir import DataDir
 from events_platform.up.supervisor import main
+from installation.local.data_dir import DataDir
 
 
 def with_own_clock(make: Callable[..., Program], library: str) -> Callable[..., Program]:

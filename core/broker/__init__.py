@@ -1,0 +1,1 @@
+"""Messages between processes: which are ours, how they are kept in Redis, how they are taken."""

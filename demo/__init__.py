@@ -1,0 +1,1 @@
+"""What there is to look at in a platform that nobody uses yet."""

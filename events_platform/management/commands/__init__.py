@@ -1,1 +1,0 @@
-"""Commands that concern the whole platform."""

@@ -1,0 +1,1 @@
+"""An installation as a whole, for who runs it: health, doctor, backup, its place on a host."""

@@ -1,0 +1,34 @@
+"""What a check is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from installation.doctor.findings import Outcome
+
+if TYPE_CHECKING:
+    from installation.health.seen import Seen
+
+
+@dataclass(kw_only=True)
+class Visit:
+    """What the operator asked for, and what one check learns for those after it.
+
+    `mail_to`: where a test message goes; `http_port`: where plain HTTP is looked for; `seen`: what the web server saw
+    of a request through PUBLIC_URL.
+    """
+
+    mail_to: str = ""
+    http_port: int = 80
+    seen: "Seen | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Those of a `lane` run one after another, lanes at the same time. Skipped when the check `needs` was not good."""
+
+    part: str
+    name: str
+    run: Callable[[Visit], Outcome]
+    lane: str = "local"
+    needs: str = ""

@@ -1,0 +1,1 @@
+"""What an installation has on its own machine: a folder, sockets, the user of PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What becomes of data over time: kept, exported, sealed anew, and removed for good."""

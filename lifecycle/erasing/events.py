@@ -1,0 +1,246 @@
+"""Events of an organization leave, or parts of them do, by what their data says (docs/adr/0010)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
+from core.postgresql.arrays import text_array, uuid_array
+from delivery.operations.retention import forget_responses, remove_deliveries_of_events
+from ingestion.models import ProcessingFailure
+from ingestion.operations.retention import remove_events_by_id
+from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.retention.steps import Budget
+from organizations.audit import Actor, record
+from organizations.models import Organization
+
+# Each may have 256 KiB, which stay in the database.
+EVENTS_PER_BATCH = 1_000
+REDACTED = '"[redacted]"'
+COLUMNS = ("source", "subject", "idempotency_key", "annotations")
+_PAGE = """
+WITH page AS MATERIALIZED (
+    SELECT id, type, source, subject, idempotency_key, received_at, data FROM ingestion_event
+    WHERE organization_id = %(organization)s AND id > %(cursor)s AND id < %(end)s
+    ORDER BY organization_id, id LIMIT %(limit)s
+)
+SELECT id, ({conditions}) IS TRUE FROM page ORDER BY id
+"""
+_REDACT = "UPDATE ingestion_event SET {changes} WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(low)s AND id <= %(high)s"
+
+
+class BadWishError(ValueError):
+    """A condition or a path that makes no sense; the text says which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventWish:
+    """Which events: all `where` conditions hold, `("data.user.email", "ann@example.com")`, and type and times fit.
+
+    `redact` names what is emptied in them: paths in the data, or COLUMNS; without any the whole events leave.
+    """
+
+    where: Sequence[tuple[str, str]]
+    type: str = ""
+    received_after: datetime | None = None
+    received_before: datetime | None = None
+    redact: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for path in [*(path for path, _ in self.where), *self.redact]:
+            _check_path(path)
+        if any(path == "annotations" for path, _ in self.where):
+            raise BadWishError("annotations can be redacted, but not searched.")
+        if not (self.where or self.type or self.received_after or self.received_before):
+            raise BadWishError("Say which events: by a path, the type or the time.")
+        if any("\x00" in text for pair in self.where for text in pair):
+            raise BadWishError("NUL characters cannot be stored, so no event has one.")
+
+    def as_json(self) -> dict[str, Any]:
+        times = {name: value.isoformat() if value else None for name, value in self._times().items()}
+        return {**asdict(self), **times}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        times = {
+            name: datetime.fromisoformat(stored[name]) if stored[name] else None
+            for name in ("received_after", "received_before")
+        }
+        return cls(
+            where=[(path, value) for path, value in stored["where"]],
+            type=stored["type"],
+            redact=stored["redact"],
+            **times,
+        )
+
+    def _times(self) -> dict[str, datetime | None]:
+        return {"received_after": self.received_after, "received_before": self.received_before}
+
+
+def read_conditions(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """`data.user.email=ann@example.com` → path and value. Raises BadWishError."""
+    pairs = [text.strip().partition("=") for text in texts]
+    if bad := [path for path, sign, _ in pairs if not sign]:
+        raise BadWishError(f"{bad[0]} is not PATH=VALUE.")
+    return [(path.strip(), value) for path, _, value in pairs]
+
+
+@transaction.atomic
+def start_event_erasure(*, organization: Organization, wish: EventWish, actor: Actor) -> Erasure:
+    """Begin; the audit log tells the paths, never the values that they are compared with."""
+    erasure = Erasure.objects.create(
+        kind=ErasureKind.REDACTION if wish.redact else ErasureKind.EVENTS,
+        organization_id=organization.pk,
+        wish=wish.as_json(),
+        actor_kind=actor.kind,
+        actor_label=actor.label[:200],
+    )
+    record(actor=actor, action="events.erasure_started", target=erasure, organization=organization,
+           changes=_told(wish))  # fmt: skip
+    return erasure
+
+
+def count_events(organization_id: UUID, wish: EventWish) -> int:
+    """How many events would be erased; looks at every one of the organization's, page by page."""
+    cursor, count = _first(wish), 0
+    while page := _page(organization_id, wish, cursor):
+        count += sum(fits for _, fits in page)
+        cursor = page[-1][0]
+    return count
+
+
+def run_event_erasure(erasure: Erasure, budget: Budget, *, now: datetime) -> bool:
+    """Get on with it while there is time; whether there was something to do."""
+    while not budget.is_spent:
+        if not _run_batch(erasure.pk, now):
+            return True
+    return True
+
+
+@transaction.atomic
+def _run_batch(erasure_id: UUID, now: datetime) -> bool:
+    """One page; False at the end."""
+    claimed = Erasure.objects.filter(pk=erasure_id, status=ErasureStatus.RUNNING).select_for_update(skip_locked=True)
+    erasure = claimed.first()
+    if erasure is None:
+        return False
+    wish = EventWish.from_json(erasure.wish)
+    page = _page(erasure.organization_id, wish, erasure.cursor or _first(wish))
+    if ids := [event_id for event_id, fits in page if fits]:
+        _apply(erasure, wish, ids)
+    erasure.looked_at += len(page)
+    if page:
+        erasure.cursor = page[-1][0]
+    else:
+        _finish(erasure, wish, now)
+    erasure.save()
+    return bool(page)
+
+
+def _apply(erasure: Erasure, wish: EventWish, ids: list[UUID]) -> None:
+    organization_id = erasure.organization_id
+    if wish.redact:
+        _redact(ids, wish.redact)
+        ProcessingFailure.objects.filter(event_id__in=ids).update(error="")
+        erasure.removed_more("responses emptied", forget_responses(organization_id=organization_id, event_ids=ids))
+        erasure.removed_more("events redacted", len(ids))
+    else:
+        removed = remove_deliveries_of_events(organization_id=organization_id, event_ids=ids)
+        erasure.removed_more("deliveries", removed)
+        remove_events_by_id(ids)
+        erasure.removed_more("events", len(ids))
+
+
+def _redact(ids: list[UUID], paths: Sequence[str]) -> None:
+    """The only place that changes an event's row. What is sent from now on is read from the changed row."""
+    data, values, changes = "data", {}, []
+    for number, path in enumerate(paths):
+        if path in COLUMNS:
+            changes.append(f"{path} = NULL")
+        else:
+            values[f"path{number}"] = text_array(path.split(".")[1:])
+            data = f"jsonb_set({data}, %(path{number})s::text[], %(redacted)s::jsonb, false)"
+    if data != "data":
+        changes.append(f"data = {data}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _REDACT.format(changes=", ".join(changes)),
+            {**values, "redacted": REDACTED, "ids": uuid_array(ids), "low": min(ids), "high": max(ids)},
+        )
+
+
+def _page(organization_id: UUID, wish: EventWish, cursor: UUID) -> list[tuple[UUID, bool]]:
+    """The next events of the organization, and whether each fits."""
+    values: dict[str, Any] = {
+        "organization": organization_id,
+        "cursor": cursor,
+        "end": HIGHEST_ID,
+        "limit": EVENTS_PER_BATCH,
+    }
+    conditions = ["true"]
+    if wish.type:
+        is_prefix = wish.type.endswith("*")
+        conditions.append("starts_with(type, %(type)s)" if is_prefix else "type = %(type)s")
+        values["type"] = wish.type.removesuffix("*")
+    for sign, name in ((">=", "received_after"), ("<", "received_before")):
+        if moment := getattr(wish, name):
+            conditions.append(f"received_at {sign} %({name})s")
+            values[name] = moment
+    for number, (path, value) in enumerate(wish.where):
+        conditions.append(_condition(number, path))
+        values |= {f"path{number}": text_array(path.split(".")[1:]), f"text{number}": json.dumps(value),
+                   f"plain{number}": value, f"json{number}": _as_json(value)}  # fmt: skip
+    with connection.cursor() as db:
+        db.execute(_PAGE.format(conditions=" AND ".join(conditions)), values)
+        return list(db.fetchall())
+
+
+def _condition(number: int, path: str) -> str:
+    if path in COLUMNS:
+        return f"{path} = %(plain{number})s"
+    # Numbers and strings of JSON are different things, and people type neither quotes nor types.
+    return f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)"
+
+
+def _as_json(value: str) -> str:
+    """The value as a number, a boolean or null when it reads like one; else as a string."""
+    try:
+        parsed = json.loads(value, parse_constant=str)
+    except ValueError:
+        return json.dumps(value)
+    return value if parsed is None or isinstance(parsed, bool | int | float) else json.dumps(value)
+
+
+def _first(wish: EventWish) -> UUID:
+    """An event's id is made within a moment of its time; what fits is told by the time itself."""
+    return lowest_id(wish.received_after.replace(second=0, microsecond=0)) if wish.received_after else LOWEST_ID
+
+
+def _finish(erasure: Erasure, wish: EventWish, now: datetime) -> None:
+    erasure.status, erasure.finished_at, erasure.wish = ErasureStatus.DONE, now, {}
+    organization = Organization.objects.filter(pk=erasure.organization_id).first()
+    record(
+        actor=Actor(kind=erasure.actor_kind, label=erasure.actor_label),
+        action="events.redacted" if wish.redact else "events.erased",
+        target=erasure,
+        organization=organization,
+        changes={**_told(wish), "removed": erasure.removed},
+    )
+
+
+def _told(wish: EventWish) -> dict[str, Any]:
+    """For the audit log: everything but the values, which are what has to go."""
+    times = {name: value for name, value in wish.as_json().items() if name.startswith("received_") and value}
+    told = {"where": [path for path, _ in wish.where], "type": wish.type, "redact": list(wish.redact), **times}
+    return {name: value for name, value in told.items() if value}
+
+
+def _check_path(path: str) -> None:
+    first, *rest = path.split(".")
+    if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
+        raise BadWishError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")

@@ -1,0 +1,133 @@
+"""An organization leaves with everything it has, batch by batch, in an order that may be begun again at any time."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.db import transaction
+from django.db.models import ForeignKey, Model
+from django.db.models.functions import Now
+
+from core.event_ids import HIGHEST_ID
+from delivery.models import Attempt, Delivery, Subscription, SubscriptionStatus
+from delivery.operations.retention import remove_any_deliveries, remove_attempts
+from ingestion.models import Event
+from ingestion.operations.retention import remove_events
+from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.retention.steps import Budget, remove_batch, repeated
+from organizations.audit import Actor, record
+from organizations.models import ApiKey, Membership, Organization
+from organizations.operations import suspend_organization
+
+# A key of a suspended organization may be taken for about two seconds more, and an event then waits for its commit.
+SETTLED_AFTER = timedelta(seconds=15)
+REASON = "The organization is being erased."
+_PARTITIONED: tuple[type[Model], ...] = (Event, Delivery, Attempt)
+# Deliveries are found by their subscriptions; people and keys are the last to go, so that somebody can still look.
+_LAST: tuple[type[Model], ...] = (Subscription, Membership, ApiKey)
+
+
+@transaction.atomic
+def start_organization_erasure(*, organization: Organization, actor: Actor) -> Erasure:
+    """Suspend it, so that nothing new comes in, and end its subscriptions. An erasure that runs already is returned."""
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+    running = Erasure.objects.filter(
+        kind=ErasureKind.ORGANIZATION, organization_id=organization.pk, status=ErasureStatus.RUNNING
+    ).first()
+    if running:
+        return running
+    suspend_organization(organization=organization, reason=REASON, actor=actor)
+    subscriptions = Subscription.objects.for_organization(organization.pk).shown()
+    subscriptions.update(status=SubscriptionStatus.DELETED, changed_at=Now(), secret="", previous_secret="")
+    return Erasure.objects.create(
+        kind=ErasureKind.ORGANIZATION,
+        organization_id=organization.pk,
+        actor_kind=actor.kind,
+        actor_label=actor.label[:200],
+    )
+
+
+def run_organization_erasure(erasure: Erasure, budget: Budget, *, now: datetime) -> bool:
+    """Get on with it while there is time; whether it did anything."""
+    made = 0
+    for what, batch in _batches(erasure.organization_id):
+        removed = repeated(batch, budget)
+        if removed:
+            erasure.removed_more(what, removed)
+            erasure.save(update_fields=["removed"])
+            made += removed
+        if budget.is_spent:
+            return True
+    organization = Organization.objects.filter(pk=erasure.organization_id).first()
+    if organization and not _is_settled(organization, now):
+        return bool(made)
+    return _finish(erasure, now) or bool(made)
+
+
+def _is_settled(organization: Organization, now: datetime) -> bool:
+    """Whether nothing more can come in. One that somebody resumed meanwhile waits until it is suspended again."""
+    return organization.suspended_at is not None and organization.suspended_at <= now - SETTLED_AFTER
+
+
+def models_of_organizations() -> list[type[Model]]:
+    """Every model whose rows belong to an organization: one that is added later is not forgotten."""
+    return [
+        model
+        for model in apps.get_models()
+        if any(
+            isinstance(field, ForeignKey) and field.name == "organization" and field.related_model is Organization
+            for field in model._meta.get_fields()
+        )
+    ]
+
+
+def _batches(organization_id: UUID) -> Iterator[tuple[str, Callable[[], int]]]:
+    subscriptions = list(Subscription.objects.for_organization(organization_id).values_list("pk", flat=True))
+    for pk in subscriptions:
+        yield "attempts", lambda pk=pk: remove_attempts(subscription_id=pk, below=HIGHEST_ID)  # type: ignore[misc]
+        yield "deliveries", lambda pk=pk: remove_any_deliveries(subscription_id=pk)  # type: ignore[misc]
+    yield "events", lambda: remove_events(organization_id=organization_id, below=HIGHEST_ID)
+    others = [model for model in models_of_organizations() if model not in (*_PARTITIONED, *_LAST)]
+    for model in others:
+        yield str(model._meta.verbose_name_plural), lambda model=model: _remove(model, organization_id)  # type: ignore[misc]
+
+
+def _remove(model: type[Model], organization_id: UUID) -> int:
+    return remove_batch(model._default_manager.filter(organization=organization_id).order_by())
+
+
+@transaction.atomic
+def _finish(erasure: Erasure, now: datetime) -> bool:
+    """The rest, when nothing came meanwhile; False when something did."""
+    # Whoever processes its last events needs this row, and waits here.
+    organization = Organization.objects.select_for_update().filter(pk=erasure.organization_id).first()
+    if Event.objects.for_organization(erasure.organization_id).exists():
+        return False
+    if organization is not None:
+        subscriptions = Subscription.objects.for_organization(organization.pk)
+        for table in (Delivery, Attempt):
+            if table._default_manager.filter(subscription_id__in=subscriptions.values("pk")).exists():
+                return False
+        for model in models_of_organizations():
+            if model not in _PARTITIONED:
+                erasure.removed_more(str(model._meta.verbose_name_plural), _remove_all(model, organization.pk))
+        LogEntry.objects.filter(content_type__model="organization", object_id=str(organization.pk)).delete()
+        organization.delete()
+    moved = Erasure.objects.filter(pk=erasure.pk, status=ErasureStatus.RUNNING).update(
+        status=ErasureStatus.DONE, finished_at=now, removed=erasure.removed
+    )
+    if moved:
+        changes: dict[str, Any] = {"organization_id": str(erasure.organization_id), "removed": erasure.removed}
+        actor = Actor(kind=erasure.actor_kind, label=erasure.actor_label)
+        record(actor=actor, action="organization.erased", target=erasure, organization=None, changes=changes)
+    return bool(moved)
+
+
+def _remove_all(model: type[Model], organization_id: UUID) -> int:
+    removed = 0
+    while batch := _remove(model, organization_id):
+        removed += batch
+    return removed

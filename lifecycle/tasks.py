@@ -1,0 +1,24 @@
+"""Celery's entrances to what concerns the platform as a whole. Each may run twice, late or never.
+
+Both work in portions, and send themselves again while there is more; a message that is lost costs the time until
+beat's next.
+"""
+
+from celery import current_app, shared_task
+
+from core.wakeup import hint
+from lifecycle.erasing.running import run_erasures as _run_erasures
+from lifecycle.retention.running import retain as _retain
+
+
+@shared_task(name="events_platform.retain")
+def retain() -> None:
+    portion = _retain()
+    if portion and not portion.is_over:
+        current_app.send_task("events_platform.retain", **hint(seconds=60))
+
+
+@shared_task(name="events_platform.run_erasures")
+def run_erasures() -> None:
+    if _run_erasures():
+        current_app.send_task("events_platform.run_erasures", **hint(seconds=60))

@@ -1,0 +1,1 @@
+"""What the platform tells of itself: logs, traces, metrics, signs of life."""
