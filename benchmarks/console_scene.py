@@ -12,10 +12,10 @@ from console.models import Export, ExportFormat, SavedView
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from ingestion.models import Event, EventType
 from organizations.audit import Actor
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Invitation, Membership, Organization, Role
 from organizations.operations import issue_key
 from organizations.operations.invitations import invitation_token
-from organizations.scopes import Scope
 
 _ACTOR = Actor.system("console benchmark")
 # Beyond a first page, and still within every range.

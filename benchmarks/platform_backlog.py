@@ -18,7 +18,7 @@ _FLUSH = (20, 100)
 def main() -> None:
     django.setup()
     from core.ports import DirectDatabase, run_now  # noqa: PLC0415
-    from ingestion.decoding import DecodedEvent  # noqa: PLC0415 - the app registry must be ready
+    from ingestion.formats.decoding import DecodedEvent  # noqa: PLC0415 - the app registry must be ready
     from ingestion.intake.storing import Incoming, store  # noqa: PLC0415
     from ingestion.operations import process_outbox  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415

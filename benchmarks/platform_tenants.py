@@ -12,8 +12,8 @@ import django
 def main() -> None:
     django.setup()
     from organizations.audit import Actor  # noqa: PLC0415 - the app registry must be ready
+    from organizations.keys.scopes import Scope  # noqa: PLC0415
     from organizations.operations import create_organization, issue_key, update_organization  # noqa: PLC0415
-    from organizations.scopes import Scope  # noqa: PLC0415
 
     actor = Actor.system("benchmarks")
     keys = []

@@ -13,7 +13,7 @@ def main() -> None:
     django.setup()
     from core.secrets import encrypt_secret  # noqa: PLC0415
     from delivery.models import Kind, Subscription, SubscriptionStatus  # noqa: PLC0415 - the app registry must be ready
-    from delivery.signing import generate_secret  # noqa: PLC0415
+    from delivery.webhooks.signing import generate_secret  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415
 
     organizations = {organization.slug: organization for organization in Organization.objects.all()}

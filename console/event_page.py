@@ -10,12 +10,12 @@ from django.db.models import Q
 
 from console.access import Place
 from console.event_search import time_of
+from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations import ReplayWish
-from delivery.presenting import deliveries_of
 from delivery.shown_status import HeldReason
+from ingestion.api.schemas import DeliveryDetails
 from ingestion.models import Event, ProcessingFailure
-from ingestion.openapi import DeliveryDetails
 
 _SUBSCRIPTIONS = 200
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from console.models import ExportFormat
+from ingestion.api.presenting import describe_event
 from ingestion.models import Event
-from ingestion.presenting import describe_event
 from rest.rendering import format_time
 
 COLUMNS = ("id", "type", "source", "subject", "time", "received_at", "status", "idempotency_key", "data")

@@ -32,8 +32,8 @@ from console.models import Export, ExportFormat, ExportPart, ExportStatus
 from core.postgresql.faults import is_passing
 from core.postgresql.portions import own_columns, read_portion
 from core.wakeup import Waker
+from ingestion.api.selecting import EventFilter, select_events
 from ingestion.models import Event
-from ingestion.selecting import EventFilter, select_events
 from organizations.audit import Actor, record
 from organizations.models import Organization, TenantQuerySet
 from rest.large_answers import PORTION_BYTES

@@ -14,12 +14,12 @@ from msgspec import UNSET
 from console.forms import LinesField, TextField
 from core.field_errors import cut
 from core.problems import Problem
-from delivery.masking import restore_masked
-from delivery.matching import MAX_PATTERNS
+from delivery.endpoints.masking import restore_masked
+from delivery.endpoints.sealed_headers import show_headers
+from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DEFAULT_INBOX, Kind, Subscription
 from delivery.operations import ReplayWish, SubscriptionChanges
-from delivery.sealed_headers import show_headers
-from ingestion.decoding import check_data
+from ingestion.formats.decoding import check_data
 
 _MAX_FILTER = 256 * 1024
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]

@@ -85,7 +85,7 @@ class Subscription(models.Model):
 
     # Webhooks only. Secrets are encrypted; the previous one signs too until its time is over.
     url = models.CharField(max_length=2048, blank=True, db_default="")
-    # Their values are encrypted, see delivery.sealed_headers.
+    # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})
     secret = models.TextField(blank=True, db_default="")
     previous_secret = models.TextField(blank=True, db_default="")
@@ -184,7 +184,7 @@ class Attempt(models.Model):
     started_at = models.DateTimeField()
     duration_ms = models.PositiveIntegerField()
     status_code = models.PositiveSmallIntegerField(null=True, blank=True)
-    # An AttemptError of delivery.attempt_errors; empty when it succeeded.
+    # An AttemptError; empty when it succeeded.
     error = models.CharField(max_length=40, blank=True, db_default="")
     # The first 20 KiB of what the endpoint answered.
     response = models.TextField(blank=True, db_default="")

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from core.long_tasks import TURN_SECONDS, long_task
 from delivery import operations
-from delivery.sending_process import sending_process
+from delivery.webhooks.sending_process import sending_process
 
 
 @shared_task(name="delivery.send_due")

@@ -23,11 +23,11 @@ from core import bounds
 from core.client_address import network_of_peer
 from core.problems import Problem
 from core.turns import FairTime, Owner
-from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
+from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
 from ingestion.intake.door import SINGLE, IntakeDoor
 from installation.health.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from installation.health.seen import PATH as DOCTOR_PATH
-from organizations.authentication import Caller
+from organizations.keys.authentication import Caller
 from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of
 from rest.doors.django_handler import CPU_SECONDS, OWNER
 from rest.doors.refusals import Refusals

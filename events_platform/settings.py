@@ -279,7 +279,7 @@ FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
-EVENT_DETAILS = ["delivery.presenting.deliveries_of"]
+EVENT_DETAILS = ["delivery.api.presenting.deliveries_of"]
 # Called with what a mail is about when it is sent; each returns the messages.
 MAILS = {
     "invitation": "console.invitation_mail.compose_invitation",

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.lookups import IsNull
 from django.utils import timezone
 
-from ingestion.stored_numbers import with_exponents
+from ingestion.formats.stored_numbers import with_exponents
 from organizations.models import Organization, TenantQuerySet
 
 # What somebody of the staff needs to read the data of events; members read their own organization's by their role.

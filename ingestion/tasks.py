@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from core.partitions import making as partition_making
+from core.partitions import making
 from ingestion import operations
 
 
@@ -30,4 +30,4 @@ def roll_up_intake_counts() -> None:
 
 @shared_task(name="ingestion.make_partitions")
 def make_partitions() -> None:
-    partition_making.make_partitions()
+    making.make_partitions()

@@ -16,8 +16,8 @@ from django.db import transaction
 from django.db.models import BinaryField, Field, Model
 
 from core.event_ids import LOWEST_ID
+from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
-from delivery.sealed_headers import show_headers
 from ingestion.models import Event, JSONTextField
 from lifecycle.erasing.organization import models_of_organizations
 from organizations.models import Membership, Organization

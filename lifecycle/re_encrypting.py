@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.models import Model
 
 from core.secrets import UnreadableSecretError, encrypt_secret, is_current, re_encrypt
+from delivery.endpoints.sealed_headers import SEAL
 from delivery.models import Subscription
-from delivery.sealed_headers import SEAL
 
 # Rows that are locked at once; each takes some 0.1 ms.
 BATCH = 200

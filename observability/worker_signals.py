@@ -112,7 +112,7 @@ def _end_process(**_: Any) -> None:
     What is in flight is waited for. One that is killed cannot write its numbers; the next scrape adds them up then.
     """
     from core.metrics import write_gathered  # noqa: PLC0415 - likewise
-    from delivery.sending_process import sending_process  # noqa: PLC0415 - likewise
+    from delivery.webhooks.sending_process import sending_process  # noqa: PLC0415 - likewise
     from observability.tracing import stop_tracing  # noqa: PLC0415 - likewise
 
     sending_process.stop()

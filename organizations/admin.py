@@ -22,10 +22,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from core.problems import Problem
 from organizations import operations
 from organizations.audit import Actor
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import IssuedKey
 from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
-from organizations.scopes import Scope
 from organizations.usage import active_keys, usage_of
 from organizations.versioned_admin import VersionedAdmin
 

@@ -25,7 +25,7 @@ from core.problems import Problem
 
 if TYPE_CHECKING:
     from core.ports import Redis
-    from organizations.authentication import Caller
+    from organizations.keys.authentication import Caller
 
 logger = logging.getLogger(__name__)
 

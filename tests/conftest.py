@@ -15,13 +15,13 @@ from django_redis import get_redis_connection
 from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
-from delivery.interests import forget_interests
+from delivery.matching.interests import forget_interests
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
-from ingestion.schemas import forget_schemas
+from ingestion.schemas.catalogue import forget_schemas
 from installation.local.data_dir import CHECKOUT
-from organizations.authentication import forget_cached_keys
-from organizations.key_use import forget_noted_uses
+from organizations.keys.authentication import forget_cached_keys
+from organizations.keys.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
 from organizations.rate_limits import forget_leases
 from rest.caching import forget_failover

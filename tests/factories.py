@@ -7,9 +7,9 @@ from factory.declarations import Sequence
 from factory.django import DjangoModelFactory
 
 from organizations.audit import Actor
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization
 from organizations.operations import issue_key
-from organizations.scopes import Scope
 
 TESTER = Actor.system("tests")
 

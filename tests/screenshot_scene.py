@@ -29,9 +29,9 @@ from ingestion.models import EventType, ProcessingFailure
 from ingestion.operations import process_outbox
 from lifecycle.models import Erasure, ErasureKind, ErasureStatus
 from organizations.audit import Actor
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member, issue_key
-from organizations.scopes import Scope
 from tests.conftest import Tenant
 from tests.every_page import PASSWORD
 from tests.factories import make_organization

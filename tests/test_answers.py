@@ -10,10 +10,16 @@ from typing import Any
 import pytest
 import uvloop
 
-from delivery.answers import MAX_INFORMATIONAL, MAX_RECEIVED_BYTES, MAX_RESPONSE_BYTES, BoundedAnswer, ExcessiveAnswer
 from delivery.attempt_errors import AttemptError
-from delivery.guard import NetworkPolicy
-from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.answers import (
+    MAX_INFORMATIONAL,
+    MAX_RECEIVED_BYTES,
+    MAX_RESPONSE_BYTES,
+    BoundedAnswer,
+    ExcessiveAnswer,
+)
+from delivery.webhooks.guard import NetworkPolicy
+from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
 from tests.certificates import signed_by_own_authority
 from tests.raw_endpoint import Answer, answering, endless
 

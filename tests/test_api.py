@@ -14,9 +14,9 @@ from core.ports import DirectDatabase, run_now
 from core.problems import PROBLEM_TYPES
 from ingestion.operations import process_outbox
 from organizations.audit import Actor
-from organizations.authentication import forget_cached_keys
-from organizations.key_format import generate_key, public_id
-from organizations.key_use import record_key_use
+from organizations.keys.authentication import forget_cached_keys
+from organizations.keys.key_format import generate_key, public_id
+from organizations.keys.key_use import record_key_use
 from organizations.models import AuditEntry
 from organizations.operations import revoke_key, suspend_organization
 from tests.conftest import Tenant, make_tenant

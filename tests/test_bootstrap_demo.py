@@ -13,9 +13,9 @@ from demo.management.commands.bootstrap_demo import KEY_NAME, bootstrap_demo
 from events_platform.up.banner import banner_without_demo, first_login
 from installation.local.data_dir import DataDir
 from installation.management.commands import bootstrap_admin
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Membership, Organization
 from organizations.plans import Plan
-from organizations.scopes import Scope
 
 pytestmark = pytest.mark.django_db
 

@@ -13,16 +13,16 @@ from django.utils import timezone
 
 from console.access import OPERATORS
 from core.secrets import decrypt_secret
-from delivery import guard
+from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import run_replays
 from delivery.operations import subscriptions as subscription_operations
-from delivery.sealed_headers import open_headers
+from delivery.webhooks import guard
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, AuditEntry, Organization, Role
 from organizations.operations import issue_key
-from organizations.scopes import Scope
 from tests.conftest import Tenant
 from tests.console_data import Scene, browser_of, make_member, make_scene
 from tests.factories import TESTER, UserFactory, make_organization

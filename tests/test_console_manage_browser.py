@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 from console.event_filters import EventFilters
 from console.exports import create_export, run_exports
 from console.models import Export, ExportFormat
-from delivery import guard
 from delivery.models import DeliveryStatus, Replay
 from delivery.operations import subscriptions as subscription_operations
+from delivery.webhooks import guard
 from organizations.models import Membership, Role
 from organizations.operations import invite_member
 from tests.conftest import Tenant

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
 from organizations.models import Organization

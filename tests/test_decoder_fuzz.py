@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.problems import Problem
-from ingestion.decoding import MAX_DATA_BYTES, DecodedEvent, decode_event
-from ingestion.formats import decode_batch, decode_single
-from ingestion.json_depth import MAX_DEPTH
+from ingestion.formats.decoding import MAX_DATA_BYTES, DecodedEvent, decode_event
+from ingestion.formats.dispatch import decode_batch, decode_single
+from ingestion.formats.json_depth import MAX_DEPTH
 from rest.bodies import unpack
 
 # Each example is a seed for this many mutated bodies of every format: Hypothesis alone would take minutes for as many.

@@ -11,13 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from delivery import guard, presenting
+from delivery.api import presenting
 from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery, DeliveryStatus, ManualRetry, Subscription, SubscriptionStatus
 from delivery.operations import deliveries as operations
 from delivery.operations import subscriptions
+from delivery.webhooks import guard
+from ingestion.api.schemas import DeliveryFields
 from ingestion.models import Event
-from ingestion.openapi import DeliveryFields
 from organizations.models import AuditEntry
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
@@ -313,7 +314,9 @@ def test_a_retry_loses_against_a_change_at_the_same_moment(tenant: Tenant, hook:
     delivery = make_delivery(tenant, hook, "retrying", attempts=3)
     stale = Delivery.objects.get(pk=delivery.pk)
     Delivery.objects.filter(pk=delivery.pk).update(status="delivered", attempts=4, next_attempt_at=None)
-    with mock.patch("delivery.views._own_delivery", return_value=(stale, Subscription.objects.get(pk=hook))):
+    with mock.patch(
+        "delivery.api.subscriptions._own_delivery", return_value=(stale, Subscription.objects.get(pk=hook))
+    ):
         assert retry(tenant, delivery).json()["code"] == "wrong_state"
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("delivered", 4)

@@ -20,8 +20,8 @@ from uuid_utils.compat import uuid7
 from core.ports import DirectDatabase, run_now
 from core.secrets import encrypt_secret
 from delivery.models import Attempt, Delivery, Kind, Subscription
-from delivery.signing import generate_secret
-from ingestion.decoding import DecodedEvent
+from delivery.webhooks.signing import generate_secret
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import OutboxEntry
 from installation.local.data_dir import CHECKOUT

@@ -17,10 +17,10 @@ from core.ports import DirectDatabase, run_now
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, Kind, Subscription, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
-from delivery.operations.claiming import Claimed, claim, lease_seconds
-from delivery.operations.recording import Outcome, record_outcomes
-from delivery.sending import AttemptResult
-from ingestion.decoding import DecodedEvent
+from delivery.webhooks.claiming import Claimed, claim, lease_seconds
+from delivery.webhooks.recording import Outcome, record_outcomes
+from delivery.webhooks.sending import AttemptResult
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
 from tests.factories import TESTER, make_organization

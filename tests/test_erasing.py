@@ -24,7 +24,7 @@ from lifecycle.erasing.events import EventWish, start_event_erasure
 from lifecycle.erasing.organization import models_of_organizations, start_organization_erasure
 from lifecycle.erasing.running import run_erasures
 from lifecycle.models import Erasure, ErasureKind, ErasureStatus
-from organizations.authentication import forget_cached_keys
+from organizations.keys.authentication import forget_cached_keys
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import resume_organization
 from tests.conftest import Tenant, make_tenant

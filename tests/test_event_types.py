@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from core.field_errors import MAX_ERRORS, MAX_QUOTED
 from core.ports import DirectDatabase, run_now
-from ingestion.checking import schema_checks
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake import validating
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.models import EventType, Validation
 from ingestion.operations import process_outbox
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES
-from ingestion.schema_compiling import DIALECT, MAX_COST, CompiledSchema, compile_schema
-from ingestion.schema_cost import MAX_CHAIN, SchemaError, states_of_pattern
-from ingestion.schemas import REFRESH_SECONDS, SchemaCatalogue, forget_schemas
+from ingestion.schemas.catalogue import REFRESH_SECONDS, SchemaCatalogue, forget_schemas
+from ingestion.schemas.checking import schema_checks
+from ingestion.schemas.compiling import DIALECT, MAX_COST, CompiledSchema, compile_schema
+from ingestion.schemas.cost import MAX_CHAIN, SchemaError, states_of_pattern
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
 

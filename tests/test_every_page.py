@@ -16,8 +16,8 @@ from django.test import Client
 from playwright.sync_api import Page
 
 from console import event_search
-from delivery import guard
 from delivery.operations import subscriptions as subscription_operations
+from delivery.webhooks import guard
 from tests.conftest import Tenant
 from tests.every_page import (
     NO_PAGES,

@@ -14,8 +14,8 @@ from cloudevents.core.bindings import http
 from cloudevents.core.v1.event import CloudEvent
 
 from core.problems import Problem
-from ingestion.decoding import MAX_DATA_BYTES, DecodedEvent, check_data, decode_event
-from ingestion.formats import (
+from ingestion.formats.decoding import MAX_DATA_BYTES, DecodedEvent, check_data, decode_event
+from ingestion.formats.dispatch import (
     MAX_BATCH_BODY_BYTES,
     MAX_BATCH_EVENTS,
     MAX_SINGLE_BODY_BYTES,

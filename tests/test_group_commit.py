@@ -10,7 +10,7 @@ import pytest
 from core.ports import DirectDatabase, Parameters, run_now
 from core.ports.waiting import SingleDatabase
 from core.problems import Problem
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake import writer as writer_module
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.intake.writer import GroupCommitWriter

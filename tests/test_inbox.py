@@ -19,7 +19,7 @@ from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import Lease, ack_events, extend_lease, find_inbox, lease_events, nack_events
 from ingestion.models import Event
 from ingestion.operations import process_outbox
-from organizations.scopes import Scope
+from organizations.keys.scopes import Scope
 from rest import large_answers
 from tests.conftest import Tenant, make_tenant
 

@@ -14,7 +14,7 @@ import pytest
 
 from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery, DeliveryStatus
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT

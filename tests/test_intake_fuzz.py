@@ -16,11 +16,11 @@ from django.db import connections
 from core.ports import DirectRedis
 from core.ports.waiting import PooledDatabase, SingleDatabase
 from core.problems import Problem
-from ingestion.checking import schema_checks
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.writer import GroupCommitWriter
 from ingestion.models import Event, IdempotencyKey, OutboxEntry
-from organizations.authentication import Caller
+from ingestion.schemas.checking import schema_checks
+from organizations.keys.authentication import Caller
 from tests.factories import make_organization
 from tests.test_decoder_fuzz import BATCHES, JSON, SINGLES, Headers, mutate, mutate_headers
 

@@ -21,9 +21,9 @@ from console.models import Export, ExportFormat, ExportStatus
 from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop
 from core.postgresql.portions import own_columns, read_portion
+from delivery.api.presenting import EXCERPT_LENGTH, MAX_RESPONSES
 from delivery.models import Attempt, Delivery, Kind, Replay, ReplayStatus, Subscription
 from delivery.operations import default_inboxes
-from delivery.presenting import EXCERPT_LENGTH, MAX_RESPONSES
 from ingestion.models import Event, EventType
 from ingestion.operations import process_outbox
 from organizations.models import Organization

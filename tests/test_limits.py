@@ -13,12 +13,13 @@ from uuid_utils.compat import uuid7
 
 from console import export_limits
 from console.models import Export, ExportPart, ExportStatus, SavedView
-from delivery import guard, interests
-from delivery.interests import catalogue
+from delivery.matching import interests
+from delivery.matching.interests import catalogue
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription
 from delivery.operations import default_inboxes
 from delivery.operations import deliveries as delivery_operations
 from delivery.operations import subscriptions as subscription_operations
+from delivery.webhooks import guard
 from ingestion.models import EventType, HourlyStat
 from ingestion.operations import process_outbox
 from ingestion.operations.catalogue import OTHER

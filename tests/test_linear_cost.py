@@ -30,20 +30,20 @@ from core.field_errors import field_error
 from core.ports import run_now
 from core.problems import Problem
 from core.tracing import read_context
-from delivery.event_view import EventView
-from delivery.filters import compile_filter, key_of
-from delivery.guard import NetworkPolicy, UnsafeUrl, check_url
-from delivery.header_rules import check_headers
-from delivery.matching import check_patterns
+from delivery.endpoints.header_rules import check_headers
+from delivery.matching.event_view import EventView
+from delivery.matching.filters import compile_filter, key_of
+from delivery.matching.matching import check_patterns
 from delivery.models import Kind
-from delivery.retry_schedule import parse_retry_after
-from ingestion.cloudevents import decode_structured
-from ingestion.decoding import decode_event
-from ingestion.formats import decode_batch, decode_single
-from ingestion.request_headers import kept_headers
-from ingestion.schema_cost import SchemaError, estimate_cost, states_of_pattern
+from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_url
+from delivery.webhooks.retry_schedule import parse_retry_after
+from ingestion.formats.cloudevents import decode_structured
+from ingestion.formats.decoding import decode_event
+from ingestion.formats.dispatch import decode_batch, decode_single
+from ingestion.formats.request_headers import kept_headers
+from ingestion.schemas.cost import SchemaError, estimate_cost, states_of_pattern
 from observability.logs import redact
-from organizations.key_format import public_id
+from organizations.keys.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE
 from rest.bodies import content_type, require_utf8
 from rest.doors.dear_headers import ContentTypeBound, CookieMiddleware

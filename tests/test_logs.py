@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from ingestion.intake import observing
 from ingestion.intake.observing import IntakeObserver, Passage
 from observability import logs
-from organizations.authentication import Caller
+from organizations.keys.authentication import Caller
 from tests.conftest import Tenant
 
 CALLER = Caller(

@@ -12,10 +12,10 @@ from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
 from core.problems import Problem
-from delivery import event_view
-from delivery.event_view import EventView
-from delivery.filters import Filter, compile_filter
-from delivery.matching import Interest, Matcher, check_pattern, check_patterns
+from delivery.matching import event_view
+from delivery.matching.event_view import EventView
+from delivery.matching.filters import Filter, compile_filter
+from delivery.matching.matching import Interest, Matcher, check_pattern, check_patterns
 
 INVOICE: dict[str, Any] = {
     "amount": 1200,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from delivery import name_service
-from delivery.name_service import NameService, look_up_once
+from delivery.webhooks import name_service
+from delivery.webhooks.name_service import NameService, look_up_once
 
 
 def test_a_name_of_the_hosts_file_is_found() -> None:

@@ -22,7 +22,7 @@ from delivery.models import Delivery
 from delivery.operations import NoticeKind, announce, announce_limits, mail_notice
 from delivery.tasks import mail_notice as mail_notice_task
 from events_platform.settings import CELERY_BEAT_SCHEDULE
-from ingestion.decoding import PLATFORM_SOURCE
+from ingestion.formats.decoding import PLATFORM_SOURCE
 from ingestion.intake.counting import note, record_counts
 from ingestion.models import Event, IdempotencyKey, IntakeCount
 from ingestion.operations import process_outbox

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from installation.local.data_dir import CHECKOUT
-from organizations.key_format import generate_key
+from organizations.keys.key_format import generate_key
 from tests.clients import Client, make_sender
 from tests.receiver import Receiver, receiving
 from tests.servers import Server, serve, test_database_url

@@ -22,7 +22,8 @@ from ingestion import tasks
 from ingestion.models import Event, OutboxEntry
 from ingestion.operations import process_outbox
 from organizations.audit import Actor
-from organizations.authentication import authenticate
+from organizations.keys.authentication import authenticate
+from organizations.keys.scopes import Scope
 from organizations.models import AuditEntry, Organization, Role
 from organizations.operations import (
     add_member,
@@ -33,7 +34,6 @@ from organizations.operations import (
     suspend_organization,
     update_organization,
 )
-from organizations.scopes import Scope
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
 

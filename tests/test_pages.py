@@ -8,8 +8,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from ingestion.operations import process_outbox
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
-from organizations.scopes import Scope
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
 

@@ -17,7 +17,7 @@ from core.ports.waiting import SingleDatabase
 from core.postgresql.availability import Availability, PostgresqlAwayError
 from core.postgresql.faults import is_passing
 from events_platform import values
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.models import Event, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox

@@ -25,7 +25,7 @@ from uuid_utils.compat import uuid7
 
 from core.ports import DirectRedis, run_now
 from organizations import rate_limits
-from organizations.authentication import Caller
+from organizations.keys.authentication import Caller
 from organizations.middleware import RateLimitMiddleware
 from organizations.rate_limits import SCRIPT, Allowance, RateLimiter, forget_leases, limiter, rate_limited
 from tests.conftest import Tenant, make_tenant

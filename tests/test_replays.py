@@ -16,8 +16,8 @@ from uuid_utils.compat import uuid7
 
 from core.event_ids import lowest_id
 from delivery.delivery_ids import bounds_of_event, delivery_id
-from delivery.event_view import EventView
-from delivery.interests import InterestCatalogue
+from delivery.matching.event_view import EventView
+from delivery.matching.interests import InterestCatalogue
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.operations import dead_letters, default_inboxes, replays, retry_dead_letters, run_replays
 from delivery.operations.replays import EVENTS_PER_BATCH, SETTLED_AFTER

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from ingestion.formats.request_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE, kept_headers
 from ingestion.models import Event
 from ingestion.operations import process_outbox
-from ingestion.request_headers import MAX_BYTES, MAX_HEADERS, MAX_VALUE, kept_headers
 from organizations.models import Role
 from tests.conftest import Tenant
 from tests.console_data import browser_of, make_member

@@ -17,16 +17,18 @@ import pytest
 from django.conf import settings
 
 from core.field_errors import FieldError
-from ingestion import checking, schema_process, views
-from ingestion.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
+from ingestion.api import events as views
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
-from ingestion.formats import batch_steps
+from ingestion.formats.dispatch import batch_steps
 from ingestion.models import Event
 from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
-from ingestion.schema_compiling import MAX_COST, compile_schema
-from ingestion.schema_cost import SchemaError
-from ingestion.schema_messages import Question, Reply, receive, send
-from ingestion.schema_process import CompiledSchemas
+from ingestion.schemas import checking
+from ingestion.schemas import process as schema_process
+from ingestion.schemas.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
+from ingestion.schemas.compiling import MAX_COST, compile_schema
+from ingestion.schemas.cost import SchemaError
+from ingestion.schemas.messages import Question, Reply, receive, send
+from ingestion.schemas.process import CompiledSchemas
 from organizations.models import Organization
 from rest.problems import describe_problem
 from tests.conftest import Tenant
@@ -214,7 +216,7 @@ def test_no_process_to_be_had_is_said(checks: SchemaChecks, monkeypatch: pytest.
 
 def test_the_process_ends_with_its_web_server() -> None:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "ingestion.schema_process"]
+    command = [sys.executable, "-m", "ingestion.schemas.process"]
     with subprocess.Popen(command, stdin=theirs.fileno(), cwd=settings.BASE_DIR) as process:
         theirs.close()
         send(ours, Question("a", [SIMPLE], [(0, '"x"')]))

@@ -19,8 +19,8 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from playwright.sync_api import Page
 
-from delivery import guard
 from delivery.operations import subscriptions as subscription_operations
+from delivery.webhooks import guard
 from tests.every_page import session_of
 from tests.people_browser import PHONE, Tab, needs_chromium, open_tab
 from tests.screenshot_scene import Gallery, make_gallery

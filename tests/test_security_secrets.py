@@ -15,8 +15,8 @@ from django.db import connection
 from django_redis import get_redis_connection
 
 from core.secrets import UnreadableSecretError, decrypt_secret
+from delivery.endpoints.sealed_headers import SEAL, open_headers, seal_headers, show_headers
 from delivery.models import Subscription
-from delivery.sealed_headers import SEAL, open_headers, seal_headers, show_headers
 from events_platform.celery import app
 from lifecycle import re_encrypting
 from tests.conftest import Tenant

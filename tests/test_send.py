@@ -21,14 +21,15 @@ from core.ports.waiting import SingleDatabase
 from core.secrets import encrypt_secret
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, ManualRetry, Subscription, SubscriptionStatus
-from delivery.operations import resume_subscription, retry_delivery, send_test
-from delivery.operations.claiming import Claimed, claim
-from delivery.operations.recording import CIRCUIT_FAILURES, Outcome, record_outcomes
-from delivery.operations.send import Sender
-from delivery.sending import AttemptResult, WebhookSender
+from delivery.operations import resume_subscription, retry_delivery
 from delivery.shown_status import held_reason, shown_status
-from delivery.signing import generate_secret
-from ingestion.decoding import DecodedEvent
+from delivery.webhooks.claiming import Claimed, claim
+from delivery.webhooks.recording import CIRCUIT_FAILURES, Outcome, record_outcomes
+from delivery.webhooks.sender import Sender
+from delivery.webhooks.sending import AttemptResult, WebhookSender
+from delivery.webhooks.signing import generate_secret
+from delivery.webhooks.test_send import send_test
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import Event
 from ingestion.operations import process_outbox

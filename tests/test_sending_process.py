@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from delivery.models import Delivery
-from delivery.sending_process import SendingProcess
 from delivery.tasks import send_due
+from delivery.webhooks.sending_process import SendingProcess
 from installation.local.data_dir import CHECKOUT
 from tests.factories import make_organization
 from tests.receiver import Receiver, receiving

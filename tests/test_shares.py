@@ -4,7 +4,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from delivery.shares import CLAIMED_AT_ONCE, CONCURRENCY, MOST, MOST_BYTES, PLACES, SLOW_PLACES, SLOW_SECONDS, Shares
+from delivery.webhooks.shares import (
+    CLAIMED_AT_ONCE,
+    CONCURRENCY,
+    MOST,
+    MOST_BYTES,
+    PLACES,
+    SLOW_PLACES,
+    SLOW_SECONDS,
+    Shares,
+)
 
 QUICK = 0.01
 

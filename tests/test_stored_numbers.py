@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.stored_numbers import with_exponents
+from ingestion.formats.stored_numbers import with_exponents
 from tests.conftest import Tenant
 
 NUMBERS = st.builds(

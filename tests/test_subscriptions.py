@@ -19,17 +19,17 @@ from standardwebhooks import Webhook
 
 from core.problems import Problem
 from core.secrets import decrypt_secret
-from delivery import guard
-from delivery.endpoints import endpoint_of
-from delivery.masking import mask, restore_masked
+from delivery.endpoints.binding import endpoint_of
+from delivery.endpoints.masking import mask, restore_masked
+from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
-from delivery.name_service import SocketAddress
 from delivery.operations import subscriptions as operations
-from delivery.operations.send_test import _send, under_way
-from delivery.sealed_headers import open_headers
-from delivery.sending import AttemptResult, WebhookRequest
-from delivery.signing import generate_secret, secret_key
-from delivery.webhook_requests import build_request
+from delivery.webhooks import guard
+from delivery.webhooks.name_service import SocketAddress
+from delivery.webhooks.sending import AttemptResult, WebhookRequest
+from delivery.webhooks.signing import generate_secret, secret_key
+from delivery.webhooks.test_send import _send, under_way
+from delivery.webhooks.webhook_requests import build_request
 from organizations.models import AuditEntry
 from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
@@ -766,7 +766,7 @@ def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver, set
         return await _send(request)
 
     settings.DATABASE_POOL_SIZE = 1
-    with mock.patch("delivery.operations.send_test._send", send_and_tell):
+    with mock.patch("delivery.webhooks.test_send._send", send_and_tell):
         assert tenant.post(f"{PATH}/{created['id']}/test").json()["delivered"]
     assert held == [None]
 

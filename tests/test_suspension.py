@@ -18,11 +18,12 @@ from console.invitation_mail import request_invitation_mail
 from console.models import SavedView
 from core.problems import Problem
 from delivery.models import Delivery, Kind, Subscription
-from delivery.operations import NoticeKind, announce, create_replay, mail_notice, run_replays, send_mails, send_test
+from delivery.operations import NoticeKind, announce, create_replay, mail_notice, run_replays, send_mails
 from delivery.operations.replays import ReplayWish
+from delivery.webhooks.test_send import send_test
 from ingestion.models import Event
 from ingestion.operations import process_outbox
-from organizations.authentication import forget_cached_keys
+from organizations.keys.authentication import forget_cached_keys
 from organizations.models import AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member, resume_organization, suspend_organization
 from tests.conftest import Tenant

@@ -27,10 +27,10 @@ from core.ports.waiting import SingleDatabase
 from core.secrets import encrypt_secret
 from core.tracing import TraceContext, read_context
 from delivery.models import Kind, Subscription, SubscriptionStatus
-from delivery.operations.send import Sender
-from delivery.sending import WebhookSender
-from delivery.signing import generate_secret
-from delivery.webhook_requests import build_request
+from delivery.webhooks.sender import Sender
+from delivery.webhooks.sending import WebhookSender
+from delivery.webhooks.signing import generate_secret
+from delivery.webhooks.webhook_requests import build_request
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from observability import tracing as opentelemetry_tracing

@@ -11,12 +11,13 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client, RequestFactory
 
 from console.manage_urls import of_organization
-from delivery import guard, views
+from delivery.api import subscriptions as views
+from delivery.api.selecting import own_subscription
+from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
 from delivery.operations import SubscriptionChanges, update_subscription
 from delivery.operations import subscriptions as subscription_operations
-from delivery.sealed_headers import open_headers
-from delivery.selecting import own_subscription
+from delivery.webhooks import guard
 from ingestion.models import EventType
 from organizations.models import Membership, Organization, Role
 from organizations.operations import change_role, update_organization

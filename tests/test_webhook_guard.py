@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from delivery.attempt_errors import AttemptError
-from delivery.guard import (
+from delivery.webhooks.guard import (
     MAX_ADDRESSES,
     GuardedResolver,
     NetworkPolicy,
@@ -21,8 +21,8 @@ from delivery.guard import (
     check_url,
     guarded_socket,
 )
-from delivery.name_service import LookUp, SocketAddress
-from delivery.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.name_service import LookUp, SocketAddress
+from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
 from tests.receiver import receiving
 
 PUBLIC = NetworkPolicy(allow_http=True)
@@ -405,7 +405,7 @@ def test_socket_to_a_refused_address_is_never_made() -> None:
 
 def test_connection_itself_refuses_what_no_check_saw(monkeypatch: pytest.MonkeyPatch) -> None:
     """aiohttp asks no resolver for a literal address."""
-    monkeypatch.setattr("delivery.sending._checked", lambda url, _: URL(url))
+    monkeypatch.setattr("delivery.webhooks.sending._checked", lambda url, _: URL(url))
     with receiving(SECRET) as receiver:
         assert send(receiver.url + "/ok", PUBLIC).error is AttemptError.UNSAFE_ADDRESS
         assert send(receiver.url.replace("127.0.0.1", "[::1]") + "/ok", LOOPBACK).error is AttemptError.UNSAFE_ADDRESS

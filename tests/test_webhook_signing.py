@@ -19,9 +19,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from core.problems import Problem
 from core.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret, re_encrypt
-from delivery.header_rules import MAX_HEADER_BYTES, MAX_HEADERS, check_headers
-from delivery.retry_schedule import MAX_RETRY_AFTER, next_attempt, parse_retry_after
-from delivery.signing import generate_secret, secret_key, sign
+from delivery.endpoints.header_rules import MAX_HEADER_BYTES, MAX_HEADERS, check_headers
+from delivery.webhooks.retry_schedule import MAX_RETRY_AFTER, next_attempt, parse_retry_after
+from delivery.webhooks.signing import generate_secret, secret_key, sign
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXED = examples(max_examples=200, derandomize=True, deadline=None, database=None)

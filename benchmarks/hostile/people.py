@@ -15,7 +15,7 @@ from benchmarks.hostile.attacker import Attacker
 from benchmarks.hostile.endpoints import counting, make_webhook
 from benchmarks.servers import HOST
 from benchmarks.streams import BATCH_PATH, SINGLE_PATH, event_body, request_head
-from organizations.key_format import generate_key
+from organizations.keys.key_format import generate_key
 
 # Django compares the form's with the cookie's, which anybody may choose.
 _TOKEN = "a" * 32

@@ -14,9 +14,9 @@ from console.pages import READ, WRITE, actor_of, organization_page
 from console.paging import read_text
 from console.rendering import render_page
 from core.problems import Problem
+from delivery.api.presenting import describe_delivery
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
-from delivery.presenting import describe_delivery
 
 # A page of the list.
 _MAX_SELECTED = 50

@@ -24,8 +24,8 @@ from console.snippets import event_as_curl
 from core.problems import Problem
 from delivery.models import Delivery, Subscription
 from delivery.operations import create_replay, retry_delivery
+from ingestion.api.presenting import describe_event
 from ingestion.models import Event
-from ingestion.presenting import describe_event
 
 
 @organization_page(Action.SEE_EVENTS)

@@ -21,8 +21,7 @@ from console.subscription_forms import JSONTextField
 from console.type_trends import trends_of
 from core.field_errors import FieldError
 from core.problems import Problem
-from ingestion.checking import Unchecked, schema_checks
-from ingestion.decoding import MAX_DATA_BYTES
+from ingestion.formats.decoding import MAX_DATA_BYTES
 from ingestion.models import Event, EventType, Validation
 from ingestion.operations.event_types import (
     MAX_SCHEMA_BYTES,
@@ -34,6 +33,7 @@ from ingestion.operations.event_types import (
     shown_event_types,
     update_event_type,
 )
+from ingestion.schemas.checking import Unchecked, schema_checks
 from rest.versions import version_of
 
 _MODES = [

@@ -18,9 +18,9 @@ from console.paging import newest_page
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from core.problems import Problem
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey
 from organizations.operations import issue_key, refuse_if_over, revoke_key, rotate_key
-from organizations.scopes import Scope
 
 _SCOPES = [
     (Scope.EVENTS_WRITE.value, "events:write: send events"),

@@ -17,7 +17,7 @@ from console.paging import newest_page
 from console.rendering import permissions, render_page
 from console.subscription_forms import ReplayForm
 from core.problems import Problem
-from delivery.matching import check_patterns
+from delivery.matching.matching import check_patterns
 from delivery.models import Replay, ReplayStatus
 from delivery.operations import cancel_replay, create_replay
 from delivery.operations.replays import MAX_COUNTED

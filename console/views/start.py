@@ -10,8 +10,8 @@ from console.pages import organization_page
 from console.rendering import render_page
 from console.snippets import first_event_snippets
 from ingestion.models import Event
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey
-from organizations.scopes import Scope
 
 
 @organization_page(Action.SEE_EVENTS)

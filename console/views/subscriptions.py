@@ -21,6 +21,7 @@ from console.shown_once import keep_secret, take_secret
 from console.subscription_forms import SubscriptionForm
 from console.subscription_health import health_of
 from core.problems import Problem
+from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
 from delivery.operations import (
     changeable_fields,
@@ -30,7 +31,6 @@ from delivery.operations import (
     resume_subscription,
     update_subscription,
 )
-from delivery.sealed_headers import show_headers
 from rest.versions import version_of
 
 # The health of each looks into every week of deliveries.

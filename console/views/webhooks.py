@@ -15,8 +15,9 @@ from console.rendering import render_page
 from console.shown_once import keep_secret
 from console.subscription_forms import SecretForm, SendTestForm
 from console.views.subscriptions import to_subscription
-from delivery.operations import TestOutcome, rotate_secret, send_test, show_secret
+from delivery.operations import rotate_secret, show_secret
 from delivery.operations.subscriptions import require_webhook
+from delivery.webhooks.test_send import TestOutcome, send_test
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)

@@ -8,8 +8,6 @@ from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.mails import request_mail, send_mails
 from delivery.operations.notices import NoticeKind, announce, announce_limits, mail_notice
 from delivery.operations.replays import ReplayWish, cancel_replay, create_replay, run_replays
-from delivery.operations.send import Sender
-from delivery.operations.send_test import TestOutcome, send_test
 from delivery.operations.subscriptions import (
     CreatedSubscription,
     SubscriptionChanges,
@@ -31,9 +29,7 @@ __all__ = [
     "Outcome",
     "ReplayWish",
     "RetriedDeadLetters",
-    "Sender",
     "SubscriptionChanges",
-    "TestOutcome",
     "WebhookSecret",
     "ack_events",
     "announce",
@@ -60,7 +56,6 @@ __all__ = [
     "rotate_secret",
     "run_replays",
     "send_mails",
-    "send_test",
     "show_secret",
     "update_subscription",
 ]

@@ -8,12 +8,12 @@ from django.db import connection, transaction
 
 from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import delivery_id
-from delivery.event_view import EventView
-from delivery.interests import Wanted, catalogue
-from delivery.matching import Matcher
+from delivery.matching.event_view import EventView
+from delivery.matching.interests import Wanted, catalogue
+from delivery.matching.matching import Matcher
+from delivery.matching.stored_events import read_views
 from delivery.metrics import FANNED_OUT
 from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
-from delivery.operations.event_views import read_views
 from delivery.wakeup import wake_sending
 from ingestion.operations.process import StoredEvent
 

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from core.postgresql.arrays import uuid_array
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations.notices import announce_dead_letter
-from delivery.operations.recording import EVENT_GONE
+from delivery.webhooks.recording import EVENT_GONE
 from ingestion.models import Event
 from rest.large_answers import MAX_BYTES
 

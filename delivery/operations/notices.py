@@ -21,7 +21,7 @@ from django.template.loader import render_to_string
 from core.event_ids import lowest_id
 from core.ports import DirectDatabase, run_now
 from core.wakeup import BROKER_ERRORS
-from ingestion.decoding import PLATFORM_SOURCE, DecodedEvent
+from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import wake_processing

@@ -24,9 +24,9 @@ from core.postgresql.arrays import uuid_array
 from core.problems import invalid
 from core.wakeup import Waker
 from delivery.delivery_ids import bounds_of_event, delivery_id
-from delivery.interests import usable_filter
+from delivery.matching.interests import usable_filter
+from delivery.matching.stored_events import read_views
 from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
-from delivery.operations.event_views import read_views
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from ingestion.models import Event, EventQuerySet

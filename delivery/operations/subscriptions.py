@@ -17,12 +17,12 @@ from msgspec import UNSET, UnsetType
 from core.postgresql.lending import give_back
 from core.problems import Problem, invalid
 from core.secrets import decrypt_secret, encrypt_secret
-from delivery.endpoints import require_values
-from delivery.filters import compile_filter
-from delivery.guard import NetworkPolicy, UnsafeUrl, check_destination
-from delivery.header_rules import check_headers
-from delivery.masking import restore_masked
-from delivery.matching import check_patterns
+from delivery.endpoints.binding import require_values
+from delivery.endpoints.header_rules import check_headers
+from delivery.endpoints.masking import restore_masked
+from delivery.endpoints.sealed_headers import open_readable, seal_headers
+from delivery.matching.filters import compile_filter
+from delivery.matching.matching import check_patterns
 from delivery.models import (
     DEFAULT_INBOX,
     Delivery,
@@ -32,10 +32,10 @@ from delivery.models import (
     SubscriptionQuerySet,
     SubscriptionStatus,
 )
-from delivery.sealed_headers import open_readable, seal_headers
-from delivery.signing import generate_secret
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
+from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_destination
+from delivery.webhooks.signing import generate_secret
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization

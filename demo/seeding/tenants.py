@@ -5,7 +5,7 @@ import secrets
 from core.secrets import encrypt_secret
 from delivery.models import Kind, Subscription, SubscriptionStatus
 from delivery.operations import default_inboxes
-from delivery.signing import generate_secret
+from delivery.webhooks.signing import generate_secret
 from demo.seeding.plan import WANTED, Tenant
 from organizations.models import Organization
 from organizations.plans import Plan

@@ -9,7 +9,7 @@ import psycopg
 from core.ports import Database, Redis
 from ingestion.intake.counting import record_counts
 from ingestion.intake.rejections import record_rejections
-from organizations.key_use import record_key_use
+from organizations.keys.key_use import record_key_use
 
 logger = logging.getLogger(__name__)
 COUNTS_SECONDS = 5.0

@@ -18,16 +18,16 @@ from core.ports.waiting import GatedDatabase, PooledDatabase, WaitingRedis
 from core.problems import Problem
 from core.tracing import Span, request_span
 from core.turns import Owner
-from ingestion.checking import schema_checks
-from ingestion.formats import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
+from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
 from ingestion.intake.observing import IntakeObserver, Passage
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.readiness import use_door
 from ingestion.intake.writer import GroupCommitWriter
-from organizations.authentication import Caller, authenticate, require_scope
+from ingestion.schemas.checking import schema_checks
+from organizations.keys.authentication import Caller, authenticate, require_scope
+from organizations.keys.scopes import Scope
 from organizations.rate_limits import Allowance, limiter
-from organizations.scopes import Scope
 from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
 from rest.doors.request_bodies import ClientGone, HeldBody
 from rest.doors.shares import RefusalPace

@@ -16,7 +16,7 @@ from django.conf import settings
 from core.log_lines import level_of, log_line
 from core.metrics import REQUEST_SECONDS, REQUESTS, SECONDS, WRITE_SECONDS, add_observations, write_gathered
 from ingestion.metrics import QUEUED
-from organizations.authentication import Caller
+from organizations.keys.authentication import Caller
 
 logger = logging.getLogger("requests")
 # Lines of bad answers a second and process. A tenant far over its limit gets thousands of them.

@@ -13,23 +13,18 @@ import msgspec
 from core.ports import Database, Redis
 from core.problems import Problem
 from core.tracing import Span
-from ingestion.batches import Results
-from ingestion.checking import Check
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
-from ingestion.decoding import DecodedEvent
-from ingestion.formats import (
-    MAX_BATCH_BODY_BYTES,
-    MAX_SINGLE_BODY_BYTES,
-    batch_steps,
-    decode_single,
-)
+from ingestion.formats.batches import Results
+from ingestion.formats.decoding import DecodedEvent
+from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, batch_steps, decode_single
+from ingestion.formats.request_headers import kept_headers
 from ingestion.intake import counting
 from ingestion.intake.storing import Accepted, Incoming, Outcome
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.models import EventStatus
-from ingestion.request_headers import kept_headers
-from ingestion.schemas import catalogue
-from organizations.authentication import Caller
+from ingestion.schemas.catalogue import catalogue
+from ingestion.schemas.checking import Check
+from organizations.keys.authentication import Caller
 from organizations.rate_limits import Allowance, limiter, rate_limited
 from rest.bodies import unpack
 from rest.problems import describe_problem

@@ -14,7 +14,7 @@ from core.postgresql.descriptions import describe_fault
 from core.problems import Problem
 from ingestion.intake.probe import probe_statement
 from ingestion.intake.writer import GroupCommitWriter
-from organizations.authentication import look_up_nobody
+from organizations.keys.authentication import look_up_nobody
 
 # A commit proves for so long that the next one will work.
 PROVED_SECONDS = 2.0

@@ -19,7 +19,7 @@ from core.ports import PatientDatabase
 from core.postgresql.arrays import array, text_array, uuid_array
 from core.postgresql.faults import is_passing
 from core.problems import Problem, invalid
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3

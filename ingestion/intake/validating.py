@@ -7,11 +7,11 @@ from uuid import UUID
 
 from core.field_errors import FieldError
 from core.problems import Problem
-from ingestion.checking import Check, Unchecked, schema_checks
-from ingestion.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent
 from ingestion.models import Validation
-from ingestion.schema_messages import Reply
-from ingestion.schemas import SchemaInForce, catalogue
+from ingestion.schemas.catalogue import SchemaInForce, catalogue
+from ingestion.schemas.checking import Check, Unchecked, schema_checks
+from ingestion.schemas.messages import Reply
 
 logger = logging.getLogger(__name__)
 # Of one question: between two, others have their turn.

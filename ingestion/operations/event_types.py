@@ -13,10 +13,10 @@ from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
 from core.problems import Problem, invalid
-from ingestion.checking import schema_checks
-from ingestion.decoding import check_data
+from ingestion.formats.decoding import check_data
 from ingestion.models import EventType, Validation
-from ingestion.schema_messages import Reply
+from ingestion.schemas.checking import schema_checks
+from ingestion.schemas.messages import Reply
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization

@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
 from delivery.models import Kind, SubscriptionStatus
-from delivery.operations.claiming import NOT_SUSPENDED
+from delivery.webhooks.claiming import NOT_SUSPENDED
 from ingestion.models import OutboxEntry
 from observability.schema_version import OURS
 from observability.signs_of_life import last_beat

@@ -11,11 +11,11 @@ from msgspec import UNSET, UnsetType
 
 from core.problems import Problem
 from organizations.audit import Actor, record
-from organizations.key_format import generate_key, hash_key, public_id
+from organizations.keys.key_format import generate_key, hash_key, public_id
+from organizations.keys.scopes import Scope
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import ApiKey, Organization
 from organizations.operations.retention import ended_keys
-from organizations.scopes import Scope
 from organizations.usage import active_keys
 from rest.rendering import format_time
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from django.db import transaction
 
 from organizations.audit import Actor, record
-from organizations.key_format import hash_key, public_id
+from organizations.keys.key_format import hash_key, public_id
 from organizations.models import ApiKey, AuditEntry
 
 # A key is found among other text too: a line of a log, a header, a snippet of source.

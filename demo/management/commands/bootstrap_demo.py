@@ -16,11 +16,11 @@ from django.utils import timezone
 from installation.local.data_dir import write_private
 from installation.management.commands.bootstrap_admin import USERNAME
 from organizations.audit import Actor
-from organizations.key_format import hash_key
+from organizations.keys.key_format import hash_key
+from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import add_member, create_organization, issue_key, revoke_key
 from organizations.plans import Plan
-from organizations.scopes import Scope
 
 SLUG = "demo"
 KEY_NAME = "Demo key"

@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from organizations.audit import Actor
+from organizations.keys.scopes import Scope
 from organizations.models import Organization
 from organizations.operations import issue_key
-from organizations.scopes import Scope
 
 
 class Command(BaseCommand):

@@ -1,0 +1,1 @@
+"""The endpoints of subscriptions, deliveries, inboxes and replays."""

@@ -1,0 +1,232 @@
+"""`/api/v1/inbox`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from django.db.models import OuterRef, Subquery
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core.decoding import decode
+from core.postgresql.portions import Large
+from core.problems import Problem, invalid
+from delivery.api import inbox_schemas
+from delivery.api.inbox_schemas import (
+    Ack,
+    AckOutcome,
+    Extension,
+    InboxEvent,
+    LeaseExtended,
+    LeaseRequest,
+    LeaseShown,
+    Nack,
+    NackOutcome,
+)
+from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Subscription
+from delivery.operations import (
+    Lease,
+    ack_events,
+    extend_lease,
+    find_inbox,
+    inbox_deliveries,
+    lease_events,
+    nack_events,
+)
+from delivery.shown_status import shown_status
+from ingestion.api.presenting import describe_event
+from ingestion.models import Event
+from organizations.keys.authentication import caller_of
+from organizations.keys.scopes import Scope
+from rest import large_answers
+from rest.large_answers import Slot, answer_of, json_members
+from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.parsing import read_body
+from rest.rendering import format_time
+
+BODY_LIMIT = 128 * 1024
+
+
+class InboxView(APIView):
+    """The events of an inbox, without taking them."""
+
+    scopes = {"GET": Scope.INBOX_CONSUME}
+    operations = inbox_schemas.LIST
+
+    def get(self, request: Request) -> HttpResponseBase:
+        page = read_page(request, "inbox", ("inbox", "status"))
+        status = request.query_params.get("status", DeliveryStatus.PENDING.value)
+        if status not in DeliveryStatus.values:
+            raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
+        inbox = _inbox_of(request)
+        listing = Listing(
+            rows=inbox_deliveries(inbox=inbox, status=DeliveryStatus(status)),
+            describe=lambda found: _shown(found, _with_data(found, inbox), inbox, timezone.now()),
+            large=_large_columns(inbox),
+        )
+        return list_answer(request, page, listing, owner=inbox.organization_id)
+
+
+class LeaseView(APIView):
+    """Take events for a while."""
+
+    scopes = {"POST": Scope.INBOX_CONSUME}
+    operations = inbox_schemas.LEASE
+
+    def post(self, request: Request) -> HttpResponseBase:
+        check_parameters(request, ("inbox",))
+        wanted = decode(read_body(request, limit=BODY_LIMIT), LeaseRequest)
+        inbox = _inbox_of(request)
+        now = timezone.now()
+        slot = Slot(inbox.organization_id.int)
+        lease = lease_events(
+            inbox=inbox,
+            limit=wanted.max,
+            duration=timedelta(seconds=wanted.lease_seconds),
+            now=now,
+            max_bytes=large_answers.MAX_BYTES if slot.take() else large_answers.PORTION_BYTES,
+        )
+        if lease is None or sum(lease.sizes) <= large_answers.PORTION_BYTES:
+            slot.give_back()
+        if lease is None:
+            return Response(LeaseShown(lease_id=None, expires_at=None, events=[]))
+        return answer_of(request._request, _lease_chunks(lease, inbox, now), slot)
+
+
+class AckView(APIView):
+    """Acknowledge events: they leave the pending ones."""
+
+    scopes = {"POST": Scope.INBOX_CONSUME}
+    operations = inbox_schemas.ACK
+
+    def post(self, request: Request) -> Response:
+        check_parameters(request, ("inbox",))
+        ack = decode(read_body(request, limit=BODY_LIMIT), Ack)
+        outcome = ack_events(
+            inbox=_inbox_of(request), event_ids=ack.event_ids, lease_id=ack.lease_id, now=timezone.now()
+        )
+        answer = AckOutcome(
+            acknowledged=outcome.done,
+            already_acknowledged=outcome.already_acknowledged,
+            stale=outcome.stale,
+            unknown=outcome.unknown,
+        )
+        return Response(answer)
+
+
+class NackView(APIView):
+    """Give events back."""
+
+    scopes = {"POST": Scope.INBOX_CONSUME}
+    operations = inbox_schemas.NACK
+
+    def post(self, request: Request) -> Response:
+        check_parameters(request, ("inbox",))
+        nack = decode(read_body(request, limit=BODY_LIMIT), Nack)
+        outcome = nack_events(
+            inbox=_inbox_of(request), event_ids=nack.event_ids, lease_id=nack.lease_id, now=timezone.now()
+        )
+        answer = NackOutcome(
+            returned=outcome.done,
+            already_acknowledged=outcome.already_acknowledged,
+            stale=outcome.stale,
+            unknown=outcome.unknown,
+        )
+        return Response(answer)
+
+
+class ExtendView(APIView):
+    """Go on with a lease."""
+
+    scopes = {"POST": Scope.INBOX_CONSUME}
+    operations = inbox_schemas.EXTEND
+
+    def post(self, request: Request) -> Response:
+        check_parameters(request, ("inbox",))
+        extension = decode(read_body(request, limit=BODY_LIMIT), Extension)
+        now = timezone.now()
+        expires_at = now + timedelta(seconds=extension.lease_seconds)
+        extended = extend_lease(inbox=_inbox_of(request), lease_id=extension.lease_id, expires_at=expires_at, now=now)
+        if not extended:
+            raise Problem("not_found", "The lease holds no event of this inbox any more.")
+        return Response(
+            LeaseExtended(lease_id=extension.lease_id, expires_at=format_time(expires_at), extended=extended)
+        )
+
+
+def _inbox_of(request: Request) -> Subscription:
+    name = request.query_params.get("inbox", DEFAULT_INBOX)
+    inbox = find_inbox(organization_id=caller_of(request).organization_id, name=name)
+    if inbox is None:
+        raise Http404
+    return inbox
+
+
+def _lease_chunks(lease: Lease, inbox: Subscription, now: datetime) -> Iterator[bytes]:
+    """LeaseShown, with the events read portion by portion."""
+    portions = (_shown(part, _events_of(part, inbox), inbox, now) for part in _portions(lease))
+    encoded = ([msgspec.json.encode(event) for event in events if event is not None] for events in portions)
+    yield from json_members({"lease_id": lease.id, "expires_at": format_time(lease.expires_at)}, "events", encoded)
+    yield b"}"
+
+
+def _portions(lease: Lease) -> Iterator[list[Delivery]]:
+    part: list[Delivery] = []
+    total = 0
+    for delivery, size in zip(lease.deliveries, lease.sizes, strict=True):
+        if part and total + size > large_answers.PORTION_BYTES:
+            yield part
+            part, total = [], 0
+        part.append(delivery)
+        total += size
+    yield part
+
+
+def _shown(
+    deliveries: Sequence[Delivery], events: Mapping[UUID, Event], inbox: Subscription, now: datetime
+) -> list[InboxEvent | None]:
+    """The deliveries with their events, in the same order; None where retention took the event before its delivery."""
+    return [
+        InboxEvent(
+            **describe_event(events[delivery.event_id]),
+            status=shown_status(delivery, inbox, now=now),
+            leases=delivery.attempts,
+            leased_until=_leased_until(delivery, now),
+        )
+        if delivery.event_id in events
+        else None
+        for delivery in deliveries
+    ]
+
+
+def _events_of(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
+    wanted = [delivery.event_id for delivery in deliveries]
+    return Event.objects.for_organization(inbox.organization_id).in_bulk(wanted)
+
+
+def _large_columns(inbox: Subscription) -> Large:
+    """Of the events: a list's deliveries bring them along, as far as there is room."""
+    event = Event.objects.for_organization(inbox.organization_id).filter(pk=OuterRef("event_id"))
+    return {name: Subquery(event.values(name)) for name in ("data", "annotations")}
+
+
+def _with_data(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
+    """The events of deliveries that have brought `data` and `annotations` along."""
+    wanted = [delivery.event_id for delivery in deliveries]
+    events = Event.objects.for_organization(inbox.organization_id).defer("data", "annotations").in_bulk(wanted)
+    for delivery in deliveries:
+        if delivery.data is None:  # type: ignore[attr-defined]
+            events.pop(delivery.event_id, None)  # it has left between the two queries
+        elif event := events.get(delivery.event_id):
+            event.data, event.annotations = delivery.data, delivery.annotations  # type: ignore[attr-defined]
+    return events
+
+
+def _leased_until(delivery: Delivery, now: datetime) -> str | None:
+    ends = delivery.next_attempt_at if delivery.lease_id else None
+    return format_time(ends) if ends and ends > now else None

@@ -1,0 +1,221 @@
+"""`/api/v1/inbox`: bodies and answers, as the views use them and as `/api/schema` shows them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from delivery.models import DEFAULT_INBOX, DeliveryStatus
+from ingestion.api.schemas import EXAMPLE_EVENT, EventFields
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
+
+MAX_EVENTS = 1000
+DEFAULT_EVENTS = 100
+MAX_LEASE_SECONDS = 3600
+DEFAULT_LEASE_SECONDS = 30
+
+EventIds = Annotated[list[UUID], Meta(min_length=1, max_length=MAX_EVENTS)]
+LeaseSeconds = Annotated[int, Meta(ge=1, le=MAX_LEASE_SECONDS, description="For how long from now on, in seconds.")]
+OptionalLease = Annotated[
+    UUID | None, Meta(description="Only events that this lease still holds; without it, whoever holds them.")
+]
+Unknown = Annotated[list[UUID], Meta(description="Not in this inbox.")]
+
+
+class LeaseRequest(Struct, forbid_unknown_fields=True):
+    """How many events to take, and for how long."""
+
+    max: Annotated[int, Meta(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
+    lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS
+
+
+class Ack(Struct, forbid_unknown_fields=True):
+    """The events to acknowledge."""
+
+    event_ids: EventIds
+    lease_id: OptionalLease = None
+
+
+class Nack(Struct, forbid_unknown_fields=True):
+    """The events to give back."""
+
+    event_ids: EventIds
+    lease_id: OptionalLease = None
+
+
+class Extension(Struct, forbid_unknown_fields=True):
+    """The lease to go on with."""
+
+    lease_id: UUID
+    lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS
+
+
+class AckOutcome(Struct):
+    """What became of each event id; each is in one list."""
+
+    acknowledged: list[UUID]
+    already_acknowledged: list[UUID]
+    stale: Annotated[list[UUID], Meta(description="Not held by the lease that was given; left as they are.")]
+    unknown: Unknown
+
+
+class NackOutcome(Struct):
+    """What became of each event id; each is in one list."""
+
+    returned: Annotated[list[UUID], Meta(description="Can be leased at once, where they were in the order.")]
+    already_acknowledged: Annotated[list[UUID], Meta(description="Too late: they stay acknowledged.")]
+    stale: Annotated[
+        list[UUID], Meta(description="Not held by the lease that was given, or dead letters; left as they are.")
+    ]
+    unknown: Unknown
+
+
+class InboxEvent(EventFields):
+    """An event in an inbox; `status` is that of its delivery."""
+
+    status: DeliveryStatus
+    leases: Annotated[int, Meta(ge=0, description="How often it was leased, this lease included.")]
+    leased_until: Annotated[Time | None, Meta(description="When its lease ends; null while nobody holds it.")]
+
+
+class InboxEventList(Listed[InboxEvent]):
+    """Events of an inbox, newest first."""
+
+
+class LeaseShown(Struct):
+    """The leased events, the longest waiting first."""
+
+    lease_id: Annotated[UUID | None, Meta(description="Null when there is nothing to lease.")]
+    expires_at: Time | None
+    events: Annotated[list[InboxEvent], Meta(max_length=MAX_EVENTS)]
+
+
+class LeaseExtended(Struct):
+    """The lease goes on."""
+
+    lease_id: UUID
+    expires_at: Time
+    extended: Annotated[int, Meta(ge=1, description="How many events it still holds.")]
+
+
+INBOX = Parameter(
+    name="inbox",
+    description="The name of the inbox.",
+    schema={"type": "string", "default": DEFAULT_INBOX},
+)
+STATUS = Parameter(
+    name="status",
+    description="Only events whose delivery has this status. Leased ones are pending; in a paused inbox pending ones"
+    " are held.",
+    schema={"type": "string", "enum": DeliveryStatus.values, "default": DeliveryStatus.PENDING.value},
+)
+
+_EVENT = {**EXAMPLE_EVENT, "status": "pending", "leases": 0, "leased_until": None}
+_LEASED = {**_EVENT, "leases": 1, "leased_until": EXAMPLE_TIME}
+_LEASE_ID = "019a1b2c-3d4e-7f52-8c8d-9e0f1a2b3c4d"
+_TWO = {"event_ids": [EXAMPLE_ID, OTHER_ID]}
+_OF_A_LEASE = {"event_ids": [EXAMPLE_ID], "lease_id": _LEASE_ID}
+_REST_IS_EMPTY = {"already_acknowledged": [], "stale": [], "unknown": [OTHER_ID]}
+
+LIST = {
+    "GET": Operation(
+        id="list_inbox",
+        summary="List the events of an inbox",
+        description="Looks without taking: the events stay as they are.",
+        parameters=(INBOX, STATUS, *PAGE),
+        answers={
+            200: Answer(
+                description="A page of events.",
+                content=json_of(InboxEventList, page={"data": [_EVENT], "next_cursor": None}),
+            )
+        },
+        problems=("not_found",),
+    )
+}
+LEASE = {
+    "POST": Operation(
+        id="lease_events",
+        summary="Lease events",
+        description=(
+            "Takes up to `max` events, the longest waiting first, and no more than 16 MiB of data beside the first."
+            " Until `expires_at` nobody else gets them; then those that were not acknowledged can be leased again."
+            " An event that was leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
+            " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
+        ),
+        parameters=(INBOX,),
+        body=json_of(
+            LeaseRequest, all_fields={"max": DEFAULT_EVENTS, "lease_seconds": DEFAULT_LEASE_SECONDS}, defaults={}
+        ),
+        answers={
+            200: Answer(
+                description="The lease.",
+                content=json_of(
+                    LeaseShown,
+                    one_event={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "events": [_LEASED]},
+                    nothing_to_lease={"lease_id": None, "expires_at": None, "events": []},
+                ),
+            )
+        },
+        problems=("not_found",),
+    )
+}
+ACK = {
+    "POST": Operation(
+        id="ack_events",
+        summary="Acknowledge events",
+        description=(
+            "Acknowledged events leave the inbox. Saying it again changes nothing. With `lease_id`, events that"
+            " the lease does not hold any more, because it expired or they were given back, are `stale` and stay."
+            " Without it every event of the inbox can be acknowledged, a dead letter too."
+        ),
+        parameters=(INBOX,),
+        body=json_of(Ack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
+        answers={
+            200: Answer(
+                description="What became of each event id.",
+                content=json_of(AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}),
+            )
+        },
+        problems=("not_found",),
+    )
+}
+NACK = {
+    "POST": Operation(
+        id="nack_events",
+        summary="Give events back",
+        description=(
+            "Their lease ends, and they can be leased again at once, where they were in the order. The lease counts:"
+            " an event that is always given back becomes a dead letter in the end."
+        ),
+        parameters=(INBOX,),
+        body=json_of(Nack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
+        answers={
+            200: Answer(
+                description="What became of each event id.",
+                content=json_of(NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}),
+            )
+        },
+        problems=("not_found",),
+    )
+}
+EXTEND = {
+    "POST": Operation(
+        id="extend_lease",
+        summary="Extend a lease",
+        description=(
+            "All events that the lease still holds stay held for `lease_seconds` from now on. A lease that holds"
+            " nothing any more, because it expired or all its events were acknowledged or given back, is a 404."
+        ),
+        parameters=(INBOX,),
+        body=json_of(Extension, lease={"lease_id": _LEASE_ID, "lease_seconds": DEFAULT_LEASE_SECONDS}),
+        answers={
+            200: Answer(
+                description="The lease goes on.",
+                content=json_of(
+                    LeaseExtended, extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1}
+                ),
+            )
+        },
+        problems=("not_found",),
+    )
+}

@@ -1,0 +1,430 @@
+"""`/api/v1/subscriptions` and `/api/v1/deliveries`: bodies and answers, as the views use them and as `/api/schema`
+shows them.
+"""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+
+from delivery.endpoints.header_rules import MAX_HEADERS
+from delivery.matching.matching import MAX_PATTERNS
+from delivery.models import DeliveryStatus, DisabledReason, Kind, SubscriptionStatus
+from delivery.operations.subscriptions import INBOX_NAME
+from ingestion.api.schemas import EXAMPLE_DELIVERY, DeliveryDetails, DeliveryFields
+from ingestion.formats.decoding import TypeName
+from rest.openapi import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    PAGE,
+    Answer,
+    Listed,
+    Operation,
+    Parameter,
+    Time,
+    json_of,
+)
+
+MAX_OVERLAP = 30 * 24 * 3600
+_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+Url = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        description="Where to send: `https`, unless the platform allows `http`, and no private address.",
+    ),
+]
+EventTypes = Annotated[
+    list[str],
+    Meta(
+        description="Event types; with a trailing `*`, every type that starts so.",
+        extra_json_schema={"minItems": 1, "maxItems": MAX_PATTERNS},
+    ),
+]
+GivenFilter = Annotated[
+    dict[str, Any] | None,
+    Meta(
+        description='Which events of these types, as `{"data.amount": {"gte": 1000}, "data.currency": "EUR"}`; null for'
+        " all. Operators: `eq`, `ne`, `in`, `gt`, `gte`, `lt`, `lte`, `prefix`, `exists`; `any` and `all` combine lists"
+        " of filters."
+    ),
+]
+Description = Annotated[str, Meta(max_length=2000)]
+Label = Annotated[str, Meta(max_length=100, description="For people.")]
+InboxName = Annotated[str, Meta(pattern=INBOX_NAME)]
+Headers = Annotated[
+    dict[str, str],
+    Meta(
+        description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked, and a mask is no"
+        " value.",
+        extra_json_schema={"maxProperties": MAX_HEADERS},
+    ),
+]
+MaxLeases = Annotated[
+    int, Meta(ge=1, le=1000, description="After so many leases without an ack an event is a dead letter.")
+]
+
+
+class NewWebhook(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=Kind.WEBHOOK.value):
+    """A webhook to be made: events are sent to its URL."""
+
+    url: Url
+    name: Label | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    event_types: EventTypes | UnsetType = UNSET
+    filter: GivenFilter | UnsetType = UNSET
+    headers: Headers | UnsetType = UNSET
+
+
+class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=Kind.INBOX.value):
+    """An inbox to be made: events wait in it for a consumer."""
+
+    name: InboxName
+    description: Description | UnsetType = UNSET
+    event_types: EventTypes | UnsetType = UNSET
+    filter: GivenFilter | UnsetType = UNSET
+    max_leases: MaxLeases | UnsetType = UNSET
+
+
+class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to set; the rest stays. `url` and `headers` are for webhooks, `max_leases` is for inboxes."""
+
+    name: Label | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    event_types: EventTypes | UnsetType = UNSET
+    filter: GivenFilter | UnsetType = UNSET
+    url: Url | UnsetType = UNSET
+    headers: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                description="In place of all that there are. The mask of a value stands for it, under the same name (in"
+                " any case) and no other. With a `url` of another scheme, host or port give the values themselves."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    max_leases: MaxLeases | UnsetType = UNSET
+
+
+class SecretRotation(Struct, forbid_unknown_fields=True):
+    """How long the previous secret signs too."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP)] = 86_400
+
+
+class TestEvent(Struct, forbid_unknown_fields=True):
+    """The event to send."""
+
+    __test__ = False  # It is none of pytest's.
+
+    type: TypeName = "webhook.test"
+    data: Annotated[Raw, Meta(description="Any JSON.", extra_json_schema={})] = field(
+        default_factory=lambda: Raw(b'{"test":true}')
+    )
+
+
+class Circuit(Struct):
+    """The endpoint rests after many failures in a row: its deliveries are held."""
+
+    open_until: Annotated[Time, Meta(description="When the next delivery is tried, at the latest.")]
+    reason: Annotated[str, Meta(description="A sentence for people.")]
+
+
+class Health(Struct):
+    """How a webhook is doing."""
+
+    failing_since: Annotated[Time | None, Meta(description="Since when there were only failures.")]
+    failures: Annotated[int, Meta(ge=0, description="How many in a row.")]
+    circuit: Annotated[Circuit | None, Meta(description="Null while deliveries are sent.")]
+    circuit_open_until: Annotated[Time | None, Meta(description="The same as `open_until` of the circuit.")]
+    last_attempt_at: Time | None
+    last_success_at: Time | None
+    last_error: str | None
+
+
+class SubscriptionShown(Struct):
+    """A subscription."""
+
+    id: UUID
+    kind: Kind
+    name: Annotated[str, Meta(description="By which consumers find an inbox; of a webhook for people, may be empty.")]
+    url: Annotated[str | None, Meta(description="Null for an inbox.")]
+    description: str
+    event_types: list[str]
+    filter: dict[str, Any] | None
+    headers: Annotated[
+        dict[str, str], Meta(description="With masked values: `****` and the last four characters of a long one.")
+    ]
+    status: Annotated[SubscriptionStatus, Meta(extra_json_schema={"enum": ["active", "paused", "disabled"]})]
+    disabled_reason: DisabledReason | None
+    disabled_at: Time | None
+    created_at: Time
+    health: Health
+    max_leases: Annotated[int | None, Meta(description="Null for a webhook.")]
+
+
+class SubscriptionCreated(SubscriptionShown):
+    """A new subscription; a webhook with the secret that signs what it gets."""
+
+    secret: Annotated[str, Meta(pattern="^whsec_")] | UnsetType = UNSET
+
+
+class SubscriptionList(Listed[SubscriptionShown]):
+    """Subscriptions, newest first."""
+
+
+class SecretShown(Struct):
+    """The secret of a webhook."""
+
+    secret: Annotated[str, Meta(pattern="^whsec_")]
+    previous_secret_expires_at: Annotated[
+        Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
+    ]
+
+
+class TestResult(Struct):
+    """What came of a test."""
+
+    __test__ = False
+
+    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
+    delivered: bool
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    duration_ms: Annotated[int, Meta(ge=0)]
+    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
+    detail: Annotated[str, Meta(description="The same in a sentence.")]
+    response: Annotated[str, Meta(description="The begin of the answer.")]
+
+
+class DeliveryShown(DeliveryFields):
+    """A delivery, in a list."""
+
+    attempts: Annotated[int, Meta(ge=0, description="How many; of an inbox, how many leases.")]
+
+
+class DeliveryList(Listed[DeliveryShown]):
+    """Deliveries of a subscription, newest event first."""
+
+
+_WEBHOOK = {
+    "id": EXAMPLE_ID,
+    "kind": "webhook",
+    "name": "",
+    "url": "https://example.com/webhooks",
+    "description": "Tells the ledger of invoices.",
+    "event_types": ["invoice.*"],
+    "filter": {"data.amount": {"gte": 1000}},
+    "headers": {"Authorization": "****cret"},
+    "status": "active",
+    "disabled_reason": None,
+    "disabled_at": None,
+    "created_at": EXAMPLE_TIME,
+    "health": {
+        "failing_since": None,
+        "failures": 0,
+        "circuit": None,
+        "circuit_open_until": None,
+        "last_attempt_at": EXAMPLE_TIME,
+        "last_success_at": EXAMPLE_TIME,
+        "last_error": None,
+    },
+    "max_leases": None,
+}
+_LISTED_DELIVERY = {**EXAMPLE_DELIVERY, "attempts": 1}
+_SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
+_SECRET_ANSWER = Answer(
+    description="The secret.",
+    content=json_of(SecretShown, secret={"secret": _SECRET, "previous_secret_expires_at": EXAMPLE_TIME}),
+)
+
+
+def _choice(name: str, description: str, values: list[str]) -> Parameter:
+    return Parameter(name=name, description=description, schema={"type": "string", "enum": values})
+
+
+SHOWN_STATUSES = [status.value for status in SubscriptionStatus if status is not SubscriptionStatus.DELETED]
+SUBSCRIPTIONS = {
+    "GET": Operation(
+        id="list_subscriptions",
+        summary="List subscriptions",
+        parameters=(
+            _choice("kind", "Only subscriptions of this kind.", Kind.values),
+            _choice("status", "Only subscriptions with this status.", SHOWN_STATUSES),
+            *PAGE,
+        ),
+        answers={
+            200: Answer(
+                description="A page of subscriptions.",
+                content=json_of(SubscriptionList, page={"data": [_WEBHOOK], "next_cursor": None}),
+            )
+        },
+    ),
+    "POST": Operation(
+        id="create_subscription",
+        summary="Create a subscription",
+        description="It gets every event that is accepted from now on and that it wants."
+        " How many an organization can have is told by `GET /api/v1/organization`.",
+        body=json_of(
+            NewWebhook | NewInbox,
+            minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
+            webhook={
+                "kind": "webhook",
+                "url": "https://example.com/webhooks",
+                "event_types": ["invoice.*"],
+                "filter": {"data.amount": {"gte": 1000}},
+                "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+            },
+            inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
+        ),
+        answers={
+            201: Answer(
+                description="The new subscription.",
+                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": _SECRET}),
+            )
+        },
+        problems=("inbox_exists", "limit_reached"),
+        version="shown",
+    ),
+}
+SUBSCRIPTION = {
+    "GET": Operation(id="get_subscription", summary="Show a subscription", answers={200: _SHOWN}, version="shown"),
+    "PATCH": Operation(
+        id="update_subscription",
+        summary="Change a subscription",
+        description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
+        " the inbox `default` takes. Stored header values go to no other endpoint: with a `url` of another scheme, host"
+        " or port they have to be given again.",
+        body=json_of(
+            SubscriptionPatch,
+            types={"event_types": ["invoice.*", "order.paid"]},
+            no_filter={"filter": None, "description": "All of them."},
+        ),
+        answers={200: _SHOWN},
+        problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),
+        version="expected",
+    ),
+    "DELETE": Operation(
+        id="delete_subscription",
+        summary="Delete a subscription",
+        description="Nothing more is delivered to it. The inbox `default` cannot be deleted.",
+        answers={204: Answer(description="It is gone.")},
+        problems=("wrong_state",),
+        version="expected",
+    ),
+}
+PAUSE = {
+    "POST": Operation(
+        id="pause_subscription",
+        summary="Pause a subscription",
+        description="Its deliveries are held until it is resumed. Pausing it again changes nothing.",
+        answers={200: _SHOWN},
+        problems=("wrong_state",),
+        version="shown",
+    )
+}
+RESUME = {
+    "POST": Operation(
+        id="resume_subscription",
+        summary="Resume a subscription",
+        description="Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
+        " the rest of the endpoint, if it rests, and changes nothing else.",
+        answers={200: _SHOWN},
+        version="shown",
+    )
+}
+SECRET = {
+    "GET": Operation(
+        id="get_subscription_secret",
+        summary="Show the secret of a webhook",
+        description="The audit log notes it.",
+        answers={200: _SECRET_ANSWER},
+        problems=("wrong_state",),
+    )
+}
+ROTATE_SECRET = {
+    "POST": Operation(
+        id="rotate_subscription_secret",
+        summary="Rotate the secret of a webhook",
+        description="The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
+        " default. Of two rotations in a row only the last leaves a previous secret.",
+        body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
+        body_required=False,
+        answers={200: _SECRET_ANSWER},
+        problems=("wrong_state",),
+    )
+}
+TEST = {
+    "POST": Operation(
+        id="test_subscription",
+        summary="Test a webhook",
+        description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
+        " answer. The event is stored nowhere.",
+        body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
+        body_required=False,
+        answers={
+            200: Answer(
+                description="What came of it, good or bad.",
+                content=json_of(
+                    TestResult,
+                    refused={
+                        "event_id": EXAMPLE_ID,
+                        "delivered": False,
+                        "status_code": 500,
+                        "duration_ms": 42,
+                        "error": "http_error",
+                        "detail": "HTTP 500",
+                        "response": "Internal Server Error",
+                    },
+                ),
+            )
+        },
+        problems=("wrong_state", "rate_limited"),
+    )
+}
+SUBSCRIPTION_DELIVERIES = {
+    "GET": Operation(
+        id="list_deliveries",
+        summary="List the deliveries of a subscription",
+        parameters=(_choice("status", "Only deliveries with this status.", DeliveryStatus.values), *PAGE),
+        answers={
+            200: Answer(
+                description="A page of deliveries.",
+                content=json_of(DeliveryList, page={"data": [_LISTED_DELIVERY], "next_cursor": None}),
+            )
+        },
+    )
+}
+DELIVERY = {
+    "GET": Operation(
+        id="get_delivery",
+        summary="Show a delivery with its attempts",
+        answers={200: Answer(description="The delivery.", content=json_of(DeliveryDetails, delivery=EXAMPLE_DELIVERY))},
+    )
+}
+RETRY = {
+    "POST": Operation(
+        id="retry_delivery",
+        summary="Retry a delivery",
+        description="It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
+        " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
+        " stays held until that is resumed.",
+        answers={
+            202: Answer(
+                description="The delivery is due.",
+                content=json_of(
+                    DeliveryShown,
+                    delivery={
+                        **_LISTED_DELIVERY,
+                        "status": "pending",
+                        "attempts": 0,
+                        "next_attempt_at": EXAMPLE_TIME,
+                        "delivered_at": None,
+                    },
+                ),
+            )
+        },
+        problems=("limit_reached", "wrong_state"),
+    )
+}

@@ -1,0 +1,297 @@
+"""`/api/v1/subscriptions` and `/api/v1/deliveries`."""
+
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.http import Http404
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core.decoding import decode
+from core.postgresql.portions import own_columns
+from core.problems import invalid
+from delivery.api import schemas
+from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
+from delivery.api.schemas import (
+    SHOWN_STATUSES,
+    NewInbox,
+    NewWebhook,
+    SecretRotation,
+    SecretShown,
+    SubscriptionCreated,
+    SubscriptionPatch,
+    TestEvent,
+    TestResult,
+)
+from delivery.api.selecting import newest_deliveries, own_subscription
+from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.operations import (
+    SubscriptionChanges,
+    WebhookSecret,
+    changeable_fields,
+    create_subscription,
+    default_inboxes,
+    delete_subscription,
+    pause_subscription,
+    resume_subscription,
+    retry_delivery,
+    rotate_secret,
+    show_secret,
+    update_subscription,
+)
+from delivery.webhooks.test_send import send_test
+from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
+from organizations.keys.authentication import actor_of, caller_of
+from organizations.keys.scopes import Scope
+from organizations.models import Organization
+from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.parsing import read_body
+from rest.rendering import format_time
+from rest.versions import etag_of, expected_versions
+
+# A filter with the longest values has some 200 KiB in practice.
+BODY_LIMIT = 256 * 1024
+T = TypeVar("T")
+
+
+class SubscriptionsView(APIView):
+    """List and create subscriptions."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE, "POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.SUBSCRIPTIONS
+
+    def get(self, request: Request) -> HttpResponseBase:
+        page = read_page(request, "subscriptions", ("kind", "status"))
+        organization_id = caller_of(request).organization_id
+        default_inboxes([organization_id])
+        rows = Subscription.objects.for_organization(organization_id).shown()
+        for name, values in (("kind", Kind.values), ("status", SHOWN_STATUSES)):
+            if wanted := _read_choice(request, name, values):
+                rows = rows.filter(**{name: wanted})
+        listing = Listing(
+            rows=rows,
+            describe=lambda found: map(partial(describe_subscription, now=timezone.now()), found),
+            large=own_columns(*LARGE_COLUMNS),
+        )
+        return list_answer(request, page, listing, owner=organization_id)
+
+    def post(self, request: Request) -> Response:
+        check_parameters(request, ())
+        wanted: NewWebhook | NewInbox = decode(_body(request), NewWebhook | NewInbox)  # type: ignore[arg-type]
+        created = create_subscription(
+            organization=Organization.objects.get(pk=caller_of(request).organization_id),
+            kind=Kind.WEBHOOK if isinstance(wanted, NewWebhook) else Kind.INBOX,
+            changes=_changes(wanted),
+            actor=actor_of(request),
+        )
+        answer = SubscriptionCreated(**subscription_members(created.subscription, now=timezone.now()))
+        if created.secret:
+            answer.secret = created.secret
+        return Response(answer, status=201, headers=etag_of(changeable_fields(created.subscription)))
+
+
+class SubscriptionView(APIView):
+    """One subscription."""
+
+    scopes = {
+        "GET": Scope.SUBSCRIPTIONS_MANAGE,
+        "PATCH": Scope.SUBSCRIPTIONS_MANAGE,
+        "DELETE": Scope.SUBSCRIPTIONS_MANAGE,
+    }
+    operations = schemas.SUBSCRIPTION
+
+    def get(self, request: Request, subscription_id: UUID) -> Response:
+        return _shown(own_subscription(request, subscription_id))
+
+    def patch(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        changes = _changes(decode(_body(request), SubscriptionPatch))
+        return _shown(
+            update_subscription(
+                subscription=subscription,
+                changes=changes,
+                actor=actor_of(request),
+                expected=expected_versions(request),
+            )
+        )
+
+    def delete(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        delete_subscription(subscription=subscription, actor=actor_of(request), expected=expected_versions(request))
+        return Response(status=204)
+
+
+class PauseView(APIView):
+    """Hold the deliveries of a subscription."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.PAUSE
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        return _shown(pause_subscription(subscription=subscription, actor=actor_of(request)))
+
+
+class ResumeView(APIView):
+    """Deliver again."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.RESUME
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        return _shown(resume_subscription(subscription=subscription, actor=actor_of(request)))
+
+
+class SecretView(APIView):
+    """The secret of a webhook."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.SECRET
+
+    def get(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        return _secret_shown(show_secret(subscription=subscription, actor=actor_of(request), now=timezone.now()))
+
+
+class RotateSecretView(APIView):
+    """A new secret for a webhook."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.ROTATE_SECRET
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        rotation = _optional(request, SecretRotation)
+        overlap = timedelta(seconds=rotation.overlap_seconds)
+        return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
+
+
+class TestView(APIView):
+    """Send a test event to a webhook."""
+
+    __test__ = False
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.TEST
+
+    def post(self, request: Request, subscription_id: UUID) -> Response:
+        subscription = own_subscription(request, subscription_id)
+        event = _optional(request, TestEvent)
+        data = bytes(event.data)
+        check_data(data)
+        outcome = send_test(
+            subscription=subscription,
+            event_type=event.type,
+            data=data.decode(),
+            actor=actor_of(request),
+            now=timezone.now(),
+        )
+        result = outcome.result
+        return Response(
+            TestResult(
+                event_id=outcome.event_id,
+                delivered=result.delivered,
+                status_code=result.status,
+                duration_ms=result.duration_ms,
+                error=result.error and result.error.value,
+                detail=result.detail,
+                response=result.response_text,
+            )
+        )
+
+
+class SubscriptionDeliveriesView(APIView):
+    """The deliveries of a subscription."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.SUBSCRIPTION_DELIVERIES
+
+    def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
+        page = read_page(request, f"deliveries:{subscription_id}", ("status",))
+        status = _read_choice(request, "status", DeliveryStatus.values)
+        subscription = own_subscription(request, subscription_id)
+        listing = Listing(
+            rows=newest_deliveries(subscription, DeliveryStatus(status) if status else None, page),
+            describe=lambda found: describe_deliveries(found, subscription),
+        )
+        return list_answer(request, page, listing, owner=subscription.organization_id)
+
+
+class DeliveryView(APIView):
+    """One delivery with its attempts."""
+
+    scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.DELIVERY
+
+    def get(self, request: Request, delivery_id: UUID) -> Response:
+        check_parameters(request, ())
+        return Response(describe_delivery(*_own_delivery(request, delivery_id)))
+
+
+class RetryView(APIView):
+    """Try a delivery again now."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = schemas.RETRY
+
+    def post(self, request: Request, delivery_id: UUID) -> Response:
+        check_parameters(request, ())
+        delivery, subscription = _own_delivery(request, delivery_id)
+        retried = retry_delivery(
+            delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
+        )
+        return Response(describe_deliveries([retried], subscription)[0], status=202)
+
+
+def _own_delivery(request: Request, delivery_id: UUID) -> tuple[Delivery, Subscription]:
+    """A deleted subscription's deliveries can still be looked at."""
+    organization_id = caller_of(request).organization_id
+    delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
+    if delivery is None:
+        raise Http404
+    subscriptions = Subscription.objects.for_organization(organization_id).select_related("organization")
+    subscription = subscriptions.filter(pk=delivery.subscription_id).first()
+    if subscription is None:
+        raise Http404
+    return delivery, subscription
+
+
+def _shown(subscription: Subscription) -> Response:
+    shown = describe_subscription(subscription, now=timezone.now())
+    return Response(shown, headers=etag_of(changeable_fields(subscription)))
+
+
+def _secret_shown(found: WebhookSecret) -> Response:
+    until = found.previous_until
+    return Response(SecretShown(secret=found.secret, previous_secret_expires_at=format_time(until) if until else None))
+
+
+def _changes(wanted: NewWebhook | NewInbox | SubscriptionPatch) -> SubscriptionChanges:
+    return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+
+
+def _body(request: Request) -> bytes:
+    body = read_body(request, limit=BODY_LIMIT)
+    require_utf8_bytes(body)
+    return body
+
+
+def _optional(request: Request, kind: type[T]) -> T:
+    """The body, or what stands for none."""
+    if not request._request.body:
+        return kind()
+    body = read_body(request, limit=MAX_BODY_BYTES)
+    require_utf8_bytes(body)
+    return decode(body, kind)
+
+
+def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:
+    given = request.query_params.get(name)
+    if given is not None and given not in values:
+        raise invalid(f"/{name}", "invalid", f"{name} is one of {', '.join(values)}.")
+    return given

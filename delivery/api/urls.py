@@ -1,0 +1,40 @@
+from django.urls import path
+
+from delivery.api.inbox import AckView, ExtendView, InboxView, LeaseView, NackView
+from delivery.api.replays import CancelReplayView, ReplaysView, ReplayView, RetryDeadLettersView
+from delivery.api.subscriptions import (
+    DeliveryView,
+    PauseView,
+    ResumeView,
+    RetryView,
+    RotateSecretView,
+    SecretView,
+    SubscriptionDeliveriesView,
+    SubscriptionsView,
+    SubscriptionView,
+    TestView,
+)
+
+_SUBSCRIPTION = "subscriptions/<uuid:subscription_id>"
+
+urlpatterns = [
+    path("subscriptions", SubscriptionsView.as_view(), name="api-subscriptions"),
+    path(_SUBSCRIPTION, SubscriptionView.as_view(), name="api-subscription"),
+    path(f"{_SUBSCRIPTION}/pause", PauseView.as_view(), name="api-subscription-pause"),
+    path(f"{_SUBSCRIPTION}/resume", ResumeView.as_view(), name="api-subscription-resume"),
+    path(f"{_SUBSCRIPTION}/secret", SecretView.as_view(), name="api-subscription-secret"),
+    path(f"{_SUBSCRIPTION}/rotate-secret", RotateSecretView.as_view(), name="api-subscription-rotate-secret"),
+    path(f"{_SUBSCRIPTION}/test", TestView.as_view(), name="api-subscription-test"),
+    path(f"{_SUBSCRIPTION}/deliveries", SubscriptionDeliveriesView.as_view(), name="api-subscription-deliveries"),
+    path(f"{_SUBSCRIPTION}/retry-dead-letters", RetryDeadLettersView.as_view(), name="api-retry-dead-letters"),
+    path("deliveries/<uuid:delivery_id>", DeliveryView.as_view(), name="api-delivery"),
+    path("deliveries/<uuid:delivery_id>/retry", RetryView.as_view(), name="api-delivery-retry"),
+    path("inbox", InboxView.as_view(), name="api-inbox"),
+    path("inbox/lease", LeaseView.as_view(), name="api-inbox-lease"),
+    path("inbox/ack", AckView.as_view(), name="api-inbox-ack"),
+    path("inbox/nack", NackView.as_view(), name="api-inbox-nack"),
+    path("inbox/extend", ExtendView.as_view(), name="api-inbox-extend"),
+    path("replays", ReplaysView.as_view(), name="api-replays"),
+    path("replays/<uuid:replay_id>", ReplayView.as_view(), name="api-replay"),
+    path("replays/<uuid:replay_id>/cancel", CancelReplayView.as_view(), name="api-replay-cancel"),
+]

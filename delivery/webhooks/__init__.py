@@ -1,0 +1,1 @@
+"""How a delivery gets to its endpoint: claimed, signed, sent, guarded, recorded."""

@@ -1,0 +1,146 @@
+"""Take due webhook deliveries: skip those that others lock, move their due time forward, read what to send.
+
+All times are the database's: hosts may disagree about theirs.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from uuid_utils.compat import uuid7
+
+from core.ports import Database
+from core.postgresql.arrays import array, uuid_array
+from ingestion import trace_contexts
+from ingestion.formats.stored_numbers import with_exponents
+
+# Of a `subscription`. PostgreSQL reads the few that are suspended once for each statement, by an index of their own.
+NOT_SUSPENDED = """
+subscription.organization_id NOT IN (SELECT id FROM organizations_organization WHERE suspended_at IS NOT NULL)
+"""
+# What may be sent to: an endpoint that rests may be tried once in each rest, and when it is over.
+_OPEN = f"""
+subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
+AND (subscription.circuit_open_until IS NULL
+     OR coalesce(subscription.circuit_probe_at, subscription.circuit_open_until) <= now())
+"""
+_DUE = f"""
+SELECT subscription.organization_id, subscription.id, subscription.failures
+FROM delivery_subscription AS subscription
+CROSS JOIN LATERAL (
+    SELECT FROM delivery_delivery WHERE subscription_id = subscription.id AND next_attempt_at <= now() LIMIT 1
+) AS due
+WHERE {_OPEN}
+"""  # noqa: S608 - no input
+_PICK = f"""
+SELECT due.id, due.event_id, subscription.id AS subscription_id
+FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
+JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
+CROSS JOIN LATERAL (
+    SELECT id, event_id FROM delivery_delivery
+    WHERE subscription_id = subscription.id AND next_attempt_at <= now()
+    ORDER BY next_attempt_at, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
+) AS due
+"""  # noqa: S608 - no input
+# Whatever the circuit says. Those that are held otherwise are forgotten here: they are due, and sent once resumed.
+_PICK_BY_HAND = f"""
+SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id
+FROM asked
+JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND delivery.next_attempt_at <= now()
+JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
+     AND subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
+FOR UPDATE OF delivery SKIP LOCKED
+"""  # noqa: S608 - no input
+_ASKED = """
+asked AS (
+    DELETE FROM delivery_manualretry WHERE delivery_id IN (
+        SELECT delivery_id FROM delivery_manualretry ORDER BY asked_at LIMIT %(room)s FOR UPDATE SKIP LOCKED
+    ) RETURNING delivery_id
+),
+"""
+_TAKE = f"""
+UPDATE delivery_delivery AS delivery SET next_attempt_at = now() + %(lease_time)s, lease_id = %(lease)s
+FROM picked
+JOIN delivery_subscription AS subscription ON subscription.id = picked.subscription_id
+LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
+WHERE delivery.id = picked.id
+RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
+          delivery.attempts, now(),
+          event.type, event.received_at, {trace_contexts.COLUMNS},
+          subscription.url, subscription.headers, subscription.secret,
+          CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
+          event.data::text
+"""  # noqa: S608 - no input
+_CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
+_CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
+_GIVE_BACK = """
+UPDATE delivery_delivery AS delivery SET next_attempt_at = now(), lease_id = NULL
+FROM unnest(%(ids)s::uuid[], %(leases)s::uuid[]) AS given (id, lease_id)
+WHERE delivery.id = given.id AND delivery.lease_id = given.lease_id
+"""
+# A wait for a turn comes on top of the attempt, and the record. Not more: a claim that PostgreSQL has made, and whose
+# answer was lost when it hung, holds its deliveries for as long as this.
+_MARGIN_SECONDS = 5
+
+
+def lease_seconds() -> float:
+    """How long a taker that dies keeps its deliveries."""
+    return settings.WEBHOOK_TIMEOUT_SECONDS + _MARGIN_SECONDS
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
+
+    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    """
+
+    id: UUID
+    lease_id: UUID
+    organization_id: UUID
+    subscription_id: UUID
+    event_id: UUID
+    attempts: int
+    claimed_at: datetime
+    type: str | None
+    received_at: datetime | None
+    traceparent: str | None
+    tracestate: str | None
+    url: str
+    headers: dict[str, str]
+    secret: str
+    previous_secret: str
+    data: str | None
+
+
+async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
+    """Organization, subscription and its failures in a row, of those that something could be sent to now."""
+    return [(organization, pk, failures) for organization, pk, failures in await database.fetch(_DUE, {})]
+
+
+async def claim(database: Database, wanted: Mapping[UUID, int]) -> list[Claimed]:
+    """Of each subscription so many deliveries as are wanted, those first that have been due the longest."""
+    values = {"wanted": uuid_array(wanted), "counts": array(map(str, wanted.values()))}
+    return await _take(database, _CLAIM, values)
+
+
+async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed]:
+    """At most `room` deliveries that somebody wants tried at once."""
+    return await _take(database, _CLAIM_BY_HAND, {"room": room})
+
+
+async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
+    lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
+    rows = await database.fetch(statement, {**values, **lease})
+    return [Claimed(*(*row[:-1], row[-1] and with_exponents(row[-1]))) for row in rows]
+
+
+async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:
+    """They are due again at once, not attempted."""
+    values = {
+        "ids": uuid_array(one.id for one in claimed),
+        "leases": uuid_array(one.lease_id for one in claimed),
+    }
+    await database.fetch(_GIVE_BACK, values)

@@ -1,0 +1,321 @@
+"""Send what is due: claim, send concurrently, record in bulk, as long as something is due or in flight.
+
+Claiming never stops while there is room: who may have how much of it is decided in delivery.webhooks.shares.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psycopg
+from django.db import connections, transaction
+from django.utils import timezone
+
+from core.ports import Database
+from core.ports.gathering import Gatherer
+from core.postgresql.faults import is_passing
+from core.secrets import decrypt_secret
+from core.tracing import Span, Value, read_context, sending_span
+from delivery.endpoints.sealed_headers import open_value
+from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
+from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
+from delivery.webhooks.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
+from delivery.webhooks.sending import AttemptResult, WebhookSender
+from delivery.webhooks.shares import CONCURRENCY, Shares
+from delivery.webhooks.signing import secret_key
+from delivery.webhooks.webhook_requests import build_request
+
+logger = logging.getLogger(__name__)
+# A claim follows another when so many have ended, or after a pause: what becomes due meanwhile waits no longer.
+FREED = 50
+PAUSE_SECONDS = 0.02
+# When all that is due must wait for those in flight, or only those are left.
+_LONG_PAUSE_SECONDS = 0.25
+# Looking through all subscriptions for what is due takes longer the more there are: at most a twentieth of the time.
+_LOOK_PAUSE_FACTOR = 20
+# Whoever waits longer for a turn at its endpoint gives its place back: it has become slow.
+_TURN_SECONDS = 2.0
+_MANUAL_RETRIES = 20
+# Until PostgreSQL is asked again that was away, and for how long records wait for it. Their leases may end meanwhile,
+# but this sender claims nothing before it has recorded them.
+_AWAY_SECONDS = 0.5
+_RECORD_SECONDS = 120.0
+
+
+class Sender:
+    """Of one event loop. `run` may be called again and again; connections to endpoints are kept between the runs."""
+
+    def __init__(self, database: Database, webhooks: WebhookSender) -> None:
+        self._database = database
+        self._webhooks = webhooks
+        self._recorder: Gatherer[Outcome, None] = Gatherer(self._record)
+        self._returner: Gatherer[Claimed, None] = Gatherer(self._return)
+        self._shares = Shares()
+        self._turns: dict[UUID, asyncio.Semaphore] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._freed = 0
+        self._by_hand = 0
+        self._records_wait = False
+        self._look_is_wanted = True
+        self._look_not_before = 0.0
+        self._news = asyncio.Event()
+        self._is_stopping = False
+        self.moved_at = time.monotonic()
+
+    def wake(self, due: Collection[tuple[UUID, UUID]] = ()) -> None:
+        """Something may be due: of these organizations and subscriptions, or of any that must be looked for."""
+        for organization_id, subscription_id in due:
+            self._shares.put_due(organization_id, subscription_id)
+        self._look_is_wanted = self._look_is_wanted or not due
+        self._news.set()
+
+    def stop(self) -> None:
+        """Claim no more: `run` ends when what is in flight has ended."""
+        self._is_stopping = True
+        self._news.set()
+
+    async def run(self) -> int:
+        """Send until nothing is due; returns the number of attempts. `moved_at` tells when it last made a step."""
+        sent = 0
+        while True:
+            self._news.clear()
+            claimed = 0
+            if not (self._is_stopping or self._records_wait):
+                try:
+                    claimed = await self._claim()
+                except psycopg.Error as error:
+                    logger.warning("what is due could not be claimed: %s", type(error).__name__)
+                    await asyncio.sleep(_AWAY_SECONDS)
+            sent += claimed
+            self.moved_at = time.monotonic()
+            is_idle = not (self._in_flight or (self._shares.has_due and not self._is_stopping))
+            if is_idle and (self._is_stopping or not self._look_is_wanted):
+                return sent
+            await self._wait(PAUSE_SECONDS if claimed else _LONG_PAUSE_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until there is news or a moment has passed. The end of an attempt is news when a claim is worth it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    async def _claim(self) -> int:
+        number = 0
+        now = time.monotonic()
+        if self._look_is_wanted and now >= self._look_not_before:
+            self._look_is_wanted = False
+            number = await self._look()
+        self._freed = 0
+        if plan := self._shares.plan(now=now):
+            wanted = {subscription_id: number for (_, subscription_id), number in plan.items()}
+            taken = await claim(self._database, wanted)
+            number += self._start(taken, self._deliver)
+            counts = Counter(one.subscription_id for one in taken)
+            for organization_id, subscription_id in plan:
+                if counts[subscription_id] < wanted[subscription_id]:
+                    self._shares.forget_due(organization_id, subscription_id)
+        return number
+
+    async def _look(self) -> int:
+        """Find out what is due; begin with what somebody wants tried at once, and return how many that are."""
+        began = time.monotonic()
+        room = _MANUAL_RETRIES - self._by_hand
+        wanted = await claim_manual_retries(self._database, room=room) if room > 0 else []
+        self._start(wanted, self._deliver_by_hand)
+        for organization_id, subscription_id, failures in await find_due(self._database):
+            self._shares.put_due(organization_id, subscription_id, failures)
+        self._look_not_before = began + (time.monotonic() - began) * _LOOK_PAUSE_FACTOR
+        return len(wanted)
+
+    def _start(self, claimed: Sequence[Claimed], deliver: Callable[[Claimed, float], Coroutine[Any, Any, None]]) -> int:
+        now = time.monotonic()
+        for one in claimed:
+            task = asyncio.create_task(deliver(one, now))
+            self._in_flight.add(task)
+            task.add_done_callback(self._end)
+        return len(claimed)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._freed += 1
+        if self._freed >= FREED or not self._in_flight:
+            self._news.set()
+        if not task.cancelled() and (error := task.exception()):
+            # Its lease ends, and it comes again.
+            logger.error("a delivery was not recorded: %s", type(error).__name__, exc_info=error)
+
+    async def _deliver_by_hand(self, claimed: Claimed, taken_at: float) -> None:
+        self._by_hand += 1
+        try:
+            await self._deliver(claimed, taken_at)
+        finally:
+            self._by_hand -= 1
+        # If it has closed the circuit, the others need not wait to be looked for.
+        self.wake([(claimed.organization_id, claimed.subscription_id)])
+
+    async def _deliver(self, claimed: Claimed, taken_at: float) -> None:
+        owner, key = claimed.organization_id, claimed.subscription_id
+        size = len(claimed.data or "")
+        place = self._shares.hold(organization_id=owner, subscription_id=key, size=size, now=taken_at)
+        turn = self._turns.setdefault(key, asyncio.Semaphore(CONCURRENCY))
+        try:
+            if not await _in_time(turn):
+                await self._returner.ask(claimed)
+                return
+            try:
+                outcome = await self._attempt(claimed, taken_at)
+            finally:
+                turn.release()
+            if outcome.result is not None:
+                seconds, delivered = outcome.result.duration_ms / 1000, outcome.result.delivered
+                if self._shares.note(owner, key, seconds=seconds, delivered=delivered):
+                    self._news.set()
+            await self._recorder.ask(outcome)
+        finally:
+            self._shares.give_back(place)
+            if not self._shares.holds(key):
+                self._turns.pop(key, None)
+
+    async def _attempt(self, claimed: Claimed, taken_at: float) -> Outcome:
+        # By the database's clock, as a receiver refuses a signature of long ago.
+        now = claimed.claimed_at + timedelta(seconds=time.monotonic() - taken_at)
+        if claimed.type is None or claimed.received_at is None or claimed.data is None:
+            return Outcome(claimed=claimed, started_at=now, result=None)
+        context = read_context(claimed.traceparent, claimed.tracestate)
+        with sending_span("send webhook", parent=context, attributes=lambda: _attributes(claimed)) as span:
+            request = build_request(
+                url=claimed.url,
+                secrets=[_key(token) for token in (claimed.secret, claimed.previous_secret) if token],
+                headers={name: _header(stored) for name, stored in claimed.headers.items()},
+                event_id=claimed.event_id,
+                event_type=claimed.type,
+                received_at=claimed.received_at,
+                data=claimed.data,
+                now=now,
+                context=span.context if span else context,
+            )
+            result = await self._webhooks.send(request)
+            if span:
+                _note_result(span, result)
+        return Outcome(claimed=claimed, started_at=now, result=result)
+
+    async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
+        try:
+            dead, disabled = await self._recorded(outcomes)
+        finally:
+            self._records_wait = False
+        if dead or disabled:
+            await asyncio.to_thread(_announce, dead, disabled)
+        return [None] * len(outcomes)
+
+    async def _recorded(self, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Disabled]]:
+        """What was sent must not be sent again for a while without PostgreSQL: the record waits for it."""
+        give_up_at = time.monotonic() + _RECORD_SECONDS
+        while True:
+            try:
+                return await record_outcomes(self._database, outcomes)
+            except psycopg.Error as error:
+                if time.monotonic() > give_up_at or not is_passing(error):
+                    raise
+                logger.warning("%d attempts wait for their record: %s", len(outcomes), type(error).__name__)
+            self._records_wait = True
+            await asyncio.sleep(_AWAY_SECONDS)
+
+    async def _return(self, claimed: Sequence[Claimed]) -> list[None]:
+        await give_back(self._database, claimed)
+        for one in claimed:
+            self._shares.put_due(one.organization_id, one.subscription_id)
+        return [None] * len(claimed)
+
+
+async def _in_time(turn: asyncio.Semaphore) -> bool:
+    """Whether it was acquired."""
+    if not turn.locked():
+        return await turn.acquire()
+    try:
+        async with asyncio.timeout(_TURN_SECONDS):
+            return await turn.acquire()
+    except TimeoutError:
+        return False
+
+
+@lru_cache(maxsize=10_000)
+def _key(token: str) -> bytes:
+    return secret_key(decrypt_secret(token))
+
+
+# A value has up to 4 KiB: at most some 20 MB.
+_header = lru_cache(maxsize=2_000)(open_value)
+
+
+def _attributes(claimed: Claimed) -> dict[str, Value]:
+    """Of the endpoint only the host: paths may hold secrets."""
+    return {
+        "http.request.method": "POST",
+        "http.request.resend_count": claimed.attempts,
+        "server.address": urlsplit(claimed.url).hostname or "",
+        "organization.id": str(claimed.organization_id),
+        "subscription.id": str(claimed.subscription_id),
+        "delivery.id": str(claimed.id),
+        "event.id": str(claimed.event_id),
+        "event.type": claimed.type or "",
+    }
+
+
+def _note_result(span: Span, result: AttemptResult) -> None:
+    if result.status is not None:
+        span.note("http.response.status_code", result.status)
+    if result.error is not None:
+        span.fail(result.error.value)
+
+
+def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
+    """Tell the organizations. In a thread, as it uses Django's connection; what fails here is only not told."""
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            for outcome in dead:
+                _announce_dead_letter(outcome, now)
+            for one in disabled:
+                _announce_disabled(one, now)
+    except Exception:
+        logger.exception("notices of %d dead letters were not stored", len(dead))
+    finally:
+        connections.close_all()
+
+
+def _announce_dead_letter(outcome: Outcome, now: datetime) -> None:
+    claimed = outcome.claimed
+    error = outcome.result.error if outcome.result else None
+    announce_dead_letter(
+        organization_id=claimed.organization_id,
+        delivery_id=claimed.id,
+        subscription_id=claimed.subscription_id,
+        event_id=claimed.event_id,
+        event_type=claimed.type,
+        attempts=claimed.attempts + (outcome.result is not None),
+        last_error=error.value if error else EVENT_GONE,
+        now=now,
+    )
+
+
+def _announce_disabled(disabled: Disabled, now: datetime) -> None:
+    announce(
+        organization_id=disabled.organization_id,
+        kind=NoticeKind.SUBSCRIPTION_DISABLED,
+        subject=str(disabled.subscription_id),
+        data={
+            "subscription_id": str(disabled.subscription_id),
+            "url": disabled.url,
+            "reason": disabled.reason,
+        },
+        now=now,
+    )

@@ -1,0 +1,94 @@
+"""Try a webhook out."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from uuid_utils.compat import uuid7
+
+from core.postgresql.lending import give_back
+from core.problems import Problem
+from core.secrets import decrypt_secret
+from delivery.endpoints.sealed_headers import open_headers
+from delivery.models import Subscription
+from delivery.operations.subscriptions import close_circuit, require_webhook
+from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.signing import secret_key
+from delivery.webhooks.webhook_requests import build_request
+from organizations.audit import Actor, record
+from rest.doors.shares import Budget, TooMuchError
+
+# In one process. Each takes a thread of it for as long as the endpoint likes, up to WEBHOOK_TIMEOUT_SECONDS.
+under_way = Budget(total=16, share=2)
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestOutcome:
+    """The id of the event that was made for the test, which is stored nowhere, and what came of its one attempt."""
+
+    __test__ = False  # It is none of pytest's.
+
+    event_id: UUID
+    result: AttemptResult
+
+
+def send_test(*, subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
+    """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
+
+    It takes up to WEBHOOK_TIMEOUT_SECONDS. An endpoint that takes it is well again: what waited for it is sent. Call it
+    outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
+    suspended, 429 while too many are under way.
+    """
+    require_webhook(subscription)
+    if subscription.organization.suspended_at is not None:
+        raise Problem("organization_suspended")
+    try:
+        with under_way.hold(subscription.organization_id):
+            return _send_test(subscription, event_type, data, actor, now)
+    except TooMuchError as error:
+        raise Problem(
+            "rate_limited",
+            "Other tests are still waiting for their endpoints. Wait for them, then try again.",
+            headers={"Retry-After": str(_RETRY_SECONDS)},
+        ) from error
+
+
+def _send_test(subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
+    event_id = uuid7()
+    request = build_request(
+        url=subscription.url,
+        secrets=_signing_keys(subscription, now),
+        headers=open_headers(subscription.headers),
+        event_id=event_id,
+        event_type=event_type,
+        received_at=now,
+        data=data,
+        now=now,
+    )
+    with transaction.atomic():
+        record(
+            actor=actor,
+            action="subscription.tested",
+            target=subscription,
+            organization=subscription.organization,
+        )
+    give_back()
+    result = asyncio.run(_send(request))
+    if result.delivered:
+        close_circuit(subscription)
+    return TestOutcome(event_id=event_id, result=result)
+
+
+async def _send(request: WebhookRequest) -> AttemptResult:
+    async with WebhookSender.from_settings() as sender:
+        return await sender.send(request)
+
+
+def _signing_keys(subscription: Subscription, now: datetime) -> list[bytes]:
+    tokens = [subscription.secret]
+    if subscription.previous_secret_until and subscription.previous_secret_until > now:
+        tokens.append(subscription.previous_secret)
+    return [secret_key(decrypt_secret(token)) for token in tokens]

@@ -1,0 +1,59 @@
+"""The request of a webhook, by Standard Webhooks 1.0: what is sent and how it is signed. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from core.tracing import TraceContext
+from delivery.webhooks.sending import WebhookRequest
+from delivery.webhooks.signing import sign
+from rest.rendering import format_time
+
+USER_AGENT = "EventsPlatform/1"
+
+
+def build_request(
+    *,
+    url: str,
+    secrets: Sequence[bytes],
+    headers: Mapping[str, str],
+    event_id: UUID,
+    event_type: str,
+    received_at: datetime,
+    data: str,
+    now: datetime,
+    context: TraceContext | None = None,
+) -> WebhookRequest:
+    """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
+
+    Body and `webhook-id` are the same in every attempt; the time and thus the signature are not. `headers` are the
+    subscription's own, which passed `delivery.endpoints.header_rules`; the platform's win even so. `context` is sent
+    on.
+    """
+    body = b'{"id":"%s","type":%s,"timestamp":"%s","data":%s}' % (
+        str(event_id).encode(),
+        msgspec.json.encode(event_type),
+        format_time(received_at).encode(),
+        data.encode(),
+    )
+    timestamp = int(now.timestamp())
+    return WebhookRequest(
+        url=url,
+        headers={
+            **headers,
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            "webhook-id": str(event_id),
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": sign(secrets, str(event_id), timestamp, body),
+            **(_trace_headers(context, headers) if context else {}),
+        },
+        body=body,
+    )
+
+
+def _trace_headers(context: TraceContext, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """None for a subscription with a trace of its own: two are as good as none (Trace Context, 3.2.2)."""
+    return {} if any(name.lower() == "traceparent" for name in headers) else context.headers()

@@ -1,0 +1,128 @@
+"""`/api/v1/event-types`: bodies and answers, as the views use them and as `/api/schema` shows them."""
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+
+from ingestion.formats.decoding import TypeName
+from ingestion.models import Validation
+from ingestion.operations.catalogue import OTHER
+from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
+
+_JSON_SCHEMA = {"type": ["object", "boolean", "null"]}
+Description = Annotated[str, Meta(max_length=2000)]
+GivenSchema = Annotated[
+    Raw,
+    Meta(
+        description="JSON Schema (2020-12) of at most 64 KiB that `data` has to fit; null for none. References lead to"
+        " its own parts only; patterns have neither look-around nor back-references; `format` only annotates.",
+        extra_json_schema=_JSON_SCHEMA,
+    ),
+]
+
+
+class EventTypePatch(Struct, forbid_unknown_fields=True):
+    """What to set; the rest stays."""
+
+    # An absent `schema` is empty, since Raw cannot be told from UNSET by its type.
+    description: Description | UnsetType = UNSET
+    schema: GivenSchema = field(default_factory=Raw)
+    validation: Validation | UnsetType = UNSET
+
+
+class NewEventType(EventTypePatch, forbid_unknown_fields=True, kw_only=True):
+    """An event type to be described, before its first event. Any `validation` but `off` needs a schema."""
+
+    name: TypeName
+
+
+class EventTypeShown(Struct):
+    """An event type: seen, described, or both."""
+
+    name: Annotated[
+        str,
+        Meta(description=f"`{OTHER}` stands for all types beyond as many as an organization can have."),
+    ]
+    description: str
+    schema: Annotated[Any, Meta(extra_json_schema=_JSON_SCHEMA)]
+    validation: Validation
+    first_seen_at: Time | None
+    last_seen_at: Time | None
+    count: Annotated[int, Meta(ge=0, description="Processed events of this type.")]
+
+
+class EventTypeList(Listed[EventTypeShown]):
+    """Event types, newest first."""
+
+
+_SCHEMA = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "integer"}}}
+_EVENT_TYPE = {
+    "name": "invoice.paid",
+    "description": "An invoice was paid in full.",
+    "schema": _SCHEMA,
+    "validation": "reject",
+    "first_seen_at": EXAMPLE_TIME,
+    "last_seen_at": EXAMPLE_TIME,
+    "count": 1,
+}
+_NEW = {"name": "invoice.paid", "schema": _SCHEMA, "validation": "reject"}
+_SHOWN = Answer(description="The event type.", content=json_of(EventTypeShown, event_type=_EVENT_TYPE))
+_NAME = Parameter(
+    name="name",
+    description="The name, which may have slashes.",
+    schema={"type": "string", "pattern": "^[A-Za-z0-9._/-]{1,255}$"},
+    place="path",
+    example="invoice.paid",
+)
+
+EVENT_TYPES = {
+    "GET": Operation(
+        id="list_event_types",
+        summary="List event types",
+        parameters=(Parameter(name="name", description="The whole name, or its start with a trailing `*`."), *PAGE),
+        answers={
+            200: Answer(
+                description="A page of event types.",
+                content=json_of(EventTypeList, page={"data": [_EVENT_TYPE], "next_cursor": None}),
+            )
+        },
+    ),
+    "POST": Operation(
+        id="create_event_type",
+        summary="Create an event type",
+        description="Types come to be by their first event; this describes one beforehand.",
+        body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
+        answers={201: _SHOWN},
+        problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
+        version="shown",
+    ),
+}
+EVENT_TYPE = {
+    "GET": Operation(
+        id="get_event_type",
+        summary="Show an event type",
+        parameters=(_NAME,),
+        answers={200: _SHOWN},
+        version="shown",
+    ),
+    "PATCH": Operation(
+        id="update_event_type",
+        summary="Change an event type",
+        description="In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
+        " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events"
+        " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
+        parameters=(_NAME,),
+        body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
+        answers={200: _SHOWN},
+        problems=("cpu_time_spent",),
+        version="expected",
+    ),
+    "DELETE": Operation(
+        id="delete_event_type",
+        summary="Delete an event type",
+        description="Takes away description, schema and validation. A type that was seen stays listed.",
+        parameters=(_NAME,),
+        answers={204: Answer(description="Nothing is left but what was seen.")},
+        version="expected",
+    ),
+}

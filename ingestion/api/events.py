@@ -1,0 +1,160 @@
+"""`/api/v1/events`, and `/api/v1/organization` with its usage."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core.ports import DirectDatabase, DirectRedis, run_now
+from core.postgresql.portions import own_columns
+from core.problems import invalid
+from core.tracing import request_span
+from ingestion.api import schemas
+from ingestion.api.presenting import describe_event
+from ingestion.api.selecting import EventFilter, select_events
+from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
+from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
+from ingestion.intake.storing import Incoming, Outcome, store
+from ingestion.models import Event, EventStatus
+from ingestion.schemas.checking import schema_checks
+from ingestion.wakeup import wake_processing
+from organizations.keys.authentication import caller_of
+from organizations.keys.scopes import Scope
+from organizations.models import Organization
+from organizations.usage import usage_of
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_time
+from rest.parsing import read_raw
+from rest.rendering import format_time
+
+Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Answer]]
+_FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
+
+
+class EventsView(APIView):
+    """Send an event; list events."""
+
+    scopes = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
+    operations = schemas.EVENTS
+
+    def post(self, request: Request) -> HttpResponse:
+        receive = receive_batch if is_batch(_headers(request)) else receive_event
+        return _through_the_intake(request, receive)
+
+    def get(self, request: Request) -> HttpResponseBase:
+        page = read_page(request, "events", _FILTERS)
+        events = select_events(caller_of(request).organization_id, _read_filter(request))
+        listing = Listing(rows=events, describe=_described, large=own_columns("data", "annotations"))
+        return list_answer(request, page, listing, owner=caller_of(request).organization_id)
+
+
+class BatchView(APIView):
+    """Send many events."""
+
+    scopes = {"POST": Scope.EVENTS_WRITE}
+    operations = schemas.BATCH
+
+    def post(self, request: Request) -> HttpResponse:
+        return _through_the_intake(request, receive_batch)
+
+
+class EventView(APIView):
+    """One event."""
+
+    scopes = {"GET": Scope.EVENTS_READ}
+    operations = schemas.EVENT
+
+    def get(self, request: Request, event_id: UUID) -> Response:
+        events = Event.objects.for_organization(caller_of(request).organization_id)
+        event = events.with_status().filter(pk=event_id).first()
+        if event is None:
+            raise Http404
+        answer = {**describe_event(event), "status": event.status}
+        for path in settings.EVENT_DETAILS:
+            answer |= import_string(path)(event)
+        return Response(answer)
+
+
+class OrganizationView(APIView):
+    """The caller's own organization: plan, limits, usage."""
+
+    scopes: ClassVar[dict[str, str]] = {}
+    operations = schemas.ORGANIZATION
+
+    def get(self, request: Request) -> Response:
+        check_parameters(request, ())
+        organization = Organization.objects.get(pk=caller_of(request).organization_id)
+        return Response(
+            {
+                "id": str(organization.id),
+                "name": organization.name,
+                "slug": organization.slug,
+                "plan": organization.plan,
+                "suspended": organization.suspended_at is not None,
+                "limits": vars(organization.limits),
+                "usage": usage_of(organization.pk, now=timezone.now()),
+                "created_at": format_time(organization.created_at),
+            }
+        )
+
+
+async def _store(events: Sequence[Incoming]) -> list[Outcome]:
+    outcomes = await store(DirectDatabase(), events)
+    wake_processing()
+    return outcomes
+
+
+async def _go_on() -> None:
+    """Within a thread of its own, nobody waits."""
+
+
+_PORTS = Ports(
+    database=DirectDatabase(), redis=DirectRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
+)
+
+
+def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
+    """The WSGI door: the same stages as the ASGI door's, without waiting and without sharing commits."""
+    limit = MAX_BATCH_BODY_BYTES if receive is receive_batch else MAX_SINGLE_BODY_BYTES
+    headers = _headers(request)
+    intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=read_raw(request, limit))
+    try:
+        with request_span(request.path, headers) as span:
+            intake_request.span = span
+            answer = run_now(receive(_PORTS, intake_request))
+            if span is not None:
+                span.note("http.response.status_code", answer.status)
+    finally:
+        if intake_request.allowance:
+            request._request.rate_limit = intake_request.allowance  # type: ignore[attr-defined]
+    return HttpResponse(answer.body, status=answer.status, content_type="application/json")
+
+
+def _described(events: Sequence[Event]) -> list[dict[str, Any]]:
+    return [{**describe_event(event), "status": event.status} for event in events]
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _read_filter(request: Request) -> EventFilter:
+    given = request.query_params.get
+    status = given("status")
+    if status is not None and status not in list(EventStatus):
+        raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")
+    return EventFilter(
+        type=given("type"),
+        source=given("source"),
+        subject=given("subject"),
+        received_after=read_time(request, "received_after"),
+        received_before=read_time(request, "received_before"),
+        status=EventStatus(status) if status else None,
+    )

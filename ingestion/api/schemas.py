@@ -1,0 +1,452 @@
+"""`/api/v1/events` and `/api/v1/organization`: answers, and how `/api/schema` shows the requests."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from core.field_errors import FieldError
+from ingestion.formats.batches import MAX_BATCH_BODY_BYTES, MAX_BATCH_EVENTS
+from ingestion.formats.cloudevents import CloudEvent
+from ingestion.formats.decoding import MAX_DATA_BYTES, EventBody
+from ingestion.models import EventStatus
+from organizations.plans import LIMITS, Limits, Plan
+from rest.openapi import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    JSON,
+    OTHER_ID,
+    PAGE,
+    Answer,
+    Content,
+    ItemProblem,
+    Listed,
+    Operation,
+    Parameter,
+    Time,
+    json_of,
+)
+
+_NDJSON = "application/x-ndjson"
+_STRUCTURED = "application/cloudevents+json"
+_CLOUDEVENTS_BATCH = "application/cloudevents-batch+json"
+
+
+class NewEvent(EventBody):
+    """An event to send. `data` is any JSON."""
+
+
+class NewCloudEvent(CloudEvent):
+    """An event in the JSON format of CloudEvents 1.0; further members are its extensions."""
+
+
+class Batch(Struct, forbid_unknown_fields=True):
+    """Events to send at once."""
+
+    events: Annotated[list[NewEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
+
+
+class EventAccepted(Struct):
+    """The event is committed. A duplicate has the id and the time of the first event with its idempotency key."""
+
+    id: UUID
+    type: str
+    status: Literal["accepted"]
+    duplicate: bool
+    received_at: Time
+    schema_errors: (
+        Annotated[list[FieldError], Meta(description="What the type's schema found, in the mode `warn`.")] | UnsetType
+    ) = UNSET
+
+
+class BatchItem(Struct):
+    """What became of one event of a batch."""
+
+    index: Annotated[int, Meta(ge=0, description="Its place in the request, from 0.")]
+    id: Annotated[UUID | None, Meta(description="Null for a rejected one.")]
+    status: Literal["accepted", "duplicate", "rejected"]
+    error: ItemProblem | UnsetType = UNSET
+
+
+class BatchOutcome(Struct):
+    """What became of the events of a batch, in the order of the request. Good ones are kept when others are bad."""
+
+    accepted: Annotated[int, Meta(ge=0)]
+    duplicates: Annotated[int, Meta(ge=0)]
+    rejected: Annotated[int, Meta(ge=0)]
+    results: list[BatchItem]
+
+
+class EventFields(Struct):
+    """An event without its status, as describe_event() shows it."""
+
+    id: UUID
+    type: str
+    source: str | None
+    subject: str | None
+    time: Time | None
+    data: Any
+    idempotency_key: str | None
+    received_at: Time
+    attributes: Annotated[dict[str, Any] | None, Meta(description="Further attributes of a CloudEvent.")]
+    schema_errors: Annotated[
+        list[FieldError] | None, Meta(description="What the type's schema found, in the mode `warn`.")
+    ]
+
+
+class EventShown(EventFields):
+    """An event."""
+
+    status: EventStatus
+
+
+class AttemptShown(Struct):
+    """One request to a webhook, and what came of it."""
+
+    number: Annotated[int, Meta(description="Counts from 1; a dead letter that is retried starts over.")]
+    started_at: Time
+    duration_ms: Annotated[int, Meta(ge=0)]
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    error: Annotated[str | None, Meta(description="Null when it succeeded.")]
+    response: Annotated[str, Meta(description="The begin of the answer.")]
+
+
+class DeliveryFields(Struct):
+    """An event on its way to a subscription."""
+
+    id: UUID
+    subscription: UUID
+    event_id: UUID
+    event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
+    status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
+    held_reason: Annotated[
+        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
+        Meta(
+            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
+            " organization is suspended."
+        ),
+    ]
+    next_attempt_at: Annotated[
+        Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
+    ]
+    last_error: str | None
+    created_at: Time
+    delivered_at: Time | None
+    replay_id: Annotated[UUID | None, Meta(description="The replay that made it.")]
+
+
+class DeliveryDetails(DeliveryFields):
+    """A delivery with its attempts: the latest 100, oldest first. Leases of an inbox are no attempts."""
+
+    attempts: list[AttemptShown]
+
+
+class EventDetails(EventShown):
+    """An event with its deliveries, made by EVENT_DETAILS of the settings."""
+
+    deliveries: Annotated[
+        list[DeliveryDetails],
+        Meta(description="The first 100. Of each attempt's response the first 500 characters."),
+    ]
+
+
+class EventList(Listed[EventShown]):
+    """Events, newest first."""
+
+
+class Usage(Struct):
+    """Processed events, by whole hours; and how much there is of what is limited, by the names of the limits."""
+
+    events_last_24_hours: int
+    events_last_30_days: int
+    subscriptions: int
+    api_keys: Annotated[int, Meta(description="Active ones.")]
+    event_types: int
+    schemas_in_force: int
+    filter_bytes: int
+    members: int
+    invitations_per_day: Annotated[int, Meta(description="Of the last 24 hours, as all that ends in `_per_day`.")]
+    replays_running: int
+    replays_per_day: int
+    exports_running: int
+    exports_per_day: int
+    export_bytes: int
+
+
+class OrganizationShown(Struct):
+    """The organization of the API key."""
+
+    id: UUID
+    name: str
+    slug: str
+    plan: Annotated[str, Meta(extra_json_schema={"enum": Plan.values})]
+    suspended: bool
+    limits: Limits
+    usage: Usage
+    created_at: Time
+
+
+_SENT = {
+    "type": "invoice.paid",
+    "data": {"amount": 12900},
+    "source": "/billing",
+    "subject": "inv_1",
+    "time": "2026-11-23T10:00:00Z",
+    "idempotency_key": "inv_1-paid",
+}
+_CLOUDEVENT = {
+    "specversion": "1.0",
+    "id": "inv_1-paid",
+    "source": "/billing",
+    "type": "invoice.paid",
+    "time": "2026-11-23T10:00:00Z",
+    "data": {"amount": 12900},
+}
+EXAMPLE_ATTEMPT = {
+    "number": 1,
+    "started_at": EXAMPLE_TIME,
+    "duration_ms": 42,
+    "status_code": 200,
+    "error": None,
+    "response": "ok",
+}
+EXAMPLE_DELIVERY = {
+    "id": OTHER_ID,
+    "subscription": EXAMPLE_ID,
+    "event_id": EXAMPLE_ID,
+    "event_type": "invoice.paid",
+    "status": "delivered",
+    "held_reason": None,
+    "next_attempt_at": None,
+    "last_error": None,
+    "created_at": EXAMPLE_TIME,
+    "delivered_at": EXAMPLE_TIME,
+    "replay_id": None,
+    "attempts": [EXAMPLE_ATTEMPT],
+}
+EXAMPLE_EVENT = {
+    "id": EXAMPLE_ID,
+    "type": "invoice.paid",
+    "source": "/billing",
+    "subject": "inv_1",
+    "time": EXAMPLE_TIME,
+    "data": {"amount": 12900},
+    "idempotency_key": "inv_1-paid",
+    "received_at": EXAMPLE_TIME,
+    "attributes": None,
+    "schema_errors": None,
+    "status": "processed",
+}
+_ACCEPTED = {
+    "id": EXAMPLE_ID,
+    "type": "invoice.paid",
+    "status": "accepted",
+    "duplicate": False,
+    "received_at": EXAMPLE_TIME,
+}
+_REJECTED_ITEM = {
+    "index": 1,
+    "id": None,
+    "status": "rejected",
+    "error": {
+        "type": "http://127.0.0.1:8000/docs/errors#validation_failed",
+        "title": "Validation failed",
+        "status": 422,
+        "detail": "Fields are wrong or unknown; `errors` names each of them.",
+        "code": "validation_failed",
+        "errors": [{"pointer": "/data", "code": "required", "detail": "This field is required."}],
+    },
+}
+_MIXED = {
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": 1,
+    "results": [{"index": 0, "id": EXAMPLE_ID, "status": "accepted"}, _REJECTED_ITEM],
+}
+_ALL_ACCEPTED = {
+    "accepted": 2,
+    "duplicates": 0,
+    "rejected": 0,
+    "results": [
+        {"index": 0, "id": EXAMPLE_ID, "status": "accepted"},
+        {"index": 1, "id": OTHER_ID, "status": "accepted"},
+    ],
+}
+_ALL_REJECTED = {"accepted": 0, "duplicates": 0, "rejected": 1, "results": [{**_REJECTED_ITEM, "index": 0}]}
+_IN_LINES = {
+    "type": "string",
+    "contentMediaType": _NDJSON,
+    "description": f"One event a line, each as in `application/json`; up to {MAX_BATCH_EVENTS} of them.",
+}
+_LINES_EXAMPLE = '{"type": "invoice.paid", "data": {"amount": 12900}}\n{"type": "invoice.sent", "data": null}\n'
+
+
+_USAGE = {
+    "events_last_24_hours": 12,
+    "events_last_30_days": 345,
+    "subscriptions": 2,
+    "api_keys": 1,
+    "event_types": 7,
+    "schemas_in_force": 1,
+    "filter_bytes": 96,
+    "members": 3,
+    "invitations_per_day": 0,
+    "replays_running": 0,
+    "replays_per_day": 1,
+    "exports_running": 0,
+    "exports_per_day": 0,
+    "export_bytes": 0,
+}
+
+
+def _text(name: str, description: str, **schema: Any) -> Parameter:
+    return Parameter(name=name, description=description, schema={"type": "string", **schema})
+
+
+def _header(name: str, description: str, **schema: Any) -> Parameter:
+    return Parameter(name=name, description=description, schema={"type": "string", **schema}, place="header")
+
+
+_FILTERS = (
+    _text("type", "Only events of this type; with a trailing `*`, of every type that starts so."),
+    _text("source", "Only events from this source."),
+    _text("subject", "Only events about this subject."),
+    _text("received_after", "Only events received after this time, in RFC 3339.", format="date-time"),
+    _text("received_before", "Only events received before this time, in RFC 3339.", format="date-time"),
+    _text("status", "Only events with this status.", enum=[status.value for status in EventStatus]),
+)
+_BINARY_MODE = tuple(
+    _header(f"ce-{name}", f"CloudEvents' binary mode: the attribute `{name}`; the body is the data.")
+    for name in ("specversion", "id", "source", "type", "subject", "time")
+)
+_BATCH_ANSWERS = {
+    202: Answer(
+        description="At least one event is committed, or was so before.",
+        content=json_of(BatchOutcome, all_accepted=_ALL_ACCEPTED, one_rejected=_MIXED),
+    ),
+    422: Answer(description="Every event was rejected.", content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED)),
+}
+_INTAKE_PROBLEMS = ("rate_limited", "cpu_time_spent")
+
+
+EVENTS = {
+    "POST": Operation(
+        id="send_event",
+        summary="Send an event",
+        description=(
+            "The answer comes after the event is committed.\n\n"
+            f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`), in binary mode (the"
+            f" `ce-` headers, with any body) and batched (`{_CLOUDEVENTS_BATCH}`). A CloudEvent's `source` and `id`"
+            " are its idempotency key. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
+            f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
+            " and the source `/platform`, are the platform's own: 422."
+        ),
+        parameters=(
+            _header(
+                "Idempotency-Key",
+                "1 to 255 characters, the same as `idempotency_key` in the body; when both are given they must agree."
+                " Not looked at for a CloudEvent.",
+            ),
+            *_BINARY_MODE,
+        ),
+        body={
+            JSON: Content(
+                kind=NewEvent, examples={"all_fields": _SENT, "minimal": {"type": "invoice.paid", "data": None}}
+            ),
+            _STRUCTURED: Content(kind=NewCloudEvent, examples={"cloudevent": _CLOUDEVENT}),
+            _CLOUDEVENTS_BATCH: Content(
+                kind=Annotated[list[NewCloudEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)],
+                examples={"one_cloudevent": [_CLOUDEVENT]},
+            ),
+        },
+        answers={
+            202: Answer(
+                description="The event is committed.",
+                content=json_of((EventAccepted, BatchOutcome), accepted=_ACCEPTED, of_a_batch=_ALL_ACCEPTED),
+            ),
+            200: Answer(
+                description="An event with this idempotency key and the same content was committed before.",
+                content=json_of(EventAccepted, duplicate={**_ACCEPTED, "duplicate": True}),
+            ),
+            422: Answer(
+                description="Of a batch, every event was rejected.",
+                content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED),
+            ),
+        },
+        problems=("idempotency_key_reused", *_INTAKE_PROBLEMS),
+    ),
+    "GET": Operation(
+        id="list_events",
+        summary="List events",
+        parameters=(*_FILTERS, *PAGE),
+        answers={
+            200: Answer(
+                description="A page of events.",
+                content=json_of(EventList, page={"data": [EXAMPLE_EVENT], "next_cursor": None}),
+            )
+        },
+    ),
+}
+BATCH = {
+    "POST": Operation(
+        id="send_events",
+        summary="Send many events",
+        description=(
+            f"Up to {MAX_BATCH_EVENTS} events and {MAX_BATCH_BODY_BYTES // 1024 // 1024} MiB, as an object, an array,"
+            " lines of JSON, or CloudEvents' batch. Each event is judged by itself. A batch of n events costs n of the"
+            " rate limit. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
+        ),
+        body={
+            JSON: Content(
+                kind=(Batch, Annotated[list[NewEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]),
+                examples={"object": {"events": [_SENT]}, "array": [_SENT]},
+            ),
+            _NDJSON: Content(kind=_IN_LINES, examples={"two_lines": _LINES_EXAMPLE}),
+            _CLOUDEVENTS_BATCH: Content(
+                kind=Annotated[list[NewCloudEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)],
+                examples={"one_cloudevent": [_CLOUDEVENT]},
+            ),
+        },
+        answers=_BATCH_ANSWERS,
+        problems=_INTAKE_PROBLEMS,
+    )
+}
+EVENT = {
+    "GET": Operation(
+        id="get_event",
+        summary="Show an event",
+        answers={
+            200: Answer(
+                description="The event.",
+                content=json_of(EventDetails, event={**EXAMPLE_EVENT, "deliveries": [EXAMPLE_DELIVERY]}),
+            )
+        },
+    )
+}
+ORGANIZATION = {
+    "GET": Operation(
+        id="get_organization",
+        summary="Show the organization",
+        description="The one operation that is open to a suspended organization, which learns here that it is.",
+        answers={
+            200: Answer(
+                description="The organization of the API key.",
+                content=json_of(
+                    OrganizationShown,
+                    organization={
+                        "id": EXAMPLE_ID,
+                        "name": "Example",
+                        "slug": "example",
+                        "plan": "free",
+                        "suspended": False,
+                        "limits": vars(LIMITS[Plan.FREE]),
+                        "usage": _USAGE,
+                        "created_at": EXAMPLE_TIME,
+                    },
+                ),
+            )
+        },
+        problems=("validation_failed",),
+        open_to_suspended=True,
+    )
+}

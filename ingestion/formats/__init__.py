@@ -1,0 +1,1 @@
+"""What a body says, in each form in which events may come."""

@@ -1,0 +1,226 @@
+"""CloudEvents 1.0 → events: the JSON format, alone and in batches, and the binary mode of HTTP. Pure.
+
+Sources: CloudEvents 1.0.2, its JSON Event Format and its HTTP Protocol Binding; sections are named where a rule is.
+
+`type`, `source`, `subject`, `time` and `data` have columns of their own; every other attribute goes into
+`annotations` as `{"attributes": {…}}`, sorted by name. Data that is bytes is stored as base64 text, with
+`"data_base64": true` among the attributes (no extension can have that name). The idempotency key is
+`source`, a space, `id`, or, over 255 characters, `sha256:` and the hash of that in hexadecimal: no source holds
+whitespace, so no two pairs share a key. A header Idempotency-Key is not looked at: source and id are what
+identifies a CloudEvent, in every mode and at every hop.
+"""
+
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from core.decoding import decode_with
+from core.field_errors import pointer_to
+from core.problems import invalid
+from ingestion.formats.decoding import (
+    DecodedEvent,
+    Text,
+    Time,
+    TypeName,
+    check_data,
+    check_time,
+    checked_key,
+    checked_source,
+    checked_text,
+    refuse_repeated_members,
+    require_utf8_bytes,
+)
+from rest.bodies import content_type, require_utf8
+
+# The specification asks senders for at most 20 characters, and receivers for nothing.
+EXTENSION_NAME = re.compile(r"[a-z0-9]{1,64}")
+MAX_EXTENSIONS = 64
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+Source = Annotated[str, Meta(pattern=r"\A\S{1,255}\Z")]
+Attributes = dict[str, str | int | bool]
+Extension = Annotated[str, Meta(max_length=255)] | Annotated[int, Meta(ge=-(2**31), lt=2**31)] | bool | None
+
+
+class CloudEvent(Struct, kw_only=True, gc=False):
+    """The attributes that the specification names; what else there is are extensions. A null is as good as absent."""
+
+    specversion: Literal["1.0"]
+    id: Text
+    source: Source
+    type: TypeName
+    subject: Text | UnsetType | None = UNSET
+    time: Time | UnsetType | None = UNSET
+    datacontenttype: Text | UnsetType | None = UNSET
+    dataschema: Text | UnsetType | None = UNSET
+    data: Raw | UnsetType = UNSET
+    data_base64: str | UnsetType | None = UNSET
+
+
+_NAMES = frozenset(CloudEvent.__struct_fields__)
+_decode_known = msgspec.json.Decoder(CloudEvent).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_extension = msgspec.json.Decoder(Extension).decode
+_decode_raw = msgspec.json.Decoder(Raw).decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def decode_structured(body: bytes) -> DecodedEvent:
+    """The event of one JSON object (JSON Event Format, 3). Raises Problem 400, 413 or 422."""
+    require_utf8_bytes(body)
+    event = decode_with(_decode_known, body)
+    data, is_bytes = _data_of(event)
+    check_data(data)
+    quotes = body.count(b'"') - (0 if event.data is UNSET else data.count(b'"'))
+    extensions = {} if quotes == _count_quotes(event) else _extensions_of(body)
+    return _event_of(event, data, extensions, is_bytes=is_bytes)
+
+
+def decode_binary(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
+    """The event of `ce-` headers with its data as the body (HTTP Protocol Binding, 3.1). Raises Problem 400 to 422.
+
+    JSON, also by default, stays JSON; text becomes a JSON string; anything else is bytes. No body is null.
+    """
+    attributes = {name[3:]: _header_text(name, value) for name, value in headers.items() if name.startswith("ce-")}
+    for name in ("data", "data_base64", "datacontenttype"):
+        if name in attributes:
+            raise invalid(f"/{name}", "unknown_field", "In binary mode this is the body or the Content-Type.")
+    if headers.get("content-type"):
+        attributes["datacontenttype"] = headers["content-type"].strip()
+    known = {name: value for name, value in attributes.items() if name in _NAMES}
+    event = decode_with(_decode_known, _encode(known))
+    data, is_bytes = _body_as_data(headers, body)
+    check_data(data)
+    extensions = _checked_extensions({name: _encode(value) for name, value in attributes.items() if name not in _NAMES})
+    return _event_of(event, data, extensions, is_bytes=is_bytes)
+
+
+def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_bytes: bool) -> DecodedEvent:
+    if event.time:
+        check_time(event.time)
+    source = checked_source(event.source) or ""
+    # A source that begins as the platform's keys do would make a key that does.
+    checked_key("/source", source)
+    return DecodedEvent(
+        type=event.type,
+        data=data.decode(),
+        source=source,
+        subject=checked_text("/subject", event.subject),
+        time=event.time or None,
+        idempotency_key=_key(source, checked_text("/id", event.id) or ""),
+        annotations=_annotations(event, extensions, is_bytes=is_bytes),
+    )
+
+
+def _annotations(event: CloudEvent, extensions: Attributes, *, is_bytes: bool) -> str:
+    attributes: Attributes = {"specversion": event.specversion, "id": event.id, **extensions}
+    media_type = checked_text("/datacontenttype", event.datacontenttype)
+    if media_type and media_type != "application/json":  # the default, which one mode says and another leaves out
+        attributes["datacontenttype"] = media_type
+    if schema := checked_text("/dataschema", event.dataschema):
+        attributes["dataschema"] = schema
+    if is_bytes:
+        attributes["data_base64"] = True
+    return _encode({"attributes": attributes}).decode()
+
+
+def _key(source: str, event_id: str) -> str:
+    key = f"{source} {event_id}"
+    return key if len(key) <= 255 else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def _data_of(event: CloudEvent) -> tuple[bytes, bool]:
+    """The JSON text of the data, and whether it is base64 of bytes (JSON Event Format, 3.1)."""
+    if not isinstance(event.data_base64, str):
+        return (b"null" if event.data is UNSET else bytes(event.data)), False
+    if event.data is not UNSET:
+        raise invalid("/data_base64", "contradiction", "data and data_base64 exclude each other.")
+    try:
+        binascii.a2b_base64(event.data_base64, strict_mode=True)
+    except ValueError as error:
+        raise invalid("/data_base64", "invalid", "This is not base64 with its padding (RFC 4648, 4).") from error
+    return b'"%s"' % event.data_base64.encode(), True
+
+
+def _count_quotes(event: CloudEvent) -> int:
+    """The quotes of an object without extensions and without repeated names; see `decoding.count_quotes`."""
+    quotes = 16 if event.data is UNSET else 18
+    for value in (event.subject, event.time, event.datacontenttype, event.dataschema, event.data_base64):
+        if value is not UNSET:
+            quotes += 2 if value is None else 4
+    return quotes
+
+
+def _extensions_of(body: bytes) -> Attributes:
+    """The members that the specification does not name; 422 if any name is there twice."""
+    members = decode_with(_decode_members, body)
+    if body.count(b'"') != 2 * len(members) + b"".join(members.values()).count(b'"'):
+        refuse_repeated_members(body)
+    return _checked_extensions({name: bytes(raw) for name, raw in members.items() if name not in _NAMES})
+
+
+def _checked_extensions(given: Mapping[str, bytes]) -> Attributes:
+    """Extensions by their JSON texts; CloudEvents 1.0.2, 3.1: names of lower-case letters and digits, no structures."""
+    if len(given) > MAX_EXTENSIONS:
+        raise invalid("", "too_many", f"An event has at most {MAX_EXTENSIONS} extension attributes.")
+    extensions: Attributes = {}
+    for name, text in given.items():
+        pointer = pointer_to(name)
+        if not EXTENSION_NAME.fullmatch(name):
+            raise invalid(pointer, "unknown_field", "The name of an extension attribute is 1 to 64 of a–z and 0–9.")
+        try:
+            value = _decode_extension(text)
+        except msgspec.ValidationError as error:
+            detail = "An extension attribute is a string of up to 255 characters, a boolean or a 32-bit integer."
+            raise invalid(pointer, "invalid", detail) from error
+        if isinstance(value, str):
+            checked_text(pointer, value)
+        if value is not None:
+            extensions[name] = value
+    return extensions
+
+
+def _header_text(name: str, value: str) -> str:
+    """Unescape a double-quoted value, then percent-decode once (HTTP Protocol Binding, 3.1.3.2)."""
+    pointer = pointer_to(name[3:])
+    value = value.strip()
+    if quoted := _QUOTED.fullmatch(value):
+        value = re.sub(r"\\(.)", r"\1", quoted[1])
+    try:
+        return unquote_to_bytes(value.encode("ascii")).decode()
+    except UnicodeEncodeError as error:
+        raise invalid(pointer, "invalid", "A header takes printable ASCII: percent-encode the rest.") from error
+    except UnicodeDecodeError as error:
+        raise invalid(pointer, "invalid", "The percent-encoded bytes are not UTF-8.") from error
+
+
+def _body_as_data(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bool]:
+    main, charset = content_type(headers)
+    if not body:
+        return b"null", False
+    if is_json(main):
+        require_utf8(charset)
+        require_utf8_bytes(body)
+        return bytes(decode_with(_decode_raw, body)), False
+    if main.startswith("text/"):
+        require_utf8(charset)
+        return _text_as_data(body), False
+    return b'"%s"' % binascii.b2a_base64(body, newline=False), True
+
+
+def _text_as_data(body: bytes) -> bytes:
+    try:
+        return _encode(body.decode())
+    except UnicodeDecodeError as error:
+        raise invalid("/data", "invalid", f"The text is not UTF-8: byte {error.start} is wrong.") from error
+
+
+def is_json(media_type: str) -> bool:
+    """Whether data of this media type is JSON; so it is without one (JSON Event Format, 3.1.1)."""
+    return not media_type or media_type.endswith(("/json", "+json"))

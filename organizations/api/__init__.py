@@ -1,0 +1,1 @@
+"""The endpoints of an organization: itself, and its API keys."""

@@ -1,9 +1,0 @@
-from django.urls import path
-
-from organizations.views import KeysView, KeyView, RotateKeyView
-
-urlpatterns = [
-    path("api-keys", KeysView.as_view(), name="api-keys"),
-    path("api-keys/<uuid:key_id>", KeyView.as_view(), name="api-key"),
-    path("api-keys/<uuid:key_id>/rotate", RotateKeyView.as_view(), name="api-key-rotate"),
-]
