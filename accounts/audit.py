@@ -23,7 +23,7 @@ from django.http import HttpRequest
 
 from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
-from accounts.second_factor import has_second_factor
+from accounts.second_factor.state import has_second_factor
 from core.client_address import client_address
 from organizations.audit import Actor, record
 

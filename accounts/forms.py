@@ -11,8 +11,8 @@ from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import User
 
-from accounts.second_factor import accept_code
-from console.views.sign_in import SignInForm
+from accounts.second_factor.state import accept_code
+from accounts.sign_in.page import SignInForm
 from organizations.user_names import HELP, free_user_name
 
 # Generic for the type checker only.

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.crypto import constant_time_compare
 
-from accounts.second_factor import SecondFactor, second_factor_of
+from accounts.second_factor.state import SecondFactor, second_factor_of
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 

@@ -11,9 +11,9 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from accounts.second_factor import has_second_factor
+from accounts.second_factor.state import has_second_factor
 from core.client_address import client_address
-from delivery.operations import request_mail
+from notifications.mails import request_mail
 from organizations.audit import agent_of
 
 

@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from delivery.operations import request_mail
+from notifications.mails import request_mail
 
 # Of one address: more accounts than this share none.
 _MOST_ACCOUNTS = 10

@@ -18,12 +18,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.adapters import SecondFactorAdapter
 from accounts.audit import record_account
 from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
 from accounts.reset_mail import request_reset
-from accounts.second_factor import has_second_factor
+from accounts.second_factor.adapters import SecondFactorAdapter
+from accounts.second_factor.state import has_second_factor
 
 MAX_LISTED_SESSIONS = 50
 

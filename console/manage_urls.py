@@ -2,19 +2,17 @@
 
 from django.urls import path
 
-from console.views import (
-    audit,
-    deliveries,
-    event_types,
-    exports,
-    invitation,
-    keys,
-    members,
-    replays,
-    subscriptions,
-    usage,
-    webhooks,
-)
+from console.audit import views as audit
+from console.deliveries import views as deliveries
+from console.event_types import views as event_types
+from console.exports import views as exports
+from console.invitation import views as invitation
+from console.keys import views as keys
+from console.members import views as members
+from console.replays import views as replays
+from console.subscriptions import views as subscriptions
+from console.subscriptions import webhook_views as webhooks
+from console.usage import views as usage
 
 of_organization = [
     path("keys/", keys.keys, name="keys"),

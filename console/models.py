@@ -50,7 +50,7 @@ class ExportStatus(models.TextChoices):
 
 
 class Export(models.Model):
-    """The events of a list, written portion by portion until there are no more or too many (see console.exports).
+    """The events of a list, written portion by portion until there are no more or too many (see console.exports.jobs).
 
     `cursor` is the last event that was looked at: a killed portion is simply done again from there.
     """

@@ -3,15 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from console import exports
+from console.exports import jobs as exports
 from core.long_tasks import TURN_SECONDS, long_task
-from delivery.operations import request_mail
-
-
-# Sent by web servers of the release before this one, during an upgrade.
-@shared_task(name="console.mail_invitation")
-def mail_invitation(*, invitation_id: str) -> None:
-    request_mail("invitation", {"invitation_id": invitation_id})
 
 
 @shared_task(name="console.run_exports")

@@ -3,9 +3,14 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
+from accounts.sign_in.page import SignInView
 from console import manage_urls
-from console.views import event, events, home, live, overview, start
-from console.views.sign_in import SignInView
+from console.event import views as event
+from console.events import views as events
+from console.home import views as home
+from console.live import views as live
+from console.overview import views as overview
+from console.start import views as start
 
 app_name = "console"
 

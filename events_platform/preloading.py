@@ -13,8 +13,8 @@ from django.urls import URLResolver, get_resolver
 # What is imported, or named by a setting, inside of functions that requests run.
 _LATE_MODULES = (
     "accounts.forms",
-    "accounts.hashing",
-    "accounts.passkey_forms",
+    "accounts.sign_in.hashing",
+    "accounts.second_factor.passkey_forms",
     "accounts.sessions",
     "axes.backends",
     "django.conf.locale.en.formats",

@@ -43,10 +43,12 @@ INSTALLED_APPS = [
     "lifecycle",
     "installation",
     "demo",
-    "console",
-    "delivery",
+    # What they register is called in this order.
     "ingestion",
     "organizations",
+    "delivery",
+    "notifications",
+    "console",
     "rest",
     "events_platform.apps.AdminConfig",
     "django.contrib.auth",
@@ -81,7 +83,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "rest.doors.dear_headers.CookieMiddleware",
     "rest.doors.form_charset.FormCharsetMiddleware",
-    "accounts.limits.SignInLimitsMiddleware",
+    "accounts.sign_in.limits.SignInLimitsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -280,20 +282,14 @@ FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast
 EVENT_HANDLERS = ["delivery.operations.fan_out"]
 # Called in turn with an event that is shown; each returns more members for it.
 EVENT_DETAILS = ["delivery.api.presenting.deliveries_of"]
-# Called with what a mail is about when it is sent; each returns the messages.
-MAILS = {
-    "invitation": "console.invitation_mail.compose_invitation",
-    "password_reset": "accounts.reset_mail.compose_reset",
-    "account_notice": "accounts.notices.compose_notice",
-}
 # Called in turn with an organization that is resumed, as it was before, inside the transaction that resumes it.
-RESUME_HANDLERS = ["delivery.operations.resuming.release_held", "console.resuming.release_held"]
+RESUME_HANDLERS = ["delivery.operations.resuming.release_held", "notifications.resuming.release_held"]
 # Called in turn with an organization's id and `now` to tell its usage; each returns counts by name.
 ORGANIZATION_USAGE = [
     "ingestion.usage.usage_of",
     "organizations.usage.own_usage",
     "delivery.usage.usage_of",
-    "console.export_limits.usage_of",
+    "console.exports.limits.usage_of",
 ]
 
 # The largest request body that anything reads into memory; the API's own limits are lower.
@@ -305,7 +301,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 # --- People, sessions, browsers ------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
-PASSWORD_HASHERS = ["accounts.hashing.BoundedPasswordHasher"]
+PASSWORD_HASHERS = ["accounts.sign_in.hashing.BoundedPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -330,18 +326,18 @@ TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min
 
 # The second factor, by allauth (docs/adr/0009). Signing in stays Django's.
 REQUIRE_STAFF_MFA: bool = env.bool("REQUIRE_STAFF_MFA", HTTPS)
-ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
-ACCOUNT_RATE_LIMITS = {"login": "60/m/ip"}  # every form of accounts.limits that one address sends
+ACCOUNT_ADAPTER = "accounts.second_factor.adapters.AccountAdapter"
+ACCOUNT_RATE_LIMITS = {"login": "60/m/ip"}  # every form of accounts.sign_in.limits that one address sends
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
-MFA_ADAPTER = "accounts.adapters.SecondFactorAdapter"
+MFA_ADAPTER = "accounts.second_factor.adapters.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_FORMS = {
     "reauthenticate": "accounts.forms.ConfirmForm",
-    "reauthenticate_webauthn": "accounts.passkey_forms.ConfirmPasskeyForm",
-    "add_webauthn": "accounts.passkey_forms.AddPasskeyForm",
-    "edit_webauthn": "accounts.passkey_forms.RenamePasskeyForm",
+    "reauthenticate_webauthn": "accounts.second_factor.passkey_forms.ConfirmPasskeyForm",
+    "add_webauthn": "accounts.second_factor.passkey_forms.AddPasskeyForm",
+    "edit_webauthn": "accounts.second_factor.passkey_forms.RenamePasskeyForm",
 }
 MFA_TOTP_TOLERANCE = 1  # a code may be one step of 30 s early or late: clocks differ, and people type
 MFA_TOTP_ISSUER = "Events Platform"

@@ -22,8 +22,8 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.groups import SUPPORT
-from console.event_filters import EventFilters
-from console.exports import create_export, run_exports
+from console.events.filters import EventFilters
+from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import Replay
 from ingestion.models import EventType

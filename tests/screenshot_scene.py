@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from console.event_filters import EventFilters
-from console.exports import create_export, run_exports
+from console.events.filters import EventFilters
+from console.exports.jobs import create_export, run_exports
 from console.models import ExportFormat, SavedView
 from core.ports import DirectRedis, run_now
 from delivery.models import (

@@ -15,7 +15,7 @@ from django.test import Client, TestCase
 
 from accounts.operations import remove_second_factor
 from delivery.models import PendingMail
-from delivery.operations import send_mails
+from notifications.mails import send_mails
 from organizations.models import AuditEntry, Membership, Role
 from tests.factories import TESTER, make_organization
 from tests.people_browser import needs_chromium, open_tab

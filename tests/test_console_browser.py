@@ -201,7 +201,7 @@ def test_live_shows_what_comes_pauses_and_goes_on(visit: Visit, tenant: Tenant) 
 def test_live_renews_the_status_and_tells_of_a_gap_once(
     visit: Visit, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.live.MAX_ROWS", 2)
+    monkeypatch.setattr("console.live.queries.MAX_ROWS", 2)
     page = visit.go("live/")
     expect(page.get_by_text("Watching")).to_be_visible()
     tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": number} for number in range(3)]})

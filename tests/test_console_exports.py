@@ -15,10 +15,10 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.utils import timezone
 
-from console import exports
-from console.event_search import Found
-from console.export_files import COLUMNS
-from console.exports import remove_expired_exports, run_exports
+from console.events.queries import Found
+from console.exports import jobs as exports
+from console.exports.files import COLUMNS
+from console.exports.jobs import remove_expired_exports, run_exports
 from console.models import Export, ExportPart, ExportStatus
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event

@@ -10,8 +10,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from console.event_filters import EventFilters
-from console.exports import create_export
+from console.events.filters import EventFilters
+from console.exports.jobs import create_export
 from console.manage_urls import of_organization
 from console.models import ExportFormat
 from delivery.models import Replay

@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from console.event_filters import EventFilters
-from console.exports import create_export, run_exports
+from console.events.filters import EventFilters
+from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat
 from delivery.models import DeliveryStatus, Replay
 from delivery.operations import subscriptions as subscription_operations

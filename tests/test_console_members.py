@@ -12,11 +12,11 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from console.invitation_mail import invitation_link
-from console.tasks import mail_invitation
 from core.problems import Problem
 from delivery.models import PendingMail
-from delivery.operations import send_mails
+from notifications.invitations import invitation_link
+from notifications.mails import send_mails
+from notifications.tasks import mail_invitation
 from organizations.models import Invitation, Membership, Role
 from organizations.operations import change_role, invite_member, remove_member
 from tests.conftest import Tenant

@@ -14,8 +14,9 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from console import event_search, stats
+from console.events import queries as event_search
 from console.models import SavedView
+from console.overview import queries as stats
 from delivery.models import Attempt, Delivery, DeliveryStatus, Replay
 from ingestion.models import Event, EventType, IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
@@ -445,7 +446,7 @@ def test_live_misses_no_event_that_is_committed_late(tenant: Tenant, member: Cli
 def test_live_says_when_more_came_than_it_shows(
     tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.live.MAX_ROWS", 3)
+    monkeypatch.setattr("console.live.queries.MAX_ROWS", 3)
     tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": 1}] * 4})
     page = text_of(member, f"{home}live/stream")
     assert page.count("<tr data-id") == 3

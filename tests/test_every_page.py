@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from console import event_search
+from console.events import queries as event_search
 from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
 from tests.conftest import Tenant
@@ -185,7 +185,7 @@ def test_pages_that_are_empty_or_say_what_is_wrong(world: World, walk: Walk, mon
     monkeypatch.setattr(event_search, "TIMEOUT_MS", 20)
     monkeypatch.setattr(event_search, "_PATH", "pg_sleep(1) IS NULL AND data #> %s::text[] IN (%s::jsonb, %s::jsonb)")
     walk.look_at(f"{world.home}events/?path=amount&value=1")
-    monkeypatch.setattr("console.views.usage.usage_of", None)
+    monkeypatch.setattr("console.usage.views.usage_of", None)
     walk.look_at(f"{world.home}usage/", 500)
     sign_in(walk, world.viewer)
     walk.look_at(f"{world.home}audit/", 403)

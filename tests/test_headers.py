@@ -99,7 +99,7 @@ def test_a_fault_says_nothing_and_is_protected_too(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the-inner-secret")
 
-    monkeypatch.setattr("console.views.overview.render_page", fail)
+    monkeypatch.setattr("console.overview.views.render_page", fail)
     browser = Client(raise_request_exception=False)
     browser.cookies[django_settings.SESSION_COOKIE_NAME] = session_of(world.person)["value"]
     answer = browser.get(world.home, secure=True)

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from console.exports import PART_BYTES, run_exports
+from console.exports.jobs import PART_BYTES, run_exports
 from console.models import Export, ExportFormat, ExportStatus
 from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop

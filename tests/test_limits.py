@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from console import export_limits
+from console.exports import limits as export_limits
 from console.models import Export, ExportPart, ExportStatus, SavedView
 from delivery.matching import interests
 from delivery.matching.interests import catalogue
@@ -297,7 +297,7 @@ def test_members_have_a_limit_when_asked_and_when_they_come(
 
 
 def _invitation_path() -> str:
-    from console.invitation_mail import invitation_link  # noqa: PLC0415
+    from notifications.invitations import invitation_link  # noqa: PLC0415
 
     return re.sub(r"https?://[^/]+", "", invitation_link(Invitation.objects.get()))
 
@@ -342,7 +342,7 @@ def test_files_of_exports_have_room_for_each_and_for_all(
 
 def test_an_export_ends_where_its_room_does(tenant: Tenant, admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     send(tenant, "a", "b", "c")
-    monkeypatch.setattr("console.exports.PART_BYTES", 1)
+    monkeypatch.setattr("console.exports.jobs.PART_BYTES", 1)
     export = begin(admin)
     set_limits(monkeypatch, export_bytes=1)
     finish(export)

@@ -23,9 +23,9 @@ from django.http.multipartparser import MultiPartParserError
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from console.event_filters import EventFilters
-from console.json_tree import json_tree
-from console.subscription_forms import SubscriptionForm, read_json
+from console.event.json_tree import json_tree
+from console.events.filters import EventFilters
+from console.subscriptions.forms import SubscriptionForm, read_json
 from core.field_errors import field_error
 from core.ports import run_now
 from core.problems import Problem

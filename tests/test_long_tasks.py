@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from console import exports, tasks
+from console import tasks
+from console.exports import jobs as exports
 from core.long_tasks import TURN_SECONDS, long_task
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.notices import Change, tell_owner
 from accounts.reset_mail import request_reset
 from delivery.models import PendingMail
-from delivery.operations import request_mail, send_mails
+from notifications.mails import request_mail, send_mails
 from tests.test_accounts import make_user
 from tests.test_security_secrets import _dump
 
@@ -51,7 +51,7 @@ def test_a_reset_does_the_same_whether_or_not_there_is_an_account(person: User) 
 
 
 def test_neither_the_row_nor_redis_holds_a_link(person: User, django_capture_on_commit_callbacks: Any) -> None:
-    with mock.patch("delivery.operations.mails._waker.wake") as woken, django_capture_on_commit_callbacks(execute=True):
+    with mock.patch("notifications.mails._waker.wake") as woken, django_capture_on_commit_callbacks(execute=True):
         Client().post("/account/password/reset/", {"email": person.email})
     woken.assert_called_once_with()
     assert PendingMail.objects.get().about == {"email": person.email}

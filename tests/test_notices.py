@@ -19,14 +19,14 @@ from uuid_utils.compat import uuid7
 
 from core.ports import DirectDatabase, run_now
 from delivery.models import Delivery
-from delivery.operations import NoticeKind, announce, announce_limits, mail_notice
-from delivery.tasks import mail_notice as mail_notice_task
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.formats.decoding import PLATFORM_SOURCE
 from ingestion.intake.counting import note, record_counts
 from ingestion.models import Event, IdempotencyKey, IntakeCount
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
+from notifications.notices import NoticeKind, announce, announce_limits, mail_notice
+from notifications.tasks import mail_notice as mail_notice_task
 from organizations.models import Membership, Organization, Role
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
@@ -34,7 +34,7 @@ from tests.factories import UserFactory, make_organization
 NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
 Capture = Callable[..., Any]
 ENDPOINT = "https://example.com/hook"
-SEND_TASK = "delivery.operations.notices.current_app.send_task"
+SEND_TASK = "notifications.notices.current_app.send_task"
 
 
 def dead_letter(organization: Organization, now: datetime = NOW, event_type: str = "invoice.paid") -> dict[str, Any]:

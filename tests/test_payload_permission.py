@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from accounts.groups import GROUPS, OPERATOR, SUPPORT
-from console.exports import download_token
+from console.exports.jobs import download_token
 from console.models import Export
 from ingestion.models import VIEW_PAYLOAD
 from organizations.models import Role

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from core.decoding import decode
 from core.field_errors import MAX_QUOTED, FieldError, field_error, pointer_to
 from core.problems import Problem
-from delivery.operations.notices import NoticeKind, announce
 from ingestion.models import Event
+from notifications.notices import NoticeKind, announce
 from tests.conftest import Tenant
 
 LONG = "n" * 5_000

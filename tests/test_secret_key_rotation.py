@@ -11,11 +11,11 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from console.exports import download_token, is_download_token
+from console.exports.jobs import download_token, is_download_token
 from console.models import Export
 from core.secrets import UnreadableSecretError, decrypt_secret, encrypt_secret
 from delivery.models import Subscription
-from delivery.operations import send_mails
+from notifications.mails import send_mails
 from organizations.models import Role
 from organizations.operations.invitations import find_invitation, invitation_token, invite_member
 from tests.conftest import Tenant

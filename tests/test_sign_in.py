@@ -24,11 +24,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.hashing import MOST_AT_ONCE, _hashing, hashed
-from accounts.limits import of_addresses
-from accounts.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
-from console.invitation_mail import invitation_link
-from console.views.sign_in import of_accounts
+from accounts.second_factor.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
+from accounts.sign_in.hashing import MOST_AT_ONCE, _hashing, hashed
+from accounts.sign_in.limits import of_addresses
+from accounts.sign_in.page import of_accounts
+from notifications.invitations import invitation_link
 from organizations.operations import invite_member
 from rest.doors.shares import TooMuchError
 from tests.clients import make_sender
@@ -38,7 +38,7 @@ from tests.servers import serve
 from tests.test_accounts import PASSWORD, code_of, make_user, set_up, sign_in
 
 PAGES = ["/console/sign-in/", "/admin/login/"]
-BOUNDED = "accounts.hashing.BoundedPasswordHasher"
+BOUNDED = "accounts.sign_in.hashing.BoundedPasswordHasher"
 
 
 @pytest.fixture

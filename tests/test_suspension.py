@@ -14,15 +14,17 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from console.access import OPERATORS
-from console.invitation_mail import request_invitation_mail
 from console.models import SavedView
 from core.problems import Problem
 from delivery.models import Delivery, Kind, Subscription
-from delivery.operations import NoticeKind, announce, create_replay, mail_notice, run_replays, send_mails
+from delivery.operations import create_replay, run_replays
 from delivery.operations.replays import ReplayWish
 from delivery.webhooks.test_send import send_test
 from ingestion.models import Event
 from ingestion.operations import process_outbox
+from notifications.invitations import request_invitation_mail
+from notifications.mails import send_mails
+from notifications.notices import NoticeKind, announce, mail_notice
 from organizations.keys.authentication import forget_cached_keys
 from organizations.models import AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member, resume_organization, suspend_organization
@@ -238,7 +240,7 @@ def test_notices_are_mailed_once_it_is_resumed(
     assert [mail_notice(event_id=pk) for pk in notices] == [False] * 3
     assert mailoutbox == []
     with (
-        mock.patch("delivery.operations.notices.current_app.send_task") as sent,
+        mock.patch("notifications.notices.current_app.send_task") as sent,
         django_capture_on_commit_callbacks(execute=True),
     ):
         resume(tenant.organization)

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from console.charts import short_number
+from console.drawing.charts import short_number
 from organizations.models import Membership
 from organizations.operations.members import changeable_fields
 from rest.rendering import format_time

@@ -5,8 +5,6 @@ from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
-from delivery.operations.mails import request_mail, send_mails
-from delivery.operations.notices import NoticeKind, announce, announce_limits, mail_notice
 from delivery.operations.replays import ReplayWish, cancel_replay, create_replay, run_replays
 from delivery.operations.subscriptions import (
     CreatedSubscription,
@@ -25,15 +23,12 @@ from delivery.operations.subscriptions import (
 __all__ = [
     "CreatedSubscription",
     "Lease",
-    "NoticeKind",
     "Outcome",
     "ReplayWish",
     "RetriedDeadLetters",
     "SubscriptionChanges",
     "WebhookSecret",
     "ack_events",
-    "announce",
-    "announce_limits",
     "cancel_replay",
     "changeable_fields",
     "create_replay",
@@ -46,16 +41,13 @@ __all__ = [
     "find_inbox",
     "inbox_deliveries",
     "lease_events",
-    "mail_notice",
     "nack_events",
     "pause_subscription",
-    "request_mail",
     "resume_subscription",
     "retry_dead_letters",
     "retry_delivery",
     "rotate_secret",
     "run_replays",
-    "send_mails",
     "show_secret",
     "update_subscription",
 ]

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 from uuid_utils.compat import uuid7
 
 from core.postgresql.arrays import uuid_array
+from delivery.listeners import DeadLetter, tell_dead_letter
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
-from delivery.operations.notices import announce_dead_letter
 from delivery.webhooks.recording import EVENT_GONE
 from ingestion.models import Event
 from rest.large_answers import MAX_BYTES
@@ -193,7 +193,7 @@ def _announce(poisonous: Sequence[Delivery], now: datetime) -> None:
     ids = [delivery.event_id for delivery in poisonous]
     types = dict(Event.objects.filter(pk__in=ids).values_list("pk", "type"))
     for delivery in poisonous:
-        announce_dead_letter(
+        letter = DeadLetter(
             organization_id=delivery.organization_id,
             delivery_id=delivery.pk,
             subscription_id=delivery.subscription_id,
@@ -201,8 +201,8 @@ def _announce(poisonous: Sequence[Delivery], now: datetime) -> None:
             event_type=types.get(delivery.event_id),
             attempts=delivery.attempts,
             last_error=MAX_LEASES_ERROR,
-            now=now,
         )
+        tell_dead_letter(letter, now=now)
 
 
 def _sizes_of(event_ids: Sequence[UUID]) -> dict[UUID, int]:

@@ -3,7 +3,6 @@
 from django.db import transaction
 
 from delivery.models import Subscription
-from delivery.operations.notices import mail_held
 from delivery.operations.replays import wake_replays
 from delivery.operations.subscriptions import CLEAN_RECORD
 from delivery.wakeup import wake_sending
@@ -11,7 +10,7 @@ from organizations.models import Organization
 
 
 def release_held(organization: Organization) -> None:
-    """Send what is due, go on with replays, and mail what there is to tell. Call it in the transaction that resumes.
+    """Send what is due, and go on with replays. Call it in the transaction that resumes.
 
     Endpoints begin with a clean record: one that failed before the suspension would else be taken for one that has done
     nothing but fail ever since, and be disabled by its first failure.
@@ -19,6 +18,5 @@ def release_held(organization: Organization) -> None:
     failing = Subscription.objects.for_organization(organization.pk).filter(failing_since__isnull=False)
     locked = failing.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)
     Subscription.objects.filter(pk__in=list(locked)).update(**CLEAN_RECORD)
-    mail_held(organization)
     transaction.on_commit(wake_sending)
     transaction.on_commit(wake_replays)

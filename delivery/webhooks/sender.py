@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from core.postgresql.faults import is_passing
 from core.secrets import decrypt_secret
 from core.tracing import Span, Value, read_context, sending_span
 from delivery.endpoints.sealed_headers import open_value
-from delivery.operations.notices import NoticeKind, announce, announce_dead_letter
+from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
 from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult, WebhookSender
@@ -283,19 +283,19 @@ def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
     try:
         with transaction.atomic():
             for outcome in dead:
-                _announce_dead_letter(outcome, now)
+                tell_dead_letter(_dead_letter(outcome), now=now)
             for one in disabled:
-                _announce_disabled(one, now)
+                tell_disabled_webhook(_disabled_webhook(one), now=now)
     except Exception:
         logger.exception("notices of %d dead letters were not stored", len(dead))
     finally:
         connections.close_all()
 
 
-def _announce_dead_letter(outcome: Outcome, now: datetime) -> None:
+def _dead_letter(outcome: Outcome) -> DeadLetter:
     claimed = outcome.claimed
     error = outcome.result.error if outcome.result else None
-    announce_dead_letter(
+    return DeadLetter(
         organization_id=claimed.organization_id,
         delivery_id=claimed.id,
         subscription_id=claimed.subscription_id,
@@ -303,19 +303,13 @@ def _announce_dead_letter(outcome: Outcome, now: datetime) -> None:
         event_type=claimed.type,
         attempts=claimed.attempts + (outcome.result is not None),
         last_error=error.value if error else EVENT_GONE,
-        now=now,
     )
 
 
-def _announce_disabled(disabled: Disabled, now: datetime) -> None:
-    announce(
+def _disabled_webhook(disabled: Disabled) -> DisabledWebhook:
+    return DisabledWebhook(
         organization_id=disabled.organization_id,
-        kind=NoticeKind.SUBSCRIPTION_DISABLED,
-        subject=str(disabled.subscription_id),
-        data={
-            "subscription_id": str(disabled.subscription_id),
-            "url": disabled.url,
-            "reason": disabled.reason,
-        },
-        now=now,
+        subscription_id=disabled.subscription_id,
+        url=disabled.url,
+        reason=disabled.reason,
     )

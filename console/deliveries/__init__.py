@@ -1,0 +1,1 @@
+"""Deliveries of a subscription, and its dead letters."""

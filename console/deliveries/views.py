@@ -1,0 +1,138 @@
+"""The deliveries of a subscription, their attempts, and another chance for dead letters."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.deliveries.queries import delivery_or_404, newest_deliveries, subscription_or_404, with_types
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import read_text
+from console.rendering import render_page
+from core.problems import Problem
+from delivery.api.presenting import describe_delivery
+from delivery.models import Delivery, DeliveryStatus, Subscription
+from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
+
+# A page of the list.
+_MAX_SELECTED = 50
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def deliveries(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Newest first; `?status=` is one of DeliveryStatus."""
+    found = subscription_or_404(place, subscription_id)
+    wanted = read_text(request, "status", length=20)
+    status = DeliveryStatus(wanted) if wanted in DeliveryStatus.values else None
+    page = newest_deliveries(request, found, status)
+    context = {
+        "subscription": found,
+        "page": page,
+        "rows": with_types(found, page.rows),
+        "status": status,
+        "statuses": list(DeliveryStatus),
+    }
+    return _render(request, place, "console/subscriptions/deliveries.html", context)
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def delivery(request: HttpRequest, place: Place, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
+    """One delivery with its attempts and what the endpoint answered."""
+    found = subscription_or_404(place, subscription_id)
+    row = delivery_or_404(place, found, delivery_id)
+    context = {"subscription": found, "delivery": describe_delivery(row, found)}
+    return _render(request, place, "console/subscriptions/delivery.html", context)
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
+def retry(request: HttpRequest, place: Place, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
+    """Make it due now."""
+    found = subscription_or_404(place, subscription_id)
+    row = delivery_or_404(place, found, delivery_id)
+    retry_delivery(delivery=row, subscription=found, actor=actor_of(request), now=timezone.now())
+    messages.success(request, "The delivery is due now.")
+    return redirect("console:delivery", place.organization.slug, found.pk, row.pk)
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def dead_letters(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Those that were given up, to be chosen from."""
+    found = subscription_or_404(place, subscription_id)
+    page = newest_deliveries(request, found, DeliveryStatus.DEAD_LETTER)
+    context = {"subscription": found, "page": page, "rows": with_types(found, page.rows)}
+    return _render(request, place, "console/subscriptions/dead_letters.html", context)
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
+def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """The dead letters whose boxes are ticked, at most a page of them."""
+    found = subscription_or_404(place, subscription_id)
+    rows = Delivery.objects.for_organization(place.organization.pk).filter(
+        subscription=found.pk, pk__in=_selected(request)
+    )
+    dead = list(rows.filter(status=DeliveryStatus.DEAD_LETTER).order_by("pk"))
+    done = sum(_retry(request, found, row) for row in dead)
+    if done:
+        messages.success(request, f"{done} {'delivery is' if done == 1 else 'deliveries are'} due now.")
+    if done < len(dead):
+        messages.error(request, f"{len(dead) - done} changed at this very moment and were left alone.")
+    if not dead:
+        messages.error(request, "Tick the dead letters to retry.")
+    return _to_dead_letters(place, found)
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=READ + WRITE)
+def retry_all(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Every dead letter; says how many, and asks. A very large number takes several goes, each of which goes on."""
+    found = subscription_or_404(place, subscription_id)
+    if request.method != "POST":
+        dead = dead_letters_of(found)
+        context = {"subscription": found, "dead": dead, **_progress(request, dead.number)}
+        return _render(request, place, "console/subscriptions/retry_all.html", context)
+    outcome = retry_dead_letters(subscription=found, actor=actor_of(request))
+    messages.success(request, f"{outcome.retried} of {outcome.total} are due now.")
+    if left := outcome.total - outcome.retried:
+        done = _number(request.POST.get("done")) + outcome.retried
+        return redirect(f"{request.path}?done={done}&whole={done + left}")
+    return _to_dead_letters(place, found)
+
+
+def _progress(request: HttpRequest, left: int) -> dict[str, int]:
+    """How many earlier goes have done, of how many there were when the last one began."""
+    done = _number(request.GET.get("done"))
+    return {"done": done, "whole": max(_number(request.GET.get("whole")), done + left)}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _selected(request: HttpRequest) -> list[UUID]:
+    found = []
+    for text in request.POST.getlist("delivery")[:_MAX_SELECTED]:
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            continue
+    return found
+
+
+def _retry(request: HttpRequest, subscription: Subscription, row: Delivery) -> bool:
+    """False when it has changed meanwhile."""
+    try:
+        retry_delivery(delivery=row, subscription=subscription, actor=actor_of(request), now=timezone.now())
+    except Problem:
+        return False
+    return True
+
+
+def _to_dead_letters(place: Place, subscription: Subscription) -> HttpResponse:
+    return redirect("console:dead-letters", place.organization.slug, subscription.pk)
+
+
+def _render(request: HttpRequest, place: Place, template: str, context: dict[str, Any]) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="subscriptions")

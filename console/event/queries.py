@@ -1,0 +1,88 @@
+"""What the page of one event shows: the event, its data, and its way to every subscription."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db.models import Q
+
+from console.access import Place
+from console.events.queries import time_of
+from delivery.api.presenting import deliveries_of
+from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.operations import ReplayWish
+from delivery.shown_status import HeldReason
+from ingestion.api.schemas import DeliveryDetails
+from ingestion.models import Event, ProcessingFailure
+
+_SUBSCRIPTIONS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A delivery of the event with the subscription that it goes to, and the label of its button."""
+
+    delivery: DeliveryDetails
+    subscription: Subscription | None
+    button: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """The event's way through the platform. `targets` are the subscriptions that it can be replayed to."""
+
+    steps: list[Step]
+    targets: list[Subscription]
+    failure: ProcessingFailure | None
+
+
+def find_event(place: Place, event_id: UUID) -> Event | None:
+    """With its status."""
+    return Event.objects.for_organization(place.organization.pk).with_status().filter(pk=event_id).first()
+
+
+def story_of(event: Event) -> Story:
+    deliveries = deliveries_of(event)["deliveries"]
+    wanted = Q(pk__in=[delivery.subscription for delivery in deliveries]) | ~Q(status=SubscriptionStatus.DELETED)
+    rows = Subscription.objects.for_organization(event.organization_id).filter(wanted).light()
+    subscriptions = {row.pk: row for row in rows.order_by("kind", "name", "pk")[:_SUBSCRIPTIONS]}
+    failures = ProcessingFailure.objects.for_organization(event.organization_id)
+    return Story(
+        steps=[_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries],
+        targets=[row for row in subscriptions.values() if row.status != SubscriptionStatus.DELETED],
+        failure=failures.filter(pk=event.pk).first(),
+    )
+
+
+def annotations_of(event: Event) -> dict[str, Any]:
+    """`{"attributes"?: {…}, "schema_errors"?: […], "headers"?: {…}, "headers_left_out"?: <count>}`."""
+    return dict(msgspec.json.decode(event.annotations)) if event.annotations else {}
+
+
+def replay_wish(event: Event) -> ReplayWish:
+    """What was received of this type in the very same microsecond: this event, and others only of its batch."""
+    return ReplayWish(
+        received_after=event.received_at,
+        received_before=event.received_at + timedelta(microseconds=1),
+        event_types=[event.type],
+    )
+
+
+def is_past_retention(place: Place, event_id: UUID, *, now: datetime) -> bool:
+    """Whether an event of this id would be gone by now; ids tell their time."""
+    return time_of(event_id) < now - timedelta(days=place.organization.limits.retention_days)
+
+
+def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:
+    is_gone = subscription is None or subscription.status == SubscriptionStatus.DELETED
+    labels = {
+        DeliveryStatus.DELIVERED: "Deliver again",
+        DeliveryStatus.DEAD_LETTER: "Retry",
+        DeliveryStatus.RETRYING: "Retry now",
+        DeliveryStatus.PENDING: "",
+        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN.value else "",
+    }
+    button = "" if is_gone else labels[DeliveryStatus(delivery.status)]
+    return Step(delivery=delivery, subscription=subscription, button=button)

@@ -1,0 +1,138 @@
+"""One event: its data, its way to every subscription, and once more from here."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.event.json_tree import MAX_SHOWN_BYTES, json_tree
+from console.event.queries import annotations_of, find_event, is_past_retention, replay_wish, story_of
+from console.pages import WRITE, actor_of, organization_page, words_of
+from console.rendering import render_page
+from console.snippets import event_as_curl
+from core.problems import Problem
+from delivery.models import Delivery, Subscription
+from delivery.operations import create_replay, retry_delivery
+from ingestion.api.presenting import describe_event
+from ingestion.models import Event
+
+
+@organization_page(Action.SEE_EVENTS)
+def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+    """The event with its data, for whoever may read that, and its timeline."""
+    found = find_event(place, event_id)
+    if found is None:
+        days = place.organization.limits.retention_days
+        gone = is_past_retention(place, event_id, now=timezone.now())
+        context = {"gone": gone, "days": days, "event_id": event_id}
+        return render_page(request, "console/no_event.html", context, place=place, section="events", status=404)
+    annotations = annotations_of(found)
+    context = {
+        "event": found,
+        **(_data_of(found) if place.may(Action.SEE_PAYLOADS) else {}),
+        "size": len(found.data.encode()),
+        "attributes": annotations.get("attributes") or {},
+        "schema_errors": annotations.get("schema_errors") or [],
+        "headers": sorted((annotations.get("headers") or {}).items()),
+        "headers_left_out": annotations.get("headers_left_out", 0),
+        "story": story_of(found),
+    }
+    return render_page(request, "console/event.html", context, place=place, section="events")
+
+
+@organization_page(Action.SEE_PAYLOADS)
+def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+    """The event as the API shows it, to copy or keep; `?part=data` is the data alone, as it is stored."""
+    found = _event_or_404(place, event_id)
+    if request.GET.get("part") == "data":
+        body, name = found.data.encode(), f"{event_id}-data.json"
+    else:
+        body = msgspec.json.encode({**describe_event(found), "status": found.status})
+        if len(body) <= MAX_SHOWN_BYTES:  # 64 levels of indentation make much of little
+            body = msgspec.json.format(body, indent=2)
+        name = f"{event_id}.json"
+    disposition = f'attachment; filename="{name}"' if "download" in request.GET else "inline"
+    return HttpResponse(
+        body, content_type="application/json; charset=utf-8", headers={"Content-Disposition": disposition}
+    )
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
+def retry(request: HttpRequest, place: Place, delivery_id: UUID) -> HttpResponse:
+    """Make one delivery due now. What stands against it is said on the event's page, where the person is."""
+    organization_id = place.organization.pk
+    delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
+    if delivery is None:
+        raise Http404
+    subscriptions = Subscription.objects.for_organization(organization_id).select_related("organization")
+    subscription = subscriptions.filter(pk=delivery.subscription_id).first()
+    if subscription is None:
+        raise Http404
+    try:
+        retry_delivery(delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now())
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, "The delivery is due now.")
+    return _to_event(place, delivery.event_id)
+
+
+@organization_page(Action.REPLAY_EVENTS, methods=WRITE)
+def replay(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+    """A new delivery of the event to a subscription. Asks first when others would come along."""
+    found = _event_or_404(place, event_id)
+    subscription = _subscription_or_404(request, place)
+    values: dict[str, Any] = {
+        "subscription": subscription,
+        "wish": replay_wish(found),
+        "actor": actor_of(request),
+        "now": timezone.now(),
+    }
+    count = create_replay(**values, dry_run=True).total
+    if count > 1 and request.POST.get("confirmed") != str(count):
+        context = {"event": found, "subscription": subscription, "count": count}
+        return render_page(request, "console/confirm_replay.html", context, place=place, section="events")
+    if count == 0:
+        messages.error(request, f"{subscription} does not take events of the type {found.type}.")
+        return _to_event(place, event_id)
+    try:
+        create_replay(**values)
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, f"A new delivery to {subscription} is under way.")
+    return _to_event(place, event_id)
+
+
+def _data_of(found: Event) -> dict[str, Any]:
+    """As a tree, or what it begins with when that would be too large; and as a command."""
+    tree = json_tree(found.data)
+    return {"tree": tree, "beginning": "" if tree else found.data[:2_000], "curl": event_as_curl(found)}
+
+
+def _event_or_404(place: Place, event_id: UUID) -> Event:
+    found = find_event(place, event_id)
+    if found is None:
+        raise Http404
+    return found
+
+
+def _subscription_or_404(request: HttpRequest, place: Place) -> Subscription:
+    try:
+        wanted = UUID(request.POST.get("subscription", ""))
+    except ValueError as error:
+        raise Http404 from error
+    rows = Subscription.objects.for_organization(place.organization.pk).shown().select_related("organization")
+    found = rows.filter(pk=wanted).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _to_event(place: Place, event_id: UUID) -> HttpResponse:
+    return redirect("console:event", place.organization.slug, event_id)

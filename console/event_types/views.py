@@ -1,0 +1,275 @@
+"""Event types: what there is, what it is for, and the schema that its events must fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.conflicts import is_conflict, merge, opened_version, shown_version
+from console.drawing.sparklines import Sparkline
+from console.event_types.queries import trends_of
+from console.forms import TextField, show_problem
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import PAGE_SIZE, read_text
+from console.rendering import render_page
+from console.subscriptions.forms import JSONTextField
+from core.field_errors import FieldError
+from core.problems import Problem
+from ingestion.formats.decoding import MAX_DATA_BYTES
+from ingestion.models import Event, EventType, Validation
+from ingestion.operations.event_types import (
+    MAX_SCHEMA_BYTES,
+    EventTypeChanges,
+    changeable_fields,
+    compact,
+    create_event_type,
+    delete_event_type,
+    shown_event_types,
+    update_event_type,
+)
+from ingestion.schemas.checking import Unchecked, schema_checks
+from rest.versions import version_of
+
+_MODES = [
+    (Validation.OFF.value, "Off: events are not checked"),
+    (Validation.WARN.value, "Warn: events that do not fit are taken and marked"),
+    (Validation.REJECT.value, "Reject: events that do not fit are refused"),
+]
+# Characters of an example; the event's own page shows all of it.
+_SHOWN = 20_000
+_CODE = {"class": "code", "spellcheck": "false"}
+
+
+class EventTypeForm(forms.Form):
+    """A type with its schema, and a sample to try that with."""
+
+    name = forms.RegexField(
+        r"\A[A-Za-z0-9._\-/]{1,255}\Z",
+        help_text="As events carry it: invoice.paid",
+        error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
+    )
+    description = TextField(
+        max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="For people."
+    )
+    schema = JSONTextField(
+        required=False,
+        max_length=MAX_SCHEMA_BYTES,
+        label="JSON Schema",
+        help_text="Draft 2020-12, of an event's data. Empty: none.",
+        widget=forms.Textarea(attrs={"rows": 12, **_CODE}),
+    )
+    validation = forms.ChoiceField(
+        choices=_MODES, widget=forms.RadioSelect, initial=Validation.OFF.value, label="What the schema does"
+    )
+    sample = JSONTextField(
+        required=False,
+        max_length=MAX_DATA_BYTES,
+        help_text="An event's data, to check against the schema before it is in force. It is not kept.",
+        widget=forms.Textarea(attrs={"rows": 8, **_CODE}),
+    )
+
+    def changes(self) -> EventTypeChanges:
+        data = self.cleaned_data
+        return EventTypeChanges(
+            description=data["description"],
+            schema=data["schema"] or None,
+            validation=Validation(data["validation"]),
+        )
+
+    def wanted(self) -> dict[str, Any]:
+        """The fields as changes() would set them."""
+        changes = self.changes()
+        schema = compact(changes.schema) if isinstance(changes.schema, str) else None
+        return {"description": changes.description, "schema": schema, "validation": str(changes.validation)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    event_type: EventType
+    trend: Sparkline
+
+
+@organization_page(Action.SEE_EVENT_TYPES)
+def event_types(request: HttpRequest, place: Place) -> HttpResponse:
+    """By name; `?q=` is how names start, `?after=` is a name."""
+    term, after = read_text(request, "q", length=255), read_text(request, "after", length=255)
+    types = shown_event_types(place.organization.pk).order_by("name")
+    if term:
+        types = types.filter(name__startswith=term)
+    if after:
+        types = types.filter(name__gt=after)
+    found = list(types.defer("schema")[: PAGE_SIZE + 1])
+    shown = found[:PAGE_SIZE]
+    trends = trends_of(place.organization.pk, [row.name for row in shown], now=timezone.now())
+    context = {
+        "rows": [Row(event_type=row, trend=trends[row.name]) for row in shown],
+        "term": term,
+        "after": after,
+        "next": shown[-1].name if len(found) > PAGE_SIZE else None,
+    }
+    return _render(request, place, "console/event_types/event_types.html", context)
+
+
+@organization_page(Action.SEE_EVENT_TYPES)
+def event_type(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+    """One, with an example."""
+    found = _type_or_404(place, type_id)
+    trend = trends_of(place.organization.pk, [found.name], now=timezone.now())[found.name]
+    example = _example_of(place, found)
+    context = {
+        "type": found,
+        "trend": trend,
+        "schema": _pretty(found.schema),
+        "example": example,
+        "example_text": _pretty(example.data)[:_SHOWN] if example else "",
+    }
+    return _render(request, place, "console/event_types/event_type.html", context)
+
+
+@organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
+def create(request: HttpRequest, place: Place) -> HttpResponse:
+    """Describe a type, also before the first event of it comes."""
+    form = EventTypeForm(request.POST or None)
+    checked = None
+    if request.method == "POST" and form.is_valid():
+        checked = _check(request, place, form)
+        if checked is None:
+            try:
+                made = create_event_type(
+                    organization=place.organization,
+                    name=form.cleaned_data["name"],
+                    changes=form.changes(),
+                    actor=actor_of(request),
+                )
+            except Problem as problem:
+                show_problem(form, problem)
+            else:
+                messages.success(request, f"{made.name} is described.")
+                return redirect("console:event-type", place.organization.slug, made.pk)
+    return _form_page(request, place, form, {"checked": checked})
+
+
+@organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
+def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+    """Its description, schema and what that does; one button only checks the sample."""
+    found = _type_or_404(place, type_id)
+    form = _edit_form(request.POST or None, place, found)
+    checked = None
+    if request.method == "POST" and form.is_valid():
+        checked = _check(request, place, form)
+        if checked is None:
+            try:
+                update_event_type(
+                    event_type=found,
+                    changes=form.changes(),
+                    actor=actor_of(request),
+                    expected=opened_version(request),
+                )
+            except Problem as problem:
+                if is_conflict(problem):
+                    return _conflict(request, place, _type_or_404(place, type_id), form)
+                show_problem(form, problem)
+            else:
+                messages.success(request, "Saved. It is in force within two seconds.")
+                return redirect("console:event-type", place.organization.slug, found.pk)
+    version = shown_version(request, changeable_fields(found))
+    return _form_page(request, place, form, {"checked": checked, "type": found, "version": version})
+
+
+def _conflict(request: HttpRequest, place: Place, found: EventType, typed: EventTypeForm) -> HttpResponse:
+    """What somebody else has changed, and what this person has typed."""
+    form = _edit_form(None, place, found)
+    fields = changeable_fields(found)
+    changed = merge(typed, form, fields=fields, wanted=typed.wanted())
+    form.initial["sample"] = typed.data.get("sample", "")
+    context = {"form": form, "type": found, "changed": changed, "version": version_of(fields)}
+    return _render(request, place, "console/event_types/form.html", context, 412)
+
+
+@organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
+def delete(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+    """Take away description and schema; asks first."""
+    found = _type_or_404(place, type_id)
+    if request.method != "POST":
+        return _render(request, place, "console/event_types/delete.html", {"type": found})
+    delete_event_type(event_type=found, actor=actor_of(request))
+    messages.success(request, f"The description and schema of {found.name} are gone.")
+    return redirect("console:event-types", place.organization.slug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What the schema says of the sample. No errors: it fits."""
+
+    errors: tuple[FieldError, ...]
+
+
+def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked | None:
+    """When that is what was asked for; None when the form is to be saved."""
+    if request.POST.get("step") != "check":
+        return None
+    schema, sample = form.cleaned_data["schema"], form.cleaned_data["sample"]
+    if not schema or not sample:
+        form.add_error("sample" if schema else "schema", "Checking takes a schema and a sample.")
+        return Checked(errors=())
+    reply = schema_checks.check_now(place.organization.pk, [schema], [(0, sample)])
+    if isinstance(reply, Unchecked):
+        form.add_error("schema", str(schema_checks.problem_of(reply, place.organization.pk).detail))
+        return Checked(errors=())
+    if refusal := reply.refusals[0]:
+        form.add_error("schema", refusal[1])
+    return Checked(errors=reply.findings[0])
+
+
+def _edit_form(given: QueryDict | None, place: Place, found: EventType) -> EventTypeForm:
+    """A name is for ever."""
+    form = EventTypeForm(given, initial=_initial(place, found))
+    del form.fields["name"]
+    return form
+
+
+def _form_page(request: HttpRequest, place: Place, form: EventTypeForm, context: dict[str, Any]) -> HttpResponse:
+    status = 422 if form.is_bound and form.errors else 200
+    return _render(request, place, "console/event_types/form.html", {"form": form, **context}, status)
+
+
+def _type_or_404(place: Place, type_id: int) -> EventType:
+    types = shown_event_types(place.organization.pk).select_related("organization")
+    found = types.filter(pk=type_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _initial(place: Place, found: EventType) -> dict[str, Any]:
+    example = _example_of(place, found)
+    return {
+        "description": found.description,
+        "schema": _pretty(found.schema),
+        "validation": found.validation,
+        "sample": _pretty(example.data) if example else "",
+    }
+
+
+def _example_of(place: Place, found: EventType) -> Event | None:
+    """The newest event of the type, for whoever may read its data."""
+    if not place.may(Action.SEE_PAYLOADS):
+        return None
+    events = Event.objects.for_organization(place.organization.pk).filter(type=found.name)
+    return events.order_by("-pk").first()
+
+
+def _pretty(text: str | None) -> str:
+    return msgspec.json.format(text.encode(), indent=2).decode() if text else ""
+
+
+def _render(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="event-types", status=status)

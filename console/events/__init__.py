@@ -1,0 +1,1 @@
+"""Lists of events, and the views of them that people keep."""

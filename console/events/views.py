@@ -1,0 +1,124 @@
+"""Lists of events, and the views of them that people keep."""
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from console.access import Action, Place
+from console.events.filters import RANGES, EventFilters
+from console.events.queries import Found, newest_of_all, search_events
+from console.events.saved_views import delete_view, save_view, views_of
+from console.pages import WRITE, organization_page, signed_in, words_of
+from console.rendering import render_page
+from core.problems import Problem
+from ingestion.models import EventStatus, EventType
+
+# What the field for the type suggests.
+_SUGGESTED_TYPES = 50
+
+
+@require_safe
+@signed_in
+def all_events(request: HttpRequest) -> HttpResponse:
+    """Everybody's events, for staff; members are led to their own."""
+    if not cast(User, request.user).is_staff:
+        return redirect("console:home")
+    wanted = EventFilters.read(request.GET, now=timezone.now())
+    found = newest_of_all(wanted)
+    context = {"found": found, "wanted": wanted, "ranges": RANGES, **_paging(found, wanted)}
+    return render_page(request, "console/all_events.html", context, section="events")
+
+
+@organization_page(Action.SEE_EVENTS)
+def events(request: HttpRequest, place: Place) -> HttpResponse:
+    """An organization's events; the filters are those of EventFilters."""
+    now = timezone.now()
+    wanted = EventFilters.read(request.GET, now=now)
+    if not place.may(Action.SEE_PAYLOADS):
+        wanted = wanted.without_data()
+    found = search_events(place.organization, wanted)
+    views = views_of(place.user, place.organization)
+    # Who has chosen a type needs no suggestion.
+    names = [] if wanted.type else _type_names(place)
+    context: dict[str, Any] = {
+        "found": found,
+        "wanted": wanted,
+        "ranges": RANGES,
+        "statuses": list(EventStatus),
+        "views": views,
+        "current_view": next((view for view in views if view.query == wanted.base_query), None),
+        "type_names": names,
+        "emptiness": _why_empty(found, wanted, place, names, now),
+        **_paging(found, wanted),
+    }
+    return render_page(request, "console/events.html", context, place=place, section="events")
+
+
+@organization_page(Action.SAVE_VIEWS, methods=WRITE)
+def save(request: HttpRequest, place: Place) -> HttpResponse:
+    """Keep the list's filters under a name."""
+    name = " ".join(request.POST.get("name", "").replace("\x00", "").split())[:60]
+    given = QueryDict(request.POST.get("query", "")[:2000].replace("\x00", ""))
+    query = EventFilters.read(given, now=timezone.now()).base_query
+    if not name:
+        messages.error(request, "Give the view a name.")
+    else:
+        _save(request, place, name, query)
+    return redirect(f"{_list_url(place)}?{query}")
+
+
+@organization_page(Action.SAVE_VIEWS, methods=WRITE)
+def delete(request: HttpRequest, place: Place, view_id: int) -> HttpResponse:
+    """Forget a view of one's own."""
+    if not delete_view(user=place.user, organization=place.organization, view_id=view_id):
+        raise Http404
+    messages.success(request, "The view was deleted.")
+    return redirect(_list_url(place))
+
+
+def _save(request: HttpRequest, place: Place, name: str, query: str) -> None:
+    """What stands against it is said on the list, where the person is."""
+    try:
+        view = save_view(user=place.user, organization=place.organization, name=name, query=query)
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, f"Saved as “{view.name}”.")
+
+
+def _list_url(place: Place) -> str:
+    return reverse("console:organization-events", args=[place.organization.slug])
+
+
+def _type_names(place: Place) -> list[str]:
+    types = EventType.objects.for_organization(place.organization.pk).filter(first_seen_at__isnull=False)
+    return list(types.order_by("name").values_list("name", flat=True)[:_SUGGESTED_TYPES])
+
+
+def _paging(found: Found, wanted: EventFilters) -> dict[str, str | None]:
+    return {
+        "older": wanted.query(before=found.older) if found.older else None,
+        "newest": wanted.query() if wanted.before else None,
+    }
+
+
+def _why_empty(found: Found, wanted: EventFilters, place: Place, types: list[str], now: datetime) -> str:
+    """`first` (nothing yet), `aged_out`, `bounded`, `timeout` or `no_match`; empty when there are events."""
+    if found.events:
+        return ""
+    if found.timed_out:
+        return "timeout"
+    if found.looked_back_to:
+        return "bounded"
+    days = place.organization.limits.retention_days
+    is_past = wanted.time_to is not None and wanted.time_to <= now - timedelta(days=days)
+    if is_past or (not wanted.is_any and not wanted.before and types):
+        return "aged_out"
+    return "no_match" if wanted.is_any or wanted.before else "first"

@@ -1,0 +1,1 @@
+"""Exports: the events of a list as a file."""

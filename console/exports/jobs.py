@@ -1,0 +1,277 @@
+"""Exports: the events of a list as a file, made in the background.
+
+The file lies in PostgreSQL, as compressed parts, rather than in a folder: web servers and workers may run on different
+hosts, a part is written in the transaction that moves the cursor (a killed worker leaves neither a gap nor a repeated
+event), and nothing is left behind when an organization is deleted. It is bounded and gone after a day, so the tables
+stay small.
+
+Events that are committed while an export runs are not in it: it covers what was received until it was asked for.
+"""
+
+import logging
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.core import signing
+from django.db import transaction
+from django.db.models import F
+from django.http import QueryDict
+from django.utils import timezone
+from psycopg.errors import QueryCanceled
+
+from console.events.filters import EventFilters
+from console.events.queries import search_events
+from console.exports.files import file_header, file_lines
+from console.exports.limits import refuse_too_many, room_for
+from console.models import Export, ExportFormat, ExportPart, ExportStatus
+from core.postgresql.faults import is_passing
+from core.postgresql.portions import own_columns, read_portion
+from core.wakeup import Waker
+from ingestion.api.selecting import EventFilter, select_events
+from ingestion.models import Event
+from organizations.audit import Actor, record
+from organizations.models import Organization, TenantQuerySet
+from rest.large_answers import PORTION_BYTES
+
+logger = logging.getLogger(__name__)
+MAX_EVENTS = 1_000_000
+# As they are stored: some 2 GiB of JSON.
+MAX_STORED_BYTES = 256 * 1024 * 1024
+LIFETIME = timedelta(hours=24)
+# One transaction: a second at most when each page looks at thousands of events, some 100 ms when an index finds it.
+PAGES_PER_PART = 20
+# A download has one in memory, each.
+PART_BYTES = 1024 * 1024
+EXPORTS_PER_ROUND = 100
+REMOVED_AT_ONCE = 100
+# A portion that fails so often in a row will not succeed: most likely its filter is too slow.
+MAX_FAILURES = 5
+KEPT_DAYS = 30
+_SALT = "console.export"
+
+_waker = Waker("console.run_exports")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Portion:
+    """The next lines of the file. `cursor` is None at the end of the list."""
+
+    events: int
+    body: bytes
+    cursor: UUID | None
+
+
+class TooSlowError(Exception):
+    """Not even one page was found in time."""
+
+
+@transaction.atomic
+def create_export(
+    *, organization: Organization, user: User, wanted: EventFilters, kind: ExportFormat, actor: Actor, now: datetime
+) -> Export:
+    """Start an export of what `wanted` finds until `now`. Raises Problem 409 or 503 for one too many."""
+    refuse_too_many(organization, now=now)
+    time_to = min(wanted.time_to or now, now)
+    query = replace(wanted, range="", time_to=time_to).base_query
+    export = Export.objects.create(organization=organization, created_by=user, format=kind, query=query, created_at=now)
+    record(
+        actor=actor,
+        action="export.created",
+        target=export,
+        organization=organization,
+        changes={"format": kind.value, "query": query},
+    )
+    transaction.on_commit(_waker.wake)
+    return export
+
+
+@transaction.atomic
+def cancel_export(*, export: Export, actor: Actor, now: datetime) -> bool:
+    """Stop it, or end its file before its time; False when there was nothing to drop any more."""
+    is_done = Export.objects.filter(pk=export.pk, status=ExportStatus.DONE)
+    if _running(export.pk).update(status=ExportStatus.CANCELLED, finished_at=now):
+        action = "export.cancelled"
+    elif is_done.update(status=ExportStatus.EXPIRED, expires_at=now):
+        action = "export.deleted"
+    else:
+        return False
+    ExportPart.objects.filter(export=export).delete()
+    record(actor=actor, action=action, target=export, organization=export.organization)
+    return True
+
+
+def run_exports(*, seconds: float = 20.0) -> int:
+    """Get the running exports on, a portion of each in turn, for some `seconds`; returns how many portions it made."""
+    deadline = time.monotonic() + seconds
+    made = 0
+    while time.monotonic() < deadline:
+        running = Export.objects.filter(status=ExportStatus.RUNNING).order_by("pk").values_list("pk", flat=True)
+        moved = sum(_run_or_log(pk) for pk in running[:EXPORTS_PER_ROUND])
+        if not moved:
+            break
+        made += moved
+    return made
+
+
+def remove_expired_exports(*, now: datetime) -> int:
+    """Drop files that are too old, then also what is known of them; returns how many files."""
+    done = Export.objects.filter(status=ExportStatus.DONE, expires_at__lte=now).order_by("expires_at")
+    expired = list(done.values_list("pk", flat=True)[:REMOVED_AT_ONCE])
+    with transaction.atomic():
+        ExportPart.objects.filter(export__in=expired).delete()
+        Export.objects.filter(pk__in=expired, status=ExportStatus.DONE).update(status=ExportStatus.EXPIRED)
+    old = Export.objects.exclude(status__in=[ExportStatus.RUNNING, ExportStatus.DONE])
+    forgotten = old.filter(created_at__lt=now - timedelta(days=KEPT_DAYS)).values_list("pk", flat=True)
+    Export.objects.filter(pk__in=list(forgotten[:REMOVED_AT_ONCE])).delete()
+    return len(expired)
+
+
+def download_token(export: Export) -> str:
+    """For the link of a file: good for a day, and only for members who may export."""
+    return signing.dumps(str(export.pk), salt=_SALT)
+
+
+def is_download_token(token: str, export: Export) -> bool:
+    try:
+        return bool(signing.loads(token, salt=_SALT, max_age=LIFETIME) == str(export.pk))
+    except signing.BadSignature:
+        return False
+
+
+@transaction.atomic
+def note_download(*, export: Export, actor: Actor) -> None:
+    """Who has taken the events away."""
+    record(actor=actor, action="export.downloaded", target=export, organization=export.organization)
+
+
+def export_part(export_id: UUID, number: int) -> bytes:
+    """A part of the file, as it is downloaded; empty when it has just been removed."""
+    body = ExportPart.objects.filter(export=export_id, number=number).values_list("body", flat=True).first()
+    return b"" if body is None else zlib.decompress(bytes(body))
+
+
+def filters_of(export: Export) -> EventFilters:
+    return EventFilters.read(QueryDict(export.query), now=export.created_at)
+
+
+def _run_or_log(export_id: UUID) -> bool:
+    """One portion; an export that fails holds up no other one."""
+    try:
+        return _run_portion(export_id, timezone.now())
+    except TooSlowError:
+        logger.info("a portion of export %s found nothing in time", export_id)
+    except Exception as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            logger.warning("a portion of export %s took too long", export_id)
+        elif is_passing(error):
+            raise  # PostgreSQL's trouble, not the export's
+        else:
+            logger.exception("a portion of export %s failed", export_id)
+    _note_failure(export_id)
+    return False
+
+
+def _note_failure(export_id: UUID) -> None:
+    _running(export_id).update(failures=F("failures") + 1)
+    given_up = _running(export_id).filter(failures__gte=MAX_FAILURES)
+    if given_up.update(status=ExportStatus.FAILED, finished_at=timezone.now()):
+        ExportPart.objects.filter(export=export_id).delete()
+
+
+@transaction.atomic
+def _run_portion(export_id: UUID, now: datetime) -> bool:
+    """Whether there was something to do."""
+    claimed = _running(export_id).select_for_update(skip_locked=True, of=("self",))
+    export = claimed.select_related("organization").first()
+    if export is None:
+        return False
+    wanted = filters_of(export)
+    if export.parts == 0 and export.total is None and is_countable(wanted):
+        _running(export_id).update(total=_count(export, wanted))
+    portion = _next_portion(export, wanted)
+    body = zlib.compress(portion.body, level=6)
+    ExportPart.objects.create(export=export, number=export.parts, body=body)
+    events, stored = export.events + portion.events, export.stored_size + len(body)
+    is_full = events >= MAX_EVENTS or stored >= min(MAX_STORED_BYTES, room_for(export))
+    _running(export_id).update(
+        cursor=portion.cursor,
+        events=events,
+        parts=export.parts + 1,
+        stored_size=stored,
+        size=export.size + len(portion.body),
+        failures=0,
+    )
+    if portion.cursor is None or is_full:
+        _running(export_id).update(
+            status=ExportStatus.DONE,
+            finished_at=now,
+            expires_at=now + LIFETIME,
+            is_cut=portion.cursor is not None,
+        )
+    return True
+
+
+def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
+    kind = ExportFormat(export.format)
+    parts = [file_header(kind)] if export.parts == 0 else []
+    size, count = 0, 0
+    cursor = export.cursor
+    for _ in range(PAGES_PER_PART):
+        found = search_events(export.organization, replace(wanted, before=cursor))
+        if found.timed_out:
+            raise TooSlowError
+        events = found.events[: MAX_EVENTS - export.events - count]
+        cursor = found.older if len(events) == len(found.events) else events[-1].pk
+        for event in _with_data(export, events):
+            parts.append(file_lines(kind, [event]))
+            size, count = size + len(parts[-1]), count + 1
+            if size >= PART_BYTES and event.pk != events[-1].pk:
+                cursor = event.pk
+                break
+        if cursor is None or size >= PART_BYTES or export.events + count >= MAX_EVENTS:
+            break
+    return _Portion(events=count, body=b"".join(parts), cursor=cursor)
+
+
+def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
+    """The lists leave out what is large. Here it comes in portions; what aged out this very moment does not."""
+    if not events:
+        return
+    statuses = {event.pk: event.status for event in events}
+    left = Event.objects.for_organization(export.organization_id).filter(
+        pk__in=list(statuses), pk__gte=events[-1].pk, pk__lte=events[0].pk
+    )
+    is_cut = True
+    while is_cut:
+        portion = read_portion(left, own_columns("data", "annotations"), count=len(events), size=PORTION_BYTES)
+        for event in portion.rows:
+            event.status = statuses[event.pk]
+            yield event
+        is_cut = portion.is_cut
+        if portion.rows:
+            left = left.filter(pk__lt=portion.rows[-1].pk)
+
+
+def is_countable(wanted: EventFilters) -> bool:
+    """Whether an index knows which events are meant; else they have to be looked at one by one."""
+    is_prefix = wanted.type.endswith("*") and wanted.type != "*"
+    return not (is_prefix or wanted.source or wanted.subject or wanted.status or wanted.path)
+
+
+def _count(export: Export, wanted: EventFilters) -> int:
+    """Up to MAX_EVENTS: about a second."""
+    chosen = EventFilter(
+        type=wanted.type if wanted.type != "*" else None,
+        received_after=wanted.time_from,
+        received_before=wanted.time_to,
+    )
+    return select_events(export.organization_id, chosen)[:MAX_EVENTS].count()
+
+
+def _running(export_id: UUID) -> TenantQuerySet[Export]:
+    return Export.objects.filter(pk=export_id, status=ExportStatus.RUNNING)

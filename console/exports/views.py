@@ -1,0 +1,162 @@
+"""Exports: start one, watch it, fetch its file."""
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.events.filters import EventFilters
+from console.exports.files import CONTENT_TYPES
+from console.exports.jobs import (
+    MAX_EVENTS,
+    cancel_export,
+    create_export,
+    download_token,
+    export_part,
+    filters_of,
+    is_download_token,
+    note_download,
+)
+from console.models import Export, ExportFormat, ExportStatus
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import newest_page
+from console.rendering import permissions, render_page
+from core.problems import Problem
+from rest.large_answers import Slot, sent
+
+# A file has some 2 GiB at most.
+_DOWNLOAD_SECONDS = 3600.0
+
+
+@organization_page(Action.SEE_EXPORTS)
+def exports(request: HttpRequest, place: Place) -> HttpResponse:
+    """The organization's, newest first."""
+    rows = Export.objects.for_organization(place.organization.pk).select_related("created_by")
+    return _render(request, place, "console/exports/exports.html", {"page": newest_page(rows, request)})
+
+
+@organization_page(Action.EXPORT_EVENTS, methods=READ + WRITE)
+def create(request: HttpRequest, place: Place) -> HttpResponse:
+    """The query is that of the list of events; the form asks for the format."""
+    place.require(Action.SEE_PAYLOADS)
+    given = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
+    wanted = EventFilters.read(given, now=timezone.now())
+    problem = None
+    # What could not be understood is left out of `wanted`: more would be exported than was asked for.
+    is_clear = request.POST.get("format") in ExportFormat.values and not wanted.errors
+    if request.method == "POST" and is_clear:
+        try:
+            export = create_export(
+                organization=place.organization,
+                user=place.user,
+                wanted=wanted,
+                kind=ExportFormat(request.POST["format"]),
+                actor=actor_of(request),
+                now=timezone.now(),
+            )
+        except Problem as error:
+            problem = error
+        else:
+            return redirect("console:export", place.organization.slug, export.pk)
+    context = {"wanted": wanted, "formats": ExportFormat.choices, "problem": problem, "most": MAX_EVENTS}
+    status = 200 if request.method != "POST" else problem.status_code if problem else 422
+    return _render(request, place, "console/exports/create.html", context, status)
+
+
+@organization_page(Action.SEE_EXPORTS)
+def export(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
+    """How far it is, then the link to its file; with `?part` only that, for htmx."""
+    found = _export_or_404(place, export_id)
+    is_there = has_file(found) and place.may(Action.SEE_PAYLOADS)
+    context = {
+        "export": found,
+        "organization": place.organization,
+        "may": permissions(place),
+        "is_running": found.status == ExportStatus.RUNNING,
+        "download": _download_url(place, found) if is_there else None,
+        "chips": filters_of(found).chips(),
+        "most": MAX_EVENTS,
+    }
+    if "part" in request.GET:
+        return render(request, "console/exports/bar.html", context)
+    return _render(request, place, "console/exports/export.html", context)
+
+
+@organization_page(Action.EXPORT_EVENTS, methods=READ + WRITE)
+def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
+    """Asks first."""
+    found = _export_or_404(place, export_id)
+    if request.method != "POST":
+        return _render(request, place, "console/exports/cancel.html", {"export": found})
+    if cancel_export(export=found, actor=actor_of(request), now=timezone.now()):
+        is_running = found.status == ExportStatus.RUNNING
+        messages.success(request, "The export is cancelled." if is_running else "The file is deleted.")
+    else:
+        messages.error(request, "The export was over already.")
+    return redirect("console:export", place.organization.slug, found.pk)
+
+
+@organization_page(Action.SEE_EXPORTS)
+def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHttpResponse:
+    """The file, part by part. The link ends after a day, and so does the file."""
+    place.require(Action.SEE_PAYLOADS)
+    found = _export_or_404(place, export_id)
+    if not has_file(found) or not is_download_token(request.GET.get("key", ""), found):
+        raise Http404
+    slot = Slot(place.organization.pk.int)
+    if not slot.take():
+        raise Problem(
+            "service_unavailable",
+            "Many large answers are under way. Try again in a minute.",
+            headers={"Retry-After": "60"},
+        )
+    note_download(export=found, actor=actor_of(request))
+    name = f"events-{place.organization.slug}-{found.created_at:%Y%m%d-%H%M%S}.{found.format}"
+    return StreamingHttpResponse(
+        # An iterator that is not asynchronous would be read into memory as a whole first.
+        sent(_parts(found), slot, seconds=_DOWNLOAD_SECONDS),
+        content_type=CONTENT_TYPES[ExportFormat(found.format)],
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Content-Length": str(found.size),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+
+
+def has_file(found: Export) -> bool:
+    """Also false in the hour before an expired file is removed."""
+    is_kept = found.expires_at is not None and found.expires_at > timezone.now()
+    return found.status == ExportStatus.DONE and is_kept
+
+
+def _parts(found: Export) -> Iterator[bytes]:
+    for number in range(found.parts):
+        yield export_part(found.pk, number)
+
+
+def _download_url(place: Place, found: Export) -> str:
+    path = reverse("console:download-export", args=[place.organization.slug, found.pk])
+    return f"{path}?{urlencode({'key': download_token(found)})}"
+
+
+def _export_or_404(place: Place, export_id: UUID) -> Export:
+    rows = Export.objects.for_organization(place.organization.pk).select_related("organization", "created_by")
+    found = rows.filter(pk=export_id).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _render(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="exports", status=status)

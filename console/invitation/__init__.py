@@ -1,0 +1,1 @@
+"""What the link of an invitation leads to."""

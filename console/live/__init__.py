@@ -1,0 +1,1 @@
+"""New events as they come."""

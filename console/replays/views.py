@@ -1,0 +1,92 @@
+"""Replays: count, start, watch and stop."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.deliveries.queries import replay_or_404, subscription_or_404
+from console.forms import show_problem
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import newest_page
+from console.rendering import permissions, render_page
+from console.subscriptions.forms import ReplayForm
+from core.problems import Problem
+from delivery.matching.matching import check_patterns
+from delivery.models import Replay, ReplayStatus
+from delivery.operations import cancel_replay, create_replay
+from delivery.operations.replays import MAX_COUNTED
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def replays(request: HttpRequest, place: Place) -> HttpResponse:
+    """All of the organization's, newest first."""
+    rows = Replay.objects.for_organization(place.organization.pk).select_related("subscription")
+    return _render(request, place, "console/subscriptions/replays.html", {"page": newest_page(rows, request)})
+
+
+@organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
+def create(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """First counts and shows the number; the second button starts it."""
+    found = subscription_or_404(place, subscription_id)
+    now = timezone.now()
+    initial = {"received_after": now - timedelta(hours=24), "received_before": now}
+    form = ReplayForm(request.POST or None, initial=initial)
+    total: int | None = None
+    if request.method == "POST" and form.is_valid():
+        is_dry_run = request.POST.get("step") != "start"
+        try:
+            check_patterns(form.cleaned_data["event_types"])
+            replay = create_replay(
+                subscription=found, wish=form.wish(), actor=actor_of(request), now=now, dry_run=is_dry_run
+            )
+        except Problem as problem:
+            show_problem(form, problem)
+        else:
+            if not is_dry_run:
+                return redirect("console:replay-progress", place.organization.slug, replay.pk)
+            total = replay.total
+    context = {"form": form, "subscription": found, "total": total, "most_counted": MAX_COUNTED}
+    status = 422 if form.is_bound and total is None else 200
+    return _render(request, place, "console/subscriptions/replay.html", context, status)
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def progress(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
+    """How far it is; with `?part` only the bar, for htmx."""
+    found = replay_or_404(place, replay_id)
+    is_running = found.status == ReplayStatus.RUNNING
+    context = {
+        "replay": found,
+        "is_running": is_running,
+        "organization": place.organization,
+        "may": permissions(place),
+    }
+    if "part" in request.GET:
+        return render(request, "console/subscriptions/replay_bar.html", context)
+    return _render(request, place, "console/subscriptions/replay_progress.html", context)
+
+
+@organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
+def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
+    """Asks first."""
+    found = replay_or_404(place, replay_id)
+    if request.method != "POST":
+        return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
+    stopped = cancel_replay(replay=found, actor=actor_of(request), now=timezone.now())
+    if stopped.status == ReplayStatus.CANCELLED:
+        messages.success(request, "The replay is cancelled. What it has delivered stays delivered.")
+    else:
+        messages.error(request, "The replay was over already.")
+    return redirect("console:replay-progress", place.organization.slug, found.pk)
+
+
+def _render(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="subscriptions", status=status)

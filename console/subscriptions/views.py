@@ -1,0 +1,169 @@
+"""Subscriptions: how each is doing, and making, changing, holding and deleting them."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.conflicts import is_conflict, merge, opened_version, shown_version
+from console.deliveries.queries import newest_deliveries, subscription_or_404, with_types
+from console.forms import show_problem
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.paging import newest_page, read_text
+from console.rendering import render_page
+from console.shown_once import keep_secret, take_secret
+from console.subscriptions.forms import SubscriptionForm
+from console.subscriptions.queries import health_of
+from core.problems import Problem
+from delivery.endpoints.sealed_headers import show_headers
+from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
+from delivery.operations import (
+    changeable_fields,
+    create_subscription,
+    delete_subscription,
+    pause_subscription,
+    resume_subscription,
+    update_subscription,
+)
+from rest.versions import version_of
+
+# The health of each looks into every week of deliveries.
+_LISTED = 25
+_RECENT = 10
+_IS_FILTERED = ExpressionWrapper(Q(filter__isnull=False), output_field=BooleanField())
+_REPLAYS = 5
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
+    """All of them, newest first, with their health; `?kind=webhook` or `inbox`."""
+    kind = read_text(request, "kind", length=10)
+    rows = Subscription.objects.for_organization(place.organization.pk).shown()
+    if kind in Kind.values:
+        rows = rows.filter(kind=kind)
+    page = newest_page(rows.light().annotate(is_filtered=_IS_FILTERED), request, size=_LISTED)
+    health = health_of(place.organization, page.rows, now=timezone.now())
+    context = {"page": page, "rows": health, "kind": kind, "kinds": Kind.choices}
+    return _render(request, place, "console/subscriptions/subscriptions.html", context)
+
+
+@organization_page(Action.SEE_SUBSCRIPTIONS)
+def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """One, with what is going on at it; after a form also its secret, this one time."""
+    found = subscription_or_404(place, subscription_id)
+    [health] = health_of(place.organization, [found], now=timezone.now())
+    replays = Replay.objects.for_organization(place.organization.pk).filter(subscription=found)
+    context = {
+        "subscription": found,
+        "health": health,
+        "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
+        "headers": show_headers(found.headers),
+        "is_default": found.kind == Kind.INBOX and found.name == DEFAULT_INBOX,
+        "rows": with_types(found, newest_deliveries(request, found, None, size=_RECENT).rows),
+        "replays": list(replays.order_by("-pk")[:_REPLAYS]),
+        "secret": take_secret(request, about=str(found.pk)),
+    }
+    response = _render(request, place, "console/subscriptions/subscription.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def create(request: HttpRequest, place: Place) -> HttpResponse:
+    """`?kind=inbox`, else a webhook, whose secret is shown after."""
+    kind = Kind.INBOX if request.GET.get("kind") == Kind.INBOX else Kind.WEBHOOK
+    form = SubscriptionForm(request.POST or None, kind=kind)
+    if request.method == "POST" and form.is_valid():
+        try:
+            created = create_subscription(
+                organization=place.organization, kind=kind, changes=form.changes(), actor=actor_of(request)
+            )
+        except Problem as problem:
+            show_problem(form, problem)
+        else:
+            if created.secret:
+                keep_secret(request, about=str(created.subscription.pk), secret=created.secret)
+            messages.success(request, f"The {kind.label.lower()} is made: events from now on go to it.")
+            return to_subscription(place, created.subscription)
+    context = {"form": form, "kind": kind.value}
+    return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def edit(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Change what it takes and where it goes."""
+    found = subscription_or_404(place, subscription_id)
+    form = SubscriptionForm(request.POST or None, kind=Kind(found.kind), subscription=found)
+    if request.method == "POST" and form.is_valid():
+        try:
+            update_subscription(
+                subscription=found,
+                changes=form.changes(),
+                actor=actor_of(request),
+                expected=opened_version(request),
+            )
+        except Problem as problem:
+            if is_conflict(problem):
+                return _conflict(request, place, subscription_or_404(place, subscription_id), form)
+            show_problem(form, problem)
+        else:
+            messages.success(request, "Saved. It applies to events from now on.")
+            return to_subscription(place, found)
+    context = {"form": form, "subscription": found, "version": shown_version(request, changeable_fields(found))}
+    return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
+
+
+def _conflict(request: HttpRequest, place: Place, found: Subscription, typed: SubscriptionForm) -> HttpResponse:
+    """What somebody else has changed, and what this person has typed."""
+    form = SubscriptionForm(None, kind=Kind(found.kind), subscription=found)
+    fields = changeable_fields(found)
+    changed = merge(typed, form, fields=fields, wanted=typed.wanted(fields.get("headers", {})))
+    context = {"form": form, "subscription": found, "changed": changed, "version": version_of(fields)}
+    return _render(request, place, "console/subscriptions/edit.html", context, status=412)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def delete(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Asks first."""
+    found = subscription_or_404(place, subscription_id)
+    if request.method != "POST":
+        [health] = health_of(place.organization, [found], now=timezone.now())
+        context = {"subscription": found, "health": health}
+        return _render(request, place, "console/subscriptions/delete.html", context)
+    delete_subscription(subscription=found, actor=actor_of(request))
+    messages.success(request, f"{found} is deleted.")
+    return redirect("console:subscriptions", place.organization.slug)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
+def pause(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Hold its deliveries."""
+    found = subscription_or_404(place, subscription_id)
+    pause_subscription(subscription=found, actor=actor_of(request))
+    messages.success(request, "Paused: its deliveries are held until it is resumed.")
+    return to_subscription(place, found)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
+def resume(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Deliver again."""
+    found = subscription_or_404(place, subscription_id)
+    resume_subscription(subscription=found, actor=actor_of(request))
+    messages.success(request, "Resumed: what was held is sent first.")
+    return to_subscription(place, found)
+
+
+def to_subscription(place: Place, found: Subscription) -> HttpResponse:
+    return redirect("console:subscription", place.organization.slug, found.pk)
+
+
+def _render(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="subscriptions", status=status)

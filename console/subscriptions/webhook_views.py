@@ -1,0 +1,75 @@
+"""What only webhooks have: a secret, and a test."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from console.access import Action, Place
+from console.deliveries.queries import subscription_or_404
+from console.pages import READ, WRITE, actor_of, organization_page
+from console.rendering import render_page
+from console.shown_once import keep_secret
+from console.subscriptions.forms import SecretForm, SendTestForm
+from console.subscriptions.views import to_subscription
+from delivery.operations import rotate_secret, show_secret
+from delivery.operations.subscriptions import require_webhook
+from delivery.webhooks.test_send import TestOutcome, send_test
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def rotate(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """A new secret; asks how long the old one signs too."""
+    found = subscription_or_404(place, subscription_id)
+    require_webhook(found)
+    form = SecretForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
+        rotated = rotate_secret(subscription=found, overlap=overlap, actor=actor_of(request))
+        keep_secret(request, about=str(found.pk), secret=rotated.secret)
+        messages.success(request, "The secret is rotated.")
+        return to_subscription(place, found)
+    context = {"form": form, "subscription": found}
+    status = 422 if form.is_bound else 200
+    return _render(request, place, "console/subscriptions/rotate.html", context, status)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def reveal(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """The secret as it is; asks first, as the audit log tells that it was shown."""
+    found = subscription_or_404(place, subscription_id)
+    require_webhook(found)
+    if request.method != "POST":
+        return _render(request, place, "console/subscriptions/reveal.html", {"subscription": found})
+    shown = show_secret(subscription=found, actor=actor_of(request), now=timezone.now())
+    keep_secret(request, about=str(found.pk), secret=shown.secret)
+    return to_subscription(place, found)
+
+
+@organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
+def try_out(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+    """Send an event now and show the answer. The answer is kept nowhere, so this page answers the form itself."""
+    found = subscription_or_404(place, subscription_id)
+    require_webhook(found)
+    form = SendTestForm(request.POST or None)
+    outcome: TestOutcome | None = None
+    if request.method == "POST" and form.is_valid():
+        outcome = send_test(
+            subscription=found,
+            event_type=form.cleaned_data["type"],
+            data=form.cleaned_data["payload"],
+            actor=actor_of(request),
+            now=timezone.now(),
+        )
+    context = {"form": form, "subscription": found, "outcome": outcome}
+    status = 422 if form.is_bound and not outcome else 200
+    return _render(request, place, "console/subscriptions/test.html", context, status)
+
+
+def _render(
+    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+) -> HttpResponse:
+    return render_page(request, template, context, place=place, section="subscriptions", status=status)

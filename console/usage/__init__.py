@@ -1,0 +1,1 @@
+"""Usage against the limits of the plan."""

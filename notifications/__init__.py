@@ -1,0 +1,1 @@
+"""What organizations and people are told: notices as events, and mails."""

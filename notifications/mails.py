@@ -1,0 +1,112 @@
+"""Mails: whoever wants one leaves a row, in the transaction of its reason; a worker writes and sends it.
+
+So no request waits for a mail server, and none tells by its time whether there was somebody to write to. The row names
+what the mail is about. What it says, and any link in it, is made when it is sent, by the function that is registered
+for its kind: neither the database nor Redis ever holds a link.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from smtplib import SMTPDataError, SMTPRecipientsRefused
+from typing import Any
+
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.utils import timezone
+
+from core.log_lines import log_line
+from core.postgresql.faults import is_passing
+from core.wakeup import Waker
+from delivery.models import PendingMail
+
+logger = logging.getLogger(__name__)
+# Of a worker that also processes events; the next sweep goes on.
+_SECONDS_PER_RUN = 20.0
+# A server that was not there is asked again after this long, for all mails: each look may take its whole time-out.
+_REST = timedelta(seconds=60)
+# Some 50 minutes in all: a mail about a password that comes later than that helps nobody.
+_WAITS = (60, 120, 240, 480, 900, 1200)
+# What a server says of one mail; the others may go.
+_OF_ONE_MAIL = (SMTPRecipientsRefused, SMTPDataError)
+
+_waker = Waker("delivery.send_mails")
+
+# From what a mail is about to the messages.
+Composer = Callable[[dict[str, Any]], Iterable[EmailMessage]]
+_composers: dict[str, Composer] = {}
+
+
+def register_mail(kind: str, compose: Composer) -> None:
+    """`compose` is called when a mail of this kind is sent. For AppConfig.ready()."""
+    _composers[kind] = compose
+
+
+def request_mail(kind: str, about: dict[str, Any]) -> None:
+    """Have a mail sent soon after the caller's commit. `about` is JSON, and holds no secret."""
+    PendingMail.objects.create(kind=kind, about=about)
+    transaction.on_commit(_waker.wake)
+
+
+def send_mails() -> int:
+    """Send what is due, for as long as a run may take and the mail server takes them; returns how many mails went out.
+
+    Outside of a transaction. One that is killed while it sends has its mail sent again a minute later.
+    """
+    until, sent = time.monotonic() + _SECONDS_PER_RUN, 0
+    while time.monotonic() < until and (mail := _claim(timezone.now())) is not None:
+        try:
+            messages = list(_compose(mail))
+            for message in messages:
+                message.send()
+        except Exception as error:
+            if is_passing(error):
+                raise  # PostgreSQL's trouble, not the mail's
+            _put_off(mail, error)
+            if isinstance(error, OSError) and not isinstance(error, _OF_ONE_MAIL):
+                _rest(timezone.now())
+                break
+        else:
+            PendingMail.objects.filter(pk=mail.pk).delete()
+            sent += len(messages)
+    return sent
+
+
+@transaction.atomic
+def _claim(now: datetime) -> PendingMail | None:
+    due = PendingMail.objects.select_for_update(skip_locked=True).filter(next_attempt_at__lte=now)
+    mail = due.order_by("next_attempt_at").first()
+    if mail is None:
+        return None
+    mail.attempts += 1
+    mail.next_attempt_at = now + timedelta(seconds=_WAITS[min(mail.attempts, len(_WAITS)) - 1])
+    mail.save(update_fields=["attempts", "next_attempt_at"])
+    return mail
+
+
+def _compose(mail: PendingMail) -> Iterable[EmailMessage]:
+    compose = _composers.get(mail.kind)
+    if compose is None:
+        log_line(logger, "a mail of an unknown kind is dropped", level=logging.ERROR, kind=mail.kind)
+        return []
+    return compose(mail.about)
+
+
+def _put_off(mail: PendingMail, error: Exception) -> None:
+    """It is tried again when its claim is over, or never. The log has neither the address nor the server's words."""
+    if is_last := mail.attempts >= len(_WAITS):
+        PendingMail.objects.filter(pk=mail.pk).delete()
+    log_line(
+        logger,
+        "a mail was not sent and is given up" if is_last else "a mail was not sent, and will be tried again",
+        level=logging.WARNING if isinstance(error, OSError) else logging.ERROR,
+        kind=mail.kind,
+        attempts=mail.attempts,
+        error=type(error).__name__,
+    )
+
+
+def _rest(now: datetime) -> None:
+    """The server is away: no mail is tried for a while."""
+    PendingMail.objects.filter(next_attempt_at__lt=now + _REST).update(next_attempt_at=now + _REST)

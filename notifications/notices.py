@@ -1,0 +1,237 @@
+"""Notices: events of the platform about an organization, sent to itself, and mailed to its owners.
+
+They go through the intake like every other event, so subscriptions and inboxes get them. Their idempotency keys,
+`op:<kind>:<subject>:<hour>`, keep them to one an hour for each subject; a mail goes out once an hour for each kind.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from celery import current_app
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, models, transaction
+from django.template.loader import render_to_string
+
+from core.event_ids import lowest_id
+from core.ports import DirectDatabase, run_now
+from core.wakeup import BROKER_ERRORS
+from delivery.listeners import DeadLetter, DisabledWebhook
+from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
+from ingestion.intake.storing import Accepted, Incoming, store
+from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
+from ingestion.wakeup import wake_processing
+from organizations.models import Membership, Organization, Role
+from rest.rendering import format_time
+
+logger = logging.getLogger(__name__)
+RATE_LIMITED = "rate_limited"
+# The servers write their counts every few seconds; a sweep that was late or lost is made up for.
+_LOOK_BACK = timedelta(minutes=5)
+_KEY_KEPT = timedelta(hours=24)
+
+
+class NoticeKind(models.TextChoices):
+    """The event's type, and what the mail is about."""
+
+    SUBSCRIPTION_DISABLED = "subscription.disabled", "A subscription was disabled"
+    DEAD_LETTER = "delivery.dead_letter", "An event could not be delivered"
+    LIMIT_REACHED = "organization.limit_reached", "The limit of events was reached"
+
+
+_TEMPLATES = {
+    NoticeKind.SUBSCRIPTION_DISABLED: "delivery/subscription_disabled.txt",
+    NoticeKind.DEAD_LETTER: "delivery/dead_letter.txt",
+    NoticeKind.LIMIT_REACHED: "delivery/limit_reached.txt",
+}
+
+
+def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Mapping[str, Any], now: datetime) -> None:
+    """Store the notice in the caller's transaction; what follows from it starts after the commit.
+
+    `subject` is the id of what it is about. The same subject within an hour is told once. A dead letter of a notice
+    is not told, or one would follow from another.
+    """
+    if kind == NoticeKind.DEAD_LETTER and data.get("event_type") in NoticeKind.values:
+        return
+    event = DecodedEvent(
+        type=kind.value,
+        data=msgspec.json.encode(data).decode(),
+        source=PLATFORM_SOURCE,
+        subject=subject,
+        time=now,
+        idempotency_key=_event_key(kind, subject, now),
+    )
+    (outcome,) = run_now(store(DirectDatabase(), [Incoming(organization_id, event)]))
+    if isinstance(outcome, Accepted):
+        if not outcome.duplicate:
+            mailed = IdempotencyKey.objects.filter(organization=organization_id, key=_mail_key(kind, now)).exists()
+            transaction.on_commit(partial(_after_commit, None if mailed else outcome.id))
+    elif outcome.problem_type.code != "idempotency_key_reused":
+        logger.error("the notice %s of organization %s was refused: %s", kind, organization_id, outcome)
+
+
+def announce_dead_letter(letter: DeadLetter, *, now: datetime) -> None:
+    """Tell the organization that a delivery was given up."""
+    announce(
+        organization_id=letter.organization_id,
+        kind=NoticeKind.DEAD_LETTER,
+        subject=str(letter.delivery_id),
+        data={
+            "delivery_id": str(letter.delivery_id),
+            "subscription_id": str(letter.subscription_id),
+            "event_id": str(letter.event_id),
+            "event_type": letter.event_type,
+            "attempts": letter.attempts,
+            "last_error": letter.last_error,
+        },
+        now=now,
+    )
+
+
+def announce_disabled(webhook: DisabledWebhook, *, now: datetime) -> None:
+    """Tell the organization that nothing is sent to an endpoint any more."""
+    announce(
+        organization_id=webhook.organization_id,
+        kind=NoticeKind.SUBSCRIPTION_DISABLED,
+        subject=str(webhook.subscription_id),
+        data={
+            "subscription_id": str(webhook.subscription_id),
+            "url": webhook.url,
+            "reason": webhook.reason,
+        },
+        now=now,
+    )
+
+
+def announce_limits(*, now: datetime) -> int:
+    """Tell organizations of events that their limit has refused in the last minutes; returns how many notices."""
+    refused = IntakeCount.objects.filter(outcome=RATE_LIMITED, minute__gte=now - _LOOK_BACK)
+    found: dict[tuple[UUID, datetime], list[IntakeCount]] = {}
+    for row in refused.select_related("organization").order_by("organization", "minute"):
+        found.setdefault((row.organization_id, hour_of(row.minute)), []).append(row)
+    told = set(
+        IdempotencyKey.objects.filter(
+            organization__in={organization_id for organization_id, _ in found},
+            key__in=[_event_key(NoticeKind.LIMIT_REACHED, str(pk), hour) for pk, hour in found],
+        ).values_list("organization_id", "key")
+    )
+    news = [
+        rows
+        for (pk, hour), rows in found.items()
+        if (pk, _event_key(NoticeKind.LIMIT_REACHED, str(pk), hour)) not in told
+    ]
+    for rows in news:
+        _announce_limit(rows)
+    return len(news)
+
+
+def mail_notice(*, event_id: UUID) -> bool:
+    """Mail a notice to the organization's owners, at most once an hour for each kind; returns whether it did.
+
+    Raises OSError when the mail server does not take it; then it may be tried again. A worker that is killed while it
+    sends costs the mail of that hour: none is better than two. A suspended organization's wait: see mail_held().
+    """
+    event = Event.objects.filter(pk=event_id).select_related("organization").first()
+    if event is None or event.type not in NoticeKind.values or event.organization.suspended_at is not None:
+        return False
+    kind = NoticeKind(event.type)
+    owners = Membership.objects.for_organization(event.organization_id).filter(role=Role.OWNER, user__is_active=True)
+    addresses = list(owners.exclude(user__email="").order_by("pk").values_list("user__email", flat=True))
+    if not addresses or not _claim_mail(event, kind):
+        return False
+    try:
+        _compose(event, kind, addresses).send()
+    except Exception:
+        _mail_claim(event, kind).delete()
+        raise
+    return True
+
+
+def mail_held(organization: Organization) -> None:
+    """Once it is resumed, mail of each kind the newest notice of the time in which it was suspended."""
+    assert organization.suspended_at is not None  # noqa: S101 - as it was
+    events = Event.objects.for_organization(organization.pk).filter(
+        source=PLATFORM_SOURCE, pk__gte=lowest_id(organization.suspended_at)
+    )
+    for kind in NoticeKind:
+        newest = events.filter(type=kind.value).order_by("-pk").values_list("pk", flat=True).first()
+        if newest is not None:
+            transaction.on_commit(partial(_request_mail, newest))
+
+
+@transaction.atomic
+def _announce_limit(rows: list[IntakeCount]) -> None:
+    """`rows`: the minutes of one hour of one organization, in order."""
+    organization, minute = rows[0].organization, rows[-1].minute
+    announce(
+        organization_id=organization.pk,
+        kind=NoticeKind.LIMIT_REACHED,
+        subject=str(organization.pk),
+        data={
+            "events_per_minute": organization.limits.events_per_minute,
+            "refused_requests": sum(row.count for row in rows),
+            "since": format_time(rows[0].minute),
+        },
+        now=minute,
+    )
+
+
+def _after_commit(mailed_id: UUID | None) -> None:
+    wake_processing()
+    if mailed_id is not None:
+        _request_mail(mailed_id)
+
+
+def _request_mail(event_id: UUID) -> None:
+    try:
+        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(event_id)})
+    except BROKER_ERRORS as error:
+        logger.warning("a notice will not be mailed, as the broker is away: %s", type(error).__name__)
+
+
+def _event_key(kind: NoticeKind, subject: str, moment: datetime) -> str:
+    return f"op:{kind.value}:{subject}:{hour_of(moment):%Y-%m-%dT%H}"
+
+
+def _mail_key(kind: NoticeKind, moment: datetime) -> str:
+    return f"op-mail:{kind.value}:{hour_of(moment):%Y-%m-%dT%H}"
+
+
+def _claim_mail(event: Event, kind: NoticeKind) -> bool:
+    """Whether this event's mail is the first of its kind in its hour. Kept like the keys of events, and removed so."""
+    try:
+        with transaction.atomic():
+            IdempotencyKey.objects.create(
+                organization_id=event.organization_id,
+                key=_mail_key(kind, event.time or event.received_at),
+                event_id=event.pk,
+                fingerprint=b"",
+                expires_at=event.received_at + _KEY_KEPT,
+            )
+    except IntegrityError:
+        return False
+    return True
+
+
+def _mail_claim(event: Event, kind: NoticeKind) -> "models.QuerySet[IdempotencyKey]":
+    key = _mail_key(kind, event.time or event.received_at)
+    return IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk)
+
+
+def _compose(event: Event, kind: NoticeKind, addresses: list[str]) -> EmailMessage:
+    # A name may hold line breaks, a header must not.
+    name = " ".join(event.organization.name.split())
+    context = {
+        "name": name,
+        "data": msgspec.json.decode(event.data),
+        "console": f"{settings.PUBLIC_URL}/console/",
+        "at": format_time(event.time or event.received_at),
+    }
+    body = render_to_string(_TEMPLATES[kind], context)
+    return EmailMessage(subject=f"{kind.label}: {name}", body=body, to=addresses)

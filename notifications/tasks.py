@@ -1,0 +1,35 @@
+"""Celery's entrances to notices and mails. Each may run twice, late or never.
+
+Their names are those from before there was this room: messages of the release before carry them.
+"""
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from notifications import mails, notices
+
+
+@shared_task(name="delivery.announce_limits")
+def announce_limits() -> None:
+    notices.announce_limits(now=timezone.now())
+
+
+@shared_task(name="delivery.send_mails")
+def send_mails() -> None:
+    mails.send_mails()
+
+
+# A mail server that is away is tried again for about an hour; what is older than that is no news.
+@shared_task(
+    name="delivery.mail_notice", autoretry_for=(OSError,), retry_backoff=60, retry_backoff_max=1200, max_retries=6
+)
+def mail_notice(*, event_id: str) -> None:
+    notices.mail_notice(event_id=UUID(event_id))
+
+
+# Sent by web servers of the release before this one, during an upgrade.
+@shared_task(name="console.mail_invitation")
+def mail_invitation(*, invitation_id: str) -> None:
+    mails.request_mail("invitation", {"invitation_id": invitation_id})
