@@ -16,8 +16,7 @@ from django.http import HttpRequest
 from accounts.forms import AccountChangeForm, NewAccountForm
 from accounts.notices import Change, tell_owner
 from accounts.operations import remove_second_factor
-from organizations.admin import actor_of
-from organizations.audit import record
+from organizations.audit import actor_of, record
 from organizations.models import Membership
 from organizations.versioned_admin import VersionedAdmin
 

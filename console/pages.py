@@ -16,7 +16,6 @@ from django.views.decorators.http import require_http_methods
 from console.access import Action, Place, enter, roles_with
 from console.rendering import render_page
 from core.problems import Problem
-from organizations.audit import Actor
 from rest.doors.streams import wants_stream
 
 P = ParamSpec("P")
@@ -100,11 +99,6 @@ def remember(request: HttpRequest, slug: str) -> None:
     in_background = request.headers.get("HX-Request") or wants_stream(request)
     if not in_background and request.session.get(LAST_ORGANIZATION) != slug:
         request.session[LAST_ORGANIZATION] = slug
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """The person, for the audit log."""
-    return Actor.person(cast(User, request.user), request)
 
 
 def words_of(problem: Problem) -> str:

@@ -22,7 +22,7 @@ from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
 from delivery.dead_letter_sides import THEIRS, Side, side_of
 from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
-from organizations.admin import actor_of
+from organizations.audit import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
 

@@ -278,19 +278,6 @@ LOGIN_RETENTION_DAYS: int = env.int("LOGIN_RETENTION_DAYS", 90, validate=_days)
 # What the files of all exports take in PostgreSQL together.
 EXPORTS_MAX_GIB: int = env.int("EXPORTS_MAX_GIB", 10, validate=validate.Range(min=1, max=10_000))
 FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", [], subcast=values.fernet_key)
-# Called in turn with each batch of processed events, inside the transaction that processes it.
-EVENT_HANDLERS = ["delivery.operations.fan_out"]
-# Called in turn with an event that is shown; each returns more members for it.
-EVENT_DETAILS = ["delivery.api.presenting.deliveries_of"]
-# Called in turn with an organization that is resumed, as it was before, inside the transaction that resumes it.
-RESUME_HANDLERS = ["delivery.operations.resuming.release_held", "notifications.resuming.release_held"]
-# Called in turn with an organization's id and `now` to tell its usage; each returns counts by name.
-ORGANIZATION_USAGE = [
-    "ingestion.usage.usage_of",
-    "organizations.usage.own_usage",
-    "delivery.usage.usage_of",
-    "console.exports.limits.usage_of",
-]
 
 # The largest request body that anything reads into memory; the API's own limits are lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from ingestion.models import VIEW_PAYLOAD, Event, EventType, ProcessingFailure
 from ingestion.operations.requeue import requeue_failures
-from organizations.admin import actor_of
+from organizations.audit import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
 
 _METADATA = (

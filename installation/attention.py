@@ -13,8 +13,8 @@ from django.urls import reverse
 from delivery.admin_queries import count_recent_dead_letters
 from delivery.models import Subscription, SubscriptionStatus
 from ingestion.models import OutboxEntry, ProcessingFailure
-from organizations.admin import EXPIRES_SOON
 from organizations.models import ApiKey, Organization
+from organizations.usage import EXPIRES_SOON
 
 # Whoever has more of something has a problem of another kind.
 MAX_COUNTED = 100

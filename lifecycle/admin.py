@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from lifecycle.erasing.events import BadWishError, EventWish, read_conditions, start_event_erasure
 from lifecycle.erasing.organization import start_organization_erasure
 from lifecycle.models import Erasure, ErasureKind
-from organizations.admin import actor_of
+from organizations.audit import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import ReadOnlyAdmin
 

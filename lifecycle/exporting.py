@@ -16,12 +16,12 @@ from django.db import transaction
 from django.db.models import BinaryField, Field, Model
 
 from core.event_ids import LOWEST_ID
+from core.times import format_time
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from ingestion.models import Event, JSONTextField
 from lifecycle.erasing.organization import models_of_organizations
 from organizations.models import Membership, Organization
-from rest.rendering import format_time
 
 ROWS_PER_PAGE = 2_000
 # Of events and schemas, which have up to 256 KiB each.

@@ -20,6 +20,7 @@ from django.template.loader import render_to_string
 
 from core.event_ids import lowest_id
 from core.ports import DirectDatabase, run_now
+from core.times import format_time
 from core.wakeup import BROKER_ERRORS
 from delivery.listeners import DeadLetter, DisabledWebhook
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
@@ -27,7 +28,6 @@ from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import wake_processing
 from organizations.models import Membership, Organization, Role
-from rest.rendering import format_time
 
 logger = logging.getLogger(__name__)
 RATE_LIMITED = "rate_limited"

@@ -1,13 +1,12 @@
 """Organizations, members, API keys and the audit log. Every change is one operation, with the person as its actor."""
 
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -21,17 +20,16 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from core.problems import Problem
 from organizations import operations
-from organizations.audit import Actor
+from organizations.audit import actor_of
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import IssuedKey
 from organizations.read_only_admin import ModelAdmin, OrganizationFilter, ReadOnlyAdmin, confirmation, pretty_json
-from organizations.usage import active_keys, usage_of
+from organizations.usage import EXPIRES_SOON, active_keys, usage_of
 from organizations.versioned_admin import VersionedAdmin
 
 # Time enough to put the successor in place; `revoke` ends a key at once.
 ROTATION_OVERLAP = timedelta(hours=24)
-EXPIRES_SOON = timedelta(days=14)
 # The longest text in which a key is looked for.
 MAX_PASTED = 20_000
 
@@ -46,11 +44,6 @@ _LISTS = (
     ("Dead letters", "delivery_delivery_dead_letters"),
     ("Audit log", "organizations_auditentry_changelist"),
 )
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person."""
-    return Actor.person(cast(User, request.user), request)
 
 
 class ReasonForm(forms.Form):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
@@ -45,6 +46,11 @@ class Actor:
     @classmethod
     def system(cls, label: str) -> Self:
         return cls(kind=ActorKind.SYSTEM, label=label)
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person of a page."""
+    return Actor.person(cast(User, request.user), request)
 
 
 def agent_of(request: HttpRequest) -> str:

@@ -1,14 +1,17 @@
-"""How much of its limits an organization uses; each room tells what it counts (ORGANIZATION_USAGE of the settings)."""
+"""How much of its limits an organization uses; each room registers how it counts."""
 
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
-from django.conf import settings
 from django.db import connection
 from django.db.models import Q, QuerySet
-from django.utils.module_loading import import_string
 
+from core.registry import Registry
 from organizations.models import ApiKey
+
+# A key that expires within this time is one to look at.
+EXPIRES_SOON = timedelta(days=14)
 
 _OWN = """
 SELECT
@@ -20,11 +23,20 @@ SELECT
 """
 
 
+class UsageCounter(Protocol):
+    """Counts by the names of the limits."""
+
+    def __call__(self, organization_id: UUID, *, now: datetime) -> dict[str, int]: ...
+
+
+usage_counters: Registry[UsageCounter] = Registry()
+
+
 def usage_of(organization_id: UUID, *, now: datetime) -> dict[str, int]:
     """By the names of the limits, where there is one."""
     found: dict[str, int] = {}
-    for path in settings.ORGANIZATION_USAGE:
-        found |= import_string(path)(organization_id, now=now)
+    for count in usage_counters:
+        found |= count(organization_id, now=now)
     return found
 
 

@@ -1,16 +1,10 @@
-"""Answers: JSON by msgspec, whatever `Accept` says; times and ids in the API's own form."""
+"""Answers: JSON by msgspec, whatever `Accept` says."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
-
-
-def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds: `2026-11-23T10:00:00.000000Z`."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class JSONRenderer(BaseRenderer):

@@ -19,7 +19,8 @@ from delivery.webhooks.answers import (
     ExcessiveAnswer,
 )
 from delivery.webhooks.guard import NetworkPolicy
-from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.sending import AttemptResult, WebhookSender
+from delivery.webhooks.webhook_requests import WebhookRequest
 from tests.certificates import signed_by_own_authority
 from tests.raw_endpoint import Answer, answering, endless
 

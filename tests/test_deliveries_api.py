@@ -11,16 +11,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from core.times import format_time
 from delivery.api import presenting
+from delivery.api.delivery_schemas import DeliveryFields
 from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery, DeliveryStatus, ManualRetry, Subscription, SubscriptionStatus
 from delivery.operations import deliveries as operations
 from delivery.operations import subscriptions
 from delivery.webhooks import guard
-from ingestion.api.schemas import DeliveryFields
 from ingestion.models import Event
 from organizations.models import AuditEntry
-from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from delivery.models import Delivery
 from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
-from ingestion.operations.process import StoredEvent
+from ingestion.operations.process import StoredEvent, event_handlers
 from tests.conftest import Tenant, make_tenant
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
@@ -103,7 +103,7 @@ def test_an_event_that_cannot_be_processed_is_kept_and_blocks_no_other(tenant: T
         if any(event.id == poison.pk for event in events):
             raise ValueError("no")
 
-    with mock.patch("delivery.operations.fan_out", handler):
+    with mock.patch.object(event_handlers, "functions", [handler]):
         process_outbox()
     assert not OutboxEntry.objects.exists()
     failure = ProcessingFailure.objects.get()
@@ -121,7 +121,7 @@ def test_an_event_that_cannot_be_processed_is_kept_and_blocks_no_other(tenant: T
 def test_retries_have_a_limit(tenant: Tenant, settings: Any) -> None:
     settings.PROCESSING_MAX_ATTEMPTS = 2
     tenant.post("/api/v1/events", EVENT)
-    with mock.patch("delivery.operations.fan_out", side_effect=ValueError):
+    with mock.patch.object(event_handlers, "functions", [mock.Mock(side_effect=ValueError)]):
         process_outbox()
         retry_failed(now=ProcessingFailure.objects.get().next_attempt_at)
     failure = ProcessingFailure.objects.get()
@@ -132,7 +132,7 @@ def test_retries_have_a_limit(tenant: Tenant, settings: Any) -> None:
 def test_trouble_of_the_database_leaves_events_in_the_outbox(tenant: Tenant) -> None:
     tenant.post("/api/v1/events", EVENT)
     with (
-        mock.patch("delivery.operations.fan_out", side_effect=OperationalError),
+        mock.patch.object(event_handlers, "functions", [mock.Mock(side_effect=OperationalError)]),
         pytest.raises(OperationalError),
     ):
         process_outbox()

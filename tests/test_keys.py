@@ -7,10 +7,10 @@ import pytest
 from django.utils import timezone
 
 from core.problems import Problem
+from core.times import format_time
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization, Role
 from organizations.operations import issue_key, revoke_key, rotate_key
-from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.console_data import browser_of, make_member
 from tests.factories import TESTER, UserFactory, make_key

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error, connection, transaction
-from django.utils.module_loading import import_string
 from psycopg import errors, sql
 
 from core.ports import DirectDatabase, Parameters, run_now
@@ -21,7 +20,7 @@ from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, Outcome, store
 from ingestion.models import Event, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox
-from ingestion.operations.process import StoredEvent
+from ingestion.operations.process import StoredEvent, event_handlers
 from tests.clients import Sender, make_sender
 from tests.doctor_patient import look
 from tests.factories import make_organization
@@ -111,11 +110,10 @@ def test_while_it_takes_longer_nothing_is_known_and_no_event_is_refused_for_good
 
 @pytest.mark.parametrize("error", [errors.ReadOnlySqlTransaction(), errors.UndefinedTable(), SoftTimeLimitExceeded()])
 def test_a_batch_that_postgresql_fails_stays_in_the_outbox(
-    db: None, settings: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+    db: None, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setitem(globals(), "FAILING", [error])
-    settings.EVENT_HANDLERS = [f"{__name__}.fail"]
-    assert import_string(settings.EVENT_HANDLERS[0]) is fail
+    monkeypatch.setattr(event_handlers, "functions", [fail])
     stored(0)
     with pytest.raises(type(error)), transaction.atomic():
         process_outbox()

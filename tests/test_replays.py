@@ -15,6 +15,7 @@ from psycopg.errors import QueryCanceled
 from uuid_utils.compat import uuid7
 
 from core.event_ids import lowest_id
+from core.times import format_time
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.event_view import EventView
 from delivery.matching.interests import InterestCatalogue
@@ -27,7 +28,6 @@ from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.models import AuditEntry, Organization
 from organizations.plans import LIMITS, Plan
-from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.factories import TESTER, make_organization
 from tests.test_crash import worker

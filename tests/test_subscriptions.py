@@ -19,6 +19,7 @@ from standardwebhooks import Webhook
 
 from core.problems import Problem
 from core.secrets import decrypt_secret
+from core.times import format_time
 from delivery.endpoints.binding import endpoint_of
 from delivery.endpoints.masking import mask, restore_masked
 from delivery.endpoints.sealed_headers import open_headers
@@ -26,12 +27,11 @@ from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.operations import subscriptions as operations
 from delivery.webhooks import guard
 from delivery.webhooks.name_service import SocketAddress
-from delivery.webhooks.sending import AttemptResult, WebhookRequest
+from delivery.webhooks.sending import AttemptResult
 from delivery.webhooks.signing import generate_secret, secret_key
 from delivery.webhooks.test_send import _send, under_way
-from delivery.webhooks.webhook_requests import build_request
+from delivery.webhooks.webhook_requests import WebhookRequest, build_request
 from organizations.models import AuditEntry
-from rest.rendering import format_time
 from tests.conftest import Tenant, make_tenant
 from tests.limiting import set_limits
 from tests.receiver import Receiver, receiving

@@ -22,7 +22,8 @@ from delivery.webhooks.guard import (
     guarded_socket,
 )
 from delivery.webhooks.name_service import LookUp, SocketAddress
-from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.sending import AttemptResult, WebhookSender
+from delivery.webhooks.webhook_requests import WebhookRequest
 from tests.receiver import receiving
 
 PUBLIC = NetworkPolicy(allow_http=True)

@@ -18,8 +18,9 @@ from delivery.attempt_errors import AttemptError
 from delivery.webhooks.answers import MAX_RESPONSE_BYTES
 from delivery.webhooks.guard import GuardedResolver, NetworkPolicy
 from delivery.webhooks.name_service import SocketAddress
-from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.signing import generate_secret, secret_key, sign
+from delivery.webhooks.webhook_requests import WebhookRequest
 from tests.certificates import self_signed, signed_by_own_authority
 from tests.receiver import Receiver, receiver_process, receiving
 

@@ -10,13 +10,14 @@ from django.utils import timezone
 
 from console.access import Action, Place
 from console.deliveries.queries import delivery_or_404, newest_deliveries, subscription_or_404, with_types
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import read_text
 from console.rendering import render_page
 from core.problems import Problem
 from delivery.api.presenting import describe_delivery
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
+from organizations.audit import actor_of
 
 # A page of the list.
 _MAX_SELECTED = 50

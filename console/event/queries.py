@@ -10,11 +10,11 @@ from django.db.models import Q
 
 from console.access import Place
 from console.events.queries import time_of
+from delivery.api.delivery_schemas import DeliveryDetails
 from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations import ReplayWish
 from delivery.shown_status import HeldReason
-from ingestion.api.schemas import DeliveryDetails
 from ingestion.models import Event, ProcessingFailure
 
 _SUBSCRIPTIONS = 200

@@ -12,7 +12,7 @@ from django.utils import timezone
 from console.access import Action, Place
 from console.event.json_tree import MAX_SHOWN_BYTES, json_tree
 from console.event.queries import annotations_of, find_event, is_past_retention, replay_wish, story_of
-from console.pages import WRITE, actor_of, organization_page, words_of
+from console.pages import WRITE, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
 from core.problems import Problem
@@ -20,6 +20,7 @@ from delivery.models import Delivery, Subscription
 from delivery.operations import create_replay, retry_delivery
 from ingestion.api.presenting import describe_event
 from ingestion.models import Event
+from organizations.audit import actor_of
 
 
 @organization_page(Action.SEE_EVENTS)

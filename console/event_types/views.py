@@ -15,7 +15,7 @@ from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.drawing.sparklines import Sparkline
 from console.event_types.queries import trends_of
 from console.forms import TextField, show_problem
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import PAGE_SIZE, read_text
 from console.rendering import render_page
 from console.subscriptions.forms import JSONTextField
@@ -34,6 +34,7 @@ from ingestion.operations.event_types import (
     update_event_type,
 )
 from ingestion.schemas.checking import Unchecked, schema_checks
+from organizations.audit import actor_of
 from rest.versions import version_of
 
 _MODES = [

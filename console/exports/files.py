@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import msgspec
 
 from console.models import ExportFormat
+from core.times import format_time
 from ingestion.api.presenting import describe_event
 from ingestion.models import Event
-from rest.rendering import format_time
 
 COLUMNS = ("id", "type", "source", "subject", "time", "received_at", "status", "idempotency_key", "data")
 # A spreadsheet takes a cell that starts so for a formula, which can send data away or start programs (OWASP, CSV

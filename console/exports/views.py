@@ -25,10 +25,11 @@ from console.exports.jobs import (
     note_download,
 )
 from console.models import Export, ExportFormat, ExportStatus
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
 from core.problems import Problem
+from organizations.audit import actor_of
 from rest.large_answers import Slot, sent
 
 # A file has some 2 GiB at most.

@@ -13,11 +13,12 @@ from msgspec import UNSET, UnsetType
 
 from console.access import Action, Place
 from console.forms import show_problem
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from core.problems import Problem
+from organizations.audit import actor_of
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey
 from organizations.operations import issue_key, refuse_if_over, revoke_key, rotate_key

@@ -13,12 +13,13 @@ from django.utils import timezone
 from console.access import Action, Place
 from console.conflicts import is_conflict, opened_version
 from console.forms import show_problem
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from core.problems import Problem
 from notifications.invitations import invitation_link, request_invitation_mail
+from organizations.audit import actor_of
 from organizations.models import Invitation, Membership, Role
 from organizations.operations import (
     change_role,

@@ -13,9 +13,9 @@ from console.drawing.charts import intake_chart
 from console.overview import queries as stats
 from console.pages import organization_page
 from console.rendering import render_page
+from core.times import format_time
 from ingestion.models import Event, EventType
 from organizations.models import Organization
-from rest.rendering import format_time
 
 
 @organization_page(Action.SEE_EVENTS)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from console.access import Action, Place
 from console.deliveries.queries import replay_or_404, subscription_or_404
 from console.forms import show_problem
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
 from console.subscriptions.forms import ReplayForm
@@ -21,6 +21,7 @@ from delivery.matching.matching import check_patterns
 from delivery.models import Replay, ReplayStatus
 from delivery.operations import cancel_replay, create_replay
 from delivery.operations.replays import MAX_COUNTED
+from organizations.audit import actor_of
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)

@@ -14,7 +14,7 @@ from console.access import Action, Place
 from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.deliveries.queries import newest_deliveries, subscription_or_404, with_types
 from console.forms import show_problem
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page, read_text
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
@@ -31,6 +31,7 @@ from delivery.operations import (
     resume_subscription,
     update_subscription,
 )
+from organizations.audit import actor_of
 from rest.versions import version_of
 
 # The health of each looks into every week of deliveries.

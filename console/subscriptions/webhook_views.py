@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from console.access import Action, Place
 from console.deliveries.queries import subscription_or_404
-from console.pages import READ, WRITE, actor_of, organization_page
+from console.pages import READ, WRITE, organization_page
 from console.rendering import render_page
 from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
@@ -18,6 +18,7 @@ from console.subscriptions.views import to_subscription
 from delivery.operations import rotate_secret, show_secret
 from delivery.operations.subscriptions import require_webhook
 from delivery.webhooks.test_send import TestOutcome, send_test
+from organizations.audit import actor_of
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)

@@ -8,9 +8,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from console.drawing.charts import short_number
+from core.times import format_time
 from organizations.models import Membership
 from organizations.operations.members import changeable_fields
-from rest.rendering import format_time
 from rest.versions import version_of
 
 register = template.Library()

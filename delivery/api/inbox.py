@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from core.decoding import decode
 from core.postgresql.portions import Large
 from core.problems import Problem, invalid
+from core.times import format_time
 from delivery.api import inbox_schemas
 from delivery.api.inbox_schemas import (
     Ack,
@@ -47,7 +48,6 @@ from rest import large_answers
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body
-from rest.rendering import format_time
 
 BODY_LIMIT = 128 * 1024
 

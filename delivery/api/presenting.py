@@ -11,15 +11,15 @@ from django.db.models.functions import Left
 from django.utils import timezone
 
 from core.postgresql.portions import running_octets
-from delivery.api.schemas import Circuit, DeliveryShown, Health, SubscriptionShown
+from core.times import format_time
+from delivery.api.delivery_schemas import AttemptShown, DeliveryDetails, DeliveryShown
+from delivery.api.schemas import Circuit, Health, SubscriptionShown
 from delivery.delivery_ids import bounds_of_event
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
-from ingestion.api.schemas import AttemptShown, DeliveryDetails
 from ingestion.models import Event
 from organizations.models import TenantQuerySet
-from rest.rendering import format_time
 
 # A schedule has some ten attempts; more come from retries by hand.
 MAX_ATTEMPTS = 100
@@ -109,7 +109,7 @@ def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Any]:
 
 
 def deliveries_of(event: Event) -> dict[str, list[DeliveryDetails]]:
-    """`{"deliveries": […]}`: what became of an event, for EVENT_DETAILS of the settings."""
+    """`{"deliveries": […]}`: what became of an event."""
     rows = Delivery.objects.for_organization(event.organization_id).filter(
         pk__range=bounds_of_event(event.pk), event_id=event.pk
     )

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
+from core.times import format_time
 from delivery.api import replay_schemas
 from delivery.api.replay_schemas import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayShown
 from delivery.api.selecting import own_subscription
@@ -23,7 +24,6 @@ from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body, read_raw
-from rest.rendering import format_time
 
 BODY_LIMIT = 64 * 1024
 

@@ -1,6 +1,4 @@
-"""`/api/v1/subscriptions` and `/api/v1/deliveries`: bodies and answers, as the views use them and as `/api/schema`
-shows them.
-"""
+"""`/api/v1/subscriptions`: bodies and answers, as the views use them and as `/api/schema` shows them."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,9 +7,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import DeliveryStatus, DisabledReason, Kind, SubscriptionStatus
+from delivery.models import DisabledReason, Kind, SubscriptionStatus
 from delivery.operations.subscriptions import INBOX_NAME
-from ingestion.api.schemas import EXAMPLE_DELIVERY, DeliveryDetails, DeliveryFields
 from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
@@ -198,16 +195,6 @@ class TestResult(Struct):
     response: Annotated[str, Meta(description="The begin of the answer.")]
 
 
-class DeliveryShown(DeliveryFields):
-    """A delivery, in a list."""
-
-    attempts: Annotated[int, Meta(ge=0, description="How many; of an inbox, how many leases.")]
-
-
-class DeliveryList(Listed[DeliveryShown]):
-    """Deliveries of a subscription, newest event first."""
-
-
 _WEBHOOK = {
     "id": EXAMPLE_ID,
     "kind": "webhook",
@@ -232,7 +219,6 @@ _WEBHOOK = {
     },
     "max_leases": None,
 }
-_LISTED_DELIVERY = {**EXAMPLE_DELIVERY, "attempts": 1}
 _SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
 _SECRET_ANSWER = Answer(
     description="The secret.",
@@ -381,50 +367,5 @@ TEST = {
             )
         },
         problems=("wrong_state", "rate_limited"),
-    )
-}
-SUBSCRIPTION_DELIVERIES = {
-    "GET": Operation(
-        id="list_deliveries",
-        summary="List the deliveries of a subscription",
-        parameters=(_choice("status", "Only deliveries with this status.", DeliveryStatus.values), *PAGE),
-        answers={
-            200: Answer(
-                description="A page of deliveries.",
-                content=json_of(DeliveryList, page={"data": [_LISTED_DELIVERY], "next_cursor": None}),
-            )
-        },
-    )
-}
-DELIVERY = {
-    "GET": Operation(
-        id="get_delivery",
-        summary="Show a delivery with its attempts",
-        answers={200: Answer(description="The delivery.", content=json_of(DeliveryDetails, delivery=EXAMPLE_DELIVERY))},
-    )
-}
-RETRY = {
-    "POST": Operation(
-        id="retry_delivery",
-        summary="Retry a delivery",
-        description="It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
-        " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
-        " stays held until that is resumed.",
-        answers={
-            202: Answer(
-                description="The delivery is due.",
-                content=json_of(
-                    DeliveryShown,
-                    delivery={
-                        **_LISTED_DELIVERY,
-                        "status": "pending",
-                        "attempts": 0,
-                        "next_attempt_at": EXAMPLE_TIME,
-                        "delivered_at": None,
-                    },
-                ),
-            )
-        },
-        problems=("limit_reached", "wrong_state"),
     )
 }

@@ -15,7 +15,8 @@ from rest_framework.views import APIView
 from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
-from delivery.api import schemas
+from core.times import format_time
+from delivery.api import delivery_schemas, schemas
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
@@ -51,7 +52,6 @@ from organizations.keys.scopes import Scope
 from organizations.models import Organization
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body
-from rest.rendering import format_time
 from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
@@ -209,7 +209,7 @@ class SubscriptionDeliveriesView(APIView):
     """The deliveries of a subscription."""
 
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.SUBSCRIPTION_DELIVERIES
+    operations = delivery_schemas.SUBSCRIPTION_DELIVERIES
 
     def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
         page = read_page(request, f"deliveries:{subscription_id}", ("status",))
@@ -226,7 +226,7 @@ class DeliveryView(APIView):
     """One delivery with its attempts."""
 
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.DELIVERY
+    operations = delivery_schemas.DELIVERY
 
     def get(self, request: Request, delivery_id: UUID) -> Response:
         check_parameters(request, ())
@@ -237,7 +237,7 @@ class RetryView(APIView):
     """Try a delivery again now."""
 
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.RETRY
+    operations = delivery_schemas.RETRY
 
     def post(self, request: Request, delivery_id: UUID) -> Response:
         check_parameters(request, ())

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from delivery.api.events import EventView
 from delivery.api.inbox import AckView, ExtendView, InboxView, LeaseView, NackView
 from delivery.api.replays import CancelReplayView, ReplaysView, ReplayView, RetryDeadLettersView
 from delivery.api.subscriptions import (
@@ -18,6 +19,7 @@ from delivery.api.subscriptions import (
 _SUBSCRIPTION = "subscriptions/<uuid:subscription_id>"
 
 urlpatterns = [
+    path("events/<uuid:event_id>", EventView.as_view(), name="api-event"),
     path("subscriptions", SubscriptionsView.as_view(), name="api-subscriptions"),
     path(_SUBSCRIPTION, SubscriptionView.as_view(), name="api-subscription"),
     path(f"{_SUBSCRIPTION}/pause", PauseView.as_view(), name="api-subscription-pause"),

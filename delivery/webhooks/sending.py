@@ -4,7 +4,6 @@ import asyncio
 import functools
 import ssl
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from delivery.webhooks.answers import MAX_RESPONSE_BYTES, BoundedConnector, boun
 from delivery.webhooks.failures import error_of, sentence_of
 from delivery.webhooks.guard import GuardedResolver, NetworkPolicy, check_url, guarded_socket
 from delivery.webhooks.retry_schedule import parse_retry_after
+from delivery.webhooks.webhook_requests import WebhookRequest
 
 MAX_DETAIL = 300
 MAX_CONCURRENT = 1000
@@ -30,15 +30,6 @@ DEFAULT_HEADERS = {"User-Agent": "events-platform-webhooks/1", "Accept": "*/*", 
 
 # The check of a URL resolves nothing, so its outcome stays true; it is 17 of the 150 µs that a send takes.
 _checked = functools.lru_cache(maxsize=1024)(check_url)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebhookRequest:
-    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,9 @@ from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
 from delivery.operations.subscriptions import close_circuit, require_webhook
-from delivery.webhooks.sending import AttemptResult, WebhookRequest, WebhookSender
+from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.signing import secret_key
-from delivery.webhooks.webhook_requests import build_request
+from delivery.webhooks.webhook_requests import WebhookRequest, build_request
 from organizations.audit import Actor, record
 from rest.doors.shares import Budget, TooMuchError
 

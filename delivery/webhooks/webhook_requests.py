@@ -1,17 +1,26 @@
 """The request of a webhook, by Standard Webhooks 1.0: what is sent and how it is signed. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
+from core.times import format_time
 from core.tracing import TraceContext
-from delivery.webhooks.sending import WebhookRequest
 from delivery.webhooks.signing import sign
-from rest.rendering import format_time
 
 USER_AGENT = "EventsPlatform/1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookRequest:
+    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def build_request(

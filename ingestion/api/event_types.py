@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
+from core.times import format_time
 from ingestion.api import event_type_schemas
 from ingestion.api.event_type_schemas import EventTypePatch, EventTypeShown, NewEventType
 from ingestion.formats.decoding import require_utf8_bytes
@@ -23,7 +24,6 @@ from organizations.keys.scopes import Scope
 from organizations.models import Organization
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body
-from rest.rendering import format_time
 from rest.versions import etag_of, expected_versions
 
 BODY_LIMIT = MAX_SCHEMA_BYTES + 32 * 1024

@@ -1,16 +1,11 @@
-"""`/api/v1/events`, and `/api/v1/organization` with its usage."""
+"""`/api/v1/events`. One event, with what became of it, is shown by `delivery`."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import Any
 
-from django.conf import settings
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils import timezone
-from django.utils.module_loading import import_string
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.ports import DirectDatabase, DirectRedis, run_now
@@ -28,11 +23,8 @@ from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
-from organizations.models import Organization
-from organizations.usage import usage_of
-from rest.lists import Listing, check_parameters, list_answer, read_page, read_time
+from rest.lists import Listing, list_answer, read_page, read_time
 from rest.parsing import read_raw
-from rest.rendering import format_time
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Answer]]
 _FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
@@ -63,46 +55,6 @@ class BatchView(APIView):
 
     def post(self, request: Request) -> HttpResponse:
         return _through_the_intake(request, receive_batch)
-
-
-class EventView(APIView):
-    """One event."""
-
-    scopes = {"GET": Scope.EVENTS_READ}
-    operations = schemas.EVENT
-
-    def get(self, request: Request, event_id: UUID) -> Response:
-        events = Event.objects.for_organization(caller_of(request).organization_id)
-        event = events.with_status().filter(pk=event_id).first()
-        if event is None:
-            raise Http404
-        answer = {**describe_event(event), "status": event.status}
-        for path in settings.EVENT_DETAILS:
-            answer |= import_string(path)(event)
-        return Response(answer)
-
-
-class OrganizationView(APIView):
-    """The caller's own organization: plan, limits, usage."""
-
-    scopes: ClassVar[dict[str, str]] = {}
-    operations = schemas.ORGANIZATION
-
-    def get(self, request: Request) -> Response:
-        check_parameters(request, ())
-        organization = Organization.objects.get(pk=caller_of(request).organization_id)
-        return Response(
-            {
-                "id": str(organization.id),
-                "name": organization.name,
-                "slug": organization.slug,
-                "plan": organization.plan,
-                "suspended": organization.suspended_at is not None,
-                "limits": vars(organization.limits),
-                "usage": usage_of(organization.pk, now=timezone.now()),
-                "created_at": format_time(organization.created_at),
-            }
-        )
 
 
 async def _store(events: Sequence[Incoming]) -> list[Outcome]:

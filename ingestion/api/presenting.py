@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from core.times import format_time
 from ingestion.models import Event
-from rest.rendering import format_time
 
 
 class Annotations(msgspec.Struct):

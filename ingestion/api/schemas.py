@@ -1,4 +1,4 @@
-"""`/api/v1/events` and `/api/v1/organization`: answers, and how `/api/schema` shows the requests."""
+"""`/api/v1/events`: answers, and how `/api/schema` shows the requests."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -10,7 +10,6 @@ from ingestion.formats.batches import MAX_BATCH_BODY_BYTES, MAX_BATCH_EVENTS
 from ingestion.formats.cloudevents import CloudEvent
 from ingestion.formats.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
-from organizations.plans import LIMITS, Limits, Plan
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -100,90 +99,8 @@ class EventShown(EventFields):
     status: EventStatus
 
 
-class AttemptShown(Struct):
-    """One request to a webhook, and what came of it."""
-
-    number: Annotated[int, Meta(description="Counts from 1; a dead letter that is retried starts over.")]
-    started_at: Time
-    duration_ms: Annotated[int, Meta(ge=0)]
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    error: Annotated[str | None, Meta(description="Null when it succeeded.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
-
-
-class DeliveryFields(Struct):
-    """An event on its way to a subscription."""
-
-    id: UUID
-    subscription: UUID
-    event_id: UUID
-    event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
-    status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
-    held_reason: Annotated[
-        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
-        Meta(
-            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
-            " organization is suspended."
-        ),
-    ]
-    next_attempt_at: Annotated[
-        Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
-    ]
-    last_error: str | None
-    created_at: Time
-    delivered_at: Time | None
-    replay_id: Annotated[UUID | None, Meta(description="The replay that made it.")]
-
-
-class DeliveryDetails(DeliveryFields):
-    """A delivery with its attempts: the latest 100, oldest first. Leases of an inbox are no attempts."""
-
-    attempts: list[AttemptShown]
-
-
-class EventDetails(EventShown):
-    """An event with its deliveries, made by EVENT_DETAILS of the settings."""
-
-    deliveries: Annotated[
-        list[DeliveryDetails],
-        Meta(description="The first 100. Of each attempt's response the first 500 characters."),
-    ]
-
-
 class EventList(Listed[EventShown]):
     """Events, newest first."""
-
-
-class Usage(Struct):
-    """Processed events, by whole hours; and how much there is of what is limited, by the names of the limits."""
-
-    events_last_24_hours: int
-    events_last_30_days: int
-    subscriptions: int
-    api_keys: Annotated[int, Meta(description="Active ones.")]
-    event_types: int
-    schemas_in_force: int
-    filter_bytes: int
-    members: int
-    invitations_per_day: Annotated[int, Meta(description="Of the last 24 hours, as all that ends in `_per_day`.")]
-    replays_running: int
-    replays_per_day: int
-    exports_running: int
-    exports_per_day: int
-    export_bytes: int
-
-
-class OrganizationShown(Struct):
-    """The organization of the API key."""
-
-    id: UUID
-    name: str
-    slug: str
-    plan: Annotated[str, Meta(extra_json_schema={"enum": Plan.values})]
-    suspended: bool
-    limits: Limits
-    usage: Usage
-    created_at: Time
 
 
 _SENT = {
@@ -201,28 +118,6 @@ _CLOUDEVENT = {
     "type": "invoice.paid",
     "time": "2026-11-23T10:00:00Z",
     "data": {"amount": 12900},
-}
-EXAMPLE_ATTEMPT = {
-    "number": 1,
-    "started_at": EXAMPLE_TIME,
-    "duration_ms": 42,
-    "status_code": 200,
-    "error": None,
-    "response": "ok",
-}
-EXAMPLE_DELIVERY = {
-    "id": OTHER_ID,
-    "subscription": EXAMPLE_ID,
-    "event_id": EXAMPLE_ID,
-    "event_type": "invoice.paid",
-    "status": "delivered",
-    "held_reason": None,
-    "next_attempt_at": None,
-    "last_error": None,
-    "created_at": EXAMPLE_TIME,
-    "delivered_at": EXAMPLE_TIME,
-    "replay_id": None,
-    "attempts": [EXAMPLE_ATTEMPT],
 }
 EXAMPLE_EVENT = {
     "id": EXAMPLE_ID,
@@ -279,24 +174,6 @@ _IN_LINES = {
     "description": f"One event a line, each as in `application/json`; up to {MAX_BATCH_EVENTS} of them.",
 }
 _LINES_EXAMPLE = '{"type": "invoice.paid", "data": {"amount": 12900}}\n{"type": "invoice.sent", "data": null}\n'
-
-
-_USAGE = {
-    "events_last_24_hours": 12,
-    "events_last_30_days": 345,
-    "subscriptions": 2,
-    "api_keys": 1,
-    "event_types": 7,
-    "schemas_in_force": 1,
-    "filter_bytes": 96,
-    "members": 3,
-    "invitations_per_day": 0,
-    "replays_running": 0,
-    "replays_per_day": 1,
-    "exports_running": 0,
-    "exports_per_day": 0,
-    "export_bytes": 0,
-}
 
 
 def _text(name: str, description: str, **schema: Any) -> Parameter:
@@ -409,44 +286,5 @@ BATCH = {
         },
         answers=_BATCH_ANSWERS,
         problems=_INTAKE_PROBLEMS,
-    )
-}
-EVENT = {
-    "GET": Operation(
-        id="get_event",
-        summary="Show an event",
-        answers={
-            200: Answer(
-                description="The event.",
-                content=json_of(EventDetails, event={**EXAMPLE_EVENT, "deliveries": [EXAMPLE_DELIVERY]}),
-            )
-        },
-    )
-}
-ORGANIZATION = {
-    "GET": Operation(
-        id="get_organization",
-        summary="Show the organization",
-        description="The one operation that is open to a suspended organization, which learns here that it is.",
-        answers={
-            200: Answer(
-                description="The organization of the API key.",
-                content=json_of(
-                    OrganizationShown,
-                    organization={
-                        "id": EXAMPLE_ID,
-                        "name": "Example",
-                        "slug": "example",
-                        "plan": "free",
-                        "suspended": False,
-                        "limits": vars(LIMITS[Plan.FREE]),
-                        "usage": _USAGE,
-                        "created_at": EXAMPLE_TIME,
-                    },
-                ),
-            )
-        },
-        problems=("validation_failed",),
-        open_to_suspended=True,
     )
 }

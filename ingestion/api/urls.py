@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 
 from ingestion.api.event_types import EventTypesView, EventTypeView
-from ingestion.api.events import BatchView, EventsView, EventView, OrganizationView
+from ingestion.api.events import BatchView, EventsView
 
 
 class TypeNameConverter:
@@ -19,10 +19,8 @@ class TypeNameConverter:
 register_converter(TypeNameConverter, "type_name")
 
 urlpatterns = [
-    path("organization", OrganizationView.as_view(), name="api-organization"),
     path("events", EventsView.as_view(), name="api-events"),
     path("events/batch", BatchView.as_view(), name="api-events-batch"),
-    path("events/<uuid:event_id>", EventView.as_view(), name="api-event"),
     path("event-types", EventTypesView.as_view(), name="api-event-types"),
     path("event-types/<type_name:name>", EventTypeView.as_view(), name="api-event-type"),
 ]

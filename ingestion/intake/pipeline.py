@@ -12,6 +12,7 @@ import msgspec
 
 from core.ports import Database, Redis
 from core.problems import Problem
+from core.times import format_time
 from core.tracing import Span
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.formats.batches import Results
@@ -28,7 +29,6 @@ from organizations.keys.authentication import Caller
 from organizations.rate_limits import Allowance, limiter, rate_limited
 from rest.bodies import unpack
 from rest.problems import describe_problem
-from rest.rendering import format_time
 
 # An ordinary event of a batch takes half of this to decode.
 EVENT_SECONDS = 10e-6

@@ -12,11 +12,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import Error, connection, transaction
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 
 from core.log_lines import log_line
 from core.postgresql.arrays import uuid_array
 from core.postgresql.faults import is_passing
+from core.registry import Registry
 from core.tracing import batch_span
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
@@ -42,7 +42,8 @@ class StoredEvent(msgspec.Struct, frozen=True):
     received_at: datetime
 
 
-Handler = Callable[[Sequence[StoredEvent]], None]
+# Called in turn with each batch of processed events, inside the transaction that processes it.
+event_handlers: Registry[Callable[[Sequence[StoredEvent]], None]] = Registry()
 
 _CLAIM = """
 DELETE FROM ingestion_outboxentry WHERE id IN (
@@ -134,7 +135,7 @@ def _load(ids: Collection[UUID]) -> list[StoredEvent]:
 
 def _process(events: Sequence[StoredEvent]) -> None:
     _count(events)
-    for handler in _handlers():
+    for handler in event_handlers:
         handler(events)
 
 
@@ -197,7 +198,3 @@ def _count(events: Sequence[StoredEvent]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, [list(column) for column in zip(*stats, strict=True)])
     add_to_catalogue([(*key, min(times), max(times), len(times)) for key, times in sorted(seen.items())])
-
-
-def _handlers() -> list[Handler]:
-    return [import_string(path) for path in settings.EVENT_HANDLERS]

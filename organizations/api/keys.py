@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from core.decoding import decode
 from core.problems import Problem, invalid
+from core.times import format_time
 from organizations.api import key_schemas
 from organizations.api.key_schemas import ApiKeyIssued, ApiKeyShown, NewApiKey, Rotation
 from organizations.keys.authentication import Caller, actor_of, caller_of
@@ -22,7 +23,6 @@ from organizations.models import ApiKey, Organization
 from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
 from rest.lists import Listing, list_answer, read_page
 from rest.parsing import read_body
-from rest.rendering import format_time
 
 BODY_LIMIT = 64 * 1024
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
 from core.problems import Problem
+from core.times import format_time
 from organizations.audit import Actor, record
 from organizations.keys.key_format import generate_key, hash_key, public_id
 from organizations.keys.scopes import Scope
@@ -17,7 +18,6 @@ from organizations.limits import hold_limits, refuse_over
 from organizations.models import ApiKey, Organization
 from organizations.operations.retention import ended_keys
 from organizations.usage import active_keys
-from rest.rendering import format_time
 
 
 @dataclass(frozen=True, kw_only=True)

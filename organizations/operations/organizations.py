@@ -1,14 +1,17 @@
 """Create, change, suspend and resume an organization."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
+from core.registry import Registry
 from organizations.audit import Actor, record
 from organizations.models import Organization
+
+# Called with an organization that is resumed, as it was before, inside the transaction that resumes it.
+resume_listeners: Registry[Callable[[Organization], None]] = Registry()
 
 
 @transaction.atomic
@@ -65,6 +68,6 @@ def resume_organization(*, organization: Organization, actor: Actor) -> bool:
         return False
     suspended.update(suspended_at=None, suspended_reason="")
     record(actor=actor, action="organization.resumed", target=locked, organization=locked)
-    for path in settings.RESUME_HANDLERS:
-        import_string(path)(locked)
+    for listener in resume_listeners:
+        listener(locked)
     return True

@@ -1,0 +1,58 @@
+"""The rooms of the code: which there are, how full they are, and which of their modules are pure."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from installation.local.data_dir import CHECKOUT
+
+_LINTER = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
+_ROOMS: list[str] = _LINTER["root_packages"]
+_CONTRACTS = {contract["name"]: contract for contract in _LINTER["contracts"]}
+_PURE: list[str] = _CONTRACTS["Pure modules know neither Django nor the REST framework"]["source_modules"]
+# A folder is read at a glance up to so many files.
+_MOST_FILES = 16
+_NO_ROOMS = {"benchmarks", "scripts", "tests"}
+
+
+def files_of(room: str) -> list[Path]:
+    return [path for path in (CHECKOUT / room).rglob("*.py") if "migrations" not in path.parts]
+
+
+def test_every_package_is_a_room() -> None:
+    packages = {path.parent.name for path in CHECKOUT.glob("*/__init__.py")}
+    assert packages - _NO_ROOMS == set(_ROOMS)
+    assert _CONTRACTS["Rooms import one way"]["layers"] == _ROOMS
+
+
+@pytest.mark.parametrize("room", _ROOMS)
+def test_no_folder_is_too_full(room: str) -> None:
+    folders: dict[Path, int] = {}
+    for path in files_of(room):
+        folders[path.parent] = folders.get(path.parent, 0) + 1
+    assert {str(path.relative_to(CHECKOUT)): count for path, count in folders.items() if count > _MOST_FILES} == {}
+
+
+@pytest.mark.parametrize("module", _PURE)
+def test_a_pure_module_needs_nothing(module: str) -> None:
+    """No setting, no Django, no REST framework: whoever reads it need know none of them."""
+    program = f"import sys, {module}; print(*sorted({{'django', 'rest_framework'}} & sys.modules.keys()))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, env={}, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
+
+
+def test_what_says_that_it_is_pure_is_held_to_it() -> None:
+    said = set()
+    for room in _ROOMS:
+        for path in files_of(room):
+            words = ast.get_docstring(ast.parse(path.read_text())) or ""
+            if "Pure" in words.replace(",", " ").replace(".", " ").split():
+                said.add(".".join(path.relative_to(CHECKOUT).with_suffix("").parts))
+    assert said
+    assert said <= set(_PURE)
