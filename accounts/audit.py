@@ -24,8 +24,8 @@ from django.http import HttpRequest
 from accounts.notices import Change, tell_owner
 from accounts.operations import forget_ended_sessions
 from accounts.second_factor.state import has_second_factor
-from core.client_address import client_address
 from organizations.audit import Actor, record
+from rest.doors.client_address import client_address
 
 # Guessing must not fill the log: so many failures of one address are written down in an hour.
 FAILURES_LISTED = 60

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from accounts.second_factor.state import has_second_factor
-from core.client_address import client_address
 from notifications.mails import request_mail
 from organizations.audit import agent_of
+from rest.doors.client_address import client_address
 
 
 class Change(Enum):

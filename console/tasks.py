@@ -4,7 +4,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from console.exports import jobs as exports
-from core.long_tasks import TURN_SECONDS, long_task
+from core.broker.long_tasks import TURN_SECONDS, long_task
 
 
 @shared_task(name="console.run_exports")

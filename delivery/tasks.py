@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from core.long_tasks import TURN_SECONDS, long_task
+from core.broker.long_tasks import TURN_SECONDS, long_task
 from delivery import operations
 from delivery.webhooks.sending_process import sending_process
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from core.wakeup import Waker
+from core.broker.wakeup import Waker
 
 # A wake-up that names more would be long; the sender looks for itself then.
 MOST_NAMED = 500

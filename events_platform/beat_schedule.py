@@ -4,7 +4,7 @@ from typing import Any
 
 from celery.schedules import crontab
 
-from core.wakeup import hint
+from core.broker.wakeup import hint
 
 SCHEDULE: dict[str, dict[str, Any]] = {
     # A lost wake-up costs at most this long. Those that come often are hints: they do not pile up.

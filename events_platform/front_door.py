@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core import bounds
-from core.client_address import network_of_peer
 from core.problems import Problem
 from core.turns import FairTime, Owner
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES
@@ -29,6 +28,7 @@ from installation.health.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from installation.health.seen import PATH as DOCTOR_PATH
 from organizations.keys.authentication import Caller
 from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of
+from rest.doors.client_address import network_of_peer
 from rest.doors.django_handler import CPU_SECONDS, OWNER
 from rest.doors.refusals import Refusals
 from rest.doors.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large

@@ -308,7 +308,7 @@ AXES_LOCKOUT_TEMPLATE = "locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 # The address is the connection's own, or what trusted proxies saw; never what anyone can write.
-AXES_CLIENT_IP_CALLABLE = "core.client_address.client_network"
+AXES_CLIENT_IP_CALLABLE = "rest.doors.client_address.client_network"
 TRUSTED_PROXIES: int = env.int("TRUSTED_PROXIES", 0, validate=validate.Range(min=0, max=5))
 
 # The second factor, by allauth (docs/adr/0009). Signing in stays Django's.

@@ -1,6 +1,6 @@
 """Tell Celery that events wait to be processed: a hint that may be lost; beat's sweep finds what it lost."""
 
-from core.wakeup import Waker
+from core.broker.wakeup import Waker
 
 _waker = Waker("ingestion.process_outbox")
 

@@ -6,7 +6,7 @@ beat's next.
 
 from celery import current_app, shared_task
 
-from core.wakeup import hint
+from core.broker.wakeup import hint
 from lifecycle.erasing.running import run_erasures as _run_erasures
 from lifecycle.retention.running import retain as _retain
 

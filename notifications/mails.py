@@ -16,9 +16,9 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.utils import timezone
 
+from core.broker.wakeup import Waker
 from core.log_lines import log_line
 from core.postgresql.faults import is_passing
-from core.wakeup import Waker
 from delivery.models import PendingMail
 
 logger = logging.getLogger(__name__)

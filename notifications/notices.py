@@ -18,10 +18,10 @@ from django.core.mail import EmailMessage
 from django.db import IntegrityError, models, transaction
 from django.template.loader import render_to_string
 
+from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
 from core.ports import DirectDatabase, run_now
 from core.times import format_time
-from core.wakeup import BROKER_ERRORS
 from delivery.listeners import DeadLetter, DisabledWebhook
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store

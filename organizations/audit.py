@@ -11,9 +11,9 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
 
-from core.client_address import client_address
 from core.problems import Problem
 from organizations.models import AuditEntry, Organization
+from rest.doors.client_address import client_address
 
 AGENT_LENGTH = 200
 

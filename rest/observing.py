@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from core.client_address import warn_of_unread_proxy
 from core.log_lines import level_of, log_line
 from core.metrics import note_request, write_gathered_if_due
+from rest.doors.client_address import warn_of_unread_proxy
 
 logger = logging.getLogger("requests")
 # Asked every few seconds by machines; only a bad answer is news.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from core.wakeup import Waker
+from core.broker.wakeup import Waker
 from delivery.models import Delivery, Kind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry

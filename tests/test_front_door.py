@@ -12,12 +12,12 @@ from django.conf import settings
 from django.urls import get_resolver
 
 from core import bounds
-from core.client_address import network_of
 from core.problems import Problem
 from core.turns import FairTime
 from events_platform.front_door import FrontDoor, body_limit
 from ingestion.intake.door import IntakeDoor
 from ingestion.intake.pipeline import IntakeRequest, _unpacked
+from rest.doors.client_address import network_of
 from rest.doors.django_handler import CPU_SECONDS
 from rest.doors.request_bodies import ClientGone, HeldBody, bodies
 from rest.doors.shares import Budget, Places, RefusalPace, TooMuchError

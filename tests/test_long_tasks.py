@@ -10,7 +10,7 @@ import pytest
 
 from console import tasks
 from console.exports import jobs as exports
-from core.long_tasks import TURN_SECONDS, long_task
+from core.broker.long_tasks import TURN_SECONDS, long_task
 
 
 def hold(pipe: Connection) -> None:

@@ -23,8 +23,8 @@ from kombu.message import Message
 from core.broker import messages
 from core.broker.consumer import Consumer as Worker
 from core.broker.messages import MOST_BYTES, WAIT_SECONDS, DroppedMessages
+from core.broker.wakeup import hint
 from core.broker.watchdog import messages_waiting
-from core.wakeup import hint
 from events_platform.celery import app
 from installation.local.data_dir import CHECKOUT
 from tests.celery_process import celery_process

@@ -12,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from kombu.exceptions import ChannelError, OperationalError
 
-from core import wakeup
+from core.broker import wakeup
 from core.partitions import making as partition_making
 from core.partitions import weeks as partitions
 from core.ports import DirectDatabase, run_now

@@ -95,7 +95,7 @@ def test_rabbitmq_drops_old_hints_and_keeps_mails() -> None:
 _LET_WAIT = """
 from events_platform.celery import app
 from core.broker.watchdog import messages_waiting
-from core.wakeup import hint
+from core.broker.wakeup import hint
 from tests.waiting import wait_until
 app.send_task("delivery.mail_notice", kwargs={"event_id": "1"})
 app.send_task("ingestion.process_outbox", **hint(seconds=60))

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core.broker.redis_transport import Channel, QoS, Transport
-from core.wakeup import hint
+from core.broker.wakeup import hint
 from events_platform.celery import app
 
 QUEUE = "of-this-test"

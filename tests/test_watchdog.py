@@ -12,8 +12,8 @@ import pytest
 from celery.worker import state
 
 from core.broker import watchdog
+from core.broker.wakeup import Waker, hint
 from core.broker.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
-from core.wakeup import Waker, hint
 from events_platform.celery import app
 from tests.celery_process import celery_process
 from tests.waiting import wait_until

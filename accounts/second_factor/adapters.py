@@ -11,8 +11,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from accounts.second_factor.state import SecondFactor, second_factor_of
-from core.client_address import client_address
 from core.secrets import decrypt_secret, encrypt_secret
+from rest.doors.client_address import client_address
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]

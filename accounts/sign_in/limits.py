@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve
 
-from core.client_address import client_network
+from rest.doors.client_address import client_network
 from rest.doors.shares import Budget, TooMuchError
 
 GetResponse = Callable[[HttpRequest], HttpResponse]

@@ -29,9 +29,9 @@ from console.events.queries import search_events
 from console.exports.files import file_header, file_lines
 from console.exports.limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
+from core.broker.wakeup import Waker
 from core.postgresql.faults import is_passing
 from core.postgresql.portions import own_columns, read_portion
-from core.wakeup import Waker
 from ingestion.api.selecting import EventFilter, select_events
 from ingestion.models import Event
 from organizations.audit import Actor, record

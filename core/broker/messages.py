@@ -14,7 +14,7 @@ from celery import Celery
 from kombu import compression
 from kombu.utils import json
 
-from core.wakeup import MOST_WAITING
+from core.broker.wakeup import MOST_WAITING
 
 logger = logging.getLogger(__name__)
 # The header of a message that is to be worked on later.

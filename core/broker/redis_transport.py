@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from core.broker.messages import ForeignMessageError, check_item, check_raw, dropped_messages
-from core.wakeup import MOST_WAITING
+from core.broker.wakeup import MOST_WAITING
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from celery.worker import state
 from django.conf import settings
 from kombu.exceptions import ChannelError
 
-from core.wakeup import Waker
+from core.broker.wakeup import Waker
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0

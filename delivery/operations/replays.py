@@ -19,10 +19,10 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 from psycopg.errors import QueryCanceled
 
+from core.broker.wakeup import Waker
 from core.event_ids import lowest_id
 from core.postgresql.arrays import uuid_array
 from core.problems import invalid
-from core.wakeup import Waker
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from core.client_address import network_of_peer, warn_of_unread_proxy
 from core.ports.waiting import GatedDatabase, PooledDatabase, WaitingRedis
 from core.problems import Problem
 from core.tracing import Span, request_span
@@ -29,6 +28,7 @@ from organizations.keys.authentication import Caller, authenticate, require_scop
 from organizations.keys.scopes import Scope
 from organizations.rate_limits import Allowance, limiter
 from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
+from rest.doors.client_address import network_of_peer, warn_of_unread_proxy
 from rest.doors.request_bodies import ClientGone, HeldBody
 from rest.doors.shares import RefusalPace
 from rest.middleware import request_id_of, server_timing

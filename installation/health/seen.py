@@ -8,9 +8,9 @@ from django.http import Http404, HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from core.client_address import client_address
 from core.version import VERSION, revision
 from observability.metrics.exposition import FORWARDED
+from rest.doors.client_address import client_address
 
 PATH = "/health/seen"
 # In a header: addresses end up in logs.

@@ -16,13 +16,13 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from structlog.contextvars import bind_contextvars
 
-from core.client_address import client_address
 from core.ports import DirectDatabase, KeyedDatabase, run_now
 from core.problems import Problem
 from organizations.audit import Actor, ActorKind, agent_of
 from organizations.keys.key_format import hash_key, public_id
 from organizations.keys.key_use import note_use
 from organizations.plans import limits_of
+from rest.doors.client_address import client_address
 
 # About 600 bytes an entry: at most some 12 MB in each process, also under a flood of made-up keys.
 CACHE_SIZE = 20_000

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
-from core.client_address import client_network
 from core.turns import Owner, fair_time
+from rest.doors.client_address import client_network
 from rest.doors.shares import Budget
 from rest.doors.threads import for_streams
 
