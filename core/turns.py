@@ -46,7 +46,8 @@ class FairTime:
     def note(self, owner: Owner) -> None:
         """Somebody wants something."""
         if owner != self._newest:
-            self._newest, self._others_at = owner, self._clock()
+            self._others_at = -math.inf if self._newest is None else self._clock()
+            self._newest = owner
 
     def spend(self, owner: Owner, seconds: float) -> None:
         now = self._clock()

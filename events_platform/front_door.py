@@ -157,12 +157,13 @@ class FrontDoor:
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
             read = body.read(receive, limit, owner=request.owner, declared=declared, discarded=discarded)
             receive = _whole(await read, receive)
-        self._time.note(request.owner)
         if request.path.startswith(_HEALTH):
+            # Probes come every second: nobody would ever be alone.
             places = self._health
         else:
             places = self._api if keyed else self._pages
             request.scope[OWNER] = request.owner
+            self._time.note(request.owner)
         await request.place.enter_async_context(places.place(request.owner))
         request.held.push_async_exit(request.place)
         return receive

@@ -363,6 +363,22 @@ def test_who_is_alone_waits_for_nobody_and_pays_for_nothing_of_it_later() -> Non
     assert fair.wait(ONE) == pytest.approx(0.02 / bounds.TIME_SHARE)
 
 
+def test_who_comes_first_or_beside_probes_is_alone() -> None:
+    async def run() -> None:
+        fair, owner, django = FairTime(), uuid4(), SlowDjango()
+        django.may_go_on.set()
+        door = FrontDoor(django, fair)
+        await asyncio.gather(*start(door, Exchange(path="/health/ready", method="GET")))
+        for _ in range(2):
+            exchange = Exchange(key=owner, method="GET")
+            exchange.scope[CPU_SECONDS] = 1.0
+            await asyncio.gather(*start(door, exchange, Exchange(path="/health/ready", method="GET")))
+            assert fair.used(owner.int) > 0
+            assert fair.wait(owner.int) <= 0
+
+    asyncio.run(run())
+
+
 def test_no_pause_is_longer_than_the_longest() -> None:
     fair = sharing(Clock())
     fair.spend(ONE, 3600.0)
@@ -414,7 +430,7 @@ def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch
         django.may_go_on.set()
         door = FrontDoor(django, FairTime())
         greedy, modest = uuid4(), uuid4()
-        for owner, seconds in ((greedy, 100.0), (modest, 0.02)):
+        for owner, seconds in ((modest, 0.02), (greedy, 100.0)):
             exchange = Exchange(key=owner, method="GET")
             exchange.scope[CPU_SECONDS] = seconds
             await asyncio.gather(*start(door, exchange))

@@ -254,7 +254,8 @@ def test_the_platform_starts_without_opentelemetry() -> None:
     code = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "import django; django.setup()\n"
-        "from events_platform import asgi; from observability import tracing; tracing.start_tracing(); print(tracing.INSTALLED)"
+        "from events_platform import asgi\n"
+        "from observability import tracing; tracing.start_tracing(); print(tracing.INSTALLED)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False"]
