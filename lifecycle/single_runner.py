@@ -1,9 +1,9 @@
 """Work that only one process of all does at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import connection
+from django.db import Error, connection
 
 
 @contextmanager
@@ -22,4 +22,7 @@ def single_runner(number: int) -> Iterator[bool]:
             is_ours = bool(cursor.fetchone()[0])
         yield is_ours
     finally:
+        # PostgreSQL notices some time later that a connection was closed, and keeps its claims until then.
+        with suppress(Error):
+            holder.rollback()
         holder.close()
