@@ -285,13 +285,13 @@ def test_a_circuit_opens_and_is_probed(organization: Organization, receiver: Rec
 
 
 def rest_of(subscription: Subscription) -> tuple[int, int]:
-    """How long the circuit is open still, and how long until one may try, in whole seconds."""
+    """How long the circuit is open still, and how long until one may try, to 5 s: some pass while a test looks."""
     subscription.refresh_from_db()
     assert subscription.circuit_open_until is not None
     assert subscription.circuit_probe_at is not None
     now = timezone.now()
-    until = round((subscription.circuit_open_until - now).total_seconds())
-    return until, round((subscription.circuit_probe_at - now).total_seconds())
+    until, probe = subscription.circuit_open_until - now, subscription.circuit_probe_at - now
+    return 5 * round(until.total_seconds() / 5), 5 * round(probe.total_seconds() / 5)
 
 
 def let_time_pass(subscription: Subscription, seconds: int) -> None:
@@ -318,7 +318,7 @@ def test_a_burst_of_failures_is_one_step_and_each_failed_probe_another(
         assert send_due() == 1, "one in the middle of the rest"
         until, probe = rest_of(subscription)
         assert until == probe, "it changes nothing but that no other one tries before the end"
-        let_time_pass(subscription, until + 1)
+        let_time_pass(subscription, until + 5)
         make_due(subscription)
         assert send_due() == 1, "the probe"
         assert rest_of(subscription) == (pause, half)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 _STUCK = """
 import time, django
 django.setup()
-from delivery import sending_process as module
+from delivery.webhooks import sending_process as module
 module.STUCK_SECONDS = 0.5
 process = module.SendingProcess()
 process.wake([])
