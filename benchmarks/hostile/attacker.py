@@ -134,14 +134,15 @@ Step = Callable[[Attacker], Awaitable[None]]
 class Attack:
     """`begin` prepares it before the clock runs; `run` goes on until it is cancelled, and may end.
 
-    `bound` is how many times its quiet p99 the other tenant's may become. `never` is an outcome that must not occur.
+    `bound` is how many times its quiet p99 the other tenant's may become; None where that says something about the
+    machine alone. `never` is an outcome that must not occur.
     """
 
     name: str
     run: Step
     begin: Step | None = None
     plan: str = "free"
-    bound: float = 2.0
+    bound: float | None = 2.0
     never: str = ""
 
 

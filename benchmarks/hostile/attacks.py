@@ -4,6 +4,7 @@ from benchmarks.hostile import bodies, broker, connections, endpoints, people
 from benchmarks.hostile.attacker import Attack
 
 ATTACKS = (
+    Attack(name="no attack, but one program that computes", run=people.compute, bound=None),
     Attack(name="field names of 36 and 126 KB, at every endpoint", run=bodies.field_names),
     Attack(
         name="batches of 1 000 events of a costly schema",

@@ -197,3 +197,12 @@ async def _post_form(attacker: Attacker, path: str, values: dict[str, str], *, s
     body = urlencode({**values, "csrfmiddlewaretoken": _TOKEN}).encode()
     cookie = f"csrftoken={_TOKEN}; sessionid={whose}"
     await attacker.send(attacker.request("POST", path, body, key=False, content_type=_FORM, cookie=cookie))
+
+
+async def compute(_: Attacker) -> None:
+    """Ask nothing, and compute all the time: what any other program on the machine does to everybody."""
+    while True:
+        end = time.monotonic() + 0.05
+        while time.monotonic() < end:
+            pass
+        await asyncio.sleep(0)

@@ -39,12 +39,12 @@ class Stretch:
 class AttackRow:
     """An attack: as many stretches beside it as quiet ones, each pair right after each other.
 
-    `bound` is that of the ratios. `outcomes` tells what became of the attack's requests, of which `never` must not
+    `bound` is that of the ratios, if they have one. `outcomes` tells what became of the attack's requests, of which `never` must not
     occur. `ended` are programs of which a process ended. `note` says why something is missing.
     """
 
     name: str
-    bound: float
+    bound: float | None
     never: str = ""
     quiet: list[Stretch] = field(default_factory=list)
     attacked: list[Stretch] = field(default_factory=list)
@@ -80,7 +80,7 @@ class AttackRow:
     @property
     def over(self) -> list[str]:
         """What is beyond its bound."""
-        found = [str(deed) for deed in Deed if (self.ratio(deed) or 0.0) > self.bound]
+        found = [str(deed) for deed in Deed if self.bound is not None and (self.ratio(deed) or 0.0) > self.bound]
         if self.errors:
             found.append("errors")
         if self.memory("web")[1] > WEB_MEBIBYTES:
