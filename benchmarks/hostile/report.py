@@ -39,8 +39,8 @@ class Stretch:
 class AttackRow:
     """An attack: as many stretches beside it as quiet ones, each pair right after each other.
 
-    `bound` is that of the ratios, if they have one. `outcomes` tells what became of the attack's requests, of which `never` must not
-    occur. `ended` are programs of which a process ended. `note` says why something is missing.
+    `bound` is that of the ratios, if they have one. `outcomes` tells what became of the attack's requests, of which
+    `never` must not occur. `ended` are programs of which a process ended. `note` says why something is missing.
     """
 
     name: str
