@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from delivery.kinds import RULES
+from delivery.kinds.rules import KindRules
 from organizations.models import Organization, TenantQuerySet
 
 DEFAULT_INBOX = "default"
@@ -123,6 +125,16 @@ class Subscription(models.Model):
                 condition=models.Q(kind=Kind.WEBHOOK) | ~models.Q(name=""), name="inboxes_have_a_name"
             ),
         ]
+
+    @property
+    def rules(self) -> KindRules:
+        """What sets its kind apart."""
+        return RULES[self.kind]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the inbox that every organization has."""
+        return self.kind == Kind.INBOX and self.name == DEFAULT_INBOX
 
     def __str__(self) -> str:
         # Only the host: the path of a URL is often a secret, and this text goes into the audit log.

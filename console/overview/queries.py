@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F
 
 from core.event_ids import lowest_id
-from delivery.models import Kind, Subscription, SubscriptionStatus, is_open_until
+from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from ingestion.models import OutboxEntry, ProcessingFailure, hour_of
 from organizations.models import Organization
 
@@ -209,7 +209,7 @@ def endpoints_of(organization: Organization, *, now: datetime) -> Endpoints:
     shown = Subscription.objects.for_organization(organization.pk).shown().light()
     rows = list(shown.order_by(F("failing_since").asc(nulls_last=True), "-failures", "pk")[:_SUBSCRIPTIONS])
     troubled = [Trouble(subscription=row, reason=reason) for row in rows if (reason := _trouble(row, now))]
-    return Endpoints(ids=[row.pk for row in rows if row.kind == Kind.WEBHOOK], troubled=troubled[:TROUBLED])
+    return Endpoints(ids=[row.pk for row in rows if row.rules.is_sent], troubled=troubled[:TROUBLED])
 
 
 def attempts_of(organization: Organization, subscriptions: Sequence[UUID], chosen: Range, *, now: datetime) -> Attempts:

@@ -16,8 +16,9 @@ from core.field_errors import cut
 from core.problems import Problem
 from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.sealed_headers import show_headers
+from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import DEFAULT_INBOX, Kind, Subscription
+from delivery.models import Kind, Subscription
 from delivery.operations import ReplayWish, SubscriptionChanges
 from ingestion.formats.decoding import check_data
 
@@ -79,16 +80,15 @@ class SubscriptionForm(forms.Form):
 
     def __init__(self, given: QueryDict | None, *, kind: Kind, subscription: Subscription | None = None) -> None:
         super().__init__(given, initial=_initial(subscription) if subscription else None)
-        left_out = ["max_leases"] if kind is Kind.WEBHOOK else ["url", "headers"]
-        if subscription is not None and kind is Kind.INBOX and subscription.name == DEFAULT_INBOX:
-            left_out += ["name", "event_types", "filter"]
+        rules = RULES[kind]
+        left_out = {name for other in RULES.values() for name in other.own_fields}.difference(rules.own_fields)
+        if subscription is not None and subscription.is_default:
+            left_out |= {"name", "event_types", "filter"}
         for name in left_out:
             del self.fields[name]
         if "name" in self.fields:
-            self.fields["name"].required = kind is Kind.INBOX
-            self.fields["name"].help_text = (
-                "By which consumers find it: 1 to 100 of A-Za-z0-9._-" if kind is Kind.INBOX else "For people."
-            )
+            self.fields["name"].required = rules.name_is_required
+            self.fields["name"].help_text = rules.name_help
 
     def clean_headers(self) -> dict[str, str]:
         """`Name: value` lines."""

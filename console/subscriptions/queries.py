@@ -10,7 +10,7 @@ from django.db import connection
 
 from console.drawing.sparklines import Sparkline, sparkline
 from core.event_ids import lowest_id
-from delivery.models import Kind, Subscription, SubscriptionStatus, is_open_until
+from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from organizations.models import Organization
 
 HOURS = 24
@@ -91,8 +91,8 @@ class Health:
 
 def health_of(organization: Organization, subscriptions: Sequence[Subscription], *, now: datetime) -> list[Health]:
     """In the order of `subscriptions`, by two queries."""
-    webhooks = [row.pk for row in subscriptions if row.kind == Kind.WEBHOOK]
-    attempts = _attempts_of(organization, webhooks, now)
+    sent = [row.pk for row in subscriptions if row.rules.is_sent]
+    attempts = _attempts_of(organization, sent, now)
     waiting = _waiting_of(organization, [row.pk for row in subscriptions])
     return [_health(row, attempts.get(row.pk), waiting[row.pk], now) for row in subscriptions]
 
@@ -128,7 +128,7 @@ def _state(row: Subscription, tried: int, now: datetime) -> tuple[str, str]:
         return "resting", "bad"
     if row.failing_since:
         return "failing", "bad"
-    if row.kind == Kind.INBOX:
+    if not row.rules.is_sent:
         return "active", "good"
     return ("healthy", "good") if tried or row.last_success_at else ("idle", "")
 

@@ -22,7 +22,8 @@ from console.subscriptions.forms import SubscriptionForm
 from console.subscriptions.queries import health_of
 from core.problems import Problem
 from delivery.endpoints.sealed_headers import show_headers
-from delivery.models import DEFAULT_INBOX, Kind, Replay, Subscription
+from delivery.kinds import RULES
+from delivery.models import Kind, Replay, Subscription
 from delivery.operations import (
     changeable_fields,
     create_subscription,
@@ -50,7 +51,7 @@ def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
         rows = rows.filter(kind=kind)
     page = newest_page(rows.light().annotate(is_filtered=_IS_FILTERED), request, size=_LISTED)
     health = health_of(place.organization, page.rows, now=timezone.now())
-    context = {"page": page, "rows": health, "kind": kind, "kinds": Kind.choices}
+    context = {"page": page, "rows": health, "kind": kind, "kinds": RULES}
     return _render(request, place, "console/subscriptions/subscriptions.html", context)
 
 
@@ -65,7 +66,6 @@ def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> H
         "health": health,
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
         "headers": show_headers(found.headers),
-        "is_default": found.kind == Kind.INBOX and found.name == DEFAULT_INBOX,
         "rows": with_types(found, newest_deliveries(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),
         "secret": take_secret(request, about=str(found.pk)),
@@ -77,8 +77,9 @@ def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> H
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def create(request: HttpRequest, place: Place) -> HttpResponse:
-    """`?kind=inbox`, else a webhook, whose secret is shown after."""
-    kind = Kind.INBOX if request.GET.get("kind") == Kind.INBOX else Kind.WEBHOOK
+    """A webhook, whose secret is shown after, or another `?kind=`."""
+    wanted = read_text(request, "kind", length=10)
+    kind = Kind(wanted) if wanted in Kind.values else Kind.WEBHOOK
     form = SubscriptionForm(request.POST or None, kind=kind)
     if request.method == "POST" and form.is_valid():
         try:
@@ -92,7 +93,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
                 keep_secret(request, about=str(created.subscription.pk), secret=created.secret)
             messages.success(request, f"The {kind.label.lower()} is made: events from now on go to it.")
             return to_subscription(place, created.subscription)
-    context = {"form": form, "kind": kind.value}
+    context = {"form": form, "kind": kind.value, "kinds": RULES, "rules": RULES[kind]}
     return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
 
 

@@ -38,13 +38,13 @@ def describe_subscription(subscription: Subscription, *, now: datetime) -> Subsc
 
 def subscription_members(subscription: Subscription, *, now: datetime) -> dict[str, Any]:
     """The members of describe_subscription()."""
-    is_webhook = subscription.kind == Kind.WEBHOOK
+    own = subscription.rules.own_fields
     circuit = _circuit(subscription, now)
     return {
         "id": subscription.pk,
         "kind": Kind(subscription.kind),
         "name": subscription.name,
-        "url": subscription.url if is_webhook else None,
+        "url": subscription.url if "url" in own else None,
         "description": subscription.description,
         "event_types": subscription.event_types,
         "filter": subscription.filter,
@@ -62,7 +62,7 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
             last_success_at=_time(subscription.last_success_at),
             last_error=subscription.last_error or None,
         ),
-        "max_leases": None if is_webhook else subscription.max_leases,
+        "max_leases": subscription.max_leases if "max_leases" in own else None,
     }
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from delivery.endpoints.header_rules import MAX_HEADERS
+from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, Kind, SubscriptionStatus
-from delivery.operations.subscriptions import INBOX_NAME
 from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
@@ -82,6 +82,9 @@ class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
+
+
+NewSubscription = NewWebhook | NewInbox
 
 
 class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -253,7 +256,7 @@ SUBSCRIPTIONS = {
         description="It gets every event that is accepted from now on and that it wants."
         " How many an organization can have is told by `GET /api/v1/organization`.",
         body=json_of(
-            NewWebhook | NewInbox,
+            NewSubscription,
             minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
             webhook={
                 "kind": "webhook",

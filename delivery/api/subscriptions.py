@@ -20,8 +20,7 @@ from delivery.api import delivery_schemas, schemas
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
-    NewInbox,
-    NewWebhook,
+    NewSubscription,
     SecretRotation,
     SecretShown,
     SubscriptionCreated,
@@ -82,10 +81,10 @@ class SubscriptionsView(APIView):
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ())
-        wanted: NewWebhook | NewInbox = decode(_body(request), NewWebhook | NewInbox)  # type: ignore[arg-type]
+        wanted: NewSubscription = decode(_body(request), NewSubscription)  # type: ignore[arg-type]
         created = create_subscription(
             organization=Organization.objects.get(pk=caller_of(request).organization_id),
-            kind=Kind.WEBHOOK if isinstance(wanted, NewWebhook) else Kind.INBOX,
+            kind=Kind(str(wanted.__struct_config__.tag)),
             changes=_changes(wanted),
             actor=actor_of(request),
         )
@@ -271,7 +270,7 @@ def _secret_shown(found: WebhookSecret) -> Response:
     return Response(SecretShown(secret=found.secret, previous_secret_expires_at=format_time(until) if until else None))
 
 
-def _changes(wanted: NewWebhook | NewInbox | SubscriptionPatch) -> SubscriptionChanges:
+def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges:
     return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
 
 

@@ -11,9 +11,10 @@ from django.db import connection
 
 from core.postgresql.portions import octets
 from core.problems import Problem
+from delivery.kinds import RULES
 from delivery.matching.filters import Filter, compile_filter
 from delivery.matching.matching import Interest, Matcher
-from delivery.models import Kind, Subscription
+from delivery.models import Subscription
 
 logger = logging.getLogger(__name__)
 # A change gets its time before it is committed: look back this far, so that a late commit is not missed.
@@ -33,7 +34,7 @@ class Wanted(NamedTuple):
     """A subscription that wants an event."""
 
     subscription_id: UUID
-    is_webhook: bool
+    is_sent: bool
 
 
 class InterestCatalogue:
@@ -82,7 +83,7 @@ def _read(organization_ids: Collection[UUID]) -> dict[UUID, _Known]:
     )
     for pk, organization_id, kind, patterns, wanted, size in columns:
         sizes[organization_id] += size
-        key = Wanted(subscription_id=pk, is_webhook=kind == Kind.WEBHOOK)
+        key = Wanted(subscription_id=pk, is_sent=RULES[kind].is_sent)
         rows[organization_id].append(Interest(key=key, patterns=patterns, filter=usable_filter(pk, wanted)))
     return {pk: _Known(matcher=Matcher(found), size=sizes[pk]) for pk, found in rows.items()}
 

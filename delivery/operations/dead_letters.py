@@ -8,8 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
-from delivery.wakeup import wake_sending
+from delivery.models import Delivery, DeliveryStatus, Subscription
 from organizations.audit import Actor, record
 from organizations.models import TenantQuerySet
 
@@ -87,8 +86,8 @@ def _retry_batch(dead: TenantQuerySet[Delivery], ids: Sequence[UUID], subscripti
     portion = dead.filter(pk__gte=ids[0], pk__lte=ids[-1])
     claimed = portion.filter(pk__in=ids).select_for_update(skip_locked=True).order_by("pk")
     moved = portion.filter(pk__in=list(claimed.values_list("pk", flat=True))).update(**DUE_AGAIN)
-    if moved and subscription.kind == Kind.WEBHOOK:
-        transaction.on_commit(wake_sending)
+    if moved:
+        transaction.on_commit(subscription.rules.wake)
     return moved
 
 

@@ -9,14 +9,12 @@ from core.problems import Problem
 from delivery.models import (
     OPEN_STATUSES,
     Delivery,
-    Kind,
     ManualRetry,
     Subscription,
     SubscriptionStatus,
     is_open_until,
 )
 from delivery.operations.dead_letters import DUE_AGAIN
-from delivery.wakeup import wake_sending
 from organizations.audit import Actor, record
 
 # No schedule comes near it. Each is a row, with up to 20 KiB of what the endpoint answered.
@@ -53,12 +51,12 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
         organization=subscription.organization,
         changes={"status": delivery.status, "attempts": delivery.attempts},
     )
-    if subscription.kind == Kind.WEBHOOK:
+    if subscription.rules.is_sent:
         if subscription.status == SubscriptionStatus.ACTIVE:
             wanted = ManualRetry(delivery_id=delivery.pk, organization_id=delivery.organization_id)
             ManualRetry.objects.bulk_create([wanted], ignore_conflicts=True)
             # Not for this delivery: whoever shows it next need not say that it is held.
             subscription.circuit_open_until = None
-        transaction.on_commit(wake_sending)
+        transaction.on_commit(subscription.rules.wake)
     delivery.refresh_from_db()
     return delivery

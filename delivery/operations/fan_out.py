@@ -38,7 +38,7 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
     matches = [(event, wanted) for event, view in _views(events, interests)
                for wanted in interests[event.organization_id].match(view)]  # fmt: skip
     _insert(matches)
-    if due := {(event.organization_id, wanted.subscription_id) for event, wanted in matches if wanted.is_webhook}:
+    if due := {(event.organization_id, wanted.subscription_id) for event, wanted in matches if wanted.is_sent}:
         transaction.on_commit(partial(wake_sending, due))
 
 

@@ -26,9 +26,8 @@ from core.problems import invalid
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
+from delivery.models import Delivery, DeliveryStatus, Replay, ReplayStatus, Subscription, SubscriptionStatus
 from delivery.usage import usage_of
-from delivery.wakeup import wake_sending
 from ingestion.models import Event, EventQuerySet
 from organizations.audit import Actor, record
 from organizations.limits import hold_limits, refuse_over
@@ -297,6 +296,6 @@ def _insert(replay: Replay, event_ids: Sequence[UUID], now: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, values)
         made: int = cursor.rowcount
-    if made and subscription.kind == Kind.WEBHOOK:
-        transaction.on_commit(wake_sending)
+    if made:
+        transaction.on_commit(subscription.rules.wake)
     return made

@@ -1,7 +1,6 @@
 """Make, change and delete subscriptions; hold and resume them; renew the secrets of webhooks."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from delivery.endpoints.binding import require_values
 from delivery.endpoints.header_rules import check_headers
 from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.sealed_headers import open_readable, seal_headers
+from delivery.kinds import RULES
 from delivery.matching.filters import compile_filter
 from delivery.matching.matching import check_patterns
 from delivery.models import (
@@ -47,7 +47,6 @@ MAX_ROWS_FACTOR = 10
 # Retries that a resumed subscription gets at once, the oldest first: a second's work in one transaction. The others
 # keep the times of their schedule.
 MAX_HASTENED = 10_000
-INBOX_NAME = r"\A[A-Za-z0-9._-]{1,100}\Z"
 
 # Of an endpoint that was repaired, or is another one.
 CLEAN_RECORD: dict[str, Any] = {
@@ -57,7 +56,6 @@ CLEAN_RECORD: dict[str, Any] = {
     "circuit_open_until": None,
     "circuit_probe_at": None,
 }
-_ONLY_OF = {Kind.WEBHOOK: ("url", "headers"), Kind.INBOX: ("max_leases",)}
 # The inbox `default` takes every event, and is where consumers look that name none.
 _FIXED_OF_DEFAULT = ("name", "event_types", "filter")
 # These may hold tokens or be long, and are shown elsewhere: the audit log only says that they changed.
@@ -105,7 +103,7 @@ def create_subscription(
         fields["headers"] = restore_masked(fields["headers"], {})
     if kind is Kind.INBOX and fields["name"] == DEFAULT_INBOX:
         raise Problem("inbox_exists", "Every organization has the inbox default.")
-    secret = generate_secret() if kind is Kind.WEBHOOK else None
+    secret = RULES[kind].new_secret()
     with _one_inbox_of_each_name(), transaction.atomic():
         limits = hold_limits(organization.pk)
         _refuse_too_many(organization, limits)
@@ -138,7 +136,7 @@ def update_subscription(
         require_version(expected, changeable_fields(locked))
         fields = _with_stored_values(locked, fields)
         before = {name: old for name, value in fields.items() if not _is_same(old := _current(locked, name), value)}
-        if _is_default(locked) and (fixed := sorted(before.keys() & set(_FIXED_OF_DEFAULT))):
+        if locked.is_default and (fixed := sorted(before.keys() & set(_FIXED_OF_DEFAULT))):
             raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
         if before:
             after = {name: fields[name] for name in before}
@@ -162,7 +160,7 @@ def _with_stored_values(locked: Subscription, fields: dict[str, Any]) -> dict[st
 
 def changeable_fields(subscription: Subscription) -> dict[str, Any]:
     """What update_subscription() can set, as it is; rest.versions makes the version from it."""
-    others = [name for kind, names in _ONLY_OF.items() if kind != subscription.kind for name in names]
+    others = {name for rules in RULES.values() for name in rules.own_fields} - set(subscription.rules.own_fields)
     names = [name for name in SubscriptionChanges.__dataclass_fields__ if name not in others]
     return {name: _current(subscription, name) for name in names}
 
@@ -171,7 +169,7 @@ def changeable_fields(subscription: Subscription) -> dict[str, Any]:
 def delete_subscription(*, subscription: Subscription, actor: Actor, expected: Sequence[str] | None = None) -> None:
     """Nothing is delivered to it any more. Raises Problem 404 (deleted already), 409 (the inbox default) or 412."""
     require_version(expected, changeable_fields(_lock(subscription)))
-    if _is_default(subscription):
+    if subscription.is_default:
         raise Problem("wrong_state", "The inbox default cannot be deleted. Pausing it holds its events.")
     moved = _rows(subscription).update(
         status=SubscriptionStatus.DELETED,
@@ -304,10 +302,6 @@ def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _is_default(subscription: Subscription) -> bool:
-    return subscription.kind == Kind.INBOX and subscription.name == DEFAULT_INBOX
-
-
 def _refuse_too_many(organization: Organization, limits: Limits) -> None:
     rows = Subscription.objects.for_organization(organization.pk)
     refuse_over(
@@ -363,12 +357,12 @@ def _summary(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
 def _checked_fields(kind: Kind, changes: SubscriptionChanges) -> dict[str, Any]:
     """The columns to set. Raises Problem 422 for the first field that a subscription of this kind cannot have so."""
     given = {name: value for name, value in vars(changes).items() if value is not UNSET}
-    for owner, names in _ONLY_OF.items():
-        for name in names:
-            if owner is not kind and name in given:
-                raise invalid(f"/{name}", "wrong_kind", f"Only a subscription of the kind {owner.value} has this.")
-    if kind is Kind.INBOX and "name" in given and re.fullmatch(INBOX_NAME, given["name"]) is None:
-        raise invalid("/name", "invalid", "The name of an inbox has 1 to 100 of A-Za-z0-9._-.")
+    for owner in RULES.values():
+        for name in owner.own_fields:
+            if owner.name != kind and name in given:
+                raise invalid(f"/{name}", "wrong_kind", f"Only a subscription of the kind {owner.name} has this.")
+    if "name" in given:
+        RULES[kind].check_name(given["name"])
     return {name: _CHECKS[name](value) for name, value in given.items()}
 
 

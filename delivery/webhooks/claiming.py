@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from core.ports import Database
 from core.postgresql.arrays import array, uuid_array
+from delivery.kinds import IS_SENT
 from ingestion import trace_contexts
 from ingestion.formats.stored_numbers import with_exponents
 
@@ -23,7 +24,7 @@ subscription.organization_id NOT IN (SELECT id FROM organizations_organization W
 """
 # What may be sent to: an endpoint that rests may be tried once in each rest, and when it is over.
 _OPEN = f"""
-subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
+{IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
 AND (subscription.circuit_open_until IS NULL
      OR coalesce(subscription.circuit_probe_at, subscription.circuit_open_until) <= now())
 """
@@ -51,7 +52,7 @@ SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id
 FROM asked
 JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND delivery.next_attempt_at <= now()
 JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
-     AND subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
+     AND {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
 FOR UPDATE OF delivery SKIP LOCKED
 """  # noqa: S608 - no input
 _ASKED = """
@@ -70,7 +71,7 @@ WHERE delivery.id = picked.id
 RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
           delivery.attempts, now(),
           event.type, event.received_at, {trace_contexts.COLUMNS},
-          subscription.url, subscription.headers, subscription.secret,
+          subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
           event.data::text
 """  # noqa: S608 - no input
@@ -108,6 +109,7 @@ class Claimed(msgspec.Struct, frozen=True):
     received_at: datetime | None
     traceparent: str | None
     tracestate: str | None
+    kind: str
     url: str
     headers: dict[str, str]
     secret: str

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -22,16 +21,13 @@ from django.utils import timezone
 from core.ports import Database
 from core.ports.gathering import Gatherer
 from core.postgresql.faults import is_passing
-from core.secrets import decrypt_secret
 from core.tracing import Span, Value, read_context, sending_span
-from delivery.endpoints.sealed_headers import open_value
+from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
 from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.shares import CONCURRENCY, Shares
-from delivery.webhooks.signing import secret_key
-from delivery.webhooks.webhook_requests import build_request
 
 logger = logging.getLogger(__name__)
 # A claim follows another when so many have ended, or after a pause: what becomes due meanwhile waits no longer.
@@ -191,18 +187,9 @@ class Sender:
             return Outcome(claimed=claimed, started_at=now, result=None)
         context = read_context(claimed.traceparent, claimed.tracestate)
         with sending_span("send webhook", parent=context, attributes=lambda: _attributes(claimed)) as span:
-            request = build_request(
-                url=claimed.url,
-                secrets=[_key(token) for token in (claimed.secret, claimed.previous_secret) if token],
-                headers={name: _header(stored) for name, stored in claimed.headers.items()},
-                event_id=claimed.event_id,
-                event_type=claimed.type,
-                received_at=claimed.received_at,
-                data=claimed.data,
-                now=now,
-                context=span.context if span else context,
+            result = await RULES[claimed.kind].send(
+                claimed, now=now, context=span.context if span else context, webhooks=self._webhooks
             )
-            result = await self._webhooks.send(request)
             if span:
                 _note_result(span, result)
         return Outcome(claimed=claimed, started_at=now, result=result)
@@ -245,15 +232,6 @@ async def _in_time(turn: asyncio.Semaphore) -> bool:
             return await turn.acquire()
     except TimeoutError:
         return False
-
-
-@lru_cache(maxsize=10_000)
-def _key(token: str) -> bytes:
-    return secret_key(decrypt_secret(token))
-
-
-# A value has up to 4 KiB: at most some 20 MB.
-_header = lru_cache(maxsize=2_000)(open_value)
 
 
 def _attributes(claimed: Claimed) -> dict[str, Value]:

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
+from delivery.kinds import IS_SENT
 from delivery.models import Kind, SubscriptionStatus
 from delivery.webhooks.claiming import NOT_SUSPENDED
 from ingestion.models import OutboxEntry
@@ -31,7 +32,7 @@ SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
         SELECT next_attempt_at FROM delivery_delivery
         WHERE subscription_id = subscription.id AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %s
     ) AS due
-    WHERE subscription.kind = 'webhook' AND subscription.status = 'active' AND {NOT_SUSPENDED}
+    WHERE {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
       AND (subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= now())
     LIMIT %s
 ) AS due
