@@ -41,7 +41,7 @@ faults: $(VENV)/.installed-dev ## Run the fault-injection tests (ONLY=redis-hang
 	@FAULTS_TABLE=$(TABLE) exec $(PYTHON) -m pytest -m 'faults or long' $(if $(ONLY),tests/faults -k '$(ONLY)')
 
 screenshots: $(VENV)/.installed-dev ## Take a picture of every page into docs/images (needs chromium)
-	@SCREENSHOTS=docs/images exec $(PYTHON) -m pytest -q tests/test_screenshots.py
+	@SCREENSHOTS=docs/images exec $(PYTHON) -m pytest -q tests/browser/test_screenshots.py
 
 docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a broken link is an error
 	@$(PYTHON) -m scripts.write_api_page

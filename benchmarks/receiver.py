@@ -2,7 +2,7 @@
 
 It answers 200 at once, after some seconds on `/slow/SECONDS`, and never on `/hang`. Runs in a process of its own
 (`python -m benchmarks.receiver --port N`); `/_/counts`, `/_/arrivals` and `/_/forget` tell what arrived.
-`tests/receiver.py`, which verifies signatures, takes more time for a webhook than the sender does.
+`tests/support/http/receiver.py`, which verifies signatures, takes more time for a webhook than the sender does.
 """
 
 import argparse

@@ -6,7 +6,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.pages import SHELLS, Block, all_pages, blocks
+from tests.support.pages import SHELLS, Block, all_pages, blocks
 
 PAGE = Path(__file__).parent.parent / "docs/untested-commands.md"
 _HEAD = """\

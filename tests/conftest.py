@@ -26,7 +26,7 @@ from organizations.models import ApiKey, Organization
 from organizations.rate_limits import forget_leases
 from rest.caching import forget_failover
 from tests.factories import make_key, make_organization
-from tests.rabbitmq import running_rabbitmq
+from tests.support.rabbitmq import running_rabbitmq
 
 # The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -5,7 +5,7 @@
 | `scenarios.py` | the table: every fault, its length, what it runs on |
 | `test_faults.py` | how a row runs: load, fault, drain, judgement |
 | `sites.py` | what a row runs on: servers, `manage.py up`, a receiver of webhooks |
-| `postgresql.py`, `redis.py`, `programs.py`, `hosts.py` | the parts of a site, each with the ways in which it fails |
+| `parts/` | the parts of a site, each with the ways in which it fails |
 | `load.py` | the driver: sends, and knows what was acknowledged |
 | `health.py` | asks `/health/*` all the while |
 | `proof.py` | what must hold afterwards |

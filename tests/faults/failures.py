@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from installation.local.data_dir import CHECKOUT
-from tests.faults import processes
-from tests.faults.postgresql import DATABASE
-from tests.faults.programs import Platform
+from tests.faults.parts import processes
+from tests.faults.parts.postgresql import DATABASE
+from tests.faults.parts.programs import Platform
 from tests.faults.sites import HOOK, Site, free_port
-from tests.proxies import connected_to
-from tests.waiting import wait_until
+from tests.support.http.proxies import connected_to
+from tests.support.waiting import wait_until
 
 _PARTITIONED = ("ingestion_event", "delivery_delivery", "delivery_attempt")
 _LAST_PARTITION = """

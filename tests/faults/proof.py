@@ -13,7 +13,7 @@ import psycopg
 from installation.local.data_dir import CHECKOUT
 from tests.faults.health import NEWEST, READY, STATUS, Watch
 from tests.faults.load import Load
-from tests.faults.postgresql import PostgreSQL
+from tests.faults.parts.postgresql import PostgreSQL
 
 _STORED = "SELECT subject::int, id::text FROM ingestion_event WHERE type = %s"
 _COUNTED = "SELECT coalesce(sum(count), 0)::int FROM ingestion_hourlystat WHERE type = %s"
@@ -135,7 +135,7 @@ def consume_inbox(url: str, key: str) -> list[str]:
     # Without rounds after which it hangs it goes on until the inbox is empty.
     job = {"base_url": url, "key": key, "lease_seconds": 60, "hang_after": None}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.consuming"],
+        [sys.executable, "-m", "tests.support.http.consuming"],
         cwd=CHECKOUT,
         input=json.dumps(job) + "\n",
         capture_output=True,

@@ -15,15 +15,15 @@ import pytest
 
 from events_platform.up.child import Child
 from installation.local.data_dir import CHECKOUT
-from tests.faults import processes
-from tests.faults.hosts import Host, host_beside, linked_hosts
-from tests.faults.postgresql import DATABASE, PASSWORD, ROLE, PostgreSQL
-from tests.faults.programs import FarWorker, Platform
-from tests.faults.redis import Redis
-from tests.proxies import Proxy, connected_to
-from tests.rabbitmq import RabbitMQ, running_rabbitmq
-from tests.receiver import Receiver, receiving
-from tests.waiting import wait_until
+from tests.faults.parts import processes
+from tests.faults.parts.hosts import Host, host_beside, linked_hosts
+from tests.faults.parts.postgresql import DATABASE, PASSWORD, ROLE, PostgreSQL
+from tests.faults.parts.programs import FarWorker, Platform
+from tests.faults.parts.redis import Redis
+from tests.support.http.proxies import Proxy, connected_to
+from tests.support.http.receiver import Receiver, receiving
+from tests.support.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.support.waiting import wait_until
 
 HOOK = "/hook"
 # A row that fails shows the end of the log: what went wrong, and not what was asked.

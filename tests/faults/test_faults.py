@@ -21,7 +21,7 @@ from tests.faults.proof import (
 )
 from tests.faults.scenarios import SCENARIOS, Scenario
 from tests.faults.sites import HOOK, Site
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,245 @@
+"""The console in a real browser: keyboard, filters, folding, views, live. test_every_page.py looks at each page."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from ingestion.operations import process_outbox
+from organizations.models import Role
+from tests.conftest import Tenant
+from tests.factories import UserFactory
+from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
+
+CHROMIUM = Path("/usr/bin/chromium")
+PHONE = {"width": 390, "height": 800}
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _queries_beside_a_running_loop() -> Iterator[None]:
+    """Playwright runs an event loop in this thread; Django would refuse to talk to the database beside it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = _launch(playwright)
+        yield launched
+        launched.close()
+
+
+def _launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+
+
+@dataclass
+class Visit:
+    """A signed-in page that notes what goes wrong in it."""
+
+    page: Page
+    base_url: str
+    prefix: str
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def go(self, path: str = "") -> Page:
+        self.page.goto(f"{self.base_url}{self.prefix}{path}")
+        return self.page
+
+    def check(self) -> None:
+        assert self.complaints == []
+        assert [url for url in self.requests if not url.startswith((self.base_url, "data:"))] == []
+
+
+@pytest.fixture
+def scene(tenant: Tenant) -> Scene:
+    return make_scene(tenant)
+
+
+@pytest.fixture
+def visit(browser: Browser, live_server: Any, tenant: Tenant) -> Iterator[Visit]:
+    """As a member, in Vienna."""
+    with _visit(browser, live_server.url, tenant) as found:
+        yield found
+
+
+@contextmanager
+def _visit(
+    browser: Browser, base_url: str, tenant: Tenant, user: User | None = None, **options: Any
+) -> Iterator[Visit]:
+    """A browser context of its own, for a new member of the tenant unless `user` is somebody."""
+    client = browser_of(user or make_member(tenant.organization, Role.MEMBER))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
+    with browser.new_context(timezone_id="Europe/Vienna", locale="en-GB", **options) as context:
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": base_url}])
+        page = context.new_page()
+        visit = Visit(page=page, base_url=base_url, prefix=f"/console/o/{tenant.organization.slug}/")
+        page.on("console", lambda message: visit.complaints.append(message.text))
+        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        page.on("request", lambda request: visit.requests.append(request.url))
+        yield visit
+
+
+def test_the_keyboard_moves_opens_searches_and_helps(visit: Visit, scene: Scene) -> None:
+    page = visit.go("events/")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    expect(page.locator("tbody tr").first.locator("[data-row]")).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.locator("#type")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Keyboard shortcuts")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("invoice.paid")
+    visit.check()
+
+
+def test_filters_are_chosen_and_removed_by_clicking(visit: Visit, scene: Scene) -> None:
+    page = visit.go("events/")
+    page.get_by_label("Type", exact=True).fill("user.*")
+    page.get_by_label("Time", exact=True).select_option("1h")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    assert page.url.endswith("events/?type=user.*&range=1h")
+    page.get_by_label("Status").select_option("failed")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_label("Remove the filter type: user.*").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_text("Clear all").click()
+    expect(page.locator("tbody tr")).to_have_count(9)
+    visit.check()
+
+
+def test_times_are_local_and_the_url_is_utc(visit: Visit, scene: Scene) -> None:
+    page = visit.go("events/?from=2026-01-05T10:00:00Z")
+    expect(page.locator("#from")).to_have_value(re.compile("2026-01-05T11:00"))
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**/events/?from=2026-01-05T10%3A00%3A00Z")
+    shown = page.locator("td.when time").first
+    assert "UTC" not in (shown.text_content() or "")
+    assert (shown.get_attribute("title") or "").endswith("UTC")
+    visit.check()
+
+
+def test_an_hour_that_summer_time_repeats_is_sent_back_as_it_came(visit: Visit, scene: Scene) -> None:
+    """In Vienna it was half past two twice, at 00:30 and at 01:30 UTC."""
+    page = visit.go("events/?from=2025-10-26T00:30:00Z&to=2025-10-26T01:30:00Z")
+    expect(page.locator("#to")).to_have_value(re.compile("2025-10-26T02:30"))
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**/events/?from=2025-10-26T00%3A30%3A00Z&to=2025-10-26T01%3A30%3A00Z")
+    visit.check()
+
+
+def test_a_view_is_saved_opened_and_deleted(visit: Visit, scene: Scene) -> None:
+    page = visit.go("events/?type=user.*")
+    page.get_by_text("Save this view").click()
+    page.get_by_label("Name").fill("People")
+    page.get_by_role("button", name="Save").click()
+    visit.go("events/").get_by_role("link", name="People").click()
+    expect(page.locator("#type")).to_have_value("user.*")
+    page.get_by_role("button", name="Delete the view").click()
+    expect(page.get_by_role("link", name="People")).to_have_count(0)
+    visit.check()
+
+
+def test_data_is_folded_below_the_first_level(visit: Visit, scene: Scene) -> None:
+    page = visit.go(f"events/{scene.event_id}/")
+    expect(page.locator("#data").get_by_text("12900")).to_be_visible()
+    expect(page.locator("#data").get_by_text("cus_42")).to_be_hidden()
+    page.locator("#data summary", has_text="id, name").click()
+    expect(page.locator("#data").get_by_text("cus_42")).to_be_visible()
+    page.get_by_role("button", name="Unfold all").click()
+    expect(page.locator("#data").get_by_text("Wien")).to_be_visible()
+    visit.check()
+
+
+def test_a_dead_letter_is_retried_with_a_click(visit: Visit, scene: Scene) -> None:
+    page = visit.go(f"events/{scene.event_id}/")
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.get_by_text("The delivery is due now.")).to_be_visible()
+    scene.dead.refresh_from_db()
+    assert scene.dead.status == "pending"
+    visit.check()
+
+
+def test_live_shows_what_comes_pauses_and_goes_on(visit: Visit, tenant: Tenant) -> None:
+    page = visit.go("live/")
+    expect(page.get_by_text("Watching")).to_be_visible()
+    tenant.post("/api/v1/events", {"type": "first", "data": 1})
+    expect(page.get_by_role("link", name="first")).to_have_count(1)
+    page.keyboard.press("p")
+    expect(page.get_by_text("Paused")).to_be_visible()
+    tenant.post("/api/v1/events", {"type": "second", "data": 1})
+    page.get_by_role("button", name="1 new event").click()
+    expect(page.get_by_role("link", name="second")).to_be_visible()
+    page.get_by_role("button", name="Go on").click()
+    tenant.post("/api/v1/events", {"type": "third", "data": 1})
+    expect(page.locator("#live-rows [data-row]")).to_have_text(["third", "second", "first"])
+    visit.check()
+
+
+def test_live_renews_the_status_and_tells_of_a_gap_once(
+    visit: Visit, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.live.queries.MAX_ROWS", 2)
+    page = visit.go("live/")
+    expect(page.get_by_text("Watching")).to_be_visible()
+    tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": number} for number in range(3)]})
+    expect(page.locator("#live-rows .status")).to_have_text(["accepted", "accepted"])
+    process_outbox()
+    expect(page.locator("#live-rows .status")).to_have_text(["processed", "processed"])
+    expect(page.locator("#live-rows .skipped")).to_have_count(1)
+    visit.check()
+
+
+def test_the_first_run_turns_green(visit: Visit, tenant: Tenant) -> None:
+    page = visit.go("")
+    expect(page.get_by_text("Waiting for the first event")).to_be_visible()
+    tenant.post("/api/v1/events", {"type": "hello.world", "data": 1})
+    expect(page.get_by_role("link", name="hello.world")).to_be_visible()
+    visit.check()
+
+
+def test_staff_reach_every_organization_on_a_phone(
+    browser: Browser, live_server: Any, tenant: Tenant, scene: Scene
+) -> None:
+    staff = UserFactory.create(is_staff=True)
+    with _visit(browser, live_server.url, tenant, user=staff, viewport=PHONE) as visit:
+        page = visit.page
+        page.goto(visit.base_url + "/console/organizations/")
+        page.locator(".switcher > summary").click()
+        page.get_by_label("Search organizations").fill(scene.organization.name)
+        page.keyboard.press("Enter")
+        page.locator("main").get_by_role("link", name=scene.organization.name, exact=True).click()
+        expect(page.locator("h1")).to_have_text("Overview")
+        visit.check()
+
+
+def test_pages_work_without_javascript(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene) -> None:
+    process_outbox()
+    with _visit(browser, live_server.url, tenant, java_script_enabled=False) as visit:
+        page = visit.go("events/?type=invoice.paid")
+        page.locator("tbody a").first.click()
+        expect(page.locator("h1")).to_have_text("invoice.paid")
+        page.locator("#data summary", has_text="id, name").click()
+        expect(page.locator("#data").get_by_text("cus_42")).to_be_visible()

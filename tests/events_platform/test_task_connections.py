@@ -1,0 +1,59 @@
+"""A process of a worker has one connection to PostgreSQL, for all of its tasks; a new one would cost more than most."""
+
+import secrets
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import states
+from django.db import connection
+
+from events_platform.celery import app
+from tests.support.celery_process import celery_process
+from tests.support.servers import test_database_url
+from tests.support.waiting import wait_until
+
+TASK = "ingestion.remove_expired_idempotency_keys"
+
+
+def sessions(name: str) -> list[tuple[int, Any]]:
+    """The process of each session of that name that is idle, and when its last statement began."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = %s AND state = 'idle'", [name]
+        )
+        found: list[tuple[int, Any]] = cursor.fetchall()
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_keeps_its_connection_from_task_to_task() -> None:
+    name = f"worker-{secrets.token_hex(4)}"
+    command = [sys.executable, "-m", "celery", "-A", "events_platform", "worker", "-c", "1", "-Q", name, "-n", name]
+    seen: list[tuple[int, Any]] = []
+
+    def is_new() -> bool:
+        return bool(found := sessions(name)) and found[-1] not in seen
+
+    with celery_process(command, DATABASE_URL=test_database_url(), PGAPPNAME=name):
+        for _ in range(3):
+            app.send_task(TASK, queue=name)
+            wait_until(is_new)
+            seen += sessions(name)
+    assert len({pid for pid, _ in seen}) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_connection_of_a_task_that_failed_is_not_used_again() -> None:
+    """It may be in the middle of a statement."""
+    celery: Any = app
+    (fixup,) = celery._fixups
+    task = SimpleNamespace(request=SimpleNamespace(is_eager=False))
+    connection.ensure_connection()
+    kept = connection.connection
+    fixup.worker_fixup.on_task_postrun(task, state=states.SUCCESS)
+    fixup.worker_fixup.on_task_prerun(task)
+    assert connection.connection is kept
+    fixup.worker_fixup.on_task_postrun(task, state=states.FAILURE)
+    assert connection.connection is None

@@ -1,0 +1,104 @@
+"""No tenant reaches another one's objects. New routes are covered by being in the URLconf."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver
+from django.utils import timezone
+
+from delivery.models import DEFAULT_INBOX, Delivery, Kind, Replay, Subscription
+from delivery.operations import ReplayWish, create_replay
+from ingestion.operations import process_outbox
+from organizations.models import Membership
+from tests.conftest import Tenant
+from tests.factories import TESTER, UserFactory, make_organization
+from tests.rest.test_api import api_paths, walk_routes
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+NOBODY = "01900000-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize("path", [path for path in api_paths() if NOBODY in path])
+def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
+    event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
+    process_outbox()
+    subscription, replay = make_subscription_and_replay(tenant)
+    objects = {
+        "events": event_id,
+        "api-keys": str(tenant.key.pk),
+        "event-types": "secret",
+        "subscriptions": str(subscription.pk),
+        "deliveries": str(Delivery.objects.get(event_id=event_id, replay_id=None, subscription=subscription).pk),
+        "replays": str(replay.pk),
+    }
+    target = path.replace(NOBODY, objects[path.split("/")[3]])
+    for method in METHODS:
+        assert other_tenant.request(method, target).status_code in {404, 405}
+    assert tenant.get("/api/v1/organization").status_code == 200
+    assert tenant.get(f"/api/v1/replays/{replay.pk}").json()["status"] == "running"
+
+
+@pytest.mark.parametrize("path", [path for path in api_paths() if NOBODY not in path])
+def test_lists_hold_only_ones_own(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
+    tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"})
+    process_outbox()
+    subscription, replay = make_subscription_and_replay(tenant)
+    answer = other_tenant.get(path).content.decode()
+    assert "of the tenant" not in answer
+    assert tenant.key.public_id not in answer
+    for private in (tenant.organization, subscription, replay):
+        assert str(private.pk) not in answer
+
+
+def test_a_cursor_of_another_tenant_shows_nothing_of_it(tenant: Tenant, other_tenant: Tenant) -> None:
+    for _ in range(2):
+        tenant.post("/api/v1/events", {"type": "secret", "data": 1})
+    cursor = tenant.get("/api/v1/events?limit=1").json()["next_cursor"]
+    assert other_tenant.get(f"/api/v1/events?cursor={cursor}").json()["data"] == []
+
+
+def test_an_ack_of_anothers_event_changes_nothing(tenant: Tenant, other_tenant: Tenant) -> None:
+    event_id = tenant.post("/api/v1/events", {"type": "secret", "data": 1}).json()["id"]
+    process_outbox()
+    assert other_tenant.post("/api/v1/inbox/ack", {"event_ids": [event_id]}).json()["unknown"] == [event_id]
+    assert len(tenant.get("/api/v1/inbox").json()["data"]) == 1
+
+
+def make_subscription_and_replay(tenant: Tenant) -> tuple[Subscription, Replay]:
+    """The inbox `default`, which has a delivery of each processed event, and a running replay to it."""
+    inbox = Subscription.objects.get(organization=tenant.organization, kind=Kind.INBOX, name=DEFAULT_INBOX)
+    now = timezone.now()
+    wish = ReplayWish(received_after=now - timedelta(hours=1), received_before=now)
+    return inbox, create_replay(subscription=inbox, wish=wish, actor=TESTER, now=now)
+
+
+def people_paths() -> list[str]:
+    found = [
+        path for path in walk_routes(get_resolver().url_patterns, "/") if path.startswith(("/admin/", "/console/"))
+    ]
+    plain = [re.sub(r"<[^>]+>", NOBODY, path) for path in found]
+    return sorted(path for path in plain if "(?P" not in path and "sign-in" not in path and "login" not in path)
+
+
+@pytest.mark.parametrize("path", people_paths())
+def test_a_stranger_sees_no_page(tenant: Tenant, path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = tenant.client.generic(method, path)
+        assert answer.status_code in {302, 403, 404, 405} or path in {"/admin/jsi18n/"}
+
+
+@pytest.mark.parametrize("path", people_paths())
+def test_a_member_of_another_organization_sees_nothing_of_it(tenant: Tenant, path: str) -> None:
+    event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
+    process_outbox()
+    member = UserFactory.create()
+    Membership.objects.create(organization=make_organization(), user=member, role="owner")
+    client = Client()
+    client.force_login(member, backend="django.contrib.auth.backends.ModelBackend")
+    for target in {path, path.replace(NOBODY, event_id), path.replace(NOBODY, str(tenant.organization.pk))}:
+        page = client.get(target).content.decode()
+        assert "of the tenant" not in page
+        assert tenant.organization.name not in page
+        assert tenant.key.public_id not in page

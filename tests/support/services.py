@@ -1,0 +1,106 @@
+"""pytest plugin (`-p tests.support.services`): the real PostgreSQL and Redis under the tests.
+
+Unless `DATABASE_URL` and `REDIS_URL` name servers, it starts embedded ones for the run, migrates a template database
+once, and stops them at the end. It must come before pytest-django, which reads the settings when it loads.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator, MutableMapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from events_platform.up.embedded import EmbeddedServers, server_urls
+from events_platform.up.output import Output
+from events_platform.up.postgres import create_database, database_url
+from events_platform.up.valkey import broker_url, on_database
+from installation.local.data_dir import CHECKOUT, DataDir
+from installation.local.errors import UpError
+
+TEMPLATE = "events_template"
+# A test run may lose its data: the disk need not be waited for. Commits stay synchronous, as in production.
+_POSTGRES_OPTIONS = ("fsync=off", "full_page_writes=off")
+# Two for each of up to 31 xdist workers.
+_REDIS_DATABASES = 64
+_running = pytest.StashKey[ExitStack]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """A wrapper, because only wrappers come before pytest-django's own hook."""
+    options = early_config.known_args_namespace
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        give_worker_its_redis(os.environ, int(worker.removeprefix("gw")))
+    elif not (options.help or options.version):
+        try:
+            early_config.stash[_running] = start_services(os.environ)
+        except UpError as error:
+            raise pytest.UsageError(str(error)) from error
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if running := config.stash.get(_running, None):
+        running.close()
+
+
+def start_services(environ: MutableMapping[str, str]) -> ExitStack:
+    """Start the servers that `environ` does not name, and name them there; closing the result stops them."""
+    base = DataDir.from_environment(environ)
+    base.make()
+    data = DataDir(base.root / f"test-{os.getpid()}")
+    quiet = Output(os.open(os.devnull, os.O_WRONLY))
+    _sweep(base, quiet)
+    servers = EmbeddedServers(data, quiet, environ, postgres_options=_POSTGRES_OPTIONS, databases=_REDIS_DATABASES)
+    with ExitStack() as started:
+        data.make()
+        started.callback(shutil.rmtree, data.root, ignore_errors=True)
+        started.enter_context(data.locked())
+        started.callback(servers.stop)
+        servers.start()
+        embedded_database = not environ.get("DATABASE_URL")
+        environ.update(server_urls(data, environ))
+        environ["EVENTS_DATA_DIR"] = str(data.root)
+        environ.setdefault("SECRET_KEY", "only for tests: a key of fifty characters or some more")
+        if embedded_database:
+            _migrate_template(data, environ)
+            environ["TEST_DATABASE_TEMPLATE"] = TEMPLATE
+        return started.pop_all()
+    raise AssertionError("unreachable")
+
+
+def give_worker_its_redis(environ: MutableMapping[str, str], worker: int) -> None:
+    """Two databases of the Redis server for each xdist worker, as each has a PostgreSQL database of its own."""
+    redis = environ["REDIS_URL"]
+    environ["REDIS_URL"] = on_database(redis, 2 * worker + 2)
+    if environ["CELERY_BROKER_URL"].startswith("redis"):
+        environ["CELERY_BROKER_URL"] = broker_url(redis, 2 * worker + 3)
+
+
+def _sweep(base: DataDir, output: Output) -> None:
+    """Remove what killed runs left behind."""
+    for root in base.root.glob("test-*"):
+        data = DataDir(root)
+        if root.is_dir() and not data.in_use():
+            EmbeddedServers(data, output, {}).end_leftovers()
+            shutil.rmtree(root, ignore_errors=True)
+
+
+def _migrate_template(data: DataDir, environ: MutableMapping[str, str]) -> None:
+    """Migrate once: each worker copies this database, which takes a fraction of the time."""
+    create_database(data, TEMPLATE)
+    migrated = subprocess.run(
+        [sys.executable, str(Path(CHECKOUT, "manage.py")), "migrate", "--no-input"],
+        env={**environ, "DATABASE_URL": database_url(data, TEMPLATE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if migrated.returncode != 0:
+        raise UpError(f"The migrations fail:\n{migrated.stdout}")
