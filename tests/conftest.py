@@ -15,17 +15,10 @@ from django_redis import get_redis_connection
 from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
-from delivery.matching.interests import forget_interests
-from ingestion.intake.counting import forget_counts
-from ingestion.intake.rejections import forget_rejections
-from ingestion.schemas.catalogue import forget_schemas
 from installation.local.data_dir import CHECKOUT
-from organizations.keys.authentication import forget_cached_keys
-from organizations.keys.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
-from organizations.rate_limits import forget_leases
-from rest.caching import forget_failover
 from tests.factories import make_key, make_organization
+from tests.support.memory import forget
 from tests.support.rabbitmq import running_rabbitmq
 
 # The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.
@@ -50,22 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
 
 @pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
-    _forget()
+    forget()
     get_redis_connection("default").flushdb()
     yield
-    _forget()
-
-
-def _forget() -> None:
-    """What the process remembers beyond a request."""
-    forget_cached_keys()
-    forget_noted_uses()
-    forget_counts()
-    forget_rejections()
-    forget_leases()
-    forget_interests()
-    forget_schemas()
-    forget_failover()
+    forget()
 
 
 @dataclass

@@ -20,7 +20,6 @@ from redis import Redis
 from core.version import VERSION
 from ingestion.models import IntakeProbe
 from installation.health.readiness import forget_readiness
-from installation.health.status import forget_status
 from observability.metrics.exposition import ProcessesCollector, exposition
 from observability.metrics.state import StateCollector
 from observability.signs_of_life import KEY, Sign, redis_client
@@ -34,15 +33,6 @@ PARTS = [
     "intake", "postgresql", "redis", "broker", "processing", "sending", "beat", "partitions", "clock", "disk",
     "migrations", "versions", "durability",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _asks_anew() -> Iterator[None]:
-    forget_readiness()
-    forget_status()
-    yield
-    forget_readiness()
-    forget_status()
 
 
 def ready() -> tuple[int, dict[str, Any]]:
