@@ -29,7 +29,7 @@ hypothesis_settings.load_profile("any-machine")
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Mark what needs the database; once the order is chosen at random, let what takes minutes come first.
 
     At the end all processes would wait for the one that has it.
@@ -38,7 +38,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
         if item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
     yield
-    items.sort(key=lambda item: item.get_closest_marker("begin_first") is None)
+    items[:] = _deal(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _deal(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Let each worker begin with its share of what takes minutes: `--dist worksteal` cuts the list into even pieces.
+
+    What is injected as a fault stays in one piece, as it shares its platform.
+    """
+    rest = [item for item in items if not item.get_closest_marker("begin_first")]
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("begin_first"):
+            groups.setdefault("faults" if item.get_closest_marker("faults") else item.nodeid, []).append(item)
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        share = [item for group in list(groups.values())[number::workers] for item in group]
+        size = (len(items) - len(dealt)) // (workers - number)
+        others = max(size - len(share), 0)
+        dealt += [*share, *rest[:others]]
+        del rest[:others]
+    return dealt + rest
 
 
 @pytest.fixture(autouse=True)

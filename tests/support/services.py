@@ -29,8 +29,8 @@ _POSTGRES_OPTIONS = ("fsync=off", "full_page_writes=off")
 # All that a run starts has this in its environment.
 _RUN = "TEST_RUN"
 _STOP_SECONDS = 10
-# Two for each of up to 31 xdist workers.
-_REDIS_DATABASES = 64
+_MOST_WORKERS = 31
+_REDIS_DATABASES = 2 * _MOST_WORKERS + 2
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -53,6 +53,11 @@ def _let_sigterm_interrupt() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Processes that a test forks are ended by SIGTERM, whatever they are in the middle of.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: three for each two cores, as many tests wait for other processes."""
+    return max(min((os.cpu_count() or 1) * 3 // 2, _MOST_WORKERS), 2)
 
 
 def start_services(environ: MutableMapping[str, str]) -> ExitStack:
