@@ -34,11 +34,11 @@ from installation.local.data_dir import CHECKOUT
 from observability import signs_of_life
 from observability.signs_of_life import KEY, read_signs
 from tests.factories import UserFactory, make_organization
-from tests.support.doctor_patient import GOOD, HOST, Trouble, free_port, look, trouble
+from tests.support.doctor_patient import GOOD, HOST, Trouble, look, trouble
 from tests.support.http.certificates import self_signed
 from tests.support.http.reverse_proxy import Behaviour, ReverseProxy, reverse_proxy
 from tests.support.people.console_data import browser_of, make_member
-from tests.support.servers import Server, serve
+from tests.support.servers import Server, free_port, serve
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
