@@ -3,7 +3,7 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-PYTEST := $(PYTHON) -m pytest -n 3 --dist worksteal --durations=30 -m 'not long'
+PYTEST := $(PYTHON) -m pytest -n auto --dist worksteal --durations=30 -m 'not long'
 
 # Where it is set (many images do so), each of the hundreds of processes that the tests start would compile our code anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev ## Run every test against a real PostgreSQL and Red
 	@exec $(PYTEST)
 
 quick: $(VENV)/.installed-dev ## The inner loop: tests that need no database and no second program
-	@exec $(PYTHON) -m pytest -q -n 2 --dist worksteal -m 'not (slow or faults or long or database)'
+	@exec $(PYTHON) -m pytest -q -n auto --dist worksteal -m 'not (slow or faults or long or database)'
 
 # Tracing each line nearly doubles the time of a test, so it is a run of its own.
 coverage: $(VENV)/.installed-dev ## The same with branch coverage, which must be 90 % or more

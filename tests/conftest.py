@@ -15,17 +15,10 @@ from django_redis import get_redis_connection
 from hypothesis import settings as hypothesis_settings
 
 import events_platform.celery  # noqa: F401 - tasks are sent through the app
-from delivery.matching.interests import forget_interests
-from ingestion.intake.counting import forget_counts
-from ingestion.intake.rejections import forget_rejections
-from ingestion.schemas.catalogue import forget_schemas
 from installation.local.data_dir import CHECKOUT
-from organizations.keys.authentication import forget_cached_keys
-from organizations.keys.key_use import forget_noted_uses
 from organizations.models import ApiKey, Organization
-from organizations.rate_limits import forget_leases
-from rest.caching import forget_failover
 from tests.factories import make_key, make_organization
+from tests.support.memory import forget
 from tests.support.rabbitmq import running_rabbitmq
 
 # The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.
@@ -36,7 +29,7 @@ hypothesis_settings.load_profile("any-machine")
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
     """Mark what needs the database; once the order is chosen at random, let what takes minutes come first.
 
     At the end all processes would wait for the one that has it.
@@ -45,27 +38,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
         if item.get_closest_marker("django_db") or "db" in getattr(item, "fixturenames", ()):
             item.add_marker("database")
     yield
-    items.sort(key=lambda item: item.get_closest_marker("begin_first") is None)
+    items[:] = _deal(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _deal(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Let each worker begin with its share of what takes minutes: `--dist worksteal` cuts the list into even pieces.
+
+    What is injected as a fault stays in one piece, as it shares its platform.
+    """
+    rest = [item for item in items if not item.get_closest_marker("begin_first")]
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("begin_first"):
+            groups.setdefault("faults" if item.get_closest_marker("faults") else item.nodeid, []).append(item)
+    dealt: list[pytest.Item] = []
+    for number in range(workers):
+        share = [item for group in list(groups.values())[number::workers] for item in group]
+        size = (len(items) - len(dealt)) // (workers - number)
+        others = max(size - len(share), 0)
+        dealt += [*share, *rest[:others]]
+        del rest[:others]
+    return dealt + rest
 
 
 @pytest.fixture(autouse=True)
 def _fresh_caches() -> Iterator[None]:
-    _forget()
+    forget()
     get_redis_connection("default").flushdb()
     yield
-    _forget()
-
-
-def _forget() -> None:
-    """What the process remembers beyond a request."""
-    forget_cached_keys()
-    forget_noted_uses()
-    forget_counts()
-    forget_rejections()
-    forget_leases()
-    forget_interests()
-    forget_schemas()
-    forget_failover()
+    forget()
 
 
 @dataclass

@@ -1,50 +1,23 @@
 """People's accounts: signing in, the second factor, sessions, passwords, and what the audit log says of them."""
 
 import re
-import time
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
 from django.core import mail
-from django.test import Client, TestCase
+from django.test import Client
 
 from accounts.operations import remove_second_factor
 from delivery.models import PendingMail
 from notifications.mails import send_mails
 from organizations.models import AuditEntry, Membership, Role
 from tests.factories import TESTER, make_organization
+from tests.support.people.accounts import AGENT, PASSWORD, code_of, make_user, set_up, sign_in
 from tests.support.people.people_browser import needs_chromium, open_tab
-
-PASSWORD = "correct horse battery staple"
-AGENT = "Mozilla/5.0 (test)"
-
-
-def make_user(username: str = "casey", **values: Any) -> User:
-    return User.objects.create_user(username, f"{username}@example.com", PASSWORD, **values)
-
-
-def sign_in(user: User, password: str = PASSWORD, path: str = "/console/sign-in/", **extra: Any) -> tuple[Client, Any]:
-    client = Client(headers={"User-Agent": AGENT})
-    return client, client.post(path, {"username": user.username, "password": password}, **extra)
-
-
-def code_of(secret: str, steps: int = 0) -> str:
-    code: str = format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
-    return code
-
-
-def set_up(client: Client) -> str:
-    """Turn the app on; returns its secret."""
-    secret: str = client.get("/account/second-factor/app/").context["form"].secret
-    with TestCase.captureOnCommitCallbacks(execute=True):
-        answer = client.post("/account/second-factor/app/", {"code": code_of(secret)})
-    assert answer.status_code == 302, answer.content
-    return secret
 
 
 def actions_of(user: User) -> list[str]:

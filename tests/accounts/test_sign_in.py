@@ -31,10 +31,10 @@ from accounts.sign_in.page import of_accounts
 from notifications.invitations import invitation_link
 from organizations.operations import invite_member
 from rest.doors.shares import TooMuchError
-from tests.accounts.test_accounts import PASSWORD, code_of, make_user, set_up, sign_in
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory
 from tests.support.http.clients import make_sender
+from tests.support.people.accounts import PASSWORD, code_of, make_user, set_up, sign_in
 from tests.support.servers import serve
 
 PAGES = ["/console/sign-in/", "/admin/login/"]

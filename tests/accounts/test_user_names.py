@@ -14,9 +14,9 @@ from installation.doctor.findings import Status
 from organizations.models import AuditEntry, Organization
 from organizations.operations import create_organization
 from organizations.user_names import as_user_name, odd_names
-from tests.accounts.test_accounts import PASSWORD, make_user, sign_in
 from tests.factories import TESTER, UserFactory, make_organization
 from tests.support.doctor_patient import look
+from tests.support.people.accounts import PASSWORD, make_user, sign_in
 
 SLUGS = import_module("organizations.migrations.0008_slugs_without_case")
 NAMES = import_module("accounts.migrations.0001_names_without_case")

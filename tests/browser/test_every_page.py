@@ -149,6 +149,7 @@ def test_every_exception_is_of_a_url_that_there_is() -> None:
     assert any(REFUSED_BY_ADMIN.fullmatch(name) for name, _ in routes())
 
 
+@pytest.mark.begin_first
 @pytest.mark.parametrize("area", ["console", "account", "admin"])
 def test_every_page_is_linked_fits_and_has_no_barrier(world: World, walk: Walk, area: str) -> None:
     sign_in(walk, world.person)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.events_platform.test_up import _free_port
 from tests.support.deployment import DEPLOY
 from tests.support.http.certificates import self_signed
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def nginx(folder: Path, port: int, web: int) -> Iterator[None]:
     site = site.replace("/etc/ssl/events.example.com/fullchain.pem", f"{folder}/certificate.pem")
     site = site.replace("/etc/ssl/events.example.com/privkey.pem", f"{folder}/certificate.pem")
     lines = [line for line in site.splitlines() if "listen [::]" not in line]
-    site = "\n".join(lines).replace("listen 80", f"listen 127.0.0.1:{_free_port()}")
+    site = "\n".join(lines).replace("listen 80", f"listen 127.0.0.1:{free_port()}")
     site = site.replace("listen 443", f"listen 127.0.0.1:{port}").replace("127.0.0.1:8000", f"127.0.0.1:{web}")
     (folder / "site").write_text(site)
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder))
@@ -105,7 +105,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[tuple[Proxy, int]]:
     """A proxy, and the port on which it looks for a web server."""
     # nginx's workers are another user, who may not enter pytest's own folders.
     with tempfile.TemporaryDirectory(prefix="events-proxy-") as name:
-        folder, port, web = Path(name), _free_port(), _free_port()
+        folder, port, web = Path(name), free_port(), free_port()
         folder.chmod(0o755)
         _, client = self_signed(folder, _NAME)
         proxy = Proxy(port, client)

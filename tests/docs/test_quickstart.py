@@ -18,8 +18,9 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 
 from installation.local.data_dir import CHECKOUT
-from tests.events_platform.test_up import Launch, Platform, _free_port, _processes_of, data, launch  # noqa: F401 - two are fixtures
+from tests.events_platform.test_up import Launch, Platform, _processes_of, data, launch  # noqa: F401 - two are fixtures
 from tests.support.pages import Block, blocks, run_by
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def test_the_pages_do_what_they_show(launch: Launch, data: Path) -> None:  # noq
     (readme,) = run_by("README.md", "test_quickstart.py")
     (quickstart,) = run_by("docs/quickstart.md", "test_quickstart.py")
     assert readme.text.split()[:2] == quickstart.text.split()[:2] == ["make", "run"]
-    platform = launch(data, _free_port(), ["bash", "-c", f"PATH={_programs(data.parent)}:$PATH\n{readme.text}"])
+    platform = launch(data, free_port(), ["bash", "-c", f"PATH={_programs(data.parent)}:$PATH\n{readme.text}"])
     for page in PAGES:
         _follow(page, platform)
     _paste_what_was_printed(platform)
@@ -95,7 +96,7 @@ def _shell(folder: Path, commands: list[str]) -> list[str]:
 
 
 def _steps(page: str, port: int) -> Iterator[Block]:
-    receiver = _free_port()
+    receiver = free_port()
     found = blocks(page)
     assert any("127.0.0.1:8000" in block.text for block in found), f"{page} names no address of the platform"
     for block in found:

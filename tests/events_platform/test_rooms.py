@@ -4,11 +4,13 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from installation.local.data_dir import CHECKOUT
+from tests.support.memory import FORGETTING
 
 _LINTER = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
 _ROOMS: list[str] = _LINTER["root_packages"]
@@ -29,11 +31,9 @@ def test_every_package_is_a_room() -> None:
     assert _CONTRACTS["Rooms import one way"]["layers"] == _ROOMS
 
 
-@pytest.mark.parametrize("room", _ROOMS)
+@pytest.mark.parametrize("room", [*_ROOMS, "tests"])
 def test_no_folder_is_too_full(room: str) -> None:
-    folders: dict[Path, int] = {}
-    for path in files_of(room):
-        folders[path.parent] = folders.get(path.parent, 0) + 1
+    folders = Counter(path.parent for path in files_of(room))
     assert {str(path.relative_to(CHECKOUT)): count for path, count in folders.items() if count > _MOST_FILES} == {}
 
 
@@ -56,3 +56,21 @@ def test_what_says_that_it_is_pure_is_held_to_it() -> None:
                 said.add(".".join(path.relative_to(CHECKOUT).with_suffix("").parts))
     assert said
     assert said <= set(_PURE)
+
+
+def test_what_a_module_remembers_is_forgotten_after_each_test() -> None:
+    """Such a module has a function `forget_…()` without arguments, at its top."""
+    found = {
+        f"{'.'.join(path.relative_to(CHECKOUT).with_suffix('').parts)}.{node.name}"
+        for room in _ROOMS
+        for path in files_of(room)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("forget_") and not ast.unparse(node.args)
+    }
+    assert found == {f"{forget_one.__module__}.{forget_one.__name__}" for forget_one in FORGETTING}
+
+
+def test_names_of_test_files_are_unique() -> None:
+    """The documentation names a test by its file, without the folder."""
+    names = Counter(path.name for path in (CHECKOUT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

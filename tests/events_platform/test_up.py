@@ -28,6 +28,7 @@ from events_platform.up.processes import group_members, started_at, wait_until
 from events_platform.up.valkey import broker_url, on_database
 from installation.local.data_dir import CHECKOUT, DataDir
 from installation.local.errors import UNSUITABLE, UpError
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +127,7 @@ def launch(data: Path) -> Iterator[Launch]:
 
 @pytest.mark.faults
 def test_it_works_and_after_kill_9_the_next_start_has_the_same_data(launch: Launch, data: Path) -> None:
-    killed = launch(data, _free_port())
+    killed = launch(data, free_port())
     demo = _see_that_it_works(killed)
     killed.process.kill()
     killed.process.wait()
@@ -157,7 +158,7 @@ def _see_that_it_works(platform: Platform) -> dict[str, str]:
     assert demo["admin_password"] in printed
 
     assert _manage(data, platform.port, "migrate", "--check").returncode == 0, "a second terminal reaches the database"
-    same_data = _manage(data, _free_port(), "up")
+    same_data = _manage(data, free_port(), "up")
     assert (same_data.returncode, same_data.stderr.count("\n")) == (1, 1)
     assert "already running" in same_data.stderr
 
@@ -182,8 +183,8 @@ def _is_well(platform: Platform) -> bool:
 
 
 def test_two_platforms_run_side_by_side_and_a_killed_worker_is_replaced(launch: Launch, data: Path) -> None:
-    one = launch(data / "one", _free_port())
-    other = launch(data / "other", _free_port())
+    one = launch(data / "one", free_port())
+    other = launch(data / "other", free_port())
     assert one.is_live()
     assert other.is_live()
     assert one.demo()["api_key"] != other.demo()["api_key"]
@@ -222,7 +223,7 @@ def test_port_in_use_is_one_clear_line(data: Path) -> None:
     ],
 )
 def test_bad_setting_is_one_clear_line(data: Path, name: str, value: str) -> None:
-    refused = _manage(data, _free_port(), "up", **{name: value})
+    refused = _manage(data, free_port(), "up", **{name: value})
     assert refused.returncode != 0
     assert refused.stderr.count("\n") == 1
     assert name in refused.stderr
@@ -324,12 +325,6 @@ def _manage(data: Path, port: int, *arguments: str, **settings: str) -> subproce
         timeout=_START_SECONDS,
         check=False,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _mode(path: Path) -> int:

@@ -13,8 +13,9 @@ from installation.local.data_dir import CHECKOUT
 from tests.faults.parts import processes
 from tests.faults.parts.postgresql import DATABASE
 from tests.faults.parts.programs import Platform
-from tests.faults.sites import HOOK, Site, free_port
+from tests.faults.sites import HOOK, Site
 from tests.support.http.proxies import connected_to
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 _PARTITIONED = ("ingestion_event", "delivery_delivery", "delivery_attempt")

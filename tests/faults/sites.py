@@ -23,6 +23,7 @@ from tests.faults.parts.redis import Redis
 from tests.support.http.proxies import Proxy, connected_to
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.rabbitmq import RabbitMQ, running_rabbitmq
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 HOOK = "/hook"
@@ -80,11 +81,6 @@ class Servers:
     postgres: PostgreSQL
     redis: Redis
     environ: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
@@ -20,7 +19,7 @@ from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.models import EventType, Validation
 from ingestion.operations import process_outbox
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES
-from ingestion.schemas.catalogue import REFRESH_SECONDS, SchemaCatalogue, forget_schemas
+from ingestion.schemas.catalogue import REFRESH_SECONDS, SchemaCatalogue
 from ingestion.schemas.checking import schema_checks
 from ingestion.schemas.compiling import DIALECT, MAX_COST, CompiledSchema, compile_schema
 from ingestion.schemas.cost import MAX_CHAIN, SchemaError, states_of_pattern
@@ -45,13 +44,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    forget_schemas()
-    yield
-    forget_schemas()
 
 
 @pytest.fixture

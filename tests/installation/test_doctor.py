@@ -37,8 +37,9 @@ from observability import signs_of_life
 from observability.signs_of_life import KEY, Sign
 from organizations.models import Organization
 from tests.factories import make_organization
-from tests.support.doctor_patient import GOOD, HOST, Trouble, free_port, is_fast, look, trouble, valkey
+from tests.support.doctor_patient import GOOD, HOST, Trouble, is_fast, look, trouble, valkey
 from tests.support.rabbitmq import running_rabbitmq
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 

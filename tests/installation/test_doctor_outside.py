@@ -34,11 +34,11 @@ from installation.local.data_dir import CHECKOUT
 from observability import signs_of_life
 from observability.signs_of_life import KEY, read_signs
 from tests.factories import UserFactory, make_organization
-from tests.support.doctor_patient import GOOD, HOST, Trouble, free_port, look, trouble
+from tests.support.doctor_patient import GOOD, HOST, Trouble, look, trouble
 from tests.support.http.certificates import self_signed
 from tests.support.http.reverse_proxy import Behaviour, ReverseProxy, reverse_proxy
 from tests.support.people.console_data import browser_of, make_member
-from tests.support.servers import Server, serve
+from tests.support.servers import Server, free_port, serve
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -298,13 +298,6 @@ def test_the_page_of_the_documentation_names_every_finding() -> None:
 HEALTH = "/console/health/"
 
 
-@pytest.fixture
-def _unseen() -> Iterator[None]:
-    page.forget_examination()
-    yield
-    page.forget_examination()
-
-
 def staff(group: str) -> User:
     user: User = UserFactory.create(is_staff=True)
     user.groups.add(Group.objects.get(name=group))
@@ -312,7 +305,6 @@ def staff(group: str) -> User:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_unseen")
 def test_the_health_page_is_for_those_who_run_the_platform(settings: Any) -> None:
     settings.REQUIRE_STAFF_MFA = False
     member = make_member(make_organization())
@@ -328,7 +320,6 @@ def test_the_health_page_is_for_those_who_run_the_platform(settings: Any) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_unseen")
 def test_the_health_page_looks_once_in_a_while(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     looked: list[Any] = []
 

@@ -12,7 +12,6 @@ from django.db import connection
 from django.test import Client
 
 from core.version import VERSION, oldest_beside, parsed
-from installation.health.status import forget_status
 from installation.local.data_dir import CHECKOUT
 from lifecycle.models import SchemaVersion
 from observability import schema_version
@@ -24,9 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _taken_back() -> Iterator[None]:
-    forget_status()
     yield
-    forget_status()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE name = '9999_to_come'")
     SchemaVersion.objects.update(version=VERSION, oldest=oldest_beside(VERSION))

@@ -18,8 +18,8 @@ from accounts.notices import Change, tell_owner
 from accounts.reset_mail import request_reset
 from delivery.models import PendingMail
 from notifications.mails import request_mail, send_mails
-from tests.accounts.test_accounts import make_user
 from tests.security.test_security_secrets import _dump
+from tests.support.people.accounts import make_user
 
 SEND = "django.core.mail.EmailMessage.send"
 

@@ -20,29 +20,19 @@ from redis import Redis
 from core.version import VERSION
 from ingestion.models import IntakeProbe
 from installation.health.readiness import forget_readiness
-from installation.health.status import forget_status
 from observability.metrics.exposition import ProcessesCollector, exposition
 from observability.metrics.state import StateCollector
 from observability.signs_of_life import KEY, Sign, redis_client
-from tests.observability.test_metrics import exporter_port, samples
 from tests.support.doctor_patient import valkey
 from tests.support.http.proxies import PostgresProxy, postgres_proxy
-from tests.support.servers import serve, test_database_url
+from tests.support.metrics import samples
+from tests.support.servers import free_port, serve, test_database_url
 from tests.support.waiting import wait_until
 
 PARTS = [
     "intake", "postgresql", "redis", "broker", "processing", "sending", "beat", "partitions", "clock", "disk",
     "migrations", "versions", "durability",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _asks_anew() -> Iterator[None]:
-    forget_readiness()
-    forget_status()
-    yield
-    forget_readiness()
-    forget_status()
 
 
 def ready() -> tuple[int, dict[str, Any]]:
@@ -69,7 +59,7 @@ def without_postgresql(transactional_db: None) -> Iterator[None]:
     """Nobody listens where PostgreSQL is looked for."""
     kept = dict(connection.settings_dict)
     connection.close()
-    connection.settings_dict.update(HOST="127.0.0.1", PORT=str(exporter_port()))
+    connection.settings_dict.update(HOST="127.0.0.1", PORT=str(free_port()))
     yield
     connection.close()
     connection.settings_dict.update(kept)

@@ -15,7 +15,6 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.parser import text_string_to_metric_families as parse
 from prometheus_client.registry import CollectorRegistry
 
 from core.event_ids import lowest_id
@@ -27,8 +26,9 @@ from observability import signs_of_life
 from observability.metrics import exporter, folder, queries, state
 from observability.metrics.exposition import ProcessesCollector, exposition
 from tests.conftest import Tenant
+from tests.support.metrics import TOKEN, samples
+from tests.support.servers import free_port
 
-TOKEN = "a-token-of-some-length"
 # Counts in a process of its own, and ends without any ceremony.
 _COUNTING = """
 import os
@@ -45,11 +45,6 @@ os._exit(9)
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(folder.VARIABLE, str(tmp_path))
     return tmp_path
-
-
-def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    families = parse(text.decode())
-    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
 def status(**extra: Any) -> int:
@@ -193,20 +188,12 @@ def test_weeks_ahead_are_counted_from_this_one() -> None:
 @pytest.fixture
 def exporting(settings: Any) -> Iterator[str]:
     """The exporter of a worker, on a free port."""
-    settings.METRICS_PORT, settings.METRICS_TOKEN = exporter_port(), TOKEN
+    settings.METRICS_PORT, settings.METRICS_TOKEN = free_port(), TOKEN
     server = exporter.start_exporter()
     assert server is not None
     yield f"http://127.0.0.1:{settings.METRICS_PORT}"
     server.shutdown()
     server.server_close()
-
-
-def exporter_port() -> int:
-    import socket  # noqa: PLC0415 - used here alone
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def fetch(url: str, **headers: str) -> int:

@@ -15,7 +15,7 @@ import pytest
 from installation.local.data_dir import CHECKOUT
 from observability.metrics import files, folder
 from observability.metrics.files import AllocatedFile, NumbersFile
-from tests.observability.test_metrics import samples
+from tests.support.metrics import samples
 from tests.support.servers import serve, test_database_url
 from tests.support.waiting import wait_until
 

@@ -22,10 +22,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from installation.local.data_dir import CHECKOUT
 from organizations.keys.key_format import generate_key
 from tests.docs.test_references import pieces_of_pages
-from tests.observability.test_metrics import TOKEN, exporter_port, samples
 from tests.support.http.clients import Client, make_sender
 from tests.support.http.receiver import Receiver, receiving
-from tests.support.servers import Server, serve, test_database_url
+from tests.support.metrics import TOKEN, samples
+from tests.support.servers import Server, free_port, serve, test_database_url
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ class Run:
 def running(folder: Path) -> Iterator[Run]:
     """Start it all; at the end the workers are killed."""
     log = folder / "log"
-    port = str(exporter_port())
+    port = str(free_port())
     environment = {
         "PROMETHEUS_MULTIPROC_DIR": str(folder / "metrics"),
         "METRICS_TOKEN": TOKEN,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from core.ports import DirectDatabase, run_now
@@ -20,25 +19,10 @@ from organizations.keys.key_use import record_key_use
 from organizations.models import AuditEntry
 from organizations.operations import revoke_key, suspend_organization
 from tests.conftest import Tenant, make_tenant
+from tests.support.routes import api_paths
 
 ROOT = Path(__file__).parents[2]
 TESTER = Actor.system("tests")
-
-
-def api_paths() -> list[str]:
-    """Every route of the API that needs a key, with an id of nobody in it."""
-    return sorted(path for path in walk_routes(get_resolver().url_patterns, "/") if path.startswith("/api/v1/"))
-
-
-def walk_routes(patterns: list[Any], prefix: str) -> list[str]:
-    paths: list[str] = []
-    for pattern in patterns:
-        route = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            paths += walk_routes(pattern.url_patterns, route)
-        elif isinstance(pattern, URLPattern):
-            paths.append(re.sub(r"<(?:uuid|type_name):\w+>", "01900000-0000-7000-8000-000000000000", route))
-    return paths
 
 
 @pytest.mark.parametrize("path", [*api_paths(), "/api/nothing"])

@@ -22,7 +22,7 @@ from rest.doors.django_handler import CPU_SECONDS
 from rest.doors.request_bodies import ClientGone, HeldBody, bodies
 from rest.doors.shares import Budget, Places, RefusalPace, TooMuchError
 from rest.middleware import is_below_api
-from tests.rest.test_api import walk_routes
+from tests.support.routes import walk_routes
 
 ONE, OTHER = "one", "other"
 

@@ -30,6 +30,7 @@ from tests.support.servers import serve
 
 METHODS = ("get", "post", "put", "patch", "delete")
 CHROMIUM = Path("/usr/bin/chromium")
+COLOR_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 Route = tuple[str, str]
 
 
@@ -253,6 +254,7 @@ def test_an_expiry_may_have_any_offset(tenant: Tenant, expires_at: str, status: 
 
 
 @pytest.mark.slow
+@pytest.mark.begin_first
 @pytest.mark.django_db(transaction=True)
 def test_the_server_keeps_to_it() -> None:
     fuzz("--max-examples=3", "--phases=examples,coverage,fuzzing", "--generation-deterministic")
@@ -306,21 +308,21 @@ def test_only_the_page_of_the_api_allows_inline_styles(client: Client) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser")
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_the_page_renders_without_anyone_else(color_scheme: Literal["light", "dark"]) -> None:
+def test_the_page_renders_without_anyone_else() -> None:
     complaints: list[str] = []
     requests: list[str] = []
     with serve(workers=1) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page(color_scheme=color_scheme)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(f"{server.base_url}/api/docs")
-        page.locator("#operations-events-send_event button").first.click()
-        page.get_by_text("Execute", exact=True).wait_for()
-        assert page.locator(".opblock").count() == len(operations_of(build_document()))
-        assert page.locator("html.dark-mode").count() == (color_scheme == "dark")
+        for color_scheme in COLOR_SCHEMES:
+            page = browser.new_page(color_scheme=color_scheme)
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("request", lambda request: requests.append(request.url))
+            page.goto(f"{server.base_url}/api/docs")
+            page.locator("#operations-events-send_event button").first.click()
+            page.get_by_text("Execute", exact=True).wait_for()
+            assert page.locator(".opblock").count() == len(operations_of(build_document()))
+            assert page.locator("html.dark-mode").count() == (color_scheme == "dark")
         browser.close()
     assert complaints == []
     assert [url for url in requests if not url.startswith((server.base_url, "data:"))] == []

@@ -14,7 +14,7 @@ from ingestion.operations import process_outbox
 from organizations.models import Membership
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory, make_organization
-from tests.rest.test_api import api_paths, walk_routes
+from tests.support.routes import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOBODY = "01900000-0000-7000-8000-000000000000"

@@ -1,6 +1,5 @@
 """An installation that is well, as the settings of the test's process say it, and what the doctor finds of it."""
 
-import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from events_platform.up.valkey import binary
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, run_in_order
 from installation.doctor.findings import Finding, Outcome, Status
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 HOST = "events.example.com"
@@ -61,11 +61,6 @@ def is_fast() -> bool:
 
 def bad(findings: Iterable[Finding]) -> Trouble:
     return {(each.name, each.status.value) for each in findings if each.remedy}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 _HOST = "127.0.0.1"
@@ -27,7 +28,7 @@ class RabbitMQ:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port, distribution, self._epmd_port = (_free_port() for _ in range(3))
+        self._port, distribution, self._epmd_port = (free_port() for _ in range(3))
         self.url = f"amqp://guest:guest@{_HOST}:{self._port}//"
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -94,11 +95,6 @@ class RabbitMQ:
         command = ["epmd", "-port", str(self._epmd_port), "-kill"]
         told = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         return "living nodes" not in told.stdout + told.stderr
-
-
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -68,6 +68,13 @@ def serve(
         _stop(process)
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def test_database_url() -> str:
     """The database of this pytest worker, for other processes."""
     settings = connection.settings_dict

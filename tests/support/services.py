@@ -6,12 +6,14 @@ once, and stops them at the end. It must come before pytest-django, which reads 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, MutableMapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from events_platform.up.embedded import EmbeddedServers, server_urls
@@ -24,29 +26,38 @@ from installation.local.errors import UpError
 TEMPLATE = "events_template"
 # A test run may lose its data: the disk need not be waited for. Commits stay synchronous, as in production.
 _POSTGRES_OPTIONS = ("fsync=off", "full_page_writes=off")
-# Two for each of up to 31 xdist workers.
-_REDIS_DATABASES = 64
-_running = pytest.StashKey[ExitStack]()
+# All that a run starts has this in its environment.
+_RUN = "TEST_RUN"
+_STOP_SECONDS = 10
+_MOST_WORKERS = 31
+_REDIS_DATABASES = 2 * _MOST_WORKERS + 2
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
     """A wrapper, because only wrappers come before pytest-django's own hook."""
     options = early_config.known_args_namespace
+    _let_sigterm_interrupt()
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         give_worker_its_redis(os.environ, int(worker.removeprefix("gw")))
     elif not (options.help or options.version):
         try:
-            early_config.stash[_running] = start_services(os.environ)
+            early_config.add_cleanup(start_services(os.environ).close)
         except UpError as error:
             raise pytest.UsageError(str(error)) from error
     return (yield)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if running := config.stash.get(_running, None):
-        running.close()
+def _let_sigterm_interrupt() -> None:
+    """Let SIGTERM do what Ctrl-C does: a process that it ended at once would leave behind all that it has started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Processes that a test forks are ended by SIGTERM, whatever they are in the middle of.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: three for each two cores, as many tests wait for other processes."""
+    return max(min((os.cpu_count() or 1) * 3 // 2, _MOST_WORKERS), 2)
 
 
 def start_services(environ: MutableMapping[str, str]) -> ExitStack:
@@ -70,6 +81,8 @@ def start_services(environ: MutableMapping[str, str]) -> ExitStack:
         if embedded_database:
             _migrate_template(data, environ)
             environ["TEST_DATABASE_TEMPLATE"] = TEMPLATE
+        environ[_RUN] = str(data.root)
+        started.callback(_end_what_is_left, environ[_RUN])
         return started.pop_all()
     raise AssertionError("unreachable")
 
@@ -80,6 +93,17 @@ def give_worker_its_redis(environ: MutableMapping[str, str], worker: int) -> Non
     environ["REDIS_URL"] = on_database(redis, 2 * worker + 2)
     if environ["CELERY_BROKER_URL"].startswith("redis"):
         environ["CELERY_BROKER_URL"] = broker_url(redis, 2 * worker + 3)
+
+
+def _end_what_is_left(run: str) -> None:
+    """End what workers that were killed have left: servers and browsers of tests, most in sessions of their own."""
+    left = [process for process in psutil.process_iter(["environ"]) if (process.info["environ"] or {}).get(_RUN) == run]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(left, timeout=_STOP_SECONDS)[1]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _sweep(base: DataDir, output: Output) -> None:
