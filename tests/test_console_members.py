@@ -60,7 +60,7 @@ def test_an_invitation_is_mailed_and_its_link_shown_once(admin: Site) -> None:
 
 def test_a_new_person_makes_an_account_and_joins(admin: Site) -> None:
     path, browser = invited(admin), Client()
-    assert "Make an account" in browser.get(path).content.decode()
+    assert "Create an account" in browser.get(path).content.decode()
     weak = browser.post(path, {"username": "nora", "password1": "short", "password2": "short"})
     assert "too short" in errors(weak)
     assert not User.objects.filter(username="nora").exists()

@@ -329,7 +329,7 @@ def test_files_of_exports_have_room_for_each_and_for_all(
     set_limits(monkeypatch, export_bytes=export.stored_size)
     assert "Delete one that is not needed" in admin.post("exports/new", query="", format="csv").content.decode()
     assert "Delete this file?" in admin.page(f"exports/{export.pk}/cancel")
-    assert "The file is deleted" in admin.follow(f"exports/{export.pk}/cancel")
+    assert "The file was deleted" in admin.follow(f"exports/{export.pk}/cancel")
     assert not ExportPart.objects.exists()
     assert AuditEntry.objects.filter(action="export.deleted").exists()
     other = as_role(make_organization(), Role.ADMIN)
