@@ -39,7 +39,7 @@ class Stretch:
 class AttackRow:
     """An attack: equally many attacked and quiet stretches, each pair one right after the other.
 
-    `bound` is the bound of the ratios, if they have one. `outcomes` counts the outcomes of the attack's requests; `never`
+    `bound` is that of the ratios, if they have one. `outcomes` counts the outcomes of the attack's requests; `never`
     are those that must not occur. `ended` are programs of which a process exited. `note` says why something is missing.
     """
 
