@@ -177,14 +177,14 @@ def test_a_filter_that_is_too_slow_fails_with_words(scene: Scene, member: Site) 
             run_exports(seconds=1)
     export.refresh_from_db()
     assert export.status == ExportStatus.FAILED
-    assert "takes too long" in member.page(f"exports/{export.pk}/")
+    assert "took too long" in member.page(f"exports/{export.pk}/")
 
 
 def test_an_export_is_cancelled_after_a_confirmation(scene: Scene, member: Site) -> None:
     export = begin(member)
     ExportPart.objects.create(export=export, number=0, body=zlib.compress(b"x"))
     assert "Cancel this export?" in member.page(f"exports/{export.pk}/cancel")
-    assert "is cancelled" in member.follow(f"exports/{export.pk}/cancel")
+    assert "was canceled" in member.follow(f"exports/{export.pk}/cancel")
     assert not ExportPart.objects.exists()
     assert finish(export).status == ExportStatus.CANCELLED
     assert "had already ended" in member.follow(f"exports/{export.pk}/cancel")

@@ -102,7 +102,7 @@ def test_a_link_ends_when_it_is_withdrawn_replaced_or_old(admin: Site) -> None:
     assert "expired" in admin.page("members/")
     Invitation.objects.filter(pk=newest.pk).update(expires_at=timezone.now() + timedelta(days=1))
     assert Client().get(second).status_code == 200
-    assert "is withdrawn" in admin.follow(f"invitations/{newest.pk}/withdraw")
+    assert "was withdrawn" in admin.follow(f"invitations/{newest.pk}/withdraw")
     assert Client().get(second).status_code == 404
     assert "already" in admin.follow(f"invitations/{newest.pk}/withdraw")
     assert Client().get(f"{second[:-3]}xx/").status_code == 404

@@ -18,7 +18,7 @@ from tests.factories import UserFactory, make_organization
 
 # Of the data of the scene's events, and of what an endpoint answered to one.
 SECRETS = ("cus_42", "Wien", "B-2", "Sorry")
-HOW = "A superuser can give you the permission"
+HOW = "A superuser can grant you the permission"
 
 
 @pytest.fixture

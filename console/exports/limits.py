@@ -30,9 +30,7 @@ def refuse_too_many(organization: Organization, *, now: datetime) -> None:
     limits = hold_limits(organization.pk)
     used = usage_of(organization.pk, now=now)
     if used["exports_running"] >= limits.exports_running:
-        raise Problem(
-            "limit_reached", f"{limits.exports_running} exports are already running. Wait for one, or cancel it."
-        )
+        raise Problem("limit_reached", f"{limits.exports_running} exports are running. Wait for one, or cancel it.")
     refuse_over(limits.exports_per_day, used=used["exports_per_day"], what="exports a day", way_out="Try again later.")
     if used["export_bytes"] >= limits.export_bytes:
         room = f"{limits.export_bytes / _GIB:g} GiB"
