@@ -82,7 +82,7 @@ class UserAdmin(_RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             own = [
                 f"{each.get_role_display()} of {each.organization}" for each in memberships if each.user_id == user.pk
             ]
-            told += [str(user), [*own, "Sessions, second factor, mail addresses, saved views"]]
+            told += [str(user), [*own, "Sessions, second factor, email addresses, saved views"]]
         return told, {"accounts": len(users), "memberships": len(memberships)}, set(), []
 
     @admin.action(description="Remove the second factor of the selected people (a lost device)", permissions=["change"])

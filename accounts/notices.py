@@ -24,10 +24,10 @@ class Change(Enum):
     APP_REMOVED = "the authenticator app was removed"
     PASSKEY_ADDED = "a passkey was added"
     PASSKEY_REMOVED = "a passkey was removed"
-    CODES_RENEWED = "new recovery codes were made"
+    CODES_RENEWED = "new recovery codes were generated"
     FACTORS_REMOVED = "the second factor was removed by an administrator"
     PASSWORD_CHANGED = "the password was changed"  # noqa: S105 - words of a mail
-    PASSWORD_RESET = "the password was reset by a link from a mail"  # noqa: S105 - words of a mail
+    PASSWORD_RESET = "the password was reset with a link from a mail"  # noqa: S105 - words of a mail
     PASSWORD_SET = "the password was set by an administrator"  # noqa: S105 - words of a mail
 
 

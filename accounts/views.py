@@ -52,7 +52,7 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
     session = get_object_or_404(UserSession, pk=session_id, user=_user(request))
     session.end()
     record_account(request, _user(request), "session_ended", {"sessions": 1})
-    messages.success(request, "That session is signed out.")
+    messages.success(request, "That session was signed out.")
     return redirect("account_sessions")
 
 
@@ -112,7 +112,7 @@ class PasswordChangeView(auth_views.PasswordChangeView):
         UserSession.objects.create_from_request(self.request)  # the session has a new key now
         record_account(self.request, _user(self.request), "password_changed")
         tell_owner(_user(self.request), Change.PASSWORD_CHANGED, self.request)
-        messages.success(self.request, "The password is changed. Your other sessions are signed out.")
+        messages.success(self.request, "The password was changed. Your other sessions were signed out.")
         return response
 
 

@@ -42,7 +42,7 @@ def github_payloads(cache: Path) -> tuple[list[Payload], str]:
         index = _read_index(_archive(cache))
     except (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError, ValueError) as error:
         examples = [_payload(name, {**body, **_common()}) for name, body in _OWN_EXAMPLES.items()]
-        return examples, f"six examples of our own, as npm gave no {_PACKAGE} ({type(error).__name__})"
+        return examples, f"six built-in examples, because npm did not provide {_PACKAGE} ({type(error).__name__})"
     return index, _PACKAGE
 
 

@@ -72,7 +72,7 @@ def database(url: str) -> dict[str, Any]:
 def refuse_session_options(given: str) -> None:
     if given:
         raise ImproperlyConfigured(
-            "DATABASE_TRANSACTION_POOLING is true, and a pooler takes no options of sessions: leave out PGOPTIONS, and"
+            "DATABASE_TRANSACTION_POOLING is true, and a pooler accepts no session options: leave out PGOPTIONS, and"
             " `options` in DATABASE_URL. Set them for the role, by ALTER ROLE ... SET."
         )
 
@@ -91,7 +91,7 @@ def session_options(*, given: str, statement_seconds: int) -> str:
 def broker(url: str) -> str:
     if urlsplit(url).scheme not in REDIS_SCHEMES | RABBITMQ_SCHEMES:
         # Without the text: it may hold a password.
-        raise ValidationError("Give redis://, rediss://, redis+socket://, amqp:// or amqps://.")
+        raise ValidationError("Use redis://, rediss://, redis+socket://, amqp:// or amqps://.")
     return url
 
 
@@ -132,7 +132,7 @@ def certificates(path: str) -> str:
     except OSError as error:
         raise ValidationError(f"{path} cannot be read ({error.strerror}).") from error
     if path and not context.cert_store_stats()["x509_ca"]:
-        raise ValidationError(f"{path} holds no certificate of an authority in PEM form.")
+        raise ValidationError(f"{path} contains no certificate of an authority in PEM format.")
     return path
 
 
@@ -153,7 +153,7 @@ def mail_server(text: str) -> str:
         good = False
     if not good:
         # Without the text: it may hold a password.
-        raise ValidationError("Give console:, or smtp://, smtp+tls:// or smtps:// with user:password@host:port.")
+        raise ValidationError("Use console:, or smtp://, smtp+tls:// or smtps:// with user:password@host:port.")
     return text
 
 

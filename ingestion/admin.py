@@ -55,8 +55,8 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="Data")
     def no_data(self, event: Event) -> str:
         return (
-            "Your account may not read the data of events. A superuser can give you the permission “Can read the data "
-            "of tenants' events”, or put you into the group support."
+            "Your account may not read the data of events. A superuser can grant you the permission “Can read the data "
+            "of tenants' events”, or add you to the group support."
         )
 
     @admin.display(description="Data")

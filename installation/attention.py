@@ -51,7 +51,7 @@ def _dead_letters(now: datetime) -> Item:
     """An event dies when its schedule of retries is over, so those that died within a day are older by that much."""
     since = now - timedelta(days=1, seconds=sum(settings.WEBHOOK_RETRY_SCHEDULE) * 1.2)
     count = count_recent_dead_letters(since=since)
-    label = f"Dead letters among events of the last {(now - since).days + 1} days"
+    label = f"Dead letters from events of the last {(now - since).days + 1} days"
     return _item(label, count, reverse("admin:delivery_delivery_dead_letters"))
 
 

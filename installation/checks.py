@@ -16,8 +16,8 @@ def check_proxy_is_known(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessa
         return []
     return [
         Warning(
-            "PUBLIC_URL is https, which a proxy in front must end, but TRUSTED_PROXIES is 0: what the proxy says of "
-            "clients is not read. Every request looks as if it came from the proxy, and by plain HTTP.",
+            "PUBLIC_URL is https, which a proxy in front must terminate, but TRUSTED_PROXIES is 0: what the proxy says "
+            "about clients is not read. Every request looks as if it came from the proxy, and by plain HTTP.",
             hint="Set TRUSTED_PROXIES to the number of proxies in front, 1 for a single nginx or Caddy.",
             id="events_platform.W001",
         )

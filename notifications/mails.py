@@ -88,7 +88,7 @@ def _claim(now: datetime) -> PendingMail | None:
 def _compose(mail: PendingMail) -> Iterable[EmailMessage]:
     compose = _composers.get(mail.kind)
     if compose is None:
-        log_line(logger, "a mail of an unknown kind is dropped", level=logging.ERROR, kind=mail.kind)
+        log_line(logger, "a mail of an unknown kind was dropped", level=logging.ERROR, kind=mail.kind)
         return []
     return compose(mail.about)
 
@@ -99,7 +99,7 @@ def _put_off(mail: PendingMail, error: Exception) -> None:
         PendingMail.objects.filter(pk=mail.pk).delete()
     log_line(
         logger,
-        "a mail was not sent and is given up" if is_last else "a mail was not sent, and will be tried again",
+        "a mail was not sent and was given up" if is_last else "a mail was not sent, and will be tried again",
         level=logging.WARNING if isinstance(error, OSError) else logging.ERROR,
         kind=mail.kind,
         attempts=mail.attempts,

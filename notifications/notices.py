@@ -41,7 +41,7 @@ class NoticeKind(models.TextChoices):
 
     SUBSCRIPTION_DISABLED = "subscription.disabled", "A subscription was disabled"
     DEAD_LETTER = "delivery.dead_letter", "An event could not be delivered"
-    LIMIT_REACHED = "organization.limit_reached", "The limit of events was reached"
+    LIMIT_REACHED = "organization.limit_reached", "The event limit was reached"
 
 
 _TEMPLATES = {
@@ -192,7 +192,7 @@ def _request_mail(event_id: UUID) -> None:
     try:
         current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(event_id)})
     except BROKER_ERRORS as error:
-        logger.warning("a notice will not be mailed, as the broker is away: %s", type(error).__name__)
+        logger.warning("a notice will not be mailed because the broker is down: %s", type(error).__name__)
 
 
 def _event_key(kind: NoticeKind, subject: str, moment: datetime) -> str:

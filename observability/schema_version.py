@@ -62,7 +62,7 @@ def judge_schema() -> SchemaFit:
     if missing:
         return SchemaFit(
             fit=Fit.CODE_NEWER,
-            what=f"{len(missing)} migrations of this version are not applied, from {'.'.join(missing[0])} on.",
+            what=f"{len(missing)} migrations of this version are not applied, starting with {'.'.join(missing[0])}.",
             remedy="Run `manage.py migrate --no-input` (docs/operations/upgrade.md).",
         )
     if newer:
@@ -82,7 +82,7 @@ def check_schema_at_start() -> None:
         with short_statements(_ASK_MILLISECONDS):
             found = judge_schema()
     except (DatabaseError, InterfaceError, OSError) as error:
-        logger.warning("PostgreSQL could not be asked for its migrations: %s", type(error).__name__)
+        logger.warning("PostgreSQL could not be queried for its migrations: %s", type(error).__name__)
         return
     finally:
         # What a process that forks has opened, its children may not share.

@@ -94,7 +94,7 @@
     const parts = all("details", one(button.dataset.unfold));
     const open = parts.some((part) => !part.open);
     for (const part of parts) part.open = open;
-    button.textContent = open ? "Fold all" : "Unfold all";
+    button.textContent = open ? "Collapse all" : "Expand all";
   }
 
   // --- Keyboard ---------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@
       const text = paused ? "Paused" : failed ? "No connection, trying again" : "Watching";
       if (state.textContent !== text) state.textContent = text;
       state.dataset.state = paused ? "paused" : failed ? "failed" : "on";
-      pause.textContent = paused ? "Go on" : "Pause";
+      pause.textContent = paused ? "Resume" : "Pause";
       const waiting = all("tr[data-id]", holding).length;
       held.hidden = waiting === 0;
       held.textContent = `${waiting} new event${waiting === 1 ? "" : "s"}`;

@@ -37,7 +37,7 @@ def _credential_field() -> forms.JSONField:
 def _misfit(error: Exception) -> forms.ValidationError:
     if is_passing(error):
         raise error  # PostgreSQL's trouble, not the passkey's
-    log_line(logger, "a passkey was refused", error=type(error).__name__)
+    log_line(logger, "a passkey was rejected", error=type(error).__name__)
     refusal: forms.ValidationError = get_adapter().validation_error("incorrect_code")
     return refusal
 

@@ -24,7 +24,7 @@ class SignInForm(AuthenticationForm):
     """
 
     username = UsernameField(
-        label="User name or e-mail address",
+        label="User name or email address",
         max_length=_LONGEST_NAME,
         widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "username", "autocapitalize": "none"}),
     )
@@ -35,7 +35,7 @@ class SignInForm(AuthenticationForm):
     )
     error_messages = {
         **AuthenticationForm.error_messages,
-        "invalid_login": "The name or address and the password do not belong together. Passwords are case-sensitive.",
+        "invalid_login": "The name or address and the password do not match. Passwords are case-sensitive.",
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

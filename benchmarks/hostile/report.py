@@ -37,10 +37,10 @@ class Stretch:
 
 @dataclass(kw_only=True)
 class AttackRow:
-    """An attack: as many stretches beside it as quiet ones, each pair right after each other.
+    """An attack: equally many attacked and quiet stretches, each pair one right after the other.
 
-    `bound` is that of the ratios, if they have one. `outcomes` tells what became of the attack's requests, of which
-    `never` must not occur. `ended` are programs of which a process ended. `note` says why something is missing.
+    `bound` is that of the ratios, if they have one. `outcomes` counts the outcomes of the attack's requests; `never`
+    are those that must not occur. `ended` are programs of which a process exited. `note` says why something is missing.
     """
 
     name: str

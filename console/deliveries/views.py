@@ -80,9 +80,9 @@ def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) ->
     if done:
         messages.success(request, f"{done} {'delivery is' if done == 1 else 'deliveries are'} due now.")
     if done < len(dead):
-        messages.error(request, f"{len(dead) - done} changed at this very moment and were left alone.")
+        messages.error(request, f"{len(dead) - done} changed in the meantime and were left alone.")
     if not dead:
-        messages.error(request, "Tick the dead letters to retry.")
+        messages.error(request, "Select the dead letters to retry.")
     return _to_dead_letters(place, found)
 
 

@@ -99,14 +99,14 @@ def replay(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
         context = {"event": found, "subscription": subscription, "count": count}
         return render_page(request, "console/confirm_replay.html", context, place=place, section="events")
     if count == 0:
-        messages.error(request, f"{subscription} does not take events of the type {found.type}.")
+        messages.error(request, f"{subscription} does not receive events of type {found.type}.")
         return _to_event(place, event_id)
     try:
         create_replay(**values)
     except Problem as problem:
         messages.error(request, words_of(problem))
     else:
-        messages.success(request, f"A new delivery to {subscription} is under way.")
+        messages.success(request, f"A new delivery to {subscription} is on its way.")
     return _to_event(place, event_id)
 
 

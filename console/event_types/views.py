@@ -39,8 +39,8 @@ from rest.versions import version_of
 
 _MODES = [
     (Validation.OFF.value, "Off: events are not checked"),
-    (Validation.WARN.value, "Warn: events that do not fit are taken and marked"),
-    (Validation.REJECT.value, "Reject: events that do not fit are refused"),
+    (Validation.WARN.value, "Warn: events that do not match are accepted and marked"),
+    (Validation.REJECT.value, "Reject: events that do not match are refused"),
 ]
 # Characters of an example; the event's own page shows all of it.
 _SHOWN = 20_000
@@ -52,7 +52,7 @@ class EventTypeForm(forms.Form):
 
     name = forms.RegexField(
         r"\A[A-Za-z0-9._\-/]{1,255}\Z",
-        help_text="As events carry it: invoice.paid",
+        help_text="As in events: invoice.paid",
         error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
     )
     description = TextField(
@@ -62,7 +62,7 @@ class EventTypeForm(forms.Form):
         required=False,
         max_length=MAX_SCHEMA_BYTES,
         label="JSON Schema",
-        help_text="Draft 2020-12, of an event's data. Empty: none.",
+        help_text="Draft 2020-12, for an event's data. Leave empty for none.",
         widget=forms.Textarea(attrs={"rows": 12, **_CODE}),
     )
     validation = forms.ChoiceField(
@@ -71,7 +71,7 @@ class EventTypeForm(forms.Form):
     sample = JSONTextField(
         required=False,
         max_length=MAX_DATA_BYTES,
-        help_text="An event's data, to check against the schema before it is in force. It is not kept.",
+        help_text="An event's data, to check against the schema before it takes effect. It is not stored.",
         widget=forms.Textarea(attrs={"rows": 8, **_CODE}),
     )
 
@@ -151,7 +151,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
             except Problem as problem:
                 show_problem(form, problem)
             else:
-                messages.success(request, f"{made.name} is described.")
+                messages.success(request, f"{made.name} was created.")
                 return redirect("console:event-type", place.organization.slug, made.pk)
     return _form_page(request, place, form, {"checked": checked})
 
@@ -177,7 +177,7 @@ def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
                     return _conflict(request, place, _type_or_404(place, type_id), form)
                 show_problem(form, problem)
             else:
-                messages.success(request, "Saved. It is in force within two seconds.")
+                messages.success(request, "Saved. It takes effect within two seconds.")
                 return redirect("console:event-type", place.organization.slug, found.pk)
     version = shown_version(request, changeable_fields(found))
     return _form_page(request, place, form, {"checked": checked, "type": found, "version": version})
@@ -200,7 +200,7 @@ def delete(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
     if request.method != "POST":
         return _render(request, place, "console/event_types/delete.html", {"type": found})
     delete_event_type(event_type=found, actor=actor_of(request))
-    messages.success(request, f"The description and schema of {found.name} are gone.")
+    messages.success(request, f"The description and schema of {found.name} were deleted.")
     return redirect("console:event-types", place.organization.slug)
 
 
@@ -217,7 +217,7 @@ def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked |
         return None
     schema, sample = form.cleaned_data["schema"], form.cleaned_data["sample"]
     if not schema or not sample:
-        form.add_error("sample" if schema else "schema", "Checking takes a schema and a sample.")
+        form.add_error("sample" if schema else "schema", "Checking requires a schema and a sample.")
         return Checked(errors=())
     reply = schema_checks.check_now(place.organization.pk, [schema], [(0, sample)])
     if isinstance(reply, Unchecked):

@@ -96,7 +96,7 @@ class EventFilters:
         """For whoever may not read the data: a search in it would tell it, too."""
         if not self.path:
             return self
-        errors = {**self.errors, "path": "Your account may not read the data of events, nor search in it."}
+        errors = {**self.errors, "path": "Your account may not read the data of events or search in it."}
         return replace(self, path="", value="", errors=errors, typed={**self.typed, "path": "", "value": ""})
 
     def _parameters(self) -> dict[str, str]:
@@ -142,9 +142,9 @@ def _without_wrong(typed: dict[str, str], errors: dict[str, str]) -> dict[str, s
         texts["status"] = ""
     if bool(texts["path"]) != bool(texts["value"]):
         missing = "path" if texts["value"] else "value"
-        errors[missing] = "A search in the data needs both a path and a value."
+        errors[missing] = "Searching in the data needs both a path and a value."
     elif len(texts["path"].split(".")) > _MAX_DEPTH:
-        errors["path"] = f"A path has at most {_MAX_DEPTH} steps."
+        errors["path"] = f"A path can have at most {_MAX_DEPTH} steps."
     if {"path", "value"} & errors.keys():
         texts["path"] = texts["value"] = ""
     return texts
@@ -180,5 +180,5 @@ def _id(given: QueryDict, errors: dict[str, str]) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
-        errors["before"] = "The position in the list is not an event's id: this is the newest page."
+        errors["before"] = "The position in the list is not an event's id, so this is the newest page."
         return None

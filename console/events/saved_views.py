@@ -21,7 +21,7 @@ def save_view(*, user: User, organization: Organization, name: str, query: str) 
     own = SavedView.objects.for_organization(organization.pk).of(user.pk)
     most = hold_limits(organization.pk).saved_views
     if own.exclude(name=name).count() >= most:
-        raise Problem("limit_reached", f"You can keep {most} views. Delete one first.")
+        raise Problem("limit_reached", f"You can save at most {most} views. Delete one first.")
     view, _ = SavedView.objects.update_or_create(
         owner=user, organization=organization, name=name, defaults={"query": query}
     )

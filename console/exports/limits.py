@@ -36,13 +36,13 @@ def refuse_too_many(organization: Organization, *, now: datetime) -> None:
         room = f"{limits.export_bytes / _GIB:g} GiB"
         raise Problem(
             "limit_reached",
-            f"The files of an organization's exports take {room} together, compressed. Delete one that is not needed,"
-            " or wait: each is gone a day after it was made.",
+            f"An organization's export files may take {room} in total, compressed. Delete one that is not needed,"
+            " or wait: each is deleted a day after it was created.",
         )
     if _stored(Export.objects.all()) >= settings.EXPORTS_MAX_GIB * _GIB:
         raise Problem(
             "service_unavailable",
-            "The exports of all organizations fill their room. Try again in some hours, when older files are gone.",
+            "The exports of all organizations fill their space. Try again in a few hours, when older files are gone.",
             headers={"Retry-After": "3600"},
         )
 

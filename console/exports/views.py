@@ -98,9 +98,9 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
         return _render(request, place, "console/exports/cancel.html", {"export": found})
     if cancel_export(export=found, actor=actor_of(request), now=timezone.now()):
         is_running = found.status == ExportStatus.RUNNING
-        messages.success(request, "The export is cancelled." if is_running else "The file is deleted.")
+        messages.success(request, "The export was canceled." if is_running else "The file was deleted.")
     else:
-        messages.error(request, "The export was over already.")
+        messages.error(request, "The export had already ended.")
     return redirect("console:export", place.organization.slug, found.pk)
 
 
@@ -115,7 +115,7 @@ def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHt
     if not slot.take():
         raise Problem(
             "service_unavailable",
-            "Many large answers are under way. Try again in a minute.",
+            "Many large downloads are in progress. Try again in a minute.",
             headers={"Retry-After": "60"},
         )
     note_download(export=found, actor=actor_of(request))

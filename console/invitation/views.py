@@ -60,7 +60,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     except Problem as problem:
         return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=409)
     except IntegrityError:
-        cast(AccountForm, form).add_error("username", "This name was just taken. Choose another one.")
+        cast(AccountForm, form).add_error("username", "This name has just been taken. Choose another one.")
         context = {"invitation": found, "form": form}
         return render_page(request, "console/members/invitation.html", context, status=422)
     return _enter(request, found, user, is_new=form is not None)

@@ -26,24 +26,27 @@ from organizations.operations import issue_key, refuse_if_over, revoke_key, rota
 _SCOPES = [
     (Scope.EVENTS_WRITE.value, "events:write: send events"),
     (Scope.EVENTS_READ.value, "events:read: read events and their types"),
-    (Scope.INBOX_CONSUME.value, "inbox:consume: take events from inboxes"),
-    (Scope.SUBSCRIPTIONS_MANAGE.value, "subscriptions:manage: subscriptions, deliveries, replays, event types"),
-    (Scope.KEYS_MANAGE.value, "keys:manage: make and revoke keys"),
+    (Scope.INBOX_CONSUME.value, "inbox:consume: consume events from inboxes"),
+    (
+        Scope.SUBSCRIPTIONS_MANAGE.value,
+        "subscriptions:manage: manage subscriptions, deliveries, replays and event types",
+    ),
+    (Scope.KEYS_MANAGE.value, "keys:manage: create and revoke keys"),
 ]
 _LIFETIMES = [("", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year")]
 _NEVER = "never"
-_SUCCESSOR_LIFETIMES = [("", "When the old key would have"), (_NEVER, "Never"), *_LIFETIMES[1:]]
+_SUCCESSOR_LIFETIMES = [("", "When the old key would have expired"), (_NEVER, "Never"), *_LIFETIMES[1:]]
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
 
 
 class KeyForm(forms.Form):
     """A key to be made."""
 
-    name = forms.CharField(max_length=100, help_text="For people: what uses it, and where.")
+    name = forms.CharField(max_length=100, help_text="For people: what uses the key, and where.")
     scopes = forms.MultipleChoiceField(
         choices=_SCOPES,
         widget=forms.CheckboxSelectMultiple,
-        label="What it may do",
+        label="Scopes",
         initial=[Scope.EVENTS_WRITE.value],
         error_messages={"required": "Choose at least one."},
     )
@@ -53,7 +56,7 @@ class KeyForm(forms.Form):
 class RotationForm(forms.Form):
     """How long the old key goes on, and when the new one expires."""
 
-    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old key ends")
+    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old key expires")
     days = forms.ChoiceField(choices=_SUCCESSOR_LIFETIMES, required=False, label="The new key expires")
 
     def expires_at(self, now: datetime) -> datetime | UnsetType | None:
@@ -87,7 +90,7 @@ def issue(request: HttpRequest, place: Place) -> HttpResponse:
         show_problem(form, problem)
         return _list(request, place, form, status=422)
     keep_secret(request, about=_about(place), secret=issued.plaintext)
-    messages.success(request, f"The key “{issued.key.name}” is made.")
+    messages.success(request, f"The key “{issued.key.name}” was created.")
     return _to_list(place)
 
 
@@ -105,7 +108,7 @@ def rotate(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
             actor=actor_of(request),
         )
         keep_secret(request, about=_about(place), secret=issued.plaintext)
-        messages.success(request, f"“{key.name}” has a successor.")
+        messages.success(request, f"“{key.name}” was rotated.")
         return _to_list(place)
     status = 422 if form.is_bound else 200
     return _page(request, place, "console/keys/rotate.html", {"key": key, "form": form}, status)
@@ -118,9 +121,9 @@ def revoke(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
     if request.method != "POST":
         return _page(request, place, "console/keys/revoke.html", {"key": key})
     if revoke_key(key=key, actor=actor_of(request)):
-        messages.success(request, f"“{key.name}” is revoked.")
+        messages.success(request, f"“{key.name}” was revoked.")
     else:
-        messages.error(request, f"“{key.name}” was revoked already.")
+        messages.error(request, f"“{key.name}” had already been revoked.")
     return _to_list(place)
 
 

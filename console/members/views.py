@@ -42,7 +42,7 @@ _MAX_INVITATIONS = 50
 class InvitationForm(forms.Form):
     """Whom to ask."""
 
-    email = forms.EmailField(max_length=254, label="Mail address")
+    email = forms.EmailField(max_length=254, label="Email address")
     role = forms.ChoiceField(widget=forms.RadioSelect, initial=Role.MEMBER.value)
 
     def __init__(self, *args: Any, place: Place) -> None:
@@ -84,7 +84,7 @@ def invite(request: HttpRequest, place: Place) -> HttpResponse:
         show_problem(form, problem)
         return _list(request, place, form, status=422)
     keep_secret(request, about=_about(place), secret=invitation_link(invitation))
-    messages.success(request, f"{invitation.email} gets a mail with a link.")
+    messages.success(request, f"{invitation.email} will get a mail with a link.")
     return _to_list(place)
 
 
@@ -96,9 +96,9 @@ def withdraw(request: HttpRequest, place: Place, invitation_id: UUID) -> HttpRes
     if invitation is None:
         raise Http404
     if withdraw_invitation(invitation=invitation, actor=actor_of(request), now=timezone.now()):
-        messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
+        messages.success(request, f"The invitation of {invitation.email} was withdrawn.")
     else:
-        messages.error(request, "The invitation was accepted or withdrawn already.")
+        messages.error(request, "The invitation had already been accepted or withdrawn.")
     return _to_list(place)
 
 
@@ -154,8 +154,8 @@ def _list(request: HttpRequest, place: Place, form: InvitationForm, status: int 
 def _changed_meanwhile(membership: Membership, role: str) -> str:
     membership.refresh_from_db()
     return (
-        f"Somebody else has changed the role of {membership.user.get_username()} since you opened this page: it is "
-        f"{membership.role} now, and stays so. If you still want {role}, set it again."
+        f"Somebody else has changed the role of {membership.user.get_username()} since you opened this page. It is "
+        f"now {membership.role}, and was left as it is. If you still want {role}, set it again."
     )
 
 

@@ -123,7 +123,7 @@ class Attempts:
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """A subscription that does not deliver, and why in a few words."""
+    """A subscription that does not deliver, and the reason in a few words."""
 
     subscription: Subscription
     reason: str
@@ -274,7 +274,7 @@ def _trouble(subscription: Subscription, now: datetime) -> str:
     if subscription.status == SubscriptionStatus.DISABLED:
         return f"Disabled: {subscription.get_disabled_reason_display() or 'by the platform'}"
     if is_open_until(subscription.circuit_open_until, now):
-        return f"Rests after {subscription.failures} failures in a row"
+        return f"Circuit open after {subscription.failures} failures in a row"
     if subscription.failing_since:
         return f"{subscription.failures} failures in a row"
     return ""

@@ -81,9 +81,9 @@ def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
     stopped = cancel_replay(replay=found, actor=actor_of(request), now=timezone.now())
     if stopped.status == ReplayStatus.CANCELLED:
-        messages.success(request, "The replay is cancelled. What it has delivered stays delivered.")
+        messages.success(request, "The replay was canceled. What it has delivered stays delivered.")
     else:
-        messages.error(request, "The replay was over already.")
+        messages.error(request, "The replay had already ended.")
     return redirect("console:replay-progress", place.organization.slug, found.pk)
 
 

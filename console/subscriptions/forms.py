@@ -53,9 +53,9 @@ class SubscriptionForm(forms.Form):
         label="Event types",
         initial=["*"],
         max_length=256,
-        help_text="One a line. invoice.* takes every type that starts so, * takes all.",
+        help_text="One per line. invoice.* matches every type that starts with invoice., * matches all.",
         widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
-        error_messages={"required": "Name at least one; * takes every event."},
+        error_messages={"required": "Name at least one; * matches every event."},
     )
     filter = JSONTextField(
         required=False,
@@ -66,8 +66,8 @@ class SubscriptionForm(forms.Form):
     headers = LinesField(
         required=False,
         max_length=8192,
-        help_text="Sent with every webhook, one a line: Authorization: Bearer … A masked value stays as it is, unless"
-        " the URL leads to another host: then type it again.",
+        help_text="Sent with every webhook, one per line: Authorization: Bearer … A masked value is kept, unless"
+        " the URL changes to another host: then enter it again.",
         widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
     )
     max_leases = forms.IntegerField(
@@ -75,7 +75,7 @@ class SubscriptionForm(forms.Form):
         max_value=1000,
         initial=20,
         label="Leases",
-        help_text="After so many leases without an ack an event is a dead letter.",
+        help_text="After this many leases without an ack, an event becomes a dead letter.",
     )
 
     def __init__(self, given: QueryDict | None, *, kind: Kind, subscription: Subscription | None = None) -> None:
@@ -131,7 +131,7 @@ class SubscriptionForm(forms.Form):
 class SecretForm(forms.Form):
     """How long the old secret signs too."""
 
-    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old secret ends")
+    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old secret expires")
 
 
 class SendTestForm(forms.Form):
@@ -160,7 +160,7 @@ class ReplayForm(forms.Form):
         label="Event types",
         initial=["*"],
         max_length=256,
-        help_text="One a line. The subscription's own types and filter apply too.",
+        help_text="One per line. The subscription's own types and filter apply too.",
         widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false"}),
     )
     only_undelivered = forms.BooleanField(
@@ -193,7 +193,7 @@ def read_json(text: str) -> Any:
     except msgspec.DecodeError as error:
         raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:
-        raise forms.ValidationError("This is not JSON that can be stored.") from error
+        raise forms.ValidationError("This JSON cannot be stored.") from error
     except Problem as problem:
         details = [error.detail for error in problem.errors] or [str(problem.detail)]
         raise forms.ValidationError(details) from problem

@@ -61,7 +61,7 @@ CROSS JOIN LATERAL (
 class Health:
     """`waiting` and `dead_letters` are counted up to COUNTED; `next_at` is when the first of those waiting is due.
 
-    `state` and `tone` say it in a word: healthy, failing, resting (its circuit is open), paused, disabled, idle.
+    `state` and `tone` say it in a word: healthy, failing, circuit open, paused, disabled, active, idle.
     """
 
     subscription: Subscription
@@ -125,7 +125,7 @@ def _state(row: Subscription, tried: int, now: datetime) -> tuple[str, str]:
     if row.status != SubscriptionStatus.ACTIVE:
         return row.status, "bad" if row.status == SubscriptionStatus.DISABLED else "warn"
     if is_open_until(row.circuit_open_until, now):
-        return "resting", "bad"
+        return "circuit open", "bad"
     if row.failing_since:
         return "failing", "bad"
     if not row.rules.is_sent:

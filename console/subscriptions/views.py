@@ -91,7 +91,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
         else:
             if created.secret:
                 keep_secret(request, about=str(created.subscription.pk), secret=created.secret)
-            messages.success(request, f"The {kind.label.lower()} is made: events from now on go to it.")
+            messages.success(request, f"The {kind.label.lower()} was created. It receives events from now on.")
             return to_subscription(place, created.subscription)
     context = {"form": form, "kind": kind.value, "kinds": RULES, "rules": RULES[kind]}
     return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
@@ -139,7 +139,7 @@ def delete(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
         context = {"subscription": found, "health": health}
         return _render(request, place, "console/subscriptions/delete.html", context)
     delete_subscription(subscription=found, actor=actor_of(request))
-    messages.success(request, f"{found} is deleted.")
+    messages.success(request, f"{found} was deleted.")
     return redirect("console:subscriptions", place.organization.slug)
 
 

@@ -31,7 +31,7 @@ def rotate(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
         overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
         rotated = rotate_secret(subscription=found, overlap=overlap, actor=actor_of(request))
         keep_secret(request, about=str(found.pk), secret=rotated.secret)
-        messages.success(request, "The secret is rotated.")
+        messages.success(request, "The secret was rotated.")
         return to_subscription(place, found)
     context = {"form": form, "subscription": found}
     status = 422 if form.is_bound else 200

@@ -14,20 +14,20 @@ _HIGH_PERCENT = 80
 _KIB, _MIB = 2**10, 2**20
 # By the names of the limits: what people call it, in which unit, and what happens at the limit.
 _METERS = {
-    "subscriptions": ("Subscriptions", 1, "One event makes a delivery for each that wants it, so at most as many."),
+    "subscriptions": ("Subscriptions", 1, "An event has at most one delivery for each."),
     "filter_bytes": ("KiB of event types and filters of all subscriptions", _KIB, ""),
     "api_keys": ("Active API keys", 1, ""),
     "event_types": (
         "Event types",
         1,
-        "Events of more types are taken, and counted together. Types without a description make room when no event"
-        " has had them for long.",
+        "Events of further types are accepted and counted together. Types without a description are removed once no"
+        " event has had them for a long time.",
     ),
     "schemas_in_force": ("Schemas in force", 1, ""),
     "members": ("Members", 1, ""),
     "replays_per_day": ("Replays started in 24 hours", 1, ""),
     "exports_per_day": ("Exports started in 24 hours", 1, ""),
-    "export_bytes": ("MiB of files of exports, compressed", _MIB, "Each file is gone after a day."),
+    "export_bytes": ("MiB of export files, compressed", _MIB, "Each file is deleted after a day."),
 }
 
 # By the index of organization and minute: see console.overview.queries. Of two minutes that are as busy, the later one.

@@ -17,7 +17,7 @@ class Inbox(KindRules):
     explanation = "Events wait in the inbox until a consumer takes and acknowledges them."
     attempts = "Leases"
     name_is_required = True
-    name_help = "By which consumers find it: 1 to 100 of A-Za-z0-9._-"
+    name_help = "Consumers find the inbox by it: 1 to 100 of A-Za-z0-9._-"
 
     def check_name(self, name: str) -> None:
         if re.fullmatch(INBOX_NAME, name) is None:

@@ -27,7 +27,7 @@ class Webhook(KindRules):
     own_fields = ("url", "headers")
     is_sent = True
     plural = "Webhooks"
-    explanation = "Each event is sent to the URL, signed, and tried again for three days until it is taken."
+    explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."
 
     def new_secret(self) -> str | None:
         return generate_secret()

@@ -43,7 +43,7 @@ def banner_without_demo(data: DataDir, public_url: str, *, known: tuple[str, str
     """The addresses, and how to go on; the password only when `known`, the login before this start, was another."""
     login = first_login(data)
     if login is None:
-        logins = ["  Login      an administrator that you have"]
+        logins = ["  Login      an existing administrator"]
     elif login == known:
         logins = [f"  Login      {login[0]} (the first password is in {data.admin})"]
     else:
@@ -52,7 +52,7 @@ def banner_without_demo(data: DataDir, public_url: str, *, known: tuple[str, str
         public_url,
         *logins,
         "",
-        "  Make an organization and its API key:",
+        "  Create an organization and its API key:",
         "  python manage.py create_organization acme --plan pro",
         "  python manage.py issue_key acme",
     )

@@ -62,4 +62,6 @@ def about_full_disk(configuration: Configuration | None, failure: str) -> list[s
     root = configuration.data.root
     if shutil.disk_usage(root).free > _FULL_BYTES and os.strerror(errno.ENOSPC) not in failure:
         return []
-    return [f"The disk of {root} is full: make room there, or set EVENTS_DATA_DIR to another one, and start again."]
+    return [
+        f"The disk of {root} is full: free some space there, or set EVENTS_DATA_DIR to another one, and start again."
+    ]

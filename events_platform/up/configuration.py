@@ -114,7 +114,7 @@ def adopt_environment(environ: MutableMapping[str, str]) -> None:
         shared = {}
     if not shared:
         raise UpError(
-            f"No platform runs on {_short(data)}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
+            f"No platform is running on {_short(data)}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
             status=UNSUITABLE,
         )
     for name, value in shared.items():

@@ -175,7 +175,7 @@ class EmbeddedPostgres:
     def _check_version(self) -> None:
         found = (self._cluster / "PG_VERSION").read_text().strip()
         if found != self._version:
-            raise UpError(f"{self._cluster} was made by PostgreSQL {found}; set PGSERVER_POSTGRES_VERSION={found}.")
+            raise UpError(f"{self._cluster} was created by PostgreSQL {found}; set PGSERVER_POSTGRES_VERSION={found}.")
 
     def end_leftover(self) -> None:
         """Stop a server that still runs on this cluster, and remove its pid files, which may name strangers by now.

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         output.flush(seconds=2.0)
-        print(f"No room on the disk for {error.filename}: make room, and start again.", file=sys.stderr)
+        print(f"No space on the disk for {error.filename}: free some space, and start again.", file=sys.stderr)
         return 1
     output.flush(seconds=2.0)
     return 0
@@ -87,7 +87,7 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         check_settings(self._environment)
         for name in end_leftovers(self._data):
-            self._output.say(f"Ended the {name} that an earlier run left behind")
+            self._output.say(f"Stopped the {name} that an earlier run left behind")
         check_port(self._configuration)
         try:
             self._start()
@@ -216,7 +216,7 @@ class Supervisor:
             watched.delay = 1.0
         child.kill_group()
         status = child.exit_status()
-        self._start_later(watched, now, f"{name} ended unexpectedly (exit status {status})")
+        self._start_later(watched, now, f"{name} exited unexpectedly (exit status {status})")
 
     def _restart(self, watched: _Watched, now: float) -> None:
         """A full disk, or too little memory, may keep it from starting: that is tried again, too."""
@@ -231,7 +231,7 @@ class Supervisor:
             self._record()
 
     def _start_later(self, watched: _Watched, now: float, why: str) -> None:
-        self._output.say(f"{why}; starting it again in {watched.delay:.0f} s")
+        self._output.say(f"{why}; restarting it in {watched.delay:.0f} s")
         watched.restart_at = now + watched.delay
         watched.delay = min(watched.delay * 2, _LONGEST_RESTART_SECONDS)
 
@@ -245,7 +245,7 @@ class Supervisor:
             return self._stop_requests > asked
 
         self._data.environment.unlink(missing_ok=True)
-        self._output.say("Stopping (Ctrl-C once more to hurry)")
+        self._output.say("Stopping (press Ctrl-C again to hurry)")
         children = [watched.child for watched in self._watched if watched.child not in self._servers.children]
         self._stop_together([child for child in children if child.program.name == "web"], hurry)
         self._stop_together([child for child in children if child.program.name != "web"], hurry)

@@ -114,7 +114,7 @@ class EmbeddedValkey:
             _socket(self._data).unlink(missing_ok=True)
             return
         if not wait_until(lambda: started_at(pid) is None, seconds=10.0):
-            raise UpError(f"An earlier Valkey (process {pid}) does not stop; end it, then start again.")
+            raise UpError(f"An earlier Valkey (process {pid}) does not stop; kill it, then start again.")
 
 
 def _client(data: DataDir) -> redis.Redis:

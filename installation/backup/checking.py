@@ -30,9 +30,11 @@ def refuse_damaged(folder: Path, manifest: Manifest, on_bytes: Callable[[int], N
     except OSError as error:
         raise BackupError(f"{dump} cannot be read: {error.strerror}.") from error
     if size != manifest.dump.size:
-        raise BackupError(f"{dump} has {size} bytes and not {manifest.dump.size}: it is damaged. Take another backup.")
+        raise BackupError(
+            f"{dump} has {size} bytes instead of {manifest.dump.size}: it is damaged. Use another backup."
+        )
     if digest != manifest.dump.sha256:
-        raise BackupError(f"{dump} is not what was written (its SHA-256 differs): it is damaged. Take another backup.")
+        raise BackupError(f"{dump} is not what was written (its SHA-256 differs): it is damaged. Use another backup.")
 
 
 def refuse_unknown_migrations(manifest: Manifest) -> None:
@@ -53,9 +55,9 @@ def missing_keys(manifest: Manifest) -> dict[str, str]:
 def refuse_missing_keys(manifest: Manifest) -> None:
     if missing := missing_keys(manifest):
         raise BackupError(
-            f"Keys are not set that were when the backup was made: {described(missing)}. Set them as they were "
+            f"Keys that were set when the backup was made are not set now: {described(missing)}. Set them as they were "
             f"(old FIELD_ENCRYPTION_KEYS go behind the new ones). Without them these are lost: {losses(missing)}. "
-            "`--without-keys` restores all the same."
+            "`--without-keys` restores anyway."
         )
 
 
@@ -73,18 +75,18 @@ def refuse_unfit_database(manifest: Manifest) -> None:
         version = server_version()
     except OperationalError as error:
         if re.search('role ".*" does not exist', str(error)):
-            raise BackupError(f"The role is not there yet. {how_to_create(role_too=True)}") from error
+            raise BackupError(f"The role does not exist yet. {how_to_create(role_too=True)}") from error
         if re.search('database ".*" does not exist', str(error)):
-            raise BackupError(f"The database is not there yet. {how_to_create()}") from error
+            raise BackupError(f"The database does not exist yet. {how_to_create()}") from error
         raise
     if version // 10_000 < manifest.postgresql // 10_000:
         raise BackupError(
             f"This server is PostgreSQL {version // 10_000}, and the backup comes from {manifest.postgresql // 10_000}:"
-            " a dump goes into the same or a newer version."
+            " a dump can only be restored into the same or a newer version."
         )
     if found := relations():
         raise BackupError(
-            f"The database is not empty: it holds {_some(found)}. Restore into an empty one, so that nothing is "
+            f"The database is not empty: it contains {_some(found)}. Restore into an empty one, so that nothing is "
             f"overwritten: {how_to_set_aside()}"
         )
 
@@ -117,7 +119,7 @@ def how_to_set_aside() -> str:
     rename = shlex.quote(f"ALTER DATABASE {quoted} RENAME TO {aside}")
     return (
         "stop all processes of the platform, keep the old database under another name (on the server, as root: "
-        f"runuser -u postgres -- psql --command={rename}), and make an empty one: {how_to_create()}"
+        f"runuser -u postgres -- psql --command={rename}), and create an empty one: {how_to_create()}"
     )
 
 

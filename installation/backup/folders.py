@@ -20,7 +20,7 @@ _HINTS = {
     errno.EROFS: "Name a folder that can be written to",
     errno.ENOSPC: "Make room there, or keep fewer backups (--keep)",
     errno.EDQUOT: "Make room there, or keep fewer backups (--keep)",
-    errno.ENOENT: "Make the folder above it first, or name another one",
+    errno.ENOENT: "Create the folder above it first, or name another one",
 }
 
 
@@ -46,7 +46,7 @@ def only_backup(parent: Path) -> Iterator[None]:
             shutil.rmtree(left, ignore_errors=True)
         yield
     except BlockingIOError as error:
-        raise BackupError(f"Another backup is being made in {parent}. Wait for its end.") from error
+        raise BackupError(f"Another backup is being made in {parent}. Wait until it is finished.") from error
     finally:
         os.close(descriptor)
 

@@ -65,7 +65,7 @@ def make_backup(
                 dump = _write_dump(pg_dump, snapshot, folder / DUMP, on_bytes)
             say(f"Dumped {dump.size} bytes with {pg_dump.path}.")
             if is_too_new(pg_dump.major, server):
-                say(f"It goes into PostgreSQL 17 or newer only: postgresql-client-{server // 10_000} is not installed.")
+                say(f"It needs PostgreSQL 17 or newer: postgresql-client-{server // 10_000} is not installed.")
             _check(folder / DUMP, dump, read_back=read_back)
             manifest = _manifest(server, started_at, state, dump)
             manifest.write(folder)

@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise BackupError(f"{folder / MANIFEST} cannot be read: {error.strerror}.") from error
     except (KeyError, msgspec.MsgspecError) as error:
-        raise BackupError(f"{folder / MANIFEST} is damaged ({error}). Take another backup.") from error
+        raise BackupError(f"{folder / MANIFEST} is damaged ({error}). Use another backup.") from error
 
 
 def state_of_database() -> State:

@@ -43,7 +43,7 @@ class Output:
         except BackupError as error:
             raise CommandError(str(error)) from error
         except DatabaseError as error:
-            raise CommandError(f"PostgreSQL does not go on: {' '.join(str(error).split())}") from error
+            raise CommandError(f"PostgreSQL cannot continue: {' '.join(str(error).split())}") from error
         finally:
             self._clear()
 

@@ -42,7 +42,7 @@ def find_program(name: str, *, at_least: int) -> DatabaseProgram:
         newest = max(found, key=lambda program: program.major)
         what += f", and the newest here is {newest.path}, version {newest.major}"
     else:
-        what += ", and there is none here"
+        what += ", and none is installed here"
     raise BackupError(f"{what}. Install the package postgresql-client-{at_least} of your system or of postgresql.org.")
 
 

@@ -122,12 +122,12 @@ def _compare(wanted: State) -> None:
     """Counted anew, and the same as in the manifest."""
     found = state_of_database()
     differences = [
-        f"{table} has {found.rows.get(table, 'no')} rows and not {wanted.rows.get(table, 'any')}"
+        f"{table} has {found.rows.get(table, 'no')} rows instead of {wanted.rows.get(table, 'any')}"
         for table in sorted(found.rows.keys() | wanted.rows.keys())
         if found.rows.get(table) != wanted.rows.get(table)
     ]
     if found.newest_event != wanted.newest_event:
-        differences.append(f"the newest event is {found.newest_event} and not {wanted.newest_event}")
+        differences.append(f"the newest event is {found.newest_event} instead of {wanted.newest_event}")
     if found.migrations != wanted.migrations:
         differences.append("the applied migrations differ")
     if differences:

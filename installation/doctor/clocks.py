@@ -18,6 +18,6 @@ def judge_clock(whose: str, apart: float) -> Outcome:
         return good(f"The clock of {whose} agrees.")
     say = problem if apart > PROBLEM_SECONDS else warning
     return say(
-        f"The clock of {whose} differs by {apart:.0f} s from the one that it is compared with.",
-        "Run NTP on both hosts (`timedatectl set-ntp true`, or chrony), and see with `timedatectl` which one is wrong.",
+        f"The clock of {whose} differs by {apart:.0f} s from the one it is compared with.",
+        "Run NTP on both hosts (`timedatectl set-ntp true`, or chrony), and see in `timedatectl` which one is wrong.",
     )

@@ -56,12 +56,12 @@ def _partitions(visit: Visit) -> Outcome:
         week: tables for ahead in range(_WEEKS_WANTED + 1) if (tables := tables_without(week := now + ahead * WEEK))
     }
     if not missing:
-        return good(f"This week and the next {_WEEKS_WANTED} have their partitions.")
+        return good(f"This week and the next {_WEEKS_WANTED} have partitions.")
     first = min(missing)
     say = problem if first - now < timedelta(weeks=2) else warning
     return say(
         f"The week of {first:%Y-%m-%d} has no partition of {', '.join(missing[first])}.",
-        f"Run `{_MAKE_PARTITIONS}`, which says what is in its way; and see why beat and the worker did not, each hour.",
+        f"Run `{_MAKE_PARTITIONS}`, which says what blocks it; and see why beat and the worker did not, each hour.",
     )
 
 
@@ -79,8 +79,8 @@ def _default_partitions(visit: Visit) -> Outcome:
         f"{table}_default ({'1000 or more' if count == 1000 else count})" for table, count in caught.items()
     )
     return warning(
-        f"Rows whose week had no partition lie in {listed}: they slow retention down.",
-        f"Run `{_MAKE_PARTITIONS}`: it moves those of this week and the next ones. Look at the clocks of all hosts.",
+        f"Rows whose week had no partition are in {listed}: they slow retention down.",
+        f"Run `{_MAKE_PARTITIONS}`: it moves those of this week and the next ones. Check the clocks of all hosts.",
     )
 
 
@@ -90,19 +90,19 @@ def _stored_secrets(visit: Visit) -> Outcome:
     looked_at = tally.current + tally.old_key + tally.clear + tally.unreadable
     if tally.unreadable:
         return problem(
-            f"{tally.unreadable} of {looked_at} stored secrets that were tried cannot be decrypted: their webhooks are"
+            f"{tally.unreadable} of {looked_at} stored secrets checked cannot be decrypted: their webhooks are"
             " not sent, their people cannot sign in.",
             "Put the keys that FIELD_ENCRYPTION_KEYS had before behind the ones that it has (or, if it was empty, the"
             " SECRET_KEY of that time back), and restart all processes. The backup names the fingerprints.",
         )
     if tally.old_key or tally.clear:
         return warning(
-            f"{tally.old_key} of {looked_at} stored secrets that were tried are under an older key, {tally.clear} in"
+            f"{tally.old_key} of {looked_at} stored secrets checked are encrypted with an older key, {tally.clear} in"
             " the clear.",
             "Run `manage.py rotate_encryption_keys`; drop the old key only after that.",
         )
     return good(
-        f"The {looked_at} stored secrets that were tried are under the first key."
+        f"The {looked_at} stored secrets checked are encrypted with the first key."
         if looked_at
         else "No secrets are stored yet."
     )
@@ -112,9 +112,9 @@ def _stored_secrets(visit: Visit) -> Outcome:
 def _processing(visit: Visit) -> Outcome:
     age = OutboxEntry.objects.oldest_age_seconds()
     if age < MAX_UNPROCESSED_SECONDS:
-        return good("Events are processed as they come.")
+        return good("Events are processed as they arrive.")
     return problem(
-        f"The oldest accepted event has waited {age:.0f} s to be processed; a second is usual.",
+        f"The oldest accepted event has been waiting {age:.0f} s to be processed; a second is normal.",
         "See the findings of the part `processes`, the worker's log, and docs/operations/runbooks.md (OutboxLags).",
     )
 
@@ -126,7 +126,7 @@ def _sending(visit: Visit) -> Outcome:
         return good("Webhooks are sent when they are due.")
     say = problem if age >= _VERY_LATE_WEBHOOK_SECONDS else warning
     return say(
-        f"A webhook has been due for {age:.0f} s and is not sent.",
+        f"A webhook has been due for {age:.0f} s and was not sent.",
         "See the findings of the part `processes`, the sender's log, and docs/operations/runbooks.md (DeliveriesLate).",
     )
 
@@ -155,16 +155,16 @@ def _superusers(visit: Visit) -> Outcome:
 def _user_names(visit: Visit) -> Outcome:
     odd = odd_names(most=_MOST_NAMES)
     if not odd:
-        return good("No account has a name that could be taken for another one's.")
+        return good("No user name could be mistaken for another.")
     listed = ", ".join(ascii(name) for name in odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
     return warning(
-        f"Names that a new account could not have, as people could take them for others: {listed}. They go on working.",
-        "Ask whose they are, and rename them in the admin (Users).",
+        f"Names that a new account could not have, as they could be mistaken for others: {listed}. They keep working.",
+        "Find out whose they are, and rename them in the admin (Users).",
     )
 
 
 def _needing(name: str, run: Callable[[Visit], Outcome], *, needs: str = "migrations") -> Check:
-    """Without the schema of this version the queries may fail."""
+    """Without this version's schema, the queries may fail."""
     return Check(part=PART, name=name, run=run, lane=LANE, needs=needs)
 
 

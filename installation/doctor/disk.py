@@ -28,7 +28,7 @@ def judge_room(what: str, folder: Path) -> Outcome:
     if part >= _LOW and (usage.free >= _LOW_BYTES or usage.total < _SMALL_BYTES):
         return good(room)
     say = problem if part < _VERY_LOW else warning
-    return say(room, f"Make room, or the disk larger: `du -xh {folder} | sort -h | tail` shows what fills it.")
+    return say(room, f"Free some space, or enlarge the disk: `du -xh {folder} | sort -h | tail` shows what fills it.")
 
 
 def _temporary(visit: Visit) -> Outcome:
@@ -38,18 +38,18 @@ def _temporary(visit: Visit) -> Outcome:
 def _metrics(visit: Visit) -> Outcome:
     folder = folder_of_others()
     if folder is None:
-        return good("PROMETHEUS_MULTIPROC_DIR is not set: the web server makes a folder of its own.")
+        return good("PROMETHEUS_MULTIPROC_DIR is not set: the web server creates a folder of its own.")
     if not folder.is_dir():
         return warning(
-            f"The folder for metrics, {folder}, is not there.",
-            "The processes make it when they start: see that PROMETHEUS_MULTIPROC_DIR names the same folder for all.",
+            f"The metrics folder, {folder}, does not exist.",
+            "The processes create it at the start: check that PROMETHEUS_MULTIPROC_DIR names the same folder for all.",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         return problem(
-            f"This user may not write into {folder}, the folder for metrics.",
+            f"This user may not write to {folder}, the metrics folder.",
             f"Run the platform and this command as its owner, or `chown` it: `ls -ld {folder}`.",
         )
-    return judge_room("The folder for metrics", folder)
+    return judge_room("The metrics folder", folder)
 
 
 def _postgresql(visit: Visit) -> Outcome:
@@ -60,7 +60,7 @@ def _postgresql(visit: Visit) -> Outcome:
             cursor.execute("SELECT current_setting('data_directory')")
             folder = Path(cursor.fetchone()[0])
     except DatabaseError:
-        return skipped("This role may not ask PostgreSQL where its data lie; `GRANT pg_read_all_settings` lets it.")
+        return skipped("This role may not ask PostgreSQL where its data is; `GRANT pg_read_all_settings` permits it.")
     try:
         return judge_room("PostgreSQL's data folder", folder)
     except OSError:

@@ -77,7 +77,7 @@ def run_in_order(checks: Iterable[Check], run: Callable[[Check], Outcome]) -> di
     failed: set[str] = set()
     for check in checks:
         lacks = check.needs in failed
-        found[check.name] = skipped(f"Not looked at, because of {check.needs}.") if lacks else run(check)
+        found[check.name] = skipped(f"Not checked, because of {check.needs}.") if lacks else run(check)
         if lacks or found[check.name].status is Status.PROBLEM:
             failed.add(check.name)
     return found
@@ -86,7 +86,7 @@ def run_in_order(checks: Iterable[Check], run: Callable[[Check], Outcome]) -> di
 def run_bounded(check: Check, visit: Visit, *, seconds: float) -> Outcome:
     """What the check says, or that it said nothing in time. One that hangs is left behind."""
     if seconds <= 0:
-        return skipped("Not looked at: the others took too long.")
+        return skipped("Not checked: the others took too long.")
     said: list[Outcome] = []
     thread = threading.Thread(target=lambda: said.append(run_alone(check, visit)), daemon=True)
     thread.start()
@@ -95,7 +95,7 @@ def run_bounded(check: Check, visit: Visit, *, seconds: float) -> Outcome:
         return said[0]
     return problem(
         f"This check did not end within {seconds:.0f} s.",
-        "Something that it asks hangs: look at the network, at locks in PostgreSQL, and at mounted disks.",
+        "Something that it queries hangs: check the network, locks in PostgreSQL, and mounted disks.",
     )
 
 
@@ -107,7 +107,7 @@ def run_alone(check: Check, visit: Visit) -> Outcome:
         logger.debug("the check %s failed", check.name, exc_info=True)
         return problem(
             f"This check failed: {describe(error)}.",
-            "Fix what it names. If that is nothing you know, report it with this line.",
+            "Fix what it names. If that tells you nothing, report it with this line.",
         )
     finally:
         connections.close_all()

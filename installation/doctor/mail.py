@@ -23,9 +23,9 @@ _BODY = (
 def _mail_server(visit: Visit) -> Outcome:
     if _goes_nowhere():
         if not settings.HTTPS:
-            return good("Mails go to the output of the process, which does for a trial.")
+            return good("Mails go to the output of the process, which is fine for a trial.")
         return warning(
-            "EMAIL_URL is console: mails for owners, invitations and new passwords reach nobody.",
+            "EMAIL_URL is console: owner mails, invitations and password resets reach nobody.",
             "Set EMAIL_URL to a mail server, such as smtp+tls://user:password@host:587, restart all processes, and run"
             " `manage.py doctor --mail-to you@example.com`.",
         )
@@ -36,7 +36,7 @@ def _mail_server(visit: Visit) -> Outcome:
         return _refused(error)
     finally:
         connection.close()
-    return good(f"The mail server {_server()} lets us in.")
+    return good(f"The mail server {_server()} accepts the sign-in.")
 
 
 def _mail_test(visit: Visit) -> Outcome:
@@ -54,7 +54,7 @@ def _mail_test(visit: Visit) -> Outcome:
         message.send()
     except (smtplib.SMTPException, OSError) as error:
         return _refused(error)
-    return good(f"The mail server took a message for {visit.mail_to}: see that it arrives.")
+    return good(f"The mail server accepted a message for {visit.mail_to}: check that it arrives.")
 
 
 def _refused(error: Exception) -> Outcome:
@@ -66,8 +66,8 @@ def _refused(error: Exception) -> Outcome:
         )
     if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
         return problem(
-            f"The mail server {_server()} takes no message from {settings.DEFAULT_FROM_EMAIL} ({_code(error)}).",
-            "Set DEFAULT_FROM_EMAIL to a sender that it accepts, and see that the recipient exists.",
+            f"The mail server {_server()} accepts no message from {settings.DEFAULT_FROM_EMAIL} ({_code(error)}).",
+            "Set DEFAULT_FROM_EMAIL to a sender that it accepts, and check that the recipient exists.",
         )
     if isinstance(error, ssl.SSLError):
         return problem(
@@ -77,7 +77,7 @@ def _refused(error: Exception) -> Outcome:
         )
     return problem(
         f"The mail server {_server()} does not answer as one ({type(error).__name__}).",
-        "See that EMAIL_URL has its host, port and kind of encryption, and that this host may reach it.",
+        "Check that EMAIL_URL has its host, port and kind of encryption, and that this host can reach it.",
     )
 
 

@@ -60,12 +60,12 @@ def _postgresql(visit: Visit) -> Outcome:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         if "startup parameter" in lines[0]:
             return problem(
-                f"A pooler does not let us in: {lines[0]}",
-                "Behind PgBouncer in transaction mode set DATABASE_TRANSACTION_POOLING=true"
+                f"A pooler refuses the connection: {lines[0]}",
+                "Behind PgBouncer in transaction mode, set DATABASE_TRANSACTION_POOLING=true"
                 " (docs/operations/scaling.md).",
             )
         return problem(
-            f"PostgreSQL does not let us in: {lines[0]}",
+            f"PostgreSQL refuses the connection: {lines[0]}",
             "See that the server runs, and that DATABASE_URL (or the file that DATABASE_URL_FILE names) has its host,"
             " database, user and password; `psql` with the same URL says the same.",
         )
@@ -77,13 +77,13 @@ def _version(visit: Visit) -> Outcome:
     number = connection.pg_version // 10_000  # type: ignore[attr-defined]
     if number < OLDEST:
         return problem(
-            f"PostgreSQL is version {number}; {OLDEST} is the oldest that the platform works with.",
+            f"PostgreSQL is version {number}; {OLDEST} is the oldest that the platform supports.",
             "Upgrade it with pg_upgrade, or by dump and restore (docs/operations/upgrade.md).",
         )
     if number > NEWEST:
         return warning(
             f"PostgreSQL is version {number}; {NEWEST} is the newest that this version was tested with.",
-            "Look into CHANGELOG.md for a version of the platform that names it.",
+            "Look in CHANGELOG.md for a version of the platform that names it.",
         )
     return good(f"PostgreSQL is version {number}.")
 
@@ -92,9 +92,9 @@ def _version(visit: Visit) -> Outcome:
 def _encoding(visit: Visit) -> Outcome:
     encoding = _shown("server_encoding")
     if encoding == "UTF8":
-        return good("The database holds UTF-8.")
+        return good("The database's encoding is UTF-8.")
     return problem(
-        f"The database has the encoding {encoding}: text of events is refused or spoiled.",
+        f"The database's encoding is {encoding}: the text of events is refused or corrupted.",
         "Make a new one with `createdb --template template0 --encoding UTF8 --locale C.UTF-8 NAME`, move the data with"
         " pg_dump and pg_restore, and name it in DATABASE_URL.",
     )
@@ -104,7 +104,7 @@ def _encoding(visit: Visit) -> Outcome:
 def _durability(visit: Visit) -> Outcome:
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if _shown(name) == "off"]
     if not off:
-        return good("What is committed is on the disk.")
+        return good("What is committed is on disk.")
     return problem(
         f"{' and '.join(off)} {'is' if len(off) == 1 else 'are'} off: a crash loses or destroys accepted events.",
         "As a superuser `ALTER SYSTEM SET … = on` and `SELECT pg_reload_conf()`; look into the server's command line"
@@ -124,12 +124,12 @@ def _standby(visit: Visit) -> Outcome:
         )
     ]
     if any(state in ("sync", "quorum") for state in states):
-        return good("A synchronous standby has what is committed: it is kept also when this server is lost.")
+        return good("A synchronous standby has what is committed: it is kept even if this server is lost.")
     if None in states:
-        return skipped("A standby is connected; this role may not see which kind. `GRANT pg_monitor` lets it.")
+        return skipped("A standby is connected; this role may not see which kind. `GRANT pg_monitor` permits it.")
     if wanted:
         return problem(
-            f"Commits wait for a synchronous standby ({wanted}), and none is connected: no event is taken.",
+            f"Commits wait for a synchronous standby ({wanted}), and none is connected: no event is accepted.",
             "Bring it back; or, if it is lost, as a superuser `ALTER SYSTEM RESET synchronous_standby_names` and"
             " `SELECT pg_reload_conf()`.",
         )
@@ -151,7 +151,7 @@ def _limits(visit: Visit) -> Outcome:
         " FROM (VALUES ('idle_in_transaction_session_timeout')) AS setting (name)"
     )
     if 0 < seconds <= _LONGEST_IDLE_SECONDS:
-        return good(f"A transaction that nobody goes on with ends after {shown}.")
+        return good(f"An idle transaction ends after {shown}.")
     return warning(
         f"idle_in_transaction_session_timeout is {shown}: a host that dies inside a transaction keeps its locks, and"
         " all processing may wait behind them.",
@@ -176,11 +176,11 @@ def _role(visit: Visit) -> Outcome:
         )
     if superuser:
         return warning(
-            f"The role {name} is a superuser: whoever gets its password has the whole server.",
+            f"The role {name} is a superuser: anybody who gets its password has the whole server.",
             "Make a role of its own (`createuser --pwprompt events`), let it own the database and what is in it, and"
             " name it in DATABASE_URL.",
         )
-    return good(f"The role {name} is no superuser, and may create tables.")
+    return good(f"The role {name} is not a superuser, and may create tables.")
 
 
 @in_database
@@ -193,7 +193,7 @@ def _ownership(visit: Visit) -> Outcome:
         " AND NOT pg_has_role(current_user, relation.relowner, 'USAGE') ORDER BY 1 LIMIT 3"
     )
     if not foreign:
-        return good("All tables are ours.")
+        return good("All tables belong to the platform's role.")
     tables, owner, count = ", ".join(table for table, _, _ in foreign), foreign[0][1], foreign[0][2]
     return problem(
         f"{count} tables and sequences, such as {tables}, belong to {owner} and not to {name}: the platform cannot read"
@@ -220,7 +220,7 @@ def _connections(visit: Visit) -> Outcome:
     if used >= _FULL * allowed:
         return warning(f"{used} of {allowed} connections are in use.", remedy)
     if wanted > allowed:
-        return warning(f"The running processes may open {wanted} connections; PostgreSQL takes {allowed}.", remedy)
+        return warning(f"The running processes may open {wanted} connections; PostgreSQL allows {allowed}.", remedy)
     return good(f"{used} of {allowed} connections are in use; the running processes may open {wanted}.")
 
 

@@ -22,7 +22,7 @@ def _of_role(role: str, what: str, command: str) -> Callable[[Visit], Outcome]:
         living = [sign for sign in read_signs() if sign.role == role]
         if living:
             return good(f"{len(living)} {'runs' if len(living) == 1 else 'run'}: {_listed(living)}.")
-        return problem(f"No {role} gives a sign of life: {what}.", f"Start it: {command}." + _WHY)
+        return problem(f"No {role} shows a sign of life: {what}.", f"Start it: {command}." + _WHY)
 
     return look
 
@@ -31,7 +31,7 @@ def _beat(visit: Visit) -> Outcome:
     living = [sign for sign in read_signs() if sign.role == "beat"]
     if not living:
         return problem(
-            "No beat gives a sign of life: retries are not sent, and nothing is cleaned up.",
+            "No beat shows a sign of life: retries are not sent, and nothing is cleaned up.",
             "Start it: `systemctl start events-beat`, `docker compose up --detach beat`." + _WHY,
         )
     if len(living) > 1:
@@ -41,9 +41,9 @@ def _beat(visit: Visit) -> Outcome:
         )
     late = beat_age()
     if late is None or late >= LATE_SECONDS:
-        seen = "has not handed out a task yet" if late is None else f"handed out its last task {late:.0f} s ago"
+        seen = "has not sent a task yet" if late is None else f"sent its last task {late:.0f} s ago"
         return problem(
-            f"Beat lives, and {seen}.", "See that the broker answers, then restart beat and look into its log."
+            f"Beat is alive and {seen}.", "Check that the broker answers, then restart beat and look at its log."
         )
     return good(f"Exactly one beat runs: {living[0].name}.")
 
@@ -51,7 +51,7 @@ def _beat(visit: Visit) -> Outcome:
 def _versions(visit: Visit) -> Outcome:
     others = [sign for sign in read_signs() if _is_another(sign)]
     if not others:
-        return good(f"All processes that live are of this version, {VERSION}.")
+        return good(f"All running processes are of this version, {VERSION}.")
     return warning(
         f"{len(others)} processes are of another version than this command ({VERSION}, revision {revision()}):"
         f" {_listed(others, with_version=True)}.",
@@ -97,7 +97,7 @@ def _needing(name: str, run: Callable[[Visit], Outcome]) -> Check:
 
 
 CHECKS = (
-    _needing("web", _of_role("web", "nobody takes requests", _start("web"))),
+    _needing("web", _of_role("web", "nobody accepts requests", _start("web"))),
     _needing("worker", _of_role("worker", "accepted events are not processed", _start("worker"))),
     _needing("sender", _of_role("sender", "webhooks are not sent", _start("sender"))),
     _needing("beat", _beat),

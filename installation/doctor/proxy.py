@@ -36,7 +36,7 @@ def _certificate(visit: Visit) -> Outcome:
     except ssl.SSLCertVerificationError as error:
         return problem(
             f"The certificate of {public_host()} is not valid: {error.verify_message}.",
-            "Renew it, or send the whole chain (fullchain.pem). Of a private authority: SSL_CERT_FILE=/path/ca.pem.",
+            "Renew it, or send the whole chain (fullchain.pem). For a private authority: SSL_CERT_FILE=/path/ca.pem.",
         )
     except (OSError, http.client.HTTPException):
         return good("No certificate is known to be bad.")  # the next check says what does not answer
@@ -44,7 +44,7 @@ def _certificate(visit: Visit) -> Outcome:
     if days < _LAST_DAYS:
         return warning(
             f"The certificate of {public_host()} ends in {days:.0f} days.",
-            "See why it was not renewed (`certbot renew --dry-run`), and whether the proxy was reloaded.",
+            "Find out why it was not renewed (`certbot renew --dry-run`), and whether the proxy was reloaded.",
         )
     return good(f"The certificate is valid for {days:.0f} days.")
 
@@ -64,8 +64,8 @@ def _web_server(visit: Visit) -> Outcome:
         visit.seen = msgspec.json.decode(answer.body, type=Seen)
     except msgspec.MsgspecError:
         return problem(
-            f"{settings.PUBLIC_URL} is answered by something else than this platform.",
-            "See where the name leads, and which server of the proxy takes it.",
+            f"{settings.PUBLIC_URL} is answered by something other than this platform.",
+            "Check where the name leads, and which of the proxy's servers handles it.",
         )
     if (visit.seen.version, visit.seen.revision) != (VERSION, revision()):
         return warning(
@@ -98,7 +98,7 @@ def _refused(answer: Answer) -> Outcome:
     if 300 <= status < 400:
         return problem(
             f"{url} redirects to {_origin(answer.headers.get('location', ''))}.",
-            "Set PUBLIC_URL to where people end up, or take the redirect away.",
+            "Set PUBLIC_URL to where people end up, or remove the redirect.",
         )
     return problem(f"{url} answers {status}.", "Something in front refuses requests: let them pass to the platform.")
 
@@ -110,7 +110,7 @@ def _origin(location: str) -> str:
 
 def _with_seen(judge: Callable[[Seen], Outcome]) -> Callable[[Visit], Outcome]:
     def run(visit: Visit) -> Outcome:
-        return judge(visit.seen) if visit.seen else skipped("It is not known what the web server sees.")
+        return judge(visit.seen) if visit.seen else skipped("What the web server sees is unknown.")
 
     return run
 
@@ -135,7 +135,7 @@ def _host(seen: Seen) -> Outcome:
     if seen.host.lower() == wanted.lower():
         return good(f"The platform sees the host {wanted}.")
     return problem(
-        f"The platform sees the host {seen.host} and not {wanted}: forms are refused, links lead astray.",
+        f"The platform sees the host {seen.host} instead of {wanted}: forms are refused, links lead astray.",
         "Have the proxy pass Host on (nginx: `proxy_set_header Host $host`, or `$http_host` with a port of its own).",
     )
 
@@ -173,9 +173,9 @@ def _forged(visit: Visit) -> Outcome:
             f"Have the proxy replace that header, not refuse it: {_EXAMPLE}.",
         )
     if msgspec.json.decode(answer.body, type=Seen).client_address != FORGED:
-        return good("An address that a client writes into X-Forwarded-For is not believed.")
+        return good("An address that a client writes into X-Forwarded-For is not trusted.")
     return problem(
-        "The platform believes an address that the client wrote into X-Forwarded-For: lock-outs and rate limits can be"
+        "The platform trusts an address that the client wrote into X-Forwarded-For: lock-outs and rate limits can be"
         " dodged.",
         "Have the outermost proxy replace it (nginx: `proxy_set_header X-Forwarded-For $remote_addr`), and set"
         " TRUSTED_PROXIES to the number of proxies, 0 without one.",
@@ -193,13 +193,13 @@ def _body(visit: Visit) -> Outcome:
         return problem(f"A body of 5.5 MiB is refused ({answer.status}): large batches are lost.", remedy)
     arrived = msgspec.json.decode(answer.body, type=Seen).body_bytes
     if arrived != BODY_BYTES:
-        return problem(f"Of a body of {BODY_BYTES} bytes {arrived} arrive.", remedy)
+        return problem(f"Of a body of {BODY_BYTES} bytes, {arrived} arrive.", remedy)
     return good("A body of 5.5 MiB comes through.")
 
 
 def _metrics(visit: Visit) -> Outcome:
     if is_loopback(public_host()):
-        return skipped("PUBLIC_URL is this machine alone, which may read the metrics.")
+        return skipped("PUBLIC_URL is this machine only, which may read the metrics.")
     if request(f"{settings.PUBLIC_URL}/metrics").status != 200:
         return good("/metrics is closed to the world.")
     return problem(

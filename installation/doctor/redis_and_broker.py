@@ -57,7 +57,7 @@ def _redis(visit: Visit) -> Outcome:
         )
     except ResponseError as error:
         return problem(
-            f"Redis answers, and takes no writes ({_refused_because(error)}): rate limits let everything through.",
+            f"Redis answers, but accepts no writes ({_refused_because(error)}): rate limits let everything through.",
             _TO_TAKE_WRITES,
         )
     except (RedisError, OSError) as error:
@@ -65,7 +65,7 @@ def _redis(visit: Visit) -> Outcome:
             f"Redis does not answer ({type(error).__name__}): rate limits let everything through, pages are slow.",
             "See that it runs and that REDIS_URL has its host and port (`redis-cli -u …  ping`); with TLS, rediss://.",
         )
-    return good("Redis answers, and takes writes.")
+    return good("Redis answers, and accepts writes.")
 
 
 def _refused_because(error: ResponseError) -> str:
@@ -94,7 +94,7 @@ def _version(visit: Visit) -> Outcome:
     text = str(info.get("valkey_version") or info["redis_version"])
     if tuple(int(part) for part in text.split(".")[:2]) < _OLDEST:
         return problem(
-            f"{name} is version {text}; {'.'.join(map(str, _OLDEST))} is the oldest that the platform works with.",
+            f"{name} is version {text}; {'.'.join(map(str, _OLDEST))} is the oldest that the platform supports.",
             "Install a newer Redis or Valkey; nothing in it must be kept.",
         )
     return good(f"{name} is version {text}.")
@@ -102,7 +102,7 @@ def _version(visit: Visit) -> Outcome:
 
 def _policy(visit: Visit) -> Outcome:
     if is_rabbitmq(settings.CELERY_BROKER_URL):
-        return good("Redis carries no wake-ups of workers: RabbitMQ does.")
+        return good("Redis does not carry the workers' wake-ups: RabbitMQ does.")
     try:
         info = _info(_url_of_broker(), "memory")
     except (RedisError, OSError):
@@ -111,10 +111,10 @@ def _policy(visit: Visit) -> Outcome:
         return skipped("The user of CELERY_BROKER_URL may not ask for INFO.")
     policy = str(info["maxmemory_policy"])
     if policy == "noeviction":
-        return good("Redis throws nothing away (maxmemory-policy is noeviction).")
+        return good("Redis discards nothing (maxmemory-policy is noeviction).")
     say = problem if policy.startswith("allkeys") else warning
     return say(
-        f"When it is full, Redis throws away wake-ups of workers and rate limits (maxmemory-policy is {policy}).",
+        f"When it is full, Redis discards the workers' wake-ups and rate limits (maxmemory-policy is {policy}).",
         "Set `maxmemory-policy noeviction` in redis.conf, and now with `redis-cli CONFIG SET maxmemory-policy"
         " noeviction`; give another application's cache a server of its own.",
     )
@@ -133,11 +133,11 @@ def _password(visit: Visit) -> Outcome:
     urls = {"REDIS_URL": settings.REDIS_URL, "CELERY_BROKER_URL": settings.CELERY_BROKER_URL}
     bare = {name: parts.hostname or "localhost" for name, url in urls.items() if _is_bare(parts := urlsplit(url))}
     if not bare:
-        return good("Redis asks for a password, or is on a private socket.")
+        return good("Redis requires a password, or is on a private socket.")
     say = warning if all(is_here(host) for host in bare.values()) else problem
     where = " and ".join(f"{name} (at {host})" for name, host in bare.items())
     return say(
-        f"No password in {where}: whoever reaches the port reads counters and sends tasks to the workers.",
+        f"No password in {where}: anybody who reaches the port can read counters and send tasks to the workers.",
         "Set `requirepass` in redis.conf to `openssl rand -hex 24`, restart it, and write redis://:PASSWORD@host:6379/0;"
         " restart all processes.",
     )
@@ -168,7 +168,7 @@ def _broker(visit: Visit) -> Outcome:
         send_to_nobody()
     except ResponseError as error:
         return problem(
-            f"The broker ({name}) takes no messages ({_refused_because(error)}): no task reaches a worker.",
+            f"The broker ({name}) accepts no messages ({_refused_because(error)}): no task reaches a worker.",
             _TO_TAKE_WRITES,
         )
     except (OperationalError, AMQPError, RedisError, OSError) as error:
@@ -183,7 +183,7 @@ def _broker(visit: Visit) -> Outcome:
             "Compare them with the server's (`rabbitmqctl authenticate_user NAME`, or `requirepass` of Redis), and the"
             " virtual host too; signs such as @ are percent-encoded in the URL.",
         )
-    return good(f"The broker ({name}) takes messages.")
+    return good(f"The broker ({name}) accepts messages.")
 
 
 def send_to_nobody() -> None:

@@ -27,7 +27,7 @@ def as_data(findings: Sequence[Finding], *, strict: bool = False) -> dict[str, A
 
 def bad_setting(message: str) -> dict[str, Any]:
     """What `as_data` says when the settings stop the start."""
-    remedy = "Mend or remove it: docs/settings.md says what each may hold."
+    remedy = "Fix or remove it: docs/settings.md describes the valid values."
     finding = Finding(part="settings", name="settings", status=Status.PROBLEM, what=message, remedy=remedy)
     return as_data([finding])
 

@@ -51,10 +51,10 @@ def _public_url(visit: Visit) -> Outcome:
     if settings.HTTPS:
         return good(f"PUBLIC_URL is {settings.PUBLIC_URL}.")
     if is_loopback(host):
-        return good(f"PUBLIC_URL is {settings.PUBLIC_URL}: only this machine reaches it.")
+        return good(f"PUBLIC_URL is {settings.PUBLIC_URL}: only this machine can reach it.")
     remedy = (
-        f"Have a proxy end TLS (docs/operations/deploy.md), set PUBLIC_URL=https://{host} and {_RESTART}: only then are"
-        " cookies secure, and HTTP is redirected."
+        f"Have a proxy terminate TLS (docs/operations/deploy.md), set PUBLIC_URL=https://{host} and {_RESTART}: only"
+        " then are cookies secure, and HTTP is redirected."
     )
     what = f"PUBLIC_URL is {settings.PUBLIC_URL}: passwords, sessions and API keys travel in the clear."
     return warning(what, remedy) if _is_private(host) else problem(what, remedy)
@@ -64,15 +64,15 @@ def _allowed_hosts(visit: Visit) -> Outcome:
     host = public_host()
     if "*" in settings.ALLOWED_HOSTS:
         return problem(
-            "ALLOWED_HOSTS holds *: whoever sends a request chooses the host in links of mails.",
+            "ALLOWED_HOSTS contains *: anybody who sends a request chooses the host in the links in mails.",
             f"Set ALLOWED_HOSTS={host},127.0.0.1,localhost and {_RESTART}.",
         )
     if not validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS):
         return problem(
-            f"ALLOWED_HOSTS does not hold {host}, the host of PUBLIC_URL: every request through it is refused.",
+            f"ALLOWED_HOSTS does not contain {host}, the host of PUBLIC_URL: every request through it is refused.",
             f"Set ALLOWED_HOSTS={','.join([host, *settings.ALLOWED_HOSTS])} (or leave it out) and {_RESTART}.",
         )
-    return good("ALLOWED_HOSTS holds the host of PUBLIC_URL.")
+    return good("ALLOWED_HOSTS contains the host of PUBLIC_URL.")
 
 
 def _debug(visit: Visit) -> Outcome:
@@ -88,7 +88,7 @@ def _secret_key(visit: Visit) -> Outcome:
     if not (is_guessable(key) or holds_placeholder(key)):
         return good("SECRET_KEY looks random.")
     return problem(
-        "SECRET_KEY can be guessed: who does, signs in as anybody.",
+        "SECRET_KEY can be guessed: anybody who does can sign in as anybody else.",
         "Make one with `openssl rand -base64 48`. If FIELD_ENCRYPTION_KEYS is empty, set that first and run `manage.py"
         f" rotate_encryption_keys`; then set the new SECRET_KEY and {_RESTART}.",
     )
@@ -98,11 +98,11 @@ def _encryption_keys(visit: Visit) -> Outcome:
     if settings.FIELD_ENCRYPTION_KEYS:
         return good("FIELD_ENCRYPTION_KEYS is set.")
     if not settings.HTTPS and is_loopback(public_host()):
-        return good("FIELD_ENCRYPTION_KEYS is empty, which does for a trial on this machine.")
+        return good("FIELD_ENCRYPTION_KEYS is empty, which is fine for a trial on this machine.")
     return warning(
         "FIELD_ENCRYPTION_KEYS is empty: with a new SECRET_KEY, stored webhook secrets and second factors are lost.",
         f"Make a key with `{_NEW_KEY}`, set FIELD_ENCRYPTION_KEYS to it, {_RESTART}, and run `manage.py"
-        " rotate_encryption_keys`. Keep the key in a second place, apart from the backups.",
+        " rotate_encryption_keys`. Keep a copy of the key in a second place, apart from the backups.",
     )
 
 
@@ -110,8 +110,8 @@ def _trusted_proxies(visit: Visit) -> Outcome:
     if settings.TRUSTED_PROXIES or not settings.HTTPS:
         return good(f"TRUSTED_PROXIES is {settings.TRUSTED_PROXIES}.")
     return problem(
-        "TRUSTED_PROXIES is 0 with an https PUBLIC_URL: the proxy that ends TLS is not believed. Pages redirect without"
-        " end, and lock-outs see everybody as one address.",
+        "TRUSTED_PROXIES is 0 with an https PUBLIC_URL: the proxy that terminates TLS is not trusted. Pages redirect"
+        " without end, and lock-outs see everybody as one address.",
         f"Set TRUSTED_PROXIES to the number of proxies in front (1 with deploy/nginx.conf) and {_RESTART}.",
     )
 
@@ -120,7 +120,7 @@ def _webhook_http(visit: Visit) -> Outcome:
     if not (settings.WEBHOOK_ALLOW_HTTP and settings.HTTPS):
         return good("Webhooks go to https only." if settings.HTTPS else "Webhooks may go where a trial needs them.")
     return warning(
-        "WEBHOOK_ALLOW_HTTP is true: payloads of webhooks may travel in the clear.",
+        "WEBHOOK_ALLOW_HTTP is true: webhook payloads may travel in the clear.",
         f"Remove WEBHOOK_ALLOW_HTTP and {_RESTART}, unless all endpoints are in a network that you trust.",
     )
 
@@ -128,7 +128,9 @@ def _webhook_http(visit: Visit) -> Outcome:
 def _webhook_networks(visit: Visit) -> Outcome:
     networks = settings.WEBHOOK_ALLOWED_NETWORKS
     if not (networks and settings.HTTPS):
-        return good("Webhooks reach no private network." if not networks else "A trial lets webhooks reach itself.")
+        return good(
+            "Webhooks reach no private network." if not networks else "In a trial, webhooks may reach this machine."
+        )
     return warning(
         f"WEBHOOK_ALLOWED_NETWORKS lets every tenant's webhooks reach {', '.join(map(str, networks))}.",
         f"Remove what no endpoint needs and {_RESTART}; nothing else in those networks should answer without a"
@@ -139,11 +141,13 @@ def _webhook_networks(visit: Visit) -> Outcome:
 def _staff_second_factor(visit: Visit) -> Outcome:
     if settings.REQUIRE_STAFF_MFA or not settings.HTTPS:
         return good(
-            "Staff need a second factor." if settings.REQUIRE_STAFF_MFA else "Without https no second factor is asked."
+            "Staff need a second factor."
+            if settings.REQUIRE_STAFF_MFA
+            else "Without https, no second factor is required."
         )
     return warning(
         "REQUIRE_STAFF_MFA is false: a password alone opens the data of every tenant.",
-        f"Remove REQUIRE_STAFF_MFA and {_RESTART}; staff are then led to set one up.",
+        f"Remove REQUIRE_STAFF_MFA and {_RESTART}; staff must then set one up.",
     )
 
 
@@ -152,9 +156,9 @@ def _hsts(visit: Visit) -> Outcome:
     if not settings.HTTPS:
         return skipped("HSTS needs an https PUBLIC_URL.")
     if seconds:
-        return good(f"Browsers keep to https for {seconds} s after a visit.")
+        return good(f"Browsers use only https for {seconds} s after a visit.")
     return warning(
-        "HSTS_SECONDS is 0: a first step over plain HTTP can be read and changed on the way.",
+        "HSTS_SECONDS is 0: a first request over plain HTTP can be read and changed on the way.",
         f"Once https works for all, set HSTS_SECONDS={_SHORT_HSTS_SECONDS} and {_RESTART}; raise it to 31536000 later.",
     )
 
@@ -163,7 +167,7 @@ def _secret_files(visit: Visit) -> Outcome:
     paths = {name: Path(path) for name in SECRETS if (path := os.environ.get(f"{name}_FILE"))}
     bare = [f"{name}_FILE={path}" for name, path in paths.items() if _is_open_to_all(path)]
     if not bare:
-        return good("The files of secrets are closed to others." if paths else "No secret is in a file.")
+        return good("The secret files are not readable by others." if paths else "No secret is in a file.")
     return problem(
         f"Every user of this machine can read {', '.join(bare)}.",
         f"chmod 640 {' '.join(part.partition('=')[2] for part in bare)}, with the platform's group as their group.",

@@ -110,7 +110,7 @@ def _outcome(name: str) -> Outcome:
     try:
         return _CHECKS[name].run(Visit())
     except (RedisError, DatabaseError, InterfaceError) as error:
-        return skipped(f"It could not be asked: {describe(error)}.")
+        return skipped(f"It could not be checked: {describe(error)}.")
     except Exception as error:  # noqa: BLE001 - whatever it is, the other parts shall be seen
         return _failing(f"This check failed: {describe(error)}.")
 

@@ -132,7 +132,7 @@ class _Outside:
             self._again_at = time.monotonic() + PAUSE_SECONDS
         else:
             self._is_said = False
-            logger.warning("There is space for metrics again: this process shares its numbers.")
+            logger.warning("There is space for metrics again: this process shares its numbers again.")
 
     def say(self, error: OSError) -> None:
         if not self._is_said:

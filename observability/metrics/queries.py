@@ -55,10 +55,8 @@ GROUP BY 1
 def outbox() -> Families:
     age = OutboxEntry.objects.oldest_age_seconds()
     count = _number(f"SELECT count(*) FROM (SELECT FROM ingestion_outboxentry LIMIT {MOST_COUNTED}) AS entry")  # noqa: S608
-    yield _gauge(
-        "events_outbox_oldest_age_seconds", "Age of the oldest batch of events that waits to be processed.", age
-    )
-    yield _gauge("events_outbox_entries", f"Batches of events that wait to be processed, up to {MOST_COUNTED}.", count)
+    yield _gauge("events_outbox_oldest_age_seconds", "Age of the oldest batch of events waiting to be processed.", age)
+    yield _gauge("events_outbox_entries", f"Batches of events waiting to be processed, up to {MOST_COUNTED}.", count)
 
 
 def due_deliveries() -> Families:
@@ -66,7 +64,7 @@ def due_deliveries() -> Families:
     count = _rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0]
     yield _gauge(
         "events_deliveries_due",
-        f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; without those that are held.",
+        f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; excluding those that are held.",
         count,
     )
     yield _gauge(
@@ -75,7 +73,7 @@ def due_deliveries() -> Families:
 
 
 def oldest_due_seconds() -> float:
-    """How long the oldest webhook delivery has been due that could be sent now; 0 when none is."""
+    """How long the oldest webhook delivery that could be sent now has been due; 0 if there is none."""
     return float(_rows(_DUE, [1, None])[0][1] or 0)
 
 
@@ -88,7 +86,11 @@ def subscriptions() -> Families:
                 family.add_metric([kind, status], found.get((kind, status), (0, 0))[0])
     yield family
     opened = sum(opened for (_, status), (_, opened) in found.items() if status == SubscriptionStatus.ACTIVE)
-    yield _gauge("events_circuits_open", "Active subscriptions whose endpoint fails, and is only probed.", opened)
+    yield _gauge(
+        "events_circuits_open",
+        "Active subscriptions whose circuit is open: the endpoint fails and is only probed.",
+        opened,
+    )
 
 
 def failures() -> Families:
@@ -133,7 +135,7 @@ def _partitions(found: dict[str, tuple[int, str | None]]) -> Families:
     )
     default = GaugeMetricFamily(
         "events_default_partition_rows",
-        "Rows, up to 1000, in the partition that catches what no other one takes.",
+        "Rows, up to 1000, in the partition that catches what fits no other.",
         labels=["table"],
     )
     for table in settings.PARTITIONED_TABLES:
@@ -157,15 +159,13 @@ def weeks_ahead(end: str | None) -> int:
 
 
 def heartbeat() -> Families:
-    help_text = "Unix time when beat last handed a task to the broker; 0 when nothing is known of it."
+    help_text = "Unix time when beat last handed a task to the broker; 0 if unknown."
     yield _gauge("events_beat_heartbeat_timestamp_seconds", help_text, last_beat() or 0)
 
 
 def queues() -> Families:
     names = sorted({settings.CELERY_TASK_DEFAULT_QUEUE, *(r["queue"] for r in settings.CELERY_TASK_ROUTES.values())})
-    family = GaugeMetricFamily(
-        "events_broker_messages", "Wake-ups that wait in a queue of the broker.", labels=["queue"]
-    )
+    family = GaugeMetricFamily("events_broker_messages", "Wake-ups waiting in a queue of the broker.", labels=["queue"])
     with current_app.connection_for_read(connect_timeout=2) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
         for name in names:

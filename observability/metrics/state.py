@@ -37,7 +37,7 @@ class StateCollector(Collector):
 
     def _read(self) -> list[Metric]:
         build = {"version": VERSION, "revision": revision()}
-        families: list[Metric] = [InfoMetricFamily("events_build", "The version that runs.", build)]
+        families: list[Metric] = [InfoMetricFamily("events_build", "The running version.", build)]
         errors = GaugeMetricFamily("events_scrape_errors", "1: this part could not be read.", labels=["part"])
         reachable = _postgresql_answers()
         for name, part in OF_POSTGRESQL.items():

@@ -166,7 +166,7 @@ def _fill_in_wrongly(page: Page) -> None:
         page.locator(f"main [name={name}]").fill(value)
     page.evaluate("document.querySelectorAll('form').forEach((form) => (form.noValidate = true))")
     with page.expect_navigation():
-        page.get_by_role("button", name="Make the webhook").click()
+        page.get_by_role("button", name="Create webhook").click()
 
 
 def _unfold(page: Page) -> None:
@@ -175,7 +175,7 @@ def _unfold(page: Page) -> None:
 
 def _issue_key(page: Page) -> None:
     page.get_by_label("Name").fill("Ledger")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_role("button", name="Create key").click()
     page.locator("#secret").wait_for()
 
 
@@ -212,8 +212,8 @@ def _admin(camera: Camera, gallery: Gallery) -> None:
 
 def _find(page: Page, plaintext: str) -> None:
     page.locator("[name=pasted]").fill(f'headers = {{"Authorization": "Bearer {plaintext}"}}')
-    page.get_by_role("button", name="Find it").click()
-    page.get_by_text("Revoking it stops").wait_for()
+    page.get_by_role("button", name="Find").click()
+    page.get_by_text("Revoking it permanently locks out").wait_for()
 
 
 def _accounts(camera: Camera, gallery: Gallery) -> None:

@@ -152,14 +152,14 @@ def test_only_ones_own_organizations_are_listed_and_found(scene: Scene) -> None:
 
 def test_who_is_in_no_organization_is_told_whom_to_ask(db: None) -> None:
     page = browser_of(UserFactory.create()).get("/console/", follow=True).content.decode()
-    assert "You are in no organization yet" in page
+    assert "You are not a member of any organization yet" in page
 
 
 def test_staff_find_every_organization(scene: Scene) -> None:
     for number in range(60):
         make_organization(name=f"Many {number:02}")
     staff = browser_of(UserFactory.create(is_staff=True))
-    assert "Search for the others" in staff.get("/console/organizations/").content.decode()
+    assert "to find the others" in staff.get("/console/organizations/").content.decode()
     assert "Many 59" in staff.get("/console/organizations/?q=many 59").content.decode()
     assert staff.get(f"/console/o/{scene.organization.slug}/").status_code == 200
 

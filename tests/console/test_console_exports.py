@@ -155,7 +155,7 @@ def test_an_export_ends_at_its_bound(tenant: Tenant, member: Site, monkeypatch: 
     monkeypatch.setattr(exports, "MAX_EVENTS", 70)
     export = finish(begin(member))
     assert (export.events, export.is_cut, export.total) == (70, True, 70)
-    assert "there are older ones" in member.page(f"exports/{export.pk}/")
+    assert "older events are missing from this file" in member.page(f"exports/{export.pk}/")
 
 
 def test_what_comes_later_is_not_in_it(tenant: Tenant, member: Site) -> None:
@@ -177,17 +177,17 @@ def test_a_filter_that_is_too_slow_fails_with_words(scene: Scene, member: Site) 
             run_exports(seconds=1)
     export.refresh_from_db()
     assert export.status == ExportStatus.FAILED
-    assert "takes too long" in member.page(f"exports/{export.pk}/")
+    assert "took too long" in member.page(f"exports/{export.pk}/")
 
 
 def test_an_export_is_cancelled_after_a_confirmation(scene: Scene, member: Site) -> None:
     export = begin(member)
     ExportPart.objects.create(export=export, number=0, body=zlib.compress(b"x"))
     assert "Cancel this export?" in member.page(f"exports/{export.pk}/cancel")
-    assert "is cancelled" in member.follow(f"exports/{export.pk}/cancel")
+    assert "was canceled" in member.follow(f"exports/{export.pk}/cancel")
     assert not ExportPart.objects.exists()
     assert finish(export).status == ExportStatus.CANCELLED
-    assert "was over already" in member.follow(f"exports/{export.pk}/cancel")
+    assert "had already ended" in member.follow(f"exports/{export.pk}/cancel")
 
 
 def test_only_a_few_run_at_once(member: Site) -> None:

@@ -60,7 +60,7 @@ def test_an_invitation_is_mailed_and_its_link_shown_once(admin: Site) -> None:
 
 def test_a_new_person_makes_an_account_and_joins(admin: Site) -> None:
     path, browser = invited(admin), Client()
-    assert "Make an account" in browser.get(path).content.decode()
+    assert "Create an account" in browser.get(path).content.decode()
     weak = browser.post(path, {"username": "nora", "password1": "short", "password2": "short"})
     assert "too short" in errors(weak)
     assert not User.objects.filter(username="nora").exists()
@@ -102,7 +102,7 @@ def test_a_link_ends_when_it_is_withdrawn_replaced_or_old(admin: Site) -> None:
     assert "expired" in admin.page("members/")
     Invitation.objects.filter(pk=newest.pk).update(expires_at=timezone.now() + timedelta(days=1))
     assert Client().get(second).status_code == 200
-    assert "is withdrawn" in admin.follow(f"invitations/{newest.pk}/withdraw")
+    assert "was withdrawn" in admin.follow(f"invitations/{newest.pk}/withdraw")
     assert Client().get(second).status_code == 404
     assert "already" in admin.follow(f"invitations/{newest.pk}/withdraw")
     assert Client().get(f"{second[:-3]}xx/").status_code == 404

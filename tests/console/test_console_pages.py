@@ -82,7 +82,7 @@ def test_an_overview_without_any_event_leads_to_the_first_one(member: Client, ho
 
 def test_an_overview_of_long_gone_events_is_no_first_run(tenant: Tenant, member: Client, home: str) -> None:
     EventType.objects.create(organization=tenant.organization, name="old", first_seen_at=timezone.now(), count=1)
-    assert "Nothing was processed in this time." in text_of(member, home)
+    assert "Nothing was processed in this time range." in text_of(member, home)
 
 
 def test_a_suspended_organization_says_so(scene: Scene, member: Client, home: str) -> None:
@@ -274,7 +274,7 @@ def test_a_view_is_saved_replaced_listed_and_deleted(scene: Scene, member: Clien
     view = SavedView.objects.get()
     assert (view.name, view.query) == ("My view", "type=user.%2A&range=24h")
     assert "My view" in text_of(member, f"{home}events/")
-    assert "Delete the view" in text_of(member, f"{home}events/?range=24h&type=user.*")
+    assert "Delete this view" in text_of(member, f"{home}events/?range=24h&type=user.*")
     member.post(f"{home}views/{view.pk}/delete")
     assert not SavedView.objects.exists()
     member.post(f"{home}views/save", {"name": " ", "query": ""})
@@ -314,7 +314,7 @@ def test_an_event_shows_its_data_and_its_way(scene: Scene, member: Client, home:
 
 def test_an_event_that_waits_says_so(tenant: Tenant, member: Client, home: str) -> None:
     event_id = tenant.post("/api/v1/events", {"type": "a", "data": 1}).json()["id"]
-    assert "Waits to be processed" in text_of(member, f"{home}events/{event_id}/")
+    assert "Waiting to be processed" in text_of(member, f"{home}events/{event_id}/")
 
 
 def test_data_is_shown_as_it_is_stored(tenant: Tenant, member: Client, home: str) -> None:
@@ -351,7 +351,7 @@ def test_annotations_are_shown(tenant: Tenant, member: Client, home: str) -> Non
 def test_an_unknown_event_is_a_404_that_knows_whether_it_aged_out(scene: Scene, member: Client, home: str) -> None:
     assert "This event is gone" in text_of(member, f"{home}events/{NOBODY}/", 404)
     assert "No such event" in text_of(member, f"{home}events/{uuid7()}/", 404)
-    assert "There is no such page" in text_of(member, f"{home}events/{NOBODY}/raw", 404)
+    assert "Page not found" in text_of(member, f"{home}events/{NOBODY}/raw", 404)
 
 
 def test_a_retry_makes_the_delivery_due_and_is_audited(scene: Scene, member: Client, home: str) -> None:
@@ -373,7 +373,7 @@ def test_a_retry_that_cannot_be_says_why_on_the_events_page(scene: Scene, member
 
 def test_a_replay_makes_a_new_delivery(scene: Scene, member: Client, home: str) -> None:
     done = member.post(f"{home}events/{scene.event_id}/replay", {"subscription": str(scene.webhook.pk)}, follow=True)
-    assert "is under way" in done.content.decode()
+    assert "is on its way" in done.content.decode()
     assert Replay.objects.get().total == 1
     for wrong in ("", "x", NOBODY):
         assert member.post(f"{home}events/{scene.event_id}/replay", {"subscription": wrong}).status_code == 404
@@ -403,7 +403,7 @@ def test_a_replay_to_a_subscription_of_other_types_is_refused(scene: Scene, memb
     scene.webhook.save()
     values = {"subscription": str(scene.webhook.pk)}
     refused = member.post(f"{home}events/{scene.event_id}/replay", values, follow=True)
-    assert "does not take events of the type" in refused.content.decode()
+    assert "does not receive events of type" in refused.content.decode()
     assert not Replay.objects.exists()
 
 
@@ -450,7 +450,7 @@ def test_live_says_when_more_came_than_it_shows(
     tenant.post("/api/v1/events/batch", {"events": [{"type": "a", "data": 1}] * 4})
     page = text_of(member, f"{home}live/stream")
     assert page.count("<tr data-id") == 3
-    assert "More came than can be shown" in page
+    assert "More events arrived than can be shown" in page
 
 
 def test_a_page_in_the_background_does_not_change_where_one_is(member: Client, tenant: Tenant, home: str) -> None:

@@ -126,7 +126,7 @@ def test_without_a_demo_an_administrator_that_is_there_stays_the_only_one(
     only = User.objects.get()
     assert (only.username, only.is_superuser, only.has_usable_password()) == (username, superuser, False)
     assert not data.admin.exists()
-    assert "an administrator that you have" in banner_without_demo(data, BASE_URL, known=None)
+    assert "an existing administrator" in banner_without_demo(data, BASE_URL, known=None)
 
 
 def test_a_password_that_cannot_be_kept_is_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_hsts_is_short_until_it_is_raised(environ: dict[str, str], sent: tuple[o
         ({"EMAIL_URL": "console:"}, "links of mails would go into the logs"),
         ({"EMAIL_URL": "console:", "EMAIL_TO_LOG": "perhaps"}, "EMAIL_TO_LOG"),
         ({"WEBHOOK_CA_FILE": "/dev/null/ca.pem"}, "/dev/null/ca.pem cannot be read (Not a directory)"),
-        ({"WEBHOOK_CA_FILE": __file__}, "holds no certificate of an authority in PEM form"),
+        ({"WEBHOOK_CA_FILE": __file__}, "contains no certificate of an authority in PEM format"),
         ({"SECRET_KEY_FALLBACKS": f"{KEY},short"}, "SECRET_KEY_FALLBACKS"),
         ({"SECRET_KEY_FALLBACKS": f"change-me-{KEY}"}, "SECRET_KEY_FALLBACKS still holds the placeholder"),
     ],

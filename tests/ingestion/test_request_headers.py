@@ -143,4 +143,4 @@ def test_the_console_shows_them_folded(tenant: Tenant) -> None:
     assert "&lt;b&gt;7&lt;/b&gt;" in page
     assert "s3cr3t" not in page
     Event.objects.update(annotations=None)
-    assert "None kept." in member.get(path).content.decode()
+    assert "No headers are stored." in member.get(path).content.decode()

@@ -218,7 +218,7 @@ def test_a_database_without_the_platform_is_not_backed_up(tmp_path: Path, databa
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "Make the folder above it first" in not_made(tmp_path / "missing" / "deeper")
+    assert "Create the folder above it first" in not_made(tmp_path / "missing" / "deeper")
     assert f"{tmp_path}/file/deeper cannot be written" in not_made(tmp_path / "file" / "deeper")
 
 

@@ -223,7 +223,8 @@ def test_the_claim_of_a_mail_is_removed_like_an_idempotency_key(organization: Or
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [("gone", "410 Gone"), ("failing", "only failed"), ("something new", "something new")]
+    ("reason", "said"),
+    [("gone", "410 Gone"), ("failing", "failed without exception"), ("something new", "something new")],
 )
 def test_a_disabled_subscription_is_explained(
     organization: Organization, mailoutbox: list[EmailMessage], reason: str, said: str

@@ -329,7 +329,7 @@ def test_files_of_exports_have_room_for_each_and_for_all(
     set_limits(monkeypatch, export_bytes=export.stored_size)
     assert "Delete one that is not needed" in admin.post("exports/new", query="", format="csv").content.decode()
     assert "Delete this file?" in admin.page(f"exports/{export.pk}/cancel")
-    assert "The file is deleted" in admin.follow(f"exports/{export.pk}/cancel")
+    assert "The file was deleted" in admin.follow(f"exports/{export.pk}/cancel")
     assert not ExportPart.objects.exists()
     assert AuditEntry.objects.filter(action="export.deleted").exists()
     other = as_role(make_organization(), Role.ADMIN)
@@ -365,7 +365,7 @@ def test_keys_can_change_so_much_in_an_hour_and_still_be_revoked(
     assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "rate_limited", "60")
     assert Subscription.objects.for_organization(tenant.organization.pk).filter(kind=Kind.WEBHOOK).count() == 1
     assert tenant.request("DELETE", f"/api/v1/api-keys/{made}").status_code == 204
-    assert "is made" in admin.follow("keys/issue", name="x", scopes="events:read")
+    assert "was created" in admin.follow("keys/issue", name="x", scopes="events:read")
     assert other.post("/api/v1/subscriptions", HOOK).status_code == 201
     AuditEntry.objects.update(created_at=timezone.now() - timedelta(hours=2))
     assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201

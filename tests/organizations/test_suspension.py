@@ -147,7 +147,7 @@ def test_a_stranger_learns_nothing_and_a_viewer_is_no_more_than_one(tenant: Tena
     assert browser_of(make_member(make_organization())).post(path).status_code == 404
     viewer = browser_of(make_member(tenant.organization, Role.VIEWER)).post(path)
     assert viewer.status_code == 403
-    assert "This needs the role" in viewer.content.decode()
+    assert "This requires the role" in viewer.content.decode()
 
 
 def test_nobody_joins_it(tenant: Tenant) -> None:

@@ -18,7 +18,7 @@ from tests.support.people.every_page import World, make_world, pages
 
 # Of the data of the scene's events, and of what an endpoint answered to one.
 SECRETS = ("cus_42", "Wien", "B-2", "Sorry")
-HOW = "A superuser can give you the permission"
+HOW = "A superuser can grant you the permission"
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_search_in_the_data_tells_nothing(world: World) -> None:
     listed = f"{world.home}events/?path=customer.id&value="
     pages = [looker.get(listed + value).content.decode() for value in ("cus_42", "cus_43")]
     assert [page.count("data-row") for page in pages] == [pages[0].count("data-row")] * 2
-    assert all("nor search in it" in page for page in pages)
+    assert all("or search in it" in page for page in pages)
     assert "Path in the data" not in looker.get(f"{world.home}events/").content.decode()
 
 

@@ -37,7 +37,7 @@ class Command(BaseCommand):
     help = "Send GitHub's example webhooks as events to the running platform, and wait until the inbox has them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--repeat", type=int, default=1, help="send everything so many times (default 1)")
+        parser.add_argument("--repeat", type=int, default=1, help="send everything this many times (default 1)")
 
     def handle(self, *_args: Any, repeat: int, **_options: Any) -> None:
         if repeat < 1:

@@ -36,8 +36,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--events", type=int, default=100_000, help="how many events (default 100 000)")
         parser.add_argument("--tenants", type=int, default=200, help="how many organizations (default 200)")
-        parser.add_argument("--random-seed", type=int, default=1, help="the same number makes the same data")
-        parser.add_argument("--processes", type=int, help="how many write (default: by cores and events)")
+        parser.add_argument("--random-seed", type=int, default=1, help="the same number creates the same data")
+        parser.add_argument("--processes", type=int, help="processes that write (default: by cores and events)")
 
     def handle(
         self, *_args: Any, events: int, tenants: int, random_seed: int, processes: int | None, **_options: Any
@@ -77,7 +77,7 @@ def _write(plan: Plan, processes: int, report: Callable[[int], None]) -> None:
             try:
                 attach_partition(table, week.start, filled=table_of(table, week.start))
             except (InUseError, TooLongError) as error:
-                raise CommandError(f"The week of {week.start:%Y-%m-%d} was not added, as {error}.") from error
+                raise CommandError(f"The week of {week.start:%Y-%m-%d} was not added: {error}.") from error
     write_statistics(plan, counts)
 
 

@@ -22,9 +22,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("folder", type=Path, metavar="DIR", help="where backups are, made when missing")
-        parser.add_argument("--keep", type=_at_least_one, metavar="N", help="afterwards remove all but the newest N")
-        parser.add_argument("--check", action="store_true", help="read the whole dump back before it counts")
+        parser.add_argument("folder", type=Path, metavar="DIR", help="where backups are; created if missing")
+        parser.add_argument("--keep", type=_at_least_one, metavar="N", help="remove all but the newest N afterwards")
+        parser.add_argument("--check", action="store_true", help="read the whole dump back before accepting it")
 
     def handle(self, *_args: Any, folder: Path, keep: int | None, check: bool, **_options: Any) -> None:
         output = Output(self.stdout)

@@ -17,7 +17,7 @@ USERNAME = "admin"
 
 
 class Command(BaseCommand):
-    help = "Create the first administrator, and write the password to a private file; nothing when there is one."
+    help = "Create the first administrator, and write the password to a private file; do nothing if there is one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--file", type=Path, required=True, help="JSON file to write, mode 0600")

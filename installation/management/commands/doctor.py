@@ -27,9 +27,9 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs: one JSON object")
         parser.add_argument("--strict", action="store_true", help="warnings count as problems")
         parser.add_argument("--skip", action="append", default=[], choices=PARTS, metavar="PART",
-                            help=f"leave a part out: {', '.join(PARTS)}; may be given again")  # fmt: skip
+                            help=f"leave a part out: {', '.join(PARTS)}; may be repeated")  # fmt: skip
         parser.add_argument("--accept", action="append", default=[], choices=names, metavar="NAME",
-                            help="a warning that you know and want, by its name; may be given again")  # fmt: skip
+                            help="accept a known warning, by its name; may be repeated")  # fmt: skip
         parser.add_argument("--mail-to", default="", metavar="ADDRESS", help="send a real test message there")
 
     def handle(self, *args: Any, **options: Any) -> None:

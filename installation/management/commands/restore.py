@@ -24,8 +24,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("folder", type=Path, metavar="DIR", help="a backup, or a folder of backups: the newest one")
-        parser.add_argument("--list", action="store_true", help="only show what is there, and whether its keys are set")
-        parser.add_argument("--without-keys", action="store_true", help="go on when keys are missing, and lose secrets")
+        parser.add_argument("--list", action="store_true", help="only list the backups, and whether their keys are set")
+        parser.add_argument(
+            "--without-keys", action="store_true", help="continue if keys are missing, and lose secrets"
+        )
 
     def handle(self, *_args: Any, folder: Path, without_keys: bool, **options: Any) -> None:
         output = Output(self.stdout)
