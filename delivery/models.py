@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 
 DEFAULT_INBOX = "default"
@@ -219,42 +220,20 @@ class ManualRetry(models.Model):
         return f"manual retry of {self.delivery_id}"
 
 
-class ReplayStatus(models.TextChoices):
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+class Replay(Job):
+    """New deliveries of old events to one subscription, made in bounded batches."""
 
-
-class Replay(models.Model):
-    """New deliveries of old events to one subscription, made in bounded batches.
-
-    `cursor` is the last event that was looked at: a killed batch is simply done again from there. `failures` are those
-    in a row, `failure` says for people why the last one was.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="replays")
     received_after = models.DateTimeField()
     received_before = models.DateTimeField()
     event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
     only_undelivered = models.BooleanField(db_default=False)
-    status = models.CharField(max_length=10, choices=ReplayStatus.choices, db_default=ReplayStatus.RUNNING)
     total = models.BigIntegerField()
-    looked_at = models.BigIntegerField(db_default=0)
-    created = models.BigIntegerField(db_default=0)
-    cursor = models.UUIDField(null=True, blank=True)
-    failures = models.PositiveSmallIntegerField(db_default=0)
-    failure = models.CharField(max_length=200, blank=True, db_default="")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    looked_at = models.BigIntegerField(default=0, db_default=0)
+    created = models.BigIntegerField(default=0, db_default=0)
 
     objects = TenantQuerySet["Replay"].as_manager()
-
-    class Meta:
-        ordering = ["-id"]
-        indexes = [models.Index(fields=["id"], name="replay_running", condition=models.Q(status="running"))]
 
     def __str__(self) -> str:
         return f"replay {self.id}: {self.status}"

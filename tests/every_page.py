@@ -27,7 +27,8 @@ from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import Replay
 from ingestion.models import EventType
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.models import Erasure, ErasureKind
+from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant
@@ -119,7 +120,7 @@ def make_world(tenant: Tenant) -> World:
     Membership.objects.create(organization=empty, user=newcomer, role=Role.OWNER)
     viewer = User.objects.create_user("vera", "vera@example.com", PASSWORD)
     Membership.objects.create(organization=organization, user=viewer, role=Role.VIEWER)
-    Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=ErasureStatus.DONE,
+    Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=JobStatus.DONE,
                            removed={"events redacted": 3}, actor_kind="user", actor_label="sam")  # fmt: skip
     world = World(scene, empty, person, newcomer, viewer)
     world.ids |= _of_console(world) | _of_account(person)

@@ -18,8 +18,9 @@ from delivery.api import replay_schemas
 from delivery.api.replay_schemas import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayShown
 from delivery.api.selecting import own_subscription
 from delivery.matching.matching import check_patterns
-from delivery.models import Replay, ReplayStatus
+from delivery.models import Replay
 from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
+from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
@@ -108,7 +109,7 @@ def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayS
     return ReplayShown(
         id=None if is_counted_only else replay.pk,
         subscription=replay.subscription_id,
-        status=None if is_counted_only else ReplayStatus(replay.status),
+        status=None if is_counted_only else JobStatus(replay.status),
         total=replay.total,
         looked_at=replay.looked_at,
         created=replay.created,
