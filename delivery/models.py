@@ -154,6 +154,8 @@ class Delivery(models.Model):
     lease_id = models.UUIDField(null=True, blank=True)
     last_error = models.CharField(max_length=40, blank=True, db_default="")
     replay_id = models.UUIDField(null=True, blank=True)
+    # The DeadLetterRetry that made it due, until its next attempt is over.
+    retry_id = models.UUIDField(null=True, blank=True)
 
     objects = TenantQuerySet["Delivery"].as_manager()
 
@@ -237,6 +239,39 @@ class Replay(Job):
 
     def __str__(self) -> str:
         return f"replay {self.id}: {self.status}"
+
+
+class DeadLetterRetry(Job):
+    """Another chance for the dead letters of a subscription: all, or those of the types, the error and the time."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="+")
+    event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
+    error = models.CharField(max_length=40, blank=True, db_default="")
+    received_after = models.DateTimeField(null=True, blank=True)
+    received_before = models.DateTimeField(null=True, blank=True)
+    total = models.BigIntegerField()
+    # How many are due again.
+    done = models.BigIntegerField(default=0, db_default=0)
+
+    objects = TenantQuerySet["DeadLetterRetry"].as_manager()
+
+    class Meta(Job.Meta):
+        verbose_name_plural = "dead letter retries"
+
+    def __str__(self) -> str:
+        return f"retry of dead letters {self.id}: {self.status}"
+
+
+class RetryOutcomes(models.Model):
+    """How the next attempts of what a job made due ended. Apart from the job, whose row is held while it works."""
+
+    retry = models.OneToOneField(DeadLetterRetry, on_delete=models.CASCADE, primary_key=True, related_name="outcomes")
+    delivered = models.BigIntegerField(default=0, db_default=0)
+    failed_again = models.BigIntegerField(default=0, db_default=0)
+
+    def __str__(self) -> str:
+        return f"outcomes of {self.retry_id}"
 
 
 class PendingMail(models.Model):

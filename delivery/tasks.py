@@ -19,3 +19,8 @@ def send_due(*, due: Sequence[tuple[str, str]] = ()) -> None:
 @shared_task(name="delivery.run_replays")
 def run_replays() -> None:
     take_turn(operations.run_replays)
+
+
+@shared_task(name="delivery.retry_dead_letters")
+def retry_dead_letters() -> None:
+    take_turn(operations.run_dead_letter_retries)

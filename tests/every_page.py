@@ -32,7 +32,7 @@ from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant
-from tests.console_data import Scene, make_counts, make_scene
+from tests.console_data import Scene, make_counts, make_retry, make_scene
 from tests.factories import TESTER, make_key, make_organization
 
 PASSWORD = "correct horse battery staple"
@@ -148,6 +148,7 @@ def _of_console(world: World) -> dict[str, object]:
         "delivery_id": scene.dead.pk,
         "subscription_id": scene.webhook.pk,
         "replay_id": replay.pk,
+        "job_id": make_retry(scene.webhook).pk,
         "export_id": running.pk,
         "key_id": ApiKey.objects.filter(organization=organization)[0].pk,
         "type_id": EventType.objects.get(organization=organization, name="invoice.paid").pk,

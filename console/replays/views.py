@@ -19,7 +19,7 @@ from console.subscriptions.forms import ReplayForm
 from core.problems import Problem
 from delivery.matching.matching import check_patterns
 from delivery.models import Replay
-from delivery.operations import cancel_replay, create_replay
+from delivery.operations import cancel_job, create_replay
 from delivery.operations.replays import MAX_COUNTED
 from organizations.audit import actor_of
 from organizations.jobs.models import JobStatus
@@ -79,8 +79,8 @@ def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
     found = replay_or_404(place, replay_id)
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
-    stopped = cancel_replay(replay=found, actor=actor_of(request), now=timezone.now())
-    if stopped.status == JobStatus.CANCELLED:
+    cancel_job(job=found, actor=actor_of(request), now=timezone.now())
+    if found.status == JobStatus.CANCELLED:
         messages.success(request, "The replay is cancelled. What it has delivered stays delivered.")
     else:
         messages.error(request, "The replay was over already.")

@@ -85,16 +85,6 @@ def create_replay(
     return replay if dry_run else _start(replay, actor)
 
 
-@transaction.atomic
-def cancel_replay(*, replay: Replay, actor: Actor, now: datetime) -> Replay:
-    """Stop it after the batch at hand; what is over stays as it is. Deliveries that were made stay."""
-    running = Replay.objects.filter(pk=replay.pk, status=JobStatus.RUNNING)
-    if running.update(status=JobStatus.CANCELLED, finished_at=now):
-        record(actor=actor, action="replay.cancelled", target=replay, organization=replay.organization)
-    replay.refresh_from_db()
-    return replay
-
-
 def wake_replays() -> None:
     """Have the running ones got on with. Call after the commit."""
     _waker.wake()
@@ -139,7 +129,7 @@ def _events_of(replay: Replay) -> EventQuerySet:
     )
     for patterns in (replay.subscription.event_types, replay.event_types):
         if "*" not in patterns:
-            events = events.filter(_of_types(patterns))
+            events = events.filter(of_types(patterns))
     return events
 
 
@@ -149,7 +139,8 @@ def _bounds_of(replay: Replay) -> dict[str, UUID]:
     return {"id__gte": lowest_id(after - _SLACK), "id__lt": lowest_id(replay.received_before + _SLACK)}
 
 
-def _of_types(patterns: Sequence[str]) -> Q:
+def of_types(patterns: Sequence[str]) -> Q:
+    """The condition on events that one of the patterns takes them."""
     condition = Q(type__in=[pattern for pattern in patterns if not pattern.endswith("*")])
     for pattern in patterns:
         if pattern.endswith("*"):

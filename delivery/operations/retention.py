@@ -14,7 +14,7 @@ from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from core.partitions.weeks import Partition
 from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import bounds_of_event
-from delivery.models import Attempt, Delivery, Replay, Subscription, SubscriptionStatus
+from delivery.models import Attempt, DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionStatus
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 
@@ -205,6 +205,11 @@ def old_replays(*, before: datetime, kept_until: Mapping[UUID, datetime]) -> Que
     if not gone:
         return Replay.objects.none()
     return Replay.objects.filter(reduce(or_, gone), finished_at__lt=before).order_by("pk")
+
+
+def old_retries(*, before: datetime) -> QuerySet[DeadLetterRetry]:
+    """Those that ended before."""
+    return DeadLetterRetry.objects.filter(finished_at__lt=before).order_by("pk")
 
 
 def left_subscriptions(*, before: datetime) -> QuerySet[Subscription]:
