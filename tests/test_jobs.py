@@ -51,6 +51,7 @@ def end(claimed: list[Claimed], error: AttemptError | None) -> None:
         response_text="",
         response_truncated=False,
         retry_after=None,
+        remote_address=None,
     )
     outcomes = [Outcome(claimed=one, started_at=timezone.now(), result=result) for one in claimed]
     run_now(record_outcomes(DirectDatabase(), outcomes))
