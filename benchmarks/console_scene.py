@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from console.models import Export, ExportFormat, SavedView
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
+from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Kind, Replay, RetryOutcomes, Subscription
 from ingestion.models import Event, EventType
 from organizations.audit import Actor
 from organizations.keys.scopes import Scope
@@ -122,10 +122,15 @@ def _made(organization: Organization, member: User, webhook: Subscription) -> di
         subscription=webhook,
         defaults={"received_after": now - timedelta(hours=1), "received_before": now, "total": 1000},
     )
+    retry, _ = DeadLetterRetry.objects.get_or_create(
+        organization=organization, subscription=webhook, defaults={"total": 1000, "event_types": ["*"], "error": ""}
+    )
+    RetryOutcomes.objects.get_or_create(retry=retry)
     return {
         "key_id": key.pk,
         "view_id": view.pk,
         "export_id": export.pk,
         "invitation_id": invitation.pk,
         "replay_id": replay.pk,
+        "job_id": retry.pk,
     }

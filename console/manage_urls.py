@@ -7,6 +7,7 @@ from console.deliveries import views as deliveries
 from console.event_types import views as event_types
 from console.exports import views as exports
 from console.invitation import views as invitation
+from console.jobs import views as jobs
 from console.keys import views as keys
 from console.members import views as members
 from console.replays import views as replays
@@ -60,6 +61,8 @@ of_organization = [
     path("replays/", replays.replays, name="replays"),
     path("replays/<uuid:replay_id>/", replays.progress, name="replay-progress"),
     path("replays/<uuid:replay_id>/cancel", replays.cancel, name="cancel-replay"),
+    path("jobs/<uuid:job_id>/", jobs.job, name="job"),
+    path("jobs/<uuid:job_id>/cancel", jobs.cancel, name="cancel-job"),
 ]
 
 of_nobody = [path("invitations/<str:token>/", invitation.invitation, name="invitation")]

@@ -3,8 +3,8 @@
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
-from uuid_utils.compat import uuid7
 
+from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 
 
@@ -42,6 +42,8 @@ class ExportFormat(models.TextChoices):
 
 
 class ExportStatus(models.TextChoices):
+    """Those of a job, and the end of its file."""
+
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
@@ -49,13 +51,9 @@ class ExportStatus(models.TextChoices):
     EXPIRED = "expired"
 
 
-class Export(models.Model):
-    """The events of a list, written portion by portion until there are no more or too many (see console.exports.jobs).
+class Export(Job):
+    """The events of a list, written until there are no more or too many (see console.exports.jobs)."""
 
-    `cursor` is the last event that was looked at: a killed portion is simply done again from there.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
@@ -63,8 +61,9 @@ class Export(models.Model):
     format = models.CharField(max_length=10, choices=ExportFormat.choices)
     # The query string of the list, with times in place of a range that moves.
     query = models.TextField(blank=True)
-    status = models.CharField(max_length=10, choices=ExportStatus.choices, default=ExportStatus.RUNNING)
-    cursor = models.UUIDField(null=True, blank=True)
+    status = models.CharField(
+        max_length=10, choices=ExportStatus.choices, default=ExportStatus.RUNNING, db_default=ExportStatus.RUNNING
+    )
     # How many events there are, when an index can tell.
     total = models.BigIntegerField(null=True, blank=True)
     events = models.BigIntegerField(default=0)
@@ -73,17 +72,13 @@ class Export(models.Model):
     stored_size = models.BigIntegerField(default=0)
     size = models.BigIntegerField(default=0)
     is_cut = models.BooleanField(default=False)
-    failures = models.PositiveSmallIntegerField(default=0)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
 
     objects = TenantQuerySet["Export"].as_manager()
 
-    class Meta:
-        ordering = ["-id"]
+    class Meta(Job.Meta):
         indexes = [
-            models.Index(fields=["id"], name="export_running", condition=models.Q(status="running")),
+            *Job.Meta.indexes,
             models.Index(fields=["expires_at"], name="export_expiry", condition=models.Q(status="done")),
         ]
 

@@ -4,14 +4,12 @@ from celery import shared_task
 from django.utils import timezone
 
 from console.exports import jobs as exports
-from core.broker.long_tasks import TURN_SECONDS, long_task
+from organizations.jobs.running import take_turn
 
 
 @shared_task(name="console.run_exports")
 def run_exports() -> None:
-    with long_task() as has_place:
-        if has_place:
-            exports.run_exports(seconds=TURN_SECONDS)
+    take_turn(exports.run_exports)
 
 
 @shared_task(name="console.remove_expired_exports")

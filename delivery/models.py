@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
+from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 
 DEFAULT_INBOX = "default"
@@ -165,6 +166,8 @@ class Delivery(models.Model):
     lease_id = models.UUIDField(null=True, blank=True)
     last_error = models.CharField(max_length=40, blank=True, db_default="")
     replay_id = models.UUIDField(null=True, blank=True)
+    # The DeadLetterRetry that made it due, until its next attempt is over.
+    retry_id = models.UUIDField(null=True, blank=True)
 
     objects = TenantQuerySet["Delivery"].as_manager()
 
@@ -231,45 +234,56 @@ class ManualRetry(models.Model):
         return f"manual retry of {self.delivery_id}"
 
 
-class ReplayStatus(models.TextChoices):
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+class Replay(Job):
+    """New deliveries of old events to one subscription, made in bounded batches."""
 
-
-class Replay(models.Model):
-    """New deliveries of old events to one subscription, made in bounded batches.
-
-    `cursor` is the last event that was looked at: a killed batch is simply done again from there. `failures` are those
-    in a row, `failure` says for people why the last one was.
-    """
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="replays")
     received_after = models.DateTimeField()
     received_before = models.DateTimeField()
     event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
     only_undelivered = models.BooleanField(db_default=False)
-    status = models.CharField(max_length=10, choices=ReplayStatus.choices, db_default=ReplayStatus.RUNNING)
     total = models.BigIntegerField()
-    looked_at = models.BigIntegerField(db_default=0)
-    created = models.BigIntegerField(db_default=0)
-    cursor = models.UUIDField(null=True, blank=True)
-    failures = models.PositiveSmallIntegerField(db_default=0)
-    failure = models.CharField(max_length=200, blank=True, db_default="")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(null=True, blank=True)
+    looked_at = models.BigIntegerField(default=0, db_default=0)
+    created = models.BigIntegerField(default=0, db_default=0)
 
     objects = TenantQuerySet["Replay"].as_manager()
 
-    class Meta:
-        ordering = ["-id"]
-        indexes = [models.Index(fields=["id"], name="replay_running", condition=models.Q(status="running"))]
-
     def __str__(self) -> str:
         return f"replay {self.id}: {self.status}"
+
+
+class DeadLetterRetry(Job):
+    """Another chance for the dead letters of a subscription: all, or those of the types, the error and the time."""
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="+")
+    event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
+    error = models.CharField(max_length=40, blank=True, db_default="")
+    received_after = models.DateTimeField(null=True, blank=True)
+    received_before = models.DateTimeField(null=True, blank=True)
+    total = models.BigIntegerField()
+    # How many are due again.
+    done = models.BigIntegerField(default=0, db_default=0)
+
+    objects = TenantQuerySet["DeadLetterRetry"].as_manager()
+
+    class Meta(Job.Meta):
+        verbose_name_plural = "dead letter retries"
+
+    def __str__(self) -> str:
+        return f"retry of dead letters {self.id}: {self.status}"
+
+
+class RetryOutcomes(models.Model):
+    """How the next attempts of what a job made due ended. Apart from the job, whose row is held while it works."""
+
+    retry = models.OneToOneField(DeadLetterRetry, on_delete=models.CASCADE, primary_key=True, related_name="outcomes")
+    delivered = models.BigIntegerField(default=0, db_default=0)
+    failed_again = models.BigIntegerField(default=0, db_default=0)
+
+    def __str__(self) -> str:
+        return f"outcomes of {self.retry_id}"
 
 
 class PendingMail(models.Model):

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from core.broker.long_tasks import TURN_SECONDS, long_task
 from delivery import operations
 from delivery.webhooks.sending_process import sending_process
+from organizations.jobs.running import take_turn
 
 
 @shared_task(name="delivery.send_due")
@@ -18,6 +18,9 @@ def send_due(*, due: Sequence[tuple[str, str]] = ()) -> None:
 
 @shared_task(name="delivery.run_replays")
 def run_replays() -> None:
-    with long_task() as has_place:
-        if has_place:
-            operations.run_replays(seconds=TURN_SECONDS)
+    take_turn(operations.run_replays)
+
+
+@shared_task(name="delivery.retry_dead_letters")
+def retry_dead_letters() -> None:
+    take_turn(operations.run_dead_letter_retries)

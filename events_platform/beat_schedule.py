@@ -21,6 +21,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "roll-up-intake-counts": {"task": "ingestion.roll_up_intake_counts", "schedule": crontab(minute="29")},
     # Also ends the replays of windows that reach up to now, which wait for the last events to be committed.
     "run-replays": {"task": "delivery.run_replays", "schedule": 5.0, "options": hint(seconds=5.0)},
+    "retry-dead-letters": {"task": "delivery.retry_dead_letters", "schedule": 5.0, "options": hint(seconds=5.0)},
     "run-exports": {"task": "console.run_exports", "schedule": 5.0, "options": hint(seconds=5.0)},
     "remove-expired-exports": {"task": "console.remove_expired_exports", "schedule": crontab(minute="23")},
     # Both are bounded in time, and only one of each runs at once.

@@ -9,6 +9,7 @@ from celery import current_app, shared_task
 from core.broker.wakeup import hint
 from lifecycle.erasing.running import run_erasures as _run_erasures
 from lifecycle.retention.running import retain as _retain
+from organizations.jobs.running import take_turn
 
 
 @shared_task(name="events_platform.retain")
@@ -20,5 +21,5 @@ def retain() -> None:
 
 @shared_task(name="events_platform.run_erasures")
 def run_erasures() -> None:
-    if _run_erasures():
+    if take_turn(_run_erasures):
         current_app.send_task("events_platform.run_erasures", **hint(seconds=60))

@@ -16,7 +16,7 @@ from console.rendering import render_page
 from core.problems import Problem
 from delivery.api.presenting import describe_delivery
 from delivery.models import Delivery, DeliveryStatus, Subscription
-from delivery.operations import dead_letters_of, retry_dead_letters, retry_delivery
+from delivery.operations import dead_letters_of, retry_delivery, retry_of_all, start_retry
 from organizations.audit import actor_of
 
 # A page of the list.
@@ -88,28 +88,13 @@ def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) ->
 
 @organization_page(Action.RETRY_DELIVERIES, methods=READ + WRITE)
 def retry_all(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
-    """Every dead letter; says how many, and asks. A very large number takes several goes, each of which goes on."""
+    """Every dead letter; says how many, and asks."""
     found = subscription_or_404(place, subscription_id)
     if request.method != "POST":
-        dead = dead_letters_of(found)
-        context = {"subscription": found, "dead": dead, **_progress(request, dead.number)}
+        context = {"subscription": found, "dead": dead_letters_of(found)}
         return _render(request, place, "console/subscriptions/retry_all.html", context)
-    outcome = retry_dead_letters(subscription=found, actor=actor_of(request))
-    messages.success(request, f"{outcome.retried} of {outcome.total} are due now.")
-    if left := outcome.total - outcome.retried:
-        done = _number(request.POST.get("done")) + outcome.retried
-        return redirect(f"{request.path}?done={done}&whole={done + left}")
-    return _to_dead_letters(place, found)
-
-
-def _progress(request: HttpRequest, left: int) -> dict[str, int]:
-    """How many earlier goes have done, of how many there were when the last one began."""
-    done = _number(request.GET.get("done"))
-    return {"done": done, "whole": max(_number(request.GET.get("whole")), done + left)}
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0
+    retry = start_retry(retry_of_all(found), actor=actor_of(request))
+    return redirect("console:job", place.organization.slug, retry.pk)
 
 
 def _selected(request: HttpRequest) -> list[UUID]:

@@ -8,21 +8,17 @@ stay small.
 Events that are committed while an export runs are not in it: it covers what was received until it was asked for.
 """
 
-import logging
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.core import signing
 from django.db import transaction
-from django.db.models import F
 from django.http import QueryDict
-from django.utils import timezone
-from psycopg.errors import QueryCanceled
 
 from console.events.filters import EventFilters
 from console.events.queries import search_events
@@ -30,15 +26,15 @@ from console.exports.files import file_header, file_lines
 from console.exports.limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
 from core.broker.wakeup import Waker
-from core.postgresql.faults import is_passing
 from core.postgresql.portions import own_columns, read_portion
 from ingestion.api.selecting import EventFilter, select_events
 from ingestion.models import Event
 from organizations.audit import Actor, record
-from organizations.models import Organization, TenantQuerySet
+from organizations.jobs.models import JobStatus
+from organizations.jobs.running import MAX_FAILURES, JobKind, TookTooLongError, run_jobs
+from organizations.models import Organization
 from rest.large_answers import PORTION_BYTES
 
-logger = logging.getLogger(__name__)
 MAX_EVENTS = 1_000_000
 # As they are stored: some 2 GiB of JSON.
 MAX_STORED_BYTES = 256 * 1024 * 1024
@@ -47,10 +43,7 @@ LIFETIME = timedelta(hours=24)
 PAGES_PER_PART = 20
 # A download has one in memory, each.
 PART_BYTES = 1024 * 1024
-EXPORTS_PER_ROUND = 100
 REMOVED_AT_ONCE = 100
-# A portion that fails so often in a row will not succeed: most likely its filter is too slow.
-MAX_FAILURES = 5
 KEPT_DAYS = 30
 _SALT = "console.export"
 
@@ -64,10 +57,6 @@ class _Portion:
     events: int
     body: bytes
     cursor: UUID | None
-
-
-class TooSlowError(Exception):
-    """Not even one page was found in time."""
 
 
 @transaction.atomic
@@ -93,29 +82,16 @@ def create_export(
 @transaction.atomic
 def cancel_export(*, export: Export, actor: Actor, now: datetime) -> bool:
     """Stop it, or end its file before its time; False when there was nothing to drop any more."""
-    is_done = Export.objects.filter(pk=export.pk, status=ExportStatus.DONE)
-    if _running(export.pk).update(status=ExportStatus.CANCELLED, finished_at=now):
+    rows = Export.objects.filter(pk=export.pk)
+    if rows.filter(status=ExportStatus.RUNNING).update(status=ExportStatus.CANCELLED, finished_at=now):
         action = "export.cancelled"
-    elif is_done.update(status=ExportStatus.EXPIRED, expires_at=now):
+    elif rows.filter(status=ExportStatus.DONE).update(status=ExportStatus.EXPIRED, expires_at=now):
         action = "export.deleted"
     else:
         return False
-    ExportPart.objects.filter(export=export).delete()
+    _drop_parts(export)
     record(actor=actor, action=action, target=export, organization=export.organization)
     return True
-
-
-def run_exports(*, seconds: float = 20.0) -> int:
-    """Get the running exports on, a portion of each in turn, for some `seconds`; returns how many portions it made."""
-    deadline = time.monotonic() + seconds
-    made = 0
-    while time.monotonic() < deadline:
-        running = Export.objects.filter(status=ExportStatus.RUNNING).order_by("pk").values_list("pk", flat=True)
-        moved = sum(_run_or_log(pk) for pk in running[:EXPORTS_PER_ROUND])
-        if not moved:
-            break
-        made += moved
-    return made
 
 
 def remove_expired_exports(*, now: datetime) -> int:
@@ -159,61 +135,25 @@ def filters_of(export: Export) -> EventFilters:
     return EventFilters.read(QueryDict(export.query), now=export.created_at)
 
 
-def _run_or_log(export_id: UUID) -> bool:
-    """One portion; an export that fails holds up no other one."""
-    try:
-        return _run_portion(export_id, timezone.now())
-    except TooSlowError:
-        logger.info("a portion of export %s found nothing in time", export_id)
-    except Exception as error:
-        if isinstance(error.__cause__, QueryCanceled):
-            logger.warning("a portion of export %s took too long", export_id)
-        elif is_passing(error):
-            raise  # PostgreSQL's trouble, not the export's
-        else:
-            logger.exception("a portion of export %s failed", export_id)
-    _note_failure(export_id)
-    return False
-
-
-def _note_failure(export_id: UUID) -> None:
-    _running(export_id).update(failures=F("failures") + 1)
-    given_up = _running(export_id).filter(failures__gte=MAX_FAILURES)
-    if given_up.update(status=ExportStatus.FAILED, finished_at=timezone.now()):
-        ExportPart.objects.filter(export=export_id).delete()
-
-
-@transaction.atomic
-def _run_portion(export_id: UUID, now: datetime) -> bool:
-    """Whether there was something to do."""
-    claimed = _running(export_id).select_for_update(skip_locked=True, of=("self",))
-    export = claimed.select_related("organization").first()
-    if export is None:
-        return False
+def _write_part(export: Export, now: datetime) -> int:
+    """The next one of the file; returns one."""
     wanted = filters_of(export)
     if export.parts == 0 and export.total is None and is_countable(wanted):
-        _running(export_id).update(total=_count(export, wanted))
+        export.total = _count(export, wanted)
     portion = _next_portion(export, wanted)
     body = zlib.compress(portion.body, level=6)
     ExportPart.objects.create(export=export, number=export.parts, body=body)
-    events, stored = export.events + portion.events, export.stored_size + len(body)
-    is_full = events >= MAX_EVENTS or stored >= min(MAX_STORED_BYTES, room_for(export))
-    _running(export_id).update(
-        cursor=portion.cursor,
-        events=events,
-        parts=export.parts + 1,
-        stored_size=stored,
-        size=export.size + len(portion.body),
-        failures=0,
-    )
+    export.cursor = portion.cursor
+    export.events += portion.events
+    export.parts += 1
+    export.stored_size += len(body)
+    export.size += len(portion.body)
+    is_full = export.events >= MAX_EVENTS or export.stored_size >= min(MAX_STORED_BYTES, room_for(export))
     if portion.cursor is None or is_full:
-        _running(export_id).update(
-            status=ExportStatus.DONE,
-            finished_at=now,
-            expires_at=now + LIFETIME,
-            is_cut=portion.cursor is not None,
-        )
-    return True
+        export.is_cut = portion.cursor is not None
+        export.expires_at = now + LIFETIME
+        export.end(JobStatus.DONE, now)
+    return 1
 
 
 def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
@@ -224,7 +164,7 @@ def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
     for _ in range(PAGES_PER_PART):
         found = search_events(export.organization, replace(wanted, before=cursor))
         if found.timed_out:
-            raise TooSlowError
+            raise TookTooLongError
         events = found.events[: MAX_EVENTS - export.events - count]
         cursor = found.older if len(events) == len(found.events) else events[-1].pk
         for event in _with_data(export, events):
@@ -273,5 +213,15 @@ def _count(export: Export, wanted: EventFilters) -> int:
     return select_events(export.organization_id, chosen)[:MAX_EVENTS].count()
 
 
-def _running(export_id: UUID) -> TenantQuerySet[Export]:
-    return Export.objects.filter(pk=export_id, status=ExportStatus.RUNNING)
+def _drop_parts(export: Export) -> None:
+    ExportPart.objects.filter(export=export).delete()
+
+
+EXPORTS = JobKind(
+    jobs=Export.objects.select_related("organization"),
+    portion=_write_part,
+    # Most likely its filter is too slow, and will not be faster.
+    max_timeouts=MAX_FAILURES,
+    give_up=_drop_parts,
+)
+run_exports = partial(run_jobs, EXPORTS)

@@ -80,7 +80,7 @@ def export(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
         "export": found,
         "organization": place.organization,
         "may": permissions(place),
-        "is_running": found.status == ExportStatus.RUNNING,
+        "is_running": found.is_running,
         "download": _download_url(place, found) if is_there else None,
         "chips": filters_of(found).chips(),
         "most": MAX_EVENTS,
@@ -97,8 +97,7 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
     if request.method != "POST":
         return _render(request, place, "console/exports/cancel.html", {"export": found})
     if cancel_export(export=found, actor=actor_of(request), now=timezone.now()):
-        is_running = found.status == ExportStatus.RUNNING
-        messages.success(request, "The export was canceled." if is_running else "The file was deleted.")
+        messages.success(request, "The export was canceled." if found.is_running else "The file was deleted.")
     else:
         messages.error(request, "The export had already ended.")
     return redirect("console:export", place.organization.slug, found.pk)

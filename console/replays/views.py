@@ -18,10 +18,11 @@ from console.rendering import permissions, render_page
 from console.subscriptions.forms import ReplayForm
 from core.problems import Problem
 from delivery.matching.matching import check_patterns
-from delivery.models import Replay, ReplayStatus
-from delivery.operations import cancel_replay, create_replay
+from delivery.models import Replay
+from delivery.operations import cancel_job, create_replay
 from delivery.operations.replays import MAX_COUNTED
 from organizations.audit import actor_of
+from organizations.jobs.models import JobStatus
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -61,10 +62,9 @@ def create(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
 def progress(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
     """How far it is; with `?part` only the bar, for htmx."""
     found = replay_or_404(place, replay_id)
-    is_running = found.status == ReplayStatus.RUNNING
     context = {
         "replay": found,
-        "is_running": is_running,
+        "is_running": found.is_running,
         "organization": place.organization,
         "may": permissions(place),
     }
@@ -79,8 +79,8 @@ def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
     found = replay_or_404(place, replay_id)
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
-    stopped = cancel_replay(replay=found, actor=actor_of(request), now=timezone.now())
-    if stopped.status == ReplayStatus.CANCELLED:
+    cancel_job(job=found, actor=actor_of(request), now=timezone.now())
+    if found.status == JobStatus.CANCELLED:
         messages.success(request, "The replay was canceled. What it has delivered stays delivered.")
     else:
         messages.error(request, "The replay had already ended.")

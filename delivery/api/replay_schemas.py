@@ -6,9 +6,9 @@ from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
-from delivery.models import ReplayStatus
 from delivery.operations.dead_letters import MAX_COUNTED as MAX_COUNTED_DEAD_LETTERS
 from delivery.operations.replays import MAX_COUNTED, SETTLED_AFTER
+from organizations.jobs.models import JobStatus
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
 
 GivenTime = Annotated[datetime, Meta(tz=True)]
@@ -35,7 +35,7 @@ class ReplayShown(Struct):
 
     id: UUID | None
     subscription: UUID
-    status: ReplayStatus | None
+    status: JobStatus | None
     total: Annotated[
         int,
         Meta(

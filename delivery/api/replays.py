@@ -18,8 +18,9 @@ from delivery.api import replay_schemas
 from delivery.api.replay_schemas import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayShown
 from delivery.api.selecting import own_subscription
 from delivery.matching.matching import check_patterns
-from delivery.models import Replay, ReplayStatus
-from delivery.operations import ReplayWish, cancel_replay, create_replay, retry_dead_letters
+from delivery.models import Replay
+from delivery.operations import ReplayWish, cancel_job, create_replay, retry_dead_letters
+from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
@@ -48,8 +49,8 @@ class ReplaysView(APIView):
         check_parameters(request, ())
         wanted = decode(read_body(request, limit=BODY_LIMIT), NewReplay)
         wish = ReplayWish(
-            received_after=_in_utc("/received_after", wanted.received_after),
-            received_before=_in_utc("/received_before", wanted.received_before),
+            received_after=in_utc("/received_after", wanted.received_after),
+            received_before=in_utc("/received_before", wanted.received_before),
             event_types=check_patterns(wanted.event_types),
             only_undelivered=wanted.only_undelivered,
         )
@@ -83,7 +84,8 @@ class CancelReplayView(APIView):
     def post(self, request: Request, replay_id: UUID) -> Response:
         check_parameters(request, ())
         replay = _own_replay(request, replay_id)
-        return Response(describe_replay(cancel_replay(replay=replay, actor=actor_of(request), now=timezone.now())))
+        cancel_job(job=replay, actor=actor_of(request), now=timezone.now())
+        return Response(describe_replay(replay))
 
 
 class RetryDeadLettersView(APIView):
@@ -108,7 +110,7 @@ def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayS
     return ReplayShown(
         id=None if is_counted_only else replay.pk,
         subscription=replay.subscription_id,
-        status=None if is_counted_only else ReplayStatus(replay.status),
+        status=None if is_counted_only else JobStatus(replay.status),
         total=replay.total,
         looked_at=replay.looked_at,
         created=replay.created,
@@ -122,7 +124,7 @@ def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayS
     )
 
 
-def _in_utc(pointer: str, moment: datetime) -> datetime:
+def in_utc(pointer: str, moment: datetime) -> datetime:
     """PostgreSQL takes no offset of 16 hours or more; 422 for what is beyond the years that Python has."""
     try:
         return moment.astimezone(UTC)

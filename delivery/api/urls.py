@@ -2,6 +2,7 @@ from django.urls import path
 
 from delivery.api.events import EventView
 from delivery.api.inbox import AckView, ExtendView, InboxView, LeaseView, NackView
+from delivery.api.jobs import CancelJobView, JobView, StartRetryView
 from delivery.api.replays import CancelReplayView, ReplaysView, ReplayView, RetryDeadLettersView
 from delivery.api.subscriptions import (
     DeliveryView,
@@ -29,6 +30,7 @@ urlpatterns = [
     path(f"{_SUBSCRIPTION}/test", TestView.as_view(), name="api-subscription-test"),
     path(f"{_SUBSCRIPTION}/deliveries", SubscriptionDeliveriesView.as_view(), name="api-subscription-deliveries"),
     path(f"{_SUBSCRIPTION}/retry-dead-letters", RetryDeadLettersView.as_view(), name="api-retry-dead-letters"),
+    path(f"{_SUBSCRIPTION}/dead-letters/retry", StartRetryView.as_view(), name="api-start-retry"),
     path("deliveries/<uuid:delivery_id>", DeliveryView.as_view(), name="api-delivery"),
     path("deliveries/<uuid:delivery_id>/retry", RetryView.as_view(), name="api-delivery-retry"),
     path("inbox", InboxView.as_view(), name="api-inbox"),
@@ -39,4 +41,6 @@ urlpatterns = [
     path("replays", ReplaysView.as_view(), name="api-replays"),
     path("replays/<uuid:replay_id>", ReplayView.as_view(), name="api-replay"),
     path("replays/<uuid:replay_id>/cancel", CancelReplayView.as_view(), name="api-replay-cancel"),
+    path("jobs/<uuid:job_id>", JobView.as_view(), name="api-job"),
+    path("jobs/<uuid:job_id>/cancel", CancelJobView.as_view(), name="api-job-cancel"),
 ]

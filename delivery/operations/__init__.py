@@ -1,11 +1,19 @@
 """What can be done with deliveries."""
 
-from delivery.operations.dead_letters import RetriedDeadLetters, dead_letters_of, retry_dead_letters
+from delivery.operations.dead_letters import (
+    RetriedDeadLetters,
+    dead_letters_of,
+    retry_dead_letters,
+    retry_of_all,
+    run_dead_letter_retries,
+    start_retry,
+)
 from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
-from delivery.operations.replays import ReplayWish, cancel_replay, create_replay, run_replays
+from delivery.operations.jobs import cancel_job, find_job
+from delivery.operations.replays import ReplayWish, create_replay, run_replays
 from delivery.operations.subscriptions import (
     CreatedSubscription,
     SubscriptionChanges,
@@ -29,7 +37,7 @@ __all__ = [
     "SubscriptionChanges",
     "WebhookSecret",
     "ack_events",
-    "cancel_replay",
+    "cancel_job",
     "changeable_fields",
     "create_replay",
     "create_subscription",
@@ -39,6 +47,7 @@ __all__ = [
     "extend_lease",
     "fan_out",
     "find_inbox",
+    "find_job",
     "inbox_deliveries",
     "lease_events",
     "nack_events",
@@ -46,8 +55,11 @@ __all__ = [
     "resume_subscription",
     "retry_dead_letters",
     "retry_delivery",
+    "retry_of_all",
     "rotate_secret",
+    "run_dead_letter_retries",
     "run_replays",
     "show_secret",
+    "start_retry",
     "update_subscription",
 ]

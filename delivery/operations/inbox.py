@@ -25,6 +25,7 @@ from delivery.models import (
     Subscription,
     SubscriptionStatus,
 )
+from delivery.operations.dead_letters import count_retried
 from delivery.operations.fan_out import default_inboxes
 
 # An event may have a delivery of each; the newest ones are looked for.
@@ -78,6 +79,7 @@ def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID
             "delivered_at": now,
             "next_attempt_at": None,
             "lease_id": None,
+            "retry_id": None,
             "last_error": "",
         },
     )
@@ -106,7 +108,7 @@ def _settle(
     rows = Delivery.objects.for_organization(inbox.organization_id).filter(subscription=inbox)
     named = rows.filter(pk__in=_possible_deliveries(inbox, event_ids)).select_for_update().order_by("pk")
     found: dict[UUID, list[Delivery]] = defaultdict(list)
-    for row in named.only("pk", "event_id", "status", "lease_id", "next_attempt_at"):
+    for row in named.only("pk", "event_id", "status", "lease_id", "next_attempt_at", "retry_id"):
         found[row.event_id].append(row)
     settled = [
         row
@@ -116,6 +118,8 @@ def _settle(
     ]
     if settled:
         rows.filter(pk__in=[row.pk for row in settled]).update(**changes)
+        if changes.get("status") == DeliveryStatus.DELIVERED:
+            count_retried(settled, "delivered")
     done = {row.event_id for row in settled}
     lists: dict[str, list[UUID]] = defaultdict(list)
     for event_id in dict.fromkeys(event_ids):

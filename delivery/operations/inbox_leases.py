@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from core.postgresql.arrays import uuid_array
 from delivery.listeners import DeadLetter, tell_dead_letter
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.operations.dead_letters import count_retried
 from delivery.webhooks.recording import EVENT_GONE
 from ingestion.models import Event
 from rest.large_answers import MAX_BYTES
@@ -27,7 +28,7 @@ _ROUNDS = 10
 # is locked, and is not due any more.
 _CLAIM = """
 WITH due AS MATERIALIZED (
-    SELECT id, next_attempt_at FROM delivery_delivery
+    SELECT id, next_attempt_at, retry_id FROM delivery_delivery
     WHERE subscription_id = %(inbox)s AND next_attempt_at <= %(now)s
     ORDER BY next_attempt_at, id
     LIMIT %(limit)s
@@ -37,12 +38,13 @@ UPDATE delivery_delivery AS delivery SET
     status = CASE WHEN attempts < %(max_leases)s THEN status ELSE %(dead_letter)s END,
     next_attempt_at = CASE WHEN attempts < %(max_leases)s THEN %(expires_at)s END,
     lease_id = CASE WHEN attempts < %(max_leases)s THEN %(lease)s::uuid END,
+    retry_id = CASE WHEN attempts < %(max_leases)s THEN delivery.retry_id END,
     last_error = CASE WHEN attempts < %(max_leases)s THEN last_error ELSE %(max_leases_error)s END,
     attempts = CASE WHEN attempts < %(max_leases)s THEN attempts + 1 ELSE attempts END
 FROM due
 WHERE delivery.id = due.id
 RETURNING due.next_attempt_at, delivery.id, delivery.event_id, delivery.status, delivery.attempts, delivery.lease_id,
-    delivery.next_attempt_at
+    delivery.next_attempt_at, due.retry_id
 """
 # Until a new partition has statistics, and for large leases also later, the planner would rather sort or hash a whole
 # table than read a thousand rows by their index: measured with a million waiting, 1.1 s instead of 22 ms.
@@ -143,8 +145,9 @@ def _take(
         _announce([row.delivery for row in rows if row.delivery.status == DeliveryStatus.DEAD_LETTER], now)
     sizes = _sizes_of([row.delivery.event_id for row in taken])
     if gone := [row.delivery.pk for row in taken if row.delivery.event_id not in sizes]:
+        count_retried([row.delivery for row in taken if row.delivery.event_id not in sizes], "failed_again")
         Delivery.objects.filter(pk__in=gone).update(
-            status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, lease_id=None, last_error=EVENT_GONE
+            status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, lease_id=None, retry_id=None, last_error=EVENT_GONE
         )
         taken = [row for row in taken if row.delivery.event_id in sizes]
     each = [sizes[row.delivery.event_id] for row in taken]
@@ -182,14 +185,16 @@ def _claim(inbox: Subscription, limit: int, lease_id: UUID, expires_at: datetime
                 attempts=attempts,
                 lease_id=holder,
                 next_attempt_at=ends,
+                retry_id=retry_id,
             ),
         )
-        for due, pk, event_id, status, attempts, holder, ends in rows
+        for due, pk, event_id, status, attempts, holder, ends, retry_id in rows
     ]
 
 
 def _announce(poisonous: Sequence[Delivery], now: datetime) -> None:
     """Tell the organization which events nobody acknowledged."""
+    count_retried(poisonous, "failed_again")
     ids = [delivery.event_id for delivery in poisonous]
     types = dict(Event.objects.filter(pk__in=ids).values_list("pk", "type"))
     for delivery in poisonous:

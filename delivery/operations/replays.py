@@ -1,23 +1,18 @@
 """Replays: new deliveries of old events, made in bounded batches.
 
-A batch is one transaction: claim the replay, read the next events, insert their deliveries, move the cursor. A killed
-batch leaves nothing behind and is done again. The subscription's own event types and filter apply as they are at that
-moment: a replay delivers what the subscription would get if the events came now.
+The subscription's own event types and filter apply as they are at that moment: a replay delivers what the subscription
+would get if the events came now.
 """
 
-import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Exists, F, OuterRef, Q
-from django.db.models.functions import Greatest
-from django.utils import timezone
-from psycopg.errors import QueryCanceled
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q
 
 from core.broker.wakeup import Waker
 from core.event_ids import lowest_id
@@ -26,24 +21,20 @@ from core.problems import invalid
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
-from delivery.models import Delivery, DeliveryStatus, Replay, ReplayStatus, Subscription, SubscriptionStatus
+from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
 from delivery.usage import usage_of
 from ingestion.models import Event, EventQuerySet
 from organizations.audit import Actor, record
+from organizations.jobs.models import JobStatus
+from organizations.jobs.running import JobKind, run_jobs
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import TenantQuerySet
 
-logger = logging.getLogger(__name__)
 # One transaction: some 30 ms of inserts. A filter that looks into data reads at most 256 KiB of each event.
 EVENTS_PER_BATCH = 1_000
 DATA_EVENTS_PER_BATCH = 250
 # About a second of counting. The total of a larger replay grows as it is looked at.
 MAX_COUNTED = 1_000_000
-# Sweeps in a row, each 5 s after the one before. What fails in our code so often will not succeed. What takes too long
-# may wait for a lock, which passes.
-MAX_FAILURES = 5
-MAX_TIMEOUTS = 60
-REPLAYS_PER_ROUND = 100
 # An event's id is made before its row is committed: by now every older one is there, so that the cursor may pass.
 SETTLED_AFTER = timedelta(seconds=10)
 # How far an event's id may be from the time that it was received.
@@ -85,44 +76,12 @@ def create_replay(
         received_before=min(wish.received_before, now),
         event_types=list(wish.event_types),
         only_undelivered=wish.only_undelivered,
-        status=ReplayStatus.RUNNING,
         created_at=now,
-        looked_at=0,
-        created=0,
-        failure="",
     )
     if replay.received_after >= replay.received_before:
         raise invalid("/received_after", "empty_window", "received_after must be before received_before and now.")
     replay.total = _count(replay)
     return replay if dry_run else _start(replay, actor)
-
-
-@transaction.atomic
-def cancel_replay(*, replay: Replay, actor: Actor, now: datetime) -> Replay:
-    """Stop it after the batch at hand; what is over stays as it is. Deliveries that were made stay."""
-    running = Replay.objects.filter(pk=replay.pk, status=ReplayStatus.RUNNING)
-    if running.update(status=ReplayStatus.CANCELLED, finished_at=now):
-        record(actor=actor, action="replay.cancelled", target=replay, organization=replay.organization)
-    replay.refresh_from_db()
-    return replay
-
-
-def run_replays(*, seconds: float = 20.0) -> int:
-    """Get the running replays on, a batch of each in turn, for some `seconds`; returns how many deliveries it made.
-
-    Safe to run anywhere at any time: each batch belongs to the one that has claimed it.
-    """
-    deadline = time.monotonic() + seconds
-    made = 0
-    failed: set[UUID] = set()  # which the next sweep tries again
-    while time.monotonic() < deadline:
-        running = _running().exclude(pk__in=failed).order_by("pk")
-        chosen = list(running.values_list("pk", flat=True)[:REPLAYS_PER_ROUND])
-        steps = [step for pk in chosen if (step := _run_or_note(pk, failed)) is not None]
-        if not steps:
-            break
-        made += sum(steps)
-    return made
 
 
 def wake_replays() -> None:
@@ -169,7 +128,7 @@ def _events_of(replay: Replay) -> EventQuerySet:
     )
     for patterns in (replay.subscription.event_types, replay.event_types):
         if "*" not in patterns:
-            events = events.filter(_of_types(patterns))
+            events = events.filter(of_types(patterns))
     return events
 
 
@@ -179,7 +138,8 @@ def _bounds_of(replay: Replay) -> dict[str, UUID]:
     return {"id__gte": lowest_id(after - _SLACK), "id__lt": lowest_id(replay.received_before + _SLACK)}
 
 
-def _of_types(patterns: Sequence[str]) -> Q:
+def of_types(patterns: Sequence[str]) -> Q:
+    """The condition on events that one of the patterns takes them."""
     condition = Q(type__in=[pattern for pattern in patterns if not pattern.endswith("*")])
     for pattern in patterns:
         if pattern.endswith("*"):
@@ -194,39 +154,10 @@ def _delivered(replay: Replay) -> TenantQuerySet[Delivery]:
     )
 
 
-def _run_or_note(replay_id: UUID, failed: set[UUID]) -> int | None:
-    """One batch; a replay that fails holds up no other one."""
-    try:
-        return _run_batch(replay_id, timezone.now())
-    except (OperationalError, InterfaceError) as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise  # PostgreSQL's trouble, not the replay's
-        logger.warning("a batch of replay %s took too long", replay_id)
-        _note_failure(replay_id, "A batch took too long.", at_most=MAX_TIMEOUTS)
-    except Exception as error:
-        logger.exception("a batch of replay %s failed", replay_id)
-        _note_failure(replay_id, f"A batch could not be made ({type(error).__name__}).", at_most=MAX_FAILURES)
-    failed.add(replay_id)
-    return None
-
-
-def _note_failure(replay_id: UUID, failure: str, *, at_most: int) -> None:
-    """After so many in a row it ends: its place is free for another one, and its events are for retention."""
-    running = Replay.objects.filter(pk=replay_id, status=ReplayStatus.RUNNING)
-    running.update(failures=F("failures") + 1, failure=failure)
-    running.filter(failures__gte=at_most).update(status=ReplayStatus.FAILED, finished_at=timezone.now())
-
-
-@transaction.atomic
-def _run_batch(replay_id: UUID, now: datetime) -> int | None:
-    """How many deliveries it made; None when there is nothing to do before the next sweep."""
-    running = Replay.objects.filter(pk=replay_id, status=ReplayStatus.RUNNING)
-    claimed = _running().filter(pk=replay_id).select_for_update(skip_locked=True, of=("self",))
-    replay = claimed.select_related("subscription").first()
-    if replay is None:
-        return None
+def _make_deliveries(replay: Replay, now: datetime) -> int | None:
+    """Of the next events; returns how many there were none of yet."""
     if replay.subscription.status == SubscriptionStatus.DELETED:
-        running.update(status=ReplayStatus.CANCELLED, finished_at=now)
+        replay.end(JobStatus.CANCELLED, now)
         return None
     size = DATA_EVENTS_PER_BATCH if replay.subscription.filter else EVENTS_PER_BATCH
     events = _next_events(replay, size)
@@ -234,23 +165,13 @@ def _run_batch(replay_id: UUID, now: datetime) -> int | None:
     made = _insert(replay, _passing(replay.subscription, [event.pk for event in wanted]), now)
     limit = lowest_id(now - SETTLED_AFTER)
     settled = [event.pk for event in events if event.pk < limit]
-    looked_at = F("looked_at") + sum(event.pk < limit for event in wanted)
-    running.update(
-        cursor=settled[-1] if settled else replay.cursor,
-        looked_at=looked_at,
-        created=F("created") + made,
-        total=Greatest(F("total"), looked_at),
-        failures=0,
-        failure="",
-    )
+    replay.cursor = settled[-1] if settled else replay.cursor
+    replay.looked_at += sum(event.pk < limit for event in wanted)
+    replay.created += made
+    replay.total = max(replay.total, replay.looked_at)
     if len(settled) == len(events) < size and replay.received_before <= now - SETTLED_AFTER:
-        running.update(status=ReplayStatus.DONE, finished_at=now)
+        replay.end(JobStatus.DONE, now)
     return made if made or settled else None
-
-
-def _running() -> TenantQuerySet[Replay]:
-    """Those that may go on now: a suspended organization's wait."""
-    return Replay.objects.filter(status=ReplayStatus.RUNNING, organization__suspended_at=None)
 
 
 def _next_events(replay: Replay, size: int) -> list[Event]:
@@ -299,3 +220,10 @@ def _insert(replay: Replay, event_ids: Sequence[UUID], now: datetime) -> int:
     if made:
         transaction.on_commit(subscription.rules.wake)
     return made
+
+
+# Those of a suspended organization wait.
+REPLAYS = JobKind(
+    jobs=Replay.objects.filter(organization__suspended_at=None).select_related("subscription"), portion=_make_deliveries
+)
+run_replays = partial(run_jobs, REPLAYS)

@@ -14,8 +14,9 @@ from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from core.partitions.weeks import Partition
 from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import bounds_of_event
-from delivery.models import Attempt, Delivery, Replay, ReplayStatus, Subscription, SubscriptionStatus
+from delivery.models import Attempt, DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionStatus
 from organizations.audit import Actor, record
+from organizations.jobs.models import JobStatus
 
 # What `last_error` says of a dead letter that nobody gave up but time, or the end of its subscription.
 EXPIRED = "expired"
@@ -145,7 +146,7 @@ def open_events(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
     with connection.cursor() as cursor:
         cursor.execute(_OPEN_EVENTS, _columns(floors))
         found = {pk: event_id for pk, event_id in cursor.fetchall() if event_id}
-    for replay in Replay.objects.filter(status=ReplayStatus.RUNNING).order_by():
+    for replay in Replay.objects.filter(status=JobStatus.RUNNING).order_by():
         first = replay.cursor or lowest_id(replay.received_after)
         found[replay.organization_id] = min(first, found.get(replay.organization_id, first))
     return found
@@ -204,6 +205,11 @@ def old_replays(*, before: datetime, kept_until: Mapping[UUID, datetime]) -> Que
     if not gone:
         return Replay.objects.none()
     return Replay.objects.filter(reduce(or_, gone), finished_at__lt=before).order_by("pk")
+
+
+def old_retries(*, before: datetime) -> QuerySet[DeadLetterRetry]:
+    """Those that ended before."""
+    return DeadLetterRetry.objects.filter(finished_at__lt=before).order_by("pk")
 
 
 def left_subscriptions(*, before: datetime) -> QuerySet[Subscription]:

@@ -34,8 +34,8 @@ _DELIVERIES = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(leases)s::uuid[], %(statuses)s::text[], %(due)s::timestamptz[], %(errors)s::text[],
-        %(counted)s::int[]
-    ) AS outcome (id, lease_id, status, next_attempt_at, error, counted)
+        %(counted)s::int[], %(retries)s::uuid[]
+    ) AS outcome (id, lease_id, status, next_attempt_at, error, counted, retry_id)
 ), attempted AS (
     INSERT INTO delivery_attempt (id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms,
                                   status_code, error, response)
@@ -45,13 +45,26 @@ WITH outcome AS (
         %(attempt_errors)s::text[], %(responses)s::text[]
     )
     ON CONFLICT (id) DO NOTHING
+), written AS (
+    UPDATE delivery_delivery AS delivery
+    SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
+        next_attempt_at = outcome.next_attempt_at, lease_id = NULL, retry_id = NULL,
+        delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END
+    FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
+    RETURNING delivery.id, outcome.status, outcome.retry_id
+), retried AS (
+    SELECT retry_id, count(*) FILTER (WHERE status = 'delivered') AS delivered,
+           count(*) FILTER (WHERE status <> 'delivered') AS failed_again
+    FROM written WHERE retry_id IS NOT NULL GROUP BY retry_id
+), held AS (
+    SELECT retry_id FROM delivery_retryoutcomes WHERE retry_id IN (SELECT retry_id FROM retried)
+    ORDER BY retry_id FOR NO KEY UPDATE
+), told AS (
+    UPDATE delivery_retryoutcomes AS outcomes
+    SET delivered = outcomes.delivered + retried.delivered, failed_again = outcomes.failed_again + retried.failed_again
+    FROM retried JOIN held USING (retry_id) WHERE outcomes.retry_id = retried.retry_id
 )
-UPDATE delivery_delivery AS delivery
-SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
-    next_attempt_at = outcome.next_attempt_at, lease_id = NULL,
-    delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END
-FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
-RETURNING delivery.id
+SELECT id FROM written
 """
 
 # Rows are locked in primary-key order. A healthy subscription is written at most once a second.
@@ -203,6 +216,7 @@ def _delivery_columns(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) 
         "due": text_array(_text(verdict.next_attempt_at) for verdict in verdicts),
         "errors": text_array(verdict.error for verdict in verdicts),
         "counted": array("0" if outcome.result is None else "1" for outcome in outcomes),
+        "retries": text_array(str(pk) if (pk := outcome.claimed.retry_id) else None for outcome in outcomes),
     }
 
 

@@ -14,9 +14,9 @@ from core.postgresql.arrays import text_array, uuid_array
 from delivery.operations.retention import forget_responses, remove_deliveries_of_events
 from ingestion.models import ProcessingFailure
 from ingestion.operations.retention import remove_events_by_id
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
-from lifecycle.retention.steps import Budget
+from lifecycle.models import Erasure, ErasureKind
 from organizations.audit import Actor, record
+from organizations.jobs.models import JobStatus
 from organizations.models import Organization
 
 # Each may have 256 KiB, which stay in the database.
@@ -114,21 +114,8 @@ def count_events(organization_id: UUID, wish: EventWish) -> int:
     return count
 
 
-def run_event_erasure(erasure: Erasure, budget: Budget, *, now: datetime) -> bool:
-    """Get on with it while there is time; whether there was something to do."""
-    while not budget.is_spent:
-        if not _run_batch(erasure.pk, now):
-            return True
-    return True
-
-
-@transaction.atomic
-def _run_batch(erasure_id: UUID, now: datetime) -> bool:
-    """One page; False at the end."""
-    claimed = Erasure.objects.filter(pk=erasure_id, status=ErasureStatus.RUNNING).select_for_update(skip_locked=True)
-    erasure = claimed.first()
-    if erasure is None:
-        return False
+def erase_events(erasure: Erasure, now: datetime) -> int:
+    """A portion of the job: one page; returns how many events it looked at, and one for the end."""
     wish = EventWish.from_json(erasure.wish)
     page = _page(erasure.organization_id, wish, erasure.cursor or _first(wish))
     if ids := [event_id for event_id, fits in page if fits]:
@@ -138,8 +125,7 @@ def _run_batch(erasure_id: UUID, now: datetime) -> bool:
         erasure.cursor = page[-1][0]
     else:
         _finish(erasure, wish, now)
-    erasure.save()
-    return bool(page)
+    return len(page) or 1
 
 
 def _apply(erasure: Erasure, wish: EventWish, ids: list[UUID]) -> None:
@@ -222,7 +208,8 @@ def _first(wish: EventWish) -> UUID:
 
 
 def _finish(erasure: Erasure, wish: EventWish, now: datetime) -> None:
-    erasure.status, erasure.finished_at, erasure.wish = ErasureStatus.DONE, now, {}
+    erasure.end(JobStatus.DONE, now)
+    erasure.wish = {}
     organization = Organization.objects.filter(pk=erasure.organization_id).first()
     record(
         actor=Actor(kind=erasure.actor_kind, label=erasure.actor_label),

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
-from django.db.models import ForeignKey, Model
+from django.db.models import Exists, ForeignKey, Model, OuterRef
 from django.db.models.functions import Now
 
 from core.event_ids import HIGHEST_ID
@@ -16,9 +17,10 @@ from delivery.models import Attempt, Delivery, Subscription, SubscriptionStatus
 from delivery.operations.retention import remove_any_deliveries, remove_attempts
 from ingestion.models import Event
 from ingestion.operations.retention import remove_events
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.models import Erasure, ErasureKind
 from lifecycle.retention.steps import Budget, remove_batch, repeated
 from organizations.audit import Actor, record
+from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, Membership, Organization
 from organizations.operations import suspend_organization
 
@@ -28,6 +30,11 @@ REASON = "The organization is being erased."
 _PARTITIONED: tuple[type[Model], ...] = (Event, Delivery, Attempt)
 # Deliveries are found by their subscriptions; people and keys are the last to go, so that somebody can still look.
 _LAST: tuple[type[Model], ...] = (Subscription, Membership, ApiKey)
+_OF_SUBSCRIPTIONS: tuple[tuple[type[Model], str, Callable[[UUID], int]], ...] = (
+    (Attempt, "attempts", lambda pk: remove_attempts(subscription_id=pk, below=HIGHEST_ID)),
+    (Delivery, "deliveries", lambda pk: remove_any_deliveries(subscription_id=pk)),
+)
+SECONDS_PER_PORTION = 1.0
 
 
 @transaction.atomic
@@ -35,7 +42,7 @@ def start_organization_erasure(*, organization: Organization, actor: Actor) -> E
     """Suspend it, so that nothing new comes in, and end its subscriptions. An erasure that runs already is returned."""
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     running = Erasure.objects.filter(
-        kind=ErasureKind.ORGANIZATION, organization_id=organization.pk, status=ErasureStatus.RUNNING
+        kind=ErasureKind.ORGANIZATION, organization_id=organization.pk, status=JobStatus.RUNNING
     ).first()
     if running:
         return running
@@ -50,21 +57,17 @@ def start_organization_erasure(*, organization: Organization, actor: Actor) -> E
     )
 
 
-def run_organization_erasure(erasure: Erasure, budget: Budget, *, now: datetime) -> bool:
-    """Get on with it while there is time; whether it did anything."""
-    made = 0
+def erase_organization(erasure: Erasure, now: datetime) -> int | None:
+    """A portion of the job: batches of one table for about a second; None while something may still come in."""
+    budget = Budget(SECONDS_PER_PORTION)
     for what, batch in _batches(erasure.organization_id):
-        removed = repeated(batch, budget)
-        if removed:
+        if removed := repeated(batch, budget):
             erasure.removed_more(what, removed)
-            erasure.save(update_fields=["removed"])
-            made += removed
-        if budget.is_spent:
-            return True
+            return removed
     organization = Organization.objects.filter(pk=erasure.organization_id).first()
     if organization and not _is_settled(organization, now):
-        return bool(made)
-    return _finish(erasure, now) or bool(made)
+        return None
+    return _finish(erasure, now)
 
 
 def _is_settled(organization: Organization, now: datetime) -> bool:
@@ -85,10 +88,12 @@ def models_of_organizations() -> list[type[Model]]:
 
 
 def _batches(organization_id: UUID) -> Iterator[tuple[str, Callable[[], int]]]:
-    subscriptions = list(Subscription.objects.for_organization(organization_id).values_list("pk", flat=True))
-    for pk in subscriptions:
-        yield "attempts", lambda pk=pk: remove_attempts(subscription_id=pk, below=HIGHEST_ID)  # type: ignore[misc]
-        yield "deliveries", lambda pk=pk: remove_any_deliveries(subscription_id=pk)  # type: ignore[misc]
+    subscriptions = Subscription.objects.for_organization(organization_id)
+    for table, what, remove in _OF_SUBSCRIPTIONS:
+        # Only those that have some: each portion begins here.
+        left = Exists(table._default_manager.filter(subscription_id=OuterRef("pk")))
+        for pk in subscriptions.filter(left).values_list("pk", flat=True):
+            yield what, partial(remove, pk)
     yield "events", lambda: remove_events(organization_id=organization_id, below=HIGHEST_ID)
     others = [model for model in models_of_organizations() if model not in (*_PARTITIONED, *_LAST)]
     for model in others:
@@ -99,31 +104,27 @@ def _remove(model: type[Model], organization_id: UUID) -> int:
     return remove_batch(model._default_manager.filter(organization=organization_id).order_by())
 
 
-@transaction.atomic
-def _finish(erasure: Erasure, now: datetime) -> bool:
-    """The rest, when nothing came meanwhile; False when something did."""
+def _finish(erasure: Erasure, now: datetime) -> int | None:
+    """The rest, when nothing came meanwhile; None when something did."""
     # Whoever processes its last events needs this row, and waits here.
     organization = Organization.objects.select_for_update().filter(pk=erasure.organization_id).first()
     if Event.objects.for_organization(erasure.organization_id).exists():
-        return False
+        return None
     if organization is not None:
         subscriptions = Subscription.objects.for_organization(organization.pk)
         for table in (Delivery, Attempt):
             if table._default_manager.filter(subscription_id__in=subscriptions.values("pk")).exists():
-                return False
+                return None
         for model in models_of_organizations():
             if model not in _PARTITIONED:
                 erasure.removed_more(str(model._meta.verbose_name_plural), _remove_all(model, organization.pk))
         LogEntry.objects.filter(content_type__model="organization", object_id=str(organization.pk)).delete()
         organization.delete()
-    moved = Erasure.objects.filter(pk=erasure.pk, status=ErasureStatus.RUNNING).update(
-        status=ErasureStatus.DONE, finished_at=now, removed=erasure.removed
-    )
-    if moved:
-        changes: dict[str, Any] = {"organization_id": str(erasure.organization_id), "removed": erasure.removed}
-        actor = Actor(kind=erasure.actor_kind, label=erasure.actor_label)
-        record(actor=actor, action="organization.erased", target=erasure, organization=None, changes=changes)
-    return bool(moved)
+    erasure.end(JobStatus.DONE, now)
+    changes: dict[str, Any] = {"organization_id": str(erasure.organization_id), "removed": erasure.removed}
+    actor = Actor(kind=erasure.actor_kind, label=erasure.actor_label)
+    record(actor=actor, action="organization.erased", target=erasure, organization=None, changes=changes)
+    return 1
 
 
 def _remove_all(model: type[Model], organization_id: UUID) -> int:

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 
 from lifecycle.erasing.running import run_erasures
-from lifecycle.models import Erasure, ErasureStatus
+from lifecycle.models import Erasure
 
 SLICE_SECONDS = 1.0
 
 
 def work_until_over(erasure: Erasure, *, pause: Callable[[float], None] = time.sleep) -> Erasure:
     """Work on it, or watch the worker that does; returns it as it is at the end. Ctrl-C leaves it to the worker."""
-    while erasure.status == ErasureStatus.RUNNING:
+    while erasure.is_running:
         if not run_erasures(seconds=SLICE_SECONDS):
             pause(SLICE_SECONDS)
         erasure.refresh_from_db()

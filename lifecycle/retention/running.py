@@ -200,6 +200,12 @@ def _beside() -> list[Step]:
             ),
             time_field="finished_at",
         ),
+        rows_step(
+            "retries of dead letters",
+            f"{settings.REPLAY_RETENTION_DAYS} days",
+            lambda floors: deliveries.old_retries(before=_ago(floors, settings.REPLAY_RETENTION_DAYS)),
+            time_field="finished_at",
+        ),
         rows_step("sessions", "until they expire", lambda floors: expired_sessions(now=floors.now)),
         rows_step("places of sessions", "with their sessions", lambda floors: ended_places(now=floors.now)),
         *(

@@ -22,13 +22,13 @@ from console.exports.jobs import remove_expired_exports, run_exports
 from console.models import Export, ExportPart, ExportStatus
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
+from organizations.jobs.running import MAX_FAILURES
 from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan
 from rest import large_answers
 from tests.conftest import Tenant
 from tests.console.test_console_manage import Site, actions, as_role
-from tests.delivery.test_replays import make_events
-from tests.factories import make_organization
+from tests.factories import make_events, make_organization
 from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
 
 
@@ -173,7 +173,7 @@ def test_an_empty_csv_has_its_header(member: Site, user: User) -> None:
 def test_a_filter_that_is_too_slow_fails_with_words(scene: Scene, member: Site) -> None:
     export = begin(member, "source=/billing")
     with mock.patch.object(exports, "search_events", return_value=Found(events=[], timed_out=True)):
-        for _ in range(exports.MAX_FAILURES):
+        for _ in range(MAX_FAILURES):
             run_exports(seconds=1)
     export.refresh_from_db()
     assert export.status == ExportStatus.FAILED

@@ -14,8 +14,8 @@ from django.utils import timezone
 from console.access import OPERATORS
 from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
-from delivery.operations import run_replays
+from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Kind, Replay, Subscription
+from delivery.operations import run_dead_letter_retries, run_replays
 from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
 from ingestion.models import EventType, IntakeCount
@@ -356,20 +356,30 @@ def test_all_dead_letters_are_retried_after_their_count(scene: Scene, member: Si
     path = f"subscriptions/{scene.webhook.pk}/dead-letters/"
     assert f"Retry {len(ids)} dead letters?" in member.page(f"{path}retry-all")
     assert Delivery.objects.filter(pk__in=ids, status=DeliveryStatus.PENDING).count() == 0
-    assert f"{len(ids)} of {len(ids)} are due now" in member.follow(f"{path}retry-all")
+    page = member.follow(f"{path}retry-all")
+    assert f"0 of {len(ids)} due again" in page
+    assert 'hx-trigger="every 2s"' in page
+    job = f"jobs/{DeadLetterRetry.objects.get().pk}/"
+    run_dead_letter_retries(seconds=5)
+    part = member.page(f"{job}?part")
+    assert "<html" not in part
+    assert f"{len(ids)} of {len(ids)} due again" in part
+    assert "was over already" in member.follow(f"{job}cancel")
     assert "No dead letters are left" in member.page(f"{path}retry-all")
     assert "No dead letters" in member.page(path)
 
 
-def test_very_many_dead_letters_take_several_goes(scene: Scene, member: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = give_up_all(scene)
-    monkeypatch.setattr("delivery.operations.dead_letters.MAX_RETRIED", 2)
+def test_very_many_dead_letters_are_retried_by_a_job_that_can_be_cancelled(
+    scene: Scene, member: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_up_all(scene)
     monkeypatch.setattr("delivery.operations.dead_letters.MAX_SHOWN", 3)
     path = f"subscriptions/{scene.webhook.pk}/dead-letters/retry-all"
     assert "Retry more than 3 dead letters?" in member.page(path)
-    page = member.follow(path)
-    assert f"2 of {len(ids)} are due again" in page
-    assert f'<progress id="retried" max="{len(ids)}" value="2">' in page
+    member.follow(path)
+    assert "is cancelled" in member.follow(f"jobs/{DeadLetterRetry.objects.get().pk}/cancel")
+    run_dead_letter_retries(seconds=5)
+    assert "Retry more than 3 dead letters?" in member.page(path)
 
 
 def replay_window(**values: Any) -> dict[str, Any]:

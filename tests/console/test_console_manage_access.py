@@ -21,7 +21,7 @@ from organizations.operations import invite_member
 from tests.conftest import Tenant
 from tests.console.test_console_manage import Site, as_role, site_of, staff
 from tests.factories import TESTER, UserFactory, make_organization
-from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
+from tests.support.people.console_data import Scene, browser_of, make_member, make_retry, make_scene
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +52,8 @@ ALLOWED = {
     "retry-delivery": MEMBERS | {"operator", "superuser"},
     "dead-letters": EVERYBODY,
     "retry-selected": MEMBERS | {"operator", "superuser"},
+    "job": EVERYBODY,
+    "cancel-job": MEMBERS | {"operator", "superuser"},
     "retry-all": MEMBERS | {"operator", "superuser"},
     "create-replay": MEMBERS | {"operator", "superuser"},
     "replays": EVERYBODY,
@@ -113,6 +115,7 @@ def _make_one_of_each(scene: Scene) -> dict[str, str]:
         "subscription_id": str(scene.webhook.pk),
         "delivery_id": str(scene.dead.pk),
         "replay_id": str(replay.pk),
+        "job_id": str(make_retry(scene.webhook).pk),
         "type_id": str(EventType.objects.get(organization=organization, name="invoice.paid").pk),
         "export_id": str(export.pk),
         "membership_id": str(Membership.objects.get(user=person).pk),

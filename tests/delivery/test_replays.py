@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 from uuid import UUID
@@ -14,64 +14,38 @@ from django.utils import timezone
 from psycopg.errors import QueryCanceled
 from uuid_utils.compat import uuid7
 
-from core.event_ids import lowest_id
 from core.times import format_time
-from delivery.delivery_ids import bounds_of_event, delivery_id
+from delivery.delivery_ids import bounds_of_event
 from delivery.matching.event_view import EventView
 from delivery.matching.interests import InterestCatalogue
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription, SubscriptionStatus
-from delivery.operations import dead_letters, default_inboxes, replays, retry_dead_letters, run_replays
+from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
+from delivery.operations import dead_letters, replays, retry_dead_letters, run_replays
 from delivery.operations.replays import EVENTS_PER_BATCH, SETTLED_AFTER
 from delivery.shown_status import shown_status
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
 from ingestion.operations import process_outbox
-from organizations.models import AuditEntry, Organization
+from organizations.jobs import running
+from organizations.jobs.models import JobStatus
+from organizations.models import AuditEntry
 from organizations.plans import LIMITS, Plan
 from tests.conftest import Tenant, make_tenant
-from tests.factories import TESTER, make_organization
+from tests.factories import (
+    START,
+    TESTER,
+    event_id_at,
+    inbox_of,
+    make_dead_letters,
+    make_delivery,
+    make_events,
+    make_organization,
+    make_webhook,
+)
 from tests.ingestion.test_crash import worker
 
-START = datetime(2026, 1, 7, 12, tzinfo=UTC)
 WINDOW = {"received_after": format_time(START), "received_before": format_time(START + timedelta(hours=1))}
 KILL_EVENTS = 30_000
 DEADLINE_SECONDS = 120
-
-
-def make_events(organization: Organization, count: int, at: datetime = START, **values: Any) -> list[Event]:
-    """Processed events, received a millisecond apart from `at` on."""
-    values = {"type": "invoice.paid", "data": {"n": 1}, "batch_id": uuid7(), **values}
-    moments = [at + timedelta(milliseconds=number) for number in range(count)]
-    return Event.objects.bulk_create(
-        [Event(id=event_id_at(moment), organization=organization, received_at=moment, **values) for moment in moments],
-        batch_size=5_000,
-    )
-
-
-def event_id_at(moment: datetime) -> UUID:
-    """A UUIDv7 of this time."""
-    return UUID(int=lowest_id(moment).int | (uuid7().int & (1 << 80) - 1))
-
-
-def make_webhook(organization: Organization, **values: Any) -> Subscription:
-    values = {"kind": Kind.WEBHOOK, "url": "https://example.com/", **values}
-    return Subscription.objects.create(organization=organization, **values)
-
-
-def inbox_of(organization: Organization) -> UUID:
-    return default_inboxes([organization.pk])[organization.pk]
-
-
-def make_delivery(event: Event, subscription: Subscription, status: DeliveryStatus, **values: Any) -> Delivery:
-    return Delivery.objects.create(
-        id=delivery_id(event.pk, subscription.pk),
-        organization_id=event.organization_id,
-        subscription=subscription,
-        event_id=event.pk,
-        status=status,
-        created_at=event.received_at,
-        **values,
-    )
 
 
 def start(tenant: Tenant, subscription_id: UUID, **wish: Any) -> Any:
@@ -259,7 +233,7 @@ def test_it_goes_on_in_batches(tenant: Tenant, webhook: Subscription, monkeypatc
     make_events(tenant.organization, 7)
     started = start(tenant, webhook.pk)
     seen = []
-    while (step := replays._run_batch(UUID(started.json()["id"]), timezone.now())) is not None:
+    while (step := running.run_portion(replays.REPLAYS, UUID(started.json()["id"]), timezone.now())) is not None:
         progress = shown(tenant, started)
         seen.append((step, progress["looked_at"], progress["created"], progress["status"]))
     assert seen == [(3, 3, 3, "running"), (3, 6, 6, "running"), (1, 7, 7, "done")]
@@ -270,10 +244,10 @@ def test_running_replays_take_turns(tenant: Tenant, webhook: Subscription, monke
     make_events(tenant.organization, 20)
     large = start(tenant, webhook.pk)
     small = start(tenant, webhook.pk, event_types=["none"])
-    steps = mock.Mock(side_effect=replays._run_batch)
-    monkeypatch.setattr(replays, "_run_batch", steps)
+    steps = mock.Mock(side_effect=running.run_portion)
+    monkeypatch.setattr(running, "run_portion", steps)
     run_replays()
-    order = [str(call.args[0]) for call in steps.call_args_list]
+    order = [str(call.args[1]) for call in steps.call_args_list]
     assert order[:2] == [large.json()["id"], small.json()["id"]]
     assert shown(tenant, large)["status"] == shown(tenant, small)["status"] == "done"
 
@@ -292,8 +266,8 @@ def test_a_filter_that_does_not_compile_any_more_lets_everything_pass_live_and_i
 @pytest.mark.parametrize(
     ("error", "tries", "reason"),
     [
-        (ValueError("secret"), replays.MAX_FAILURES, "A batch could not be made (ValueError)."),
-        (OperationalError(), replays.MAX_TIMEOUTS, "A batch took too long."),
+        (ValueError("secret"), running.MAX_FAILURES, "A batch could not be made (ValueError)."),
+        (OperationalError(), running.MAX_TIMEOUTS, "A batch took too long."),
     ],
 )
 def test_a_replay_that_always_fails_holds_up_no_other_and_ends(
@@ -335,7 +309,7 @@ def test_the_databases_trouble_is_raised(tenant: Tenant, webhook: Subscription) 
     start(tenant, webhook.pk)
     with mock.patch.object(replays, "_next_events", side_effect=OperationalError), pytest.raises(OperationalError):
         run_replays()
-    assert Replay.objects.get().status == ReplayStatus.RUNNING
+    assert Replay.objects.get().status == JobStatus.RUNNING
 
 
 def test_a_cancelled_replay_stops_and_keeps_what_it_made(
@@ -345,7 +319,7 @@ def test_a_cancelled_replay_stops_and_keeps_what_it_made(
     make_events(tenant.organization, 7)
     started = start(tenant, webhook.pk)
     path = f"/api/v1/replays/{started.json()['id']}/cancel"
-    replays._run_batch(UUID(started.json()["id"]), timezone.now())
+    running.run_portion(replays.REPLAYS, UUID(started.json()["id"]), timezone.now())
     cancelled = tenant.post(path)
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert cancelled.json()["finished_at"] is not None
@@ -468,7 +442,7 @@ def test_another_tenants_objects_are_not_found(tenant: Tenant, other_tenant: Ten
     assert other_tenant.post(f"/api/v1/replays/{replay_id}/cancel").status_code == 404
     assert other_tenant.post(f"/api/v1/subscriptions/{webhook.pk}/retry-dead-letters").status_code == 404
     assert other_tenant.get("/api/v1/replays").json()["data"] == []
-    assert Replay.objects.get().status == ReplayStatus.RUNNING
+    assert Replay.objects.get().status == JobStatus.RUNNING
 
 
 def test_a_replay_never_takes_another_tenants_events(
@@ -514,14 +488,6 @@ def test_the_sweep_is_scheduled() -> None:
 
 
 # --- Dead letters ------------------------------------------------------------------------------------------------
-
-
-def make_dead_letters(subscription: Subscription, count: int) -> list[Delivery]:
-    events = make_events(subscription.organization, count)
-    return [
-        make_delivery(event, subscription, DeliveryStatus.DEAD_LETTER, attempts=10, last_error="timeout")
-        for event in events
-    ]
 
 
 def retry(tenant: Tenant, subscription: Subscription, body: Any = None) -> Any:
@@ -631,11 +597,11 @@ def test_a_killed_worker_replays_each_event_once() -> None:
     with worker():
         _wait_for(replay, lambda: replay.looked_at >= 2 * EVENTS_PER_BATCH)
     replay.refresh_from_db()
-    assert replay.status == ReplayStatus.RUNNING, "the worker was to be killed in the middle"
+    assert replay.status == JobStatus.RUNNING, "the worker was to be killed in the middle"
     made = Delivery.objects.filter(replay_id=replay.pk)
     assert made.count() == replay.created == replay.looked_at < KILL_EVENTS
     with worker():
-        _wait_for(replay, lambda: replay.status == ReplayStatus.DONE)
+        _wait_for(replay, lambda: replay.status == JobStatus.DONE)
     assert sorted(made.values_list("event_id", flat=True)) == sorted(event.pk for event in events)
     assert replay.created == replay.looked_at == replay.total == KILL_EVENTS
     connections.close_all()

@@ -23,7 +23,8 @@ from ingestion.operations import process_outbox
 from lifecycle.erasing.events import EventWish, start_event_erasure
 from lifecycle.erasing.organization import models_of_organizations, start_organization_erasure
 from lifecycle.erasing.running import run_erasures
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.models import Erasure, ErasureKind
+from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import forget_cached_keys
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from organizations.operations import resume_organization
@@ -122,14 +123,14 @@ def test_an_erasure_goes_on_where_a_kill_ended_it(tenant: Tenant, monkeypatch: p
         broken.setattr("lifecycle.erasing.organization.remove_events", lambda **_: 1 / 0)
         run_erasures()
     erasure.refresh_from_db()
-    assert (erasure.status, erasure.failures) == (ErasureStatus.RUNNING, 1)
+    assert (erasure.status, erasure.failures) == (JobStatus.RUNNING, 1)
     assert not Delivery.objects.exists()
     assert Event.objects.count() == 2
     forget_cached_keys()
     assert tenant.get("/api/v1/events").status_code == 403
     run_erasures()
     erasure.refresh_from_db()
-    assert erasure.status == ErasureStatus.DONE
+    assert erasure.status == JobStatus.DONE
     forget_cached_keys()
     assert tenant.get("/api/v1/events").status_code == 401
 

@@ -15,7 +15,7 @@ from console.exports import limits as export_limits
 from console.models import Export, ExportPart, ExportStatus, SavedView
 from delivery.matching import interests
 from delivery.matching.interests import catalogue
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, ReplayStatus, Subscription
+from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
 from delivery.operations import default_inboxes
 from delivery.operations import deliveries as delivery_operations
 from delivery.operations import subscriptions as subscription_operations
@@ -24,6 +24,7 @@ from ingestion.models import EventType, HourlyStat
 from ingestion.operations import process_outbox
 from ingestion.operations.catalogue import OTHER
 from lifecycle.retention.running import retain
+from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import keys as key_operations
 from organizations.plans import LIMITS, Limits, Plan
@@ -264,7 +265,7 @@ def test_replays_of_a_day_have_a_limit(tenant: Tenant, monkeypatch: pytest.Monke
         "received_before": "2026-01-02T00:00:00Z",
     }
     assert tenant.post("/api/v1/replays", wish).status_code == 202
-    Replay.objects.update(status=ReplayStatus.DONE)
+    Replay.objects.update(status=JobStatus.DONE)
     assert is_refused(tenant.post("/api/v1/replays", wish), "1 replays a day. Try again later")
     assert tenant.post("/api/v1/replays", {**wish, "dry_run": True}).status_code == 202
     Replay.objects.update(created_at=timezone.now() - timedelta(days=2))

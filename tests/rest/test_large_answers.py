@@ -22,10 +22,11 @@ from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop
 from core.postgresql.portions import own_columns, read_portion
 from delivery.api.presenting import EXCERPT_LENGTH, MAX_RESPONSES
-from delivery.models import Attempt, Delivery, Kind, Replay, ReplayStatus, Subscription
+from delivery.models import Attempt, Delivery, Kind, Replay, Subscription
 from delivery.operations import default_inboxes
 from ingestion.models import Event, EventType
 from ingestion.operations import process_outbox
+from organizations.jobs.models import JobStatus
 from organizations.models import Organization
 from rest import large_answers
 from rest.doors.shares import Budget
@@ -120,7 +121,7 @@ def replay_rows(organization: Organization) -> str:
             received_after=now,
             received_before=now,
             event_types=["x" * 100] * 10,
-            status=ReplayStatus.DONE,
+            status=JobStatus.DONE,
             total=0,
         )
         for _ in range(40)

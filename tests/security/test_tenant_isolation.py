@@ -32,6 +32,7 @@ def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path
         "subscriptions": str(subscription.pk),
         "deliveries": str(Delivery.objects.get(event_id=event_id, replay_id=None, subscription=subscription).pk),
         "replays": str(replay.pk),
+        "jobs": str(replay.pk),
     }
     target = path.replace(NOBODY, objects[path.split("/")[3]])
     for method in METHODS:

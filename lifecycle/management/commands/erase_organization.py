@@ -8,9 +8,10 @@ from django.core.management.base import BaseCommand, CommandError
 from lifecycle.asking import confirm
 from lifecycle.erasing.organization import start_organization_erasure
 from lifecycle.erasing.progress import work_until_over
-from lifecycle.models import Erasure, ErasureStatus
+from lifecycle.models import Erasure
 from lifecycle.organization_names import find_organization
 from organizations.audit import Actor
+from organizations.jobs.models import JobStatus
 
 
 class Command(BaseCommand):
@@ -33,6 +34,6 @@ def finish(command: BaseCommand, erasure: Erasure) -> None:
     """Tell what was removed; a CommandError when it failed."""
     for what, count in erasure.removed.items():
         command.stdout.write(f"{count:>10} {what}")
-    if erasure.status == ErasureStatus.FAILED:
+    if erasure.status == JobStatus.FAILED:
         raise CommandError(f"The {erasure} failed: see the log.")
     command.stdout.write("Done.")

@@ -9,12 +9,13 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.operations import start_retry
 from ingestion.models import IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 from organizations.models import Membership, Organization, Role
 from tests.conftest import Tenant
-from tests.factories import UserFactory
+from tests.factories import TESTER, UserFactory
 
 DATA = {
     "amount": 12900,
@@ -115,3 +116,10 @@ def make_counts(organization: Organization, now: datetime) -> None:
                     outcome=outcome,
                     defaults={"count": count},
                 )
+
+
+def make_retry(subscription: Subscription, **values: Any) -> DeadLetterRetry:
+    """A running retry of the subscription's dead letters."""
+    values = {"event_types": ["*"], "error": "", **values}
+    retry = DeadLetterRetry(organization=subscription.organization, subscription=subscription, **values)
+    return start_retry(retry, actor=TESTER)

@@ -27,12 +27,13 @@ from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import Replay
 from ingestion.models import EventType
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.models import Erasure, ErasureKind
+from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_key, make_organization
-from tests.support.people.console_data import Scene, make_counts, make_scene
+from tests.support.people.console_data import Scene, make_counts, make_retry, make_scene
 
 PASSWORD = "correct horse battery staple"
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -119,7 +120,7 @@ def make_world(tenant: Tenant) -> World:
     Membership.objects.create(organization=empty, user=newcomer, role=Role.OWNER)
     viewer = User.objects.create_user("vera", "vera@example.com", PASSWORD)
     Membership.objects.create(organization=organization, user=viewer, role=Role.VIEWER)
-    Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=ErasureStatus.DONE,
+    Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=JobStatus.DONE,
                            removed={"events redacted": 3}, actor_kind="user", actor_label="sam")  # fmt: skip
     world = World(scene, empty, person, newcomer, viewer)
     world.ids |= _of_console(world) | _of_account(person)
@@ -147,6 +148,7 @@ def _of_console(world: World) -> dict[str, object]:
         "delivery_id": scene.dead.pk,
         "subscription_id": scene.webhook.pk,
         "replay_id": replay.pk,
+        "job_id": make_retry(scene.webhook).pk,
         "export_id": running.pk,
         "key_id": ApiKey.objects.filter(organization=organization)[0].pk,
         "type_id": EventType.objects.get(organization=organization, name="invoice.paid").pk,

@@ -20,15 +20,15 @@ from delivery.models import (
     DeliveryStatus,
     Kind,
     Replay,
-    ReplayStatus,
     Subscription,
     SubscriptionStatus,
 )
 from ingestion.intake.rejections import record_rejections
 from ingestion.models import EventType, ProcessingFailure
 from ingestion.operations import process_outbox
-from lifecycle.models import Erasure, ErasureKind, ErasureStatus
+from lifecycle.models import Erasure, ErasureKind
 from organizations.audit import Actor
+from organizations.jobs.models import JobStatus
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member, issue_key
@@ -187,7 +187,7 @@ def _make_replays(webhook: Subscription, now: datetime) -> Replay:
     kept = {"organization_id": webhook.organization_id, "subscription": webhook, "event_types": ["invoice.*"]}
     day = timedelta(days=1)
     Replay.objects.create(**kept, received_after=now - 9 * day, received_before=now - 8 * day, total=421, looked_at=421,
-                          created=421, status=ReplayStatus.DONE)  # fmt: skip
+                          created=421, status=JobStatus.DONE)  # fmt: skip
     return Replay.objects.create(**kept, received_after=now - 2 * day, received_before=now - day, total=1200,
                                  looked_at=410, created=404, only_undelivered=True)  # fmt: skip
 
@@ -210,7 +210,7 @@ def _age(organization: Organization, now: datetime) -> None:
 
 def _make_erasures(organization: Organization) -> None:
     Erasure.objects.create(
-        kind=ErasureKind.EVENTS, organization_id=organization.pk, status=ErasureStatus.DONE, looked_at=14_210,
+        kind=ErasureKind.EVENTS, organization_id=organization.pk, status=JobStatus.DONE, looked_at=14_210,
         removed={"events": 12, "deliveries": 24, "attempts": 13}, actor_kind="user", actor_label="operator",
         finished_at=timezone.now(),
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Jobs that the console shows: retries of dead letters."""

@@ -1,0 +1,100 @@
+"""Jobs: bodies and answers, as the views use them and as `/api/schema` shows them."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Struct, field
+
+from delivery.operations.dead_letters import MAX_COUNTED
+from organizations.jobs.models import JobStatus
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, Answer, Operation, Time, json_of
+
+Counted = Annotated[int, Meta(ge=0)]
+
+
+class NewRetry(Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which dead letters of the subscription; all without a filter."""
+
+    event_types: Annotated[list[str], Meta(description="Types, or starts of types with a trailing `*`.")] = field(
+        default_factory=lambda: ["*"]
+    )
+    error: Annotated[str, Meta(max_length=40, description="The error of the last attempt.")] | None = None
+    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive; of the event.")] | None = None
+    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; of the event.")] | None = None
+    dry_run: Annotated[bool, Meta(description="Only count.")] = False
+
+
+class JobShown(Struct):
+    """A job. After a dry run there is none: `id`, `status` and `started_at` are null."""
+
+    id: UUID | None
+    kind: Annotated[str, Meta(description="`dead_letter_retry` or `replay`.")]
+    subscription: UUID
+    status: JobStatus | None
+    total: Annotated[int, Meta(ge=0, description=f"How many there are, counted up to {MAX_COUNTED:,} at first.")]
+    done: Annotated[int, Meta(ge=0, description="How many are due again; of a replay, how many it is through with.")]
+    delivered: Annotated[
+        Counted | None, Meta(description="How many of them arrived, or were acknowledged. Null for a replay.")
+    ]
+    failed_again: Annotated[Counted | None, Meta(description="How many failed at their next attempt.")]
+    started_at: Time | None
+    finished_at: Time | None
+    failure: Annotated[str | None, Meta(description="Why the last batch could not be made. Null while all is well.")]
+
+
+_JOB = {
+    "id": EXAMPLE_ID,
+    "kind": "dead_letter_retry",
+    "subscription": OTHER_ID,
+    "status": "running",
+    "total": 1_200,
+    "done": 1_000,
+    "delivered": 640,
+    "failed_again": 3,
+    "started_at": EXAMPLE_TIME,
+    "finished_at": None,
+    "failure": None,
+}
+_STARTED = {**_JOB, "done": 0, "delivered": 0, "failed_again": 0}
+_COUNTED = {**_STARTED, "id": None, "status": None, "started_at": None}
+_CANCELLED = {**_JOB, "status": "cancelled", "finished_at": EXAMPLE_TIME}
+
+JOB = {
+    "GET": Operation(
+        id="get_job",
+        summary="Show a job's progress",
+        description="Retries of dead letters, and replays. What is due again is counted as delivered or as failed when"
+        " its next attempt is over, which may be after the job.",
+        answers={200: Answer(description="The job.", content=json_of(JobShown, running=_JOB))},
+    )
+}
+CANCEL = {
+    "POST": Operation(
+        id="cancel_job",
+        summary="Cancel a job",
+        description="It stops within a second. What is due again stays due. A job that is over stays as it is.",
+        answers={200: Answer(description="The job.", content=json_of(JobShown, cancelled=_CANCELLED))},
+    )
+}
+RETRY = {
+    "POST": Operation(
+        id="start_dead_letter_retry",
+        summary="Retry dead letters of a subscription",
+        description="Starts a job that makes them due at once, the oldest first, with every attempt ahead of them.",
+        body=json_of(
+            NewRetry,
+            all={},
+            some={"event_types": ["invoice.*"], "error": "timeout", "received_after": EXAMPLE_TIME},
+            count={"dry_run": True},
+        ),
+        body_required=False,
+        answers={
+            202: Answer(
+                description="The job has begun; on a dry run, it was only counted what it would retry.",
+                content=json_of(JobShown, started=_STARTED, dry_run=_COUNTED),
+            )
+        },
+        problems=("limit_reached",),
+    )
+}
