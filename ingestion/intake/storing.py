@@ -7,7 +7,6 @@ is one way for one event and for many.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -91,7 +90,7 @@ class Accepted:
 Outcome = Accepted | Problem
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Incoming:
     """An event on its way into the database.
 
@@ -104,7 +103,6 @@ class Incoming:
     schema_errors: str | None = None
     origin: str | None = None
     id: UUID = field(default_factory=uuid7)
-    outcome: Outcome | None = None
 
     @property
     def claim(self) -> tuple[UUID, str] | None:
@@ -128,17 +126,14 @@ async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[O
     An outcome is an Accepted, or Problem 409 (reused key), 422 (PostgreSQL cannot hold it: this event alone), 503.
     Raises psycopg's OperationalError when PostgreSQL is away: then nothing is known to be committed.
     """
-    open_events = list(events)
+    outcomes: dict[Incoming, Outcome] = {}
     for _ in range(_TRIES):
-        await _write(database, _one_per_claim(open_events))
-        if held := [event for event in open_events if event.outcome is None]:
-            await _resolve_held(database, held)
-        open_events = [event for event in open_events if event.outcome is None]
-        if not open_events:
+        outcomes |= await _write(database, _one_per_claim(event for event in events if event not in outcomes))
+        if held := [event for event in events if event not in outcomes]:
+            outcomes |= await _resolve_held(database, held)
+        if len(outcomes) == len(events):
             break
-    for event in open_events:
-        event.outcome = Problem("service_unavailable", headers={"Retry-After": "1"})
-    return [event.outcome for event in events if event.outcome is not None]
+    return [outcomes.get(event) or Problem("service_unavailable", headers={"Retry-After": "1"}) for event in events]
 
 
 def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
@@ -149,55 +144,48 @@ def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
     return list(first.values())
 
 
-async def _write(database: PatientDatabase, events: Sequence[Incoming]) -> None:
-    """Give those that are stored their outcome. A row that PostgreSQL refuses is found by halving, and fails alone."""
+async def _write(
+    database: PatientDatabase, events: Sequence[Incoming], pauses: Sequence[float] = _PARTITION_PAUSES
+) -> dict[Incoming, Outcome]:
+    """The outcomes of those that are stored. A row that PostgreSQL refuses is found by halving, and fails alone.
+
+    After each of `pauses` events that met a partition try again. Raises psycopg's OperationalError when that takes
+    longer: no event is to blame for it.
+    """
     received_at = timezone.now()
     try:
-        rows = await _insert(database, events, received_at)
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded):
+        rows = await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+        # Its id is the platform's own, so one that is there already is no fault of the event's either.
+        if isinstance(error, psycopg.IntegrityError) and (
+            is_passing(error) or isinstance(error, psycopg.errors.UniqueViolation)
+        ):
+            if not pauses:
+                raise psycopg.OperationalError(f"events could not be stored: {type(error).__name__}") from error
+            await database.pause(pauses[0])
+            return await _write(database, events, pauses[1:])
         if len(events) == 1:
-            events[0].outcome = invalid("/data", "unstorable", "PostgreSQL cannot store this event.")
-            return
+            return {events[0]: invalid("/data", "unstorable", "PostgreSQL cannot store this event.")}
         middle = len(events) // 2
-        await _write(database, events[:middle])
-        await _write(database, events[middle:])
-        return
-    stored = {row[0] for row in rows}
-    for event in events:
-        if event.id in stored:
-            event.outcome = Accepted(id=event.id, received_at=received_at)
+        return await _write(database, events[:middle]) | await _write(database, events[middle:])
+    # The numbers, because a UUID hashes in Python.
+    stored = {event_id.int for (event_id,) in rows}
+    return {event: Accepted(id=event.id, received_at=received_at) for event in events if event.id.int in stored}
 
 
-async def _insert(
-    database: PatientDatabase, events: Sequence[Incoming], received_at: datetime
-) -> list[tuple[Any, ...]]:
-    """The ids of those that are stored. Waits for a moment where a partition is just being attached.
-
-    Raises psycopg's OperationalError when that takes longer: no event is to blame for it.
-    """
-    for pause in _PARTITION_PAUSES:
-        try:
-            return await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
-        except psycopg.IntegrityError as error:
-            # Its id is the platform's own, so one that is there already is no fault of the event's either.
-            if not (is_passing(error) or isinstance(error, psycopg.errors.UniqueViolation)):
-                raise
-            last = error
-        await database.pause(pause)
-    raise psycopg.OperationalError(f"events could not be stored: {type(last).__name__}") from last
-
-
-async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> None:
+async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, Outcome]:
     """Their keys are held by other events: the same content is a duplicate, another is a conflict.
 
-    An event whose claim has just gone keeps no outcome: the next try takes the key.
+    An event whose claim has just gone gets no outcome: the next try takes the key.
     """
+    outcomes: dict[Incoming, Outcome] = {}
     for number, event_id, fingerprint, received_at, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if same or bytes(fingerprint) == event.event.fingerprint:
-            event.outcome = Accepted(id=event_id, received_at=received_at or timezone.now(), duplicate=True)
+            outcomes[event] = Accepted(id=event_id, received_at=received_at or timezone.now(), duplicate=True)
         else:
-            event.outcome = Problem("idempotency_key_reused")
+            outcomes[event] = Problem("idempotency_key_reused")
+    return outcomes
 
 
 def _columns(events: Sequence[Incoming]) -> dict[str, object]:
