@@ -18,6 +18,7 @@ from core.ports import PatientDatabase
 from core.postgresql.arrays import array, text_array, uuid_array
 from core.postgresql.faults import is_passing
 from core.problems import Problem, invalid
+from ingestion.fields import CONTENT_NAMES, FIELDS
 from ingestion.formats.decoding import DecodedEvent
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
@@ -30,16 +31,21 @@ _PARTITION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 # would take a third of the time. Only some of them, since PostgreSQL walks through an array to find an element.
 SHARED_ANNOTATIONS = 32
 
+_NAMES = ", ".join(field.name for field in FIELDS)
+_ARRAYS = ", ".join(f"%({field.name})s::{field.sql_type}[]" for field in FIELDS)
+
+
+def _content_of(alias: str) -> str:
+    return ", ".join(f"{alias}.{name}" for name in CONTENT_NAMES)
+
+
 # Claims are made in the order of the primary key, so that two processes never wait for each other crosswise.
-_STORE = """
+_STORE = f"""
 WITH given AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[],
-        %(times)s::timestamptz[], %(data)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(ids)s::uuid[], %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[],
         %(annotations)s::text[], %(shares)s::int[]
-    ) AS given (
-        id, organization_id, type, source, subject, time, data, idempotency_key, fingerprint, annotations, share
-    )
+    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share)
 ), claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
@@ -50,8 +56,8 @@ WITH given AS (
     RETURNING event_id
 ), stored AS (
     INSERT INTO ingestion_event
-        (id, organization_id, type, source, subject, time, data, idempotency_key, received_at, batch_id, annotations)
-    SELECT id, organization_id, type, source, subject, time, data::jsonb, idempotency_key, %(received_at)s, %(batch)s,
+        (id, organization_id, {_NAMES}, data, received_at, batch_id, annotations)
+    SELECT id, organization_id, {_NAMES}, data::jsonb, %(received_at)s, %(batch)s,
            coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
@@ -60,22 +66,22 @@ WITH given AS (
     SELECT %(batch)s, array_agg(id), %(received_at)s FROM stored HAVING count(*) > 0
 )
 SELECT id FROM stored
-"""
+"""  # noqa: S608 - the names are our own
 
 # `same`: equal as JSON, though the text differs. NULL when retention has taken the event; then the text decides.
-_HELD = """
+_HELD = f"""
 SELECT wanted.number, held.event_id, held.fingerprint, event.received_at,
-       (event.type, event.source, event.subject, event.time, event.data, event.annotations -> 'attributes')
+       ({_content_of("event")}, event.data, event.annotations -> 'attributes')
        IS NOT DISTINCT FROM
-       (wanted.type, wanted.source, wanted.subject, wanted.time, wanted.data::jsonb,
+       ({_content_of("wanted")}, wanted.data::jsonb,
         coalesce((%(shared)s::jsonb[])[wanted.share], wanted.annotations::jsonb) -> 'attributes') AS same
 FROM unnest(
-    %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[], %(times)s::timestamptz[],
-    %(data)s::text[], %(keys)s::text[], %(annotations)s::text[], %(shares)s::int[]
-) WITH ORDINALITY AS wanted (organization_id, type, source, subject, time, data, key, annotations, share, number)
-JOIN ingestion_idempotencykey AS held USING (organization_id, key)
+    %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(annotations)s::text[], %(shares)s::int[]
+) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, data, annotations, share, number)
+JOIN ingestion_idempotencykey AS held
+  ON held.organization_id = wanted.organization_id AND held.key = wanted.idempotency_key
 LEFT JOIN ingestion_event AS event ON event.id = held.event_id
-"""
+"""  # noqa: S608 - the names are our own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,12 +199,8 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
     return {
         "ids": uuid_array(event.id for event in events),
         "organizations": uuid_array(event.organization_id for event in events),
-        "types": text_array(event.type for event in decoded),
-        "sources": text_array(event.source for event in decoded),
-        "subjects": text_array(event.subject for event in decoded),
-        "times": text_array(event.time.isoformat() if event.time else None for event in decoded),
+        **{field.name: text_array(map(field.text, decoded)) for field in FIELDS},
         "data": text_array(event.data for event in decoded),
-        "keys": text_array(event.idempotency_key for event in decoded),
         "fingerprints": array(
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),
