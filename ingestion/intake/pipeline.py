@@ -55,8 +55,7 @@ class Ports:
     store: Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IntakeRequest:
+class IntakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated request: `headers` with names in lower case.
 
     `hold` is told of bytes that the body becomes more when it is unpacked, and may raise Problem 503. `span` is its own

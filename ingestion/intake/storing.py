@@ -5,13 +5,14 @@ is one way for one event and for many.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import psycopg
 from django.conf import settings
 from django.utils import timezone
+from msgspec import Struct, field
 from uuid_utils.compat import uuid7
 
 from core.ports import PatientDatabase
@@ -96,8 +97,7 @@ class Accepted:
 Outcome = Accepted | Problem
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Incoming:
+class Incoming(Struct, frozen=True, eq=False):
     """An event on its way into the database.
 
     Both are JSON texts: `schema_errors` is what a schema in `warn` mode found, `origin` an object of what its request
