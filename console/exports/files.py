@@ -3,15 +3,17 @@
 import csv
 import io
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from console.models import ExportFormat
 from core.times import format_time
 from ingestion.api.presenting import describe_event
+from ingestion.fields import CONTENT, CONTENT_NAMES
 from ingestion.models import Event
 
-COLUMNS = ("id", "type", "source", "subject", "time", "received_at", "status", "idempotency_key", "data")
+COLUMNS = ("id", *CONTENT_NAMES, "received_at", "status", "idempotency_key", "data")
 # A spreadsheet takes a cell that starts so for a formula, which can send data away or start programs (OWASP, CSV
 # injection). An apostrophe in front makes it text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -39,13 +41,10 @@ def _csv_lines(events: Iterable[Event]) -> bytes:
     return text.getvalue().encode()
 
 
-def _values(event: Event) -> list[str | None]:
+def _values(event: Event) -> list[Any]:
     return [
         str(event.pk),
-        event.type,
-        event.source,
-        event.subject,
-        format_time(event.time) if event.time else None,
+        *(field.show(event) for field in CONTENT),
         format_time(event.received_at),
         event.status,
         event.idempotency_key,
@@ -53,7 +52,6 @@ def _values(event: Event) -> list[str | None]:
     ]
 
 
-def _cell(value: str | None) -> str:
-    if value is None:
-        return ""
-    return f"'{value}" if value.startswith(_FORMULA) else value
+def _cell(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -14,7 +14,7 @@ from redis.asyncio import Redis as RedisClient
 from redis.exceptions import NoScriptError
 
 from core.ports import Parameters
-from core.ports.gathering import Gatherer
+from core.ports.batcher import Batcher
 from core.postgresql.arrays import text_array
 from core.postgresql.availability import availability
 from core.postgresql.connections import WaitingConnection
@@ -129,7 +129,7 @@ class PooledDatabase:
         self._all = [GatedDatabase() for _ in range(size)]
         self._idle = list(self._all)
         self._free = asyncio.Semaphore(size)
-        self._gatherers: dict[str, Gatherer[str, tuple[Any, ...] | None]] = {}
+        self._batchers: dict[str, Batcher[str, tuple[Any, ...] | None]] = {}
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         async with self._free:
@@ -142,9 +142,9 @@ class PooledDatabase:
 
     async def find(self, statement: str, key: str) -> tuple[Any, ...] | None:
         """Keys that are looked for at once share a query."""
-        if statement not in self._gatherers:
-            self._gatherers[statement] = Gatherer(partial(self._find_all, statement))
-        return await self._gatherers[statement].ask(key)
+        if statement not in self._batchers:
+            self._batchers[statement] = Batcher(partial(self._find_all, statement))
+        return await self._batchers[statement].ask(key)
 
     async def _find_all(self, statement: str, keys: Sequence[str]) -> list[tuple[Any, ...] | None]:
         found = {row[0]: row for row in await self.fetch(statement, [text_array(keys)])}
@@ -168,10 +168,10 @@ class WaitingRedis:
         self._client: RedisClient = RedisClient.from_url(
             settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1, max_connections=32
         )
-        self._gatherer: Gatherer[_Call, Any] = Gatherer(self._evaluate_all)
+        self._batcher: Batcher[_Call, Any] = Batcher(self._evaluate_all)
 
     async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
-        answer = await self._gatherer.ask(_Call(script, keys, arguments))
+        answer = await self._batcher.ask(_Call(script, keys, arguments))
         if isinstance(answer, NoScriptError):  # the first time, or Redis has forgotten it
             return await self._client.eval(script, len(keys), *keys, *arguments)
         if isinstance(answer, Exception):

@@ -7,41 +7,31 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
 from core.problems import invalid
+from ingestion.fields import MatchedFields
 
 MAX_SEGMENTS = 10
 MAX_LENGTH = 255
 
 MISSING: Final = object()
-ATTRIBUTES = ("type", "source", "subject")
+ATTRIBUTES = MatchedFields.__struct_fields__
 _SEGMENT = re.compile(r'\.(?:([^."*]+)|"((?:[^"\\]|\\["\\])*)")')
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
 
-class EventView:
+class EventView(MatchedFields, frozen=True, eq=False):
     """What filters see of an event; `data_text` is JSON, and parsed when the first filter asks for it."""
 
-    __slots__ = ("_data", "data_text", "source", "subject", "type")
-
-    def __init__(
-        self,
-        type: str,  # noqa: A002 - the names are those of the event
-        source: str | None,
-        subject: str | None,
-        data_text: str | bytes,
-    ) -> None:
-        self.type = type
-        self.source = source
-        self.subject = subject
-        self.data_text = data_text
-        self._data: Any = MISSING
+    data_text: str | bytes
+    _data: Any = MISSING
 
     @property
     def data(self) -> Any:
         """The parsed data; ValueError for what is no JSON, which the intake does not let in."""
         if self._data is MISSING:
-            self._data = _parse(self.data_text)
+            structs.force_setattr(self, "_data", _parse(self.data_text))
         return self._data
 
 
@@ -51,7 +41,7 @@ def compile_path(pointer: str, path: str) -> Callable[[EventView], Any]:
         get = operator.attrgetter(path)
         return lambda event: MISSING if (value := get(event)) is None else value
     if not re.match(r"data(?:\.|\Z)", path):
-        raise invalid(pointer, "unknown_field", "Filters look at type, source, subject, data and data.<name>.")
+        raise invalid(pointer, "unknown_field", f"Filters look at {', '.join(ATTRIBUTES)}, data and data.<name>.")
     steps = _steps(pointer, bounded_text(pointer, path))
 
     def read(event: EventView) -> Any:

@@ -6,12 +6,12 @@ from uuid import UUID
 from django.db import connection
 
 from core.postgresql.arrays import uuid_array
-from delivery.matching.event_view import EventView
+from delivery.matching.event_view import ATTRIBUTES, EventView
 
-_READ = """
-SELECT id, type, source, subject, data::text FROM ingestion_event
+_READ = f"""
+SELECT id, {", ".join(ATTRIBUTES)}, data::text FROM ingestion_event
 WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s
-"""
+"""  # noqa: S608 - the names are our own
 
 
 def read_views(event_ids: Sequence[UUID]) -> Iterator[tuple[UUID, EventView]]:

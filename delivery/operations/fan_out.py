@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import delivery_id
-from delivery.matching.event_view import EventView
+from delivery.matching.event_view import ATTRIBUTES, EventView
 from delivery.matching.interests import Wanted, catalogue
 from delivery.matching.matching import Matcher
 from delivery.matching.stored_events import read_views
@@ -26,6 +27,7 @@ FROM unnest(%(ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[
     AS new (id, organization_id, subscription_id, event_id)
 ON CONFLICT (id) DO NOTHING
 """
+_seen = attrgetter(*ATTRIBUTES)
 
 
 def fan_out(events: Sequence[StoredEvent]) -> None:
@@ -68,7 +70,7 @@ def _views(
         if interests[event.organization_id].needs_data:
             curious[event.id] = event
         else:
-            yield event, EventView(event.type, event.source, event.subject, "null")
+            yield event, EventView(*(*_seen(event), "null"))
     for event_id, view in read_views(list(curious)):
         yield curious[event_id], view
 

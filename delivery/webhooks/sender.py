@@ -19,7 +19,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from core.ports import Database
-from core.ports.gathering import Gatherer
+from core.ports.batcher import Batcher
 from core.postgresql.faults import is_passing
 from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
@@ -52,8 +52,8 @@ class Sender:
     def __init__(self, database: Database, webhooks: WebhookSender) -> None:
         self._database = database
         self._webhooks = webhooks
-        self._recorder: Gatherer[Outcome, None] = Gatherer(self._record)
-        self._returner: Gatherer[Claimed, None] = Gatherer(self._return)
+        self._recorder: Batcher[Outcome, None] = Batcher(self._record)
+        self._returner: Batcher[Claimed, None] = Batcher(self._return)
         self._shares = Shares()
         self._turns: dict[UUID, asyncio.Semaphore] = {}
         self._in_flight: set[asyncio.Task[None]] = set()

@@ -10,13 +10,13 @@ from rest_framework.views import APIView
 
 from core.ports import DirectDatabase, DirectRedis, run_now
 from core.postgresql.portions import own_columns
-from core.problems import invalid
+from core.problems import Problem, invalid
 from core.tracing import request_span
 from ingestion.api import schemas
 from ingestion.api.presenting import describe_event
 from ingestion.api.selecting import EventFilter, select_events
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
-from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
+from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.models import Event, EventStatus
 from ingestion.schemas.checking import schema_checks
@@ -26,7 +26,7 @@ from organizations.keys.scopes import Scope
 from rest.lists import Listing, list_answer, read_page, read_time
 from rest.parsing import read_raw
 
-Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Answer]]
+Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
 _FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
 
 
@@ -76,16 +76,14 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     """The WSGI door: the same stages as the ASGI door's, without waiting and without sharing commits."""
     limit = MAX_BATCH_BODY_BYTES if receive is receive_batch else MAX_SINGLE_BODY_BYTES
     headers = _headers(request)
-    intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=read_raw(request, limit))
-    try:
-        with request_span(request.path, headers) as span:
-            intake_request.span = span
-            answer = run_now(receive(_PORTS, intake_request))
-            if span is not None:
-                span.note("http.response.status_code", answer.status)
-    finally:
-        if intake_request.allowance:
-            request._request.rate_limit = intake_request.allowance  # type: ignore[attr-defined]
+    body = read_raw(request, limit)
+    with request_span(request.path, headers) as span:
+        intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=body, span=span)
+        answer, request._request.rate_limit = run_now(receive(_PORTS, intake_request))  # type: ignore[attr-defined]
+        if isinstance(answer, Problem):
+            raise answer
+        if span is not None:
+            span.note("http.response.status_code", answer.status)
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from core.times import format_time
+from ingestion.fields import CONTENT
 from ingestion.models import Event
 
 
@@ -16,17 +17,14 @@ class Annotations(msgspec.Struct):
 
 
 def describe_event(event: Event) -> dict[str, Any]:
-    """`{"id", "type", "source", "subject", "time", "data", "idempotency_key", "received_at"}`, and two that are
-    mostly null: `attributes`, the CloudEvents attributes without a field here, and `schema_errors`, what the schema
-    of its type found when it only warns.
+    """`{"id", …, "data", "idempotency_key", "received_at"}`, with the CONTENT between, and two that are mostly null:
+    `attributes`, the CloudEvents attributes without a field here, and `schema_errors`, what the schema of its type
+    found when it only warns.
     """
     annotations = msgspec.json.decode(event.annotations, type=Annotations) if event.annotations else Annotations()
     return {
         "id": str(event.id),
-        "type": event.type,
-        "source": event.source,
-        "subject": event.subject,
-        "time": format_time(event.time) if event.time else None,
+        **{field.name: field.show(event) for field in CONTENT},
         "data": msgspec.Raw(event.data.encode()),
         "idempotency_key": event.idempotency_key,
         "received_at": format_time(event.received_at),

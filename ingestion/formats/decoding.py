@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from core.decoding import decode_with
 from core.field_errors import cut, pointer_to
 from core.problems import Problem, invalid
+from ingestion.fields import CONTENT
 from ingestion.formats.json_depth import MAX_DEPTH
 
 MAX_DATA_BYTES = 256 * 1024
@@ -56,6 +58,9 @@ class EventBody(Struct, forbid_unknown_fields=True, gc=False):
     idempotency_key: Text | UnsetType | None = UNSET
 
 
+_optional_members = attrgetter(*EventBody.__struct_fields__[2:])
+
+
 class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
     """A valid event; `data` is JSON text in UTF-8, `annotations` the JSON text of what has no column of its own.
 
@@ -77,8 +82,7 @@ class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
 
         No part is empty or holds a NUL unless it is absent, so joining with NUL is unambiguous.
         """
-        time = self.time.isoformat() if self.time else ""
-        parts = (self.type, self.source or "", self.subject or "", time, self.annotations or "", self.data)
+        parts = [*(field.text(self) or "" for field in CONTENT), self.annotations or "", self.data]
         return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
@@ -201,7 +205,7 @@ def count_quotes(event: EventBody) -> int:
     name is there twice.
     """
     quotes = 6
-    for value in (event.source, event.subject, event.time, event.idempotency_key):
+    for value in _optional_members(event):
         if value is not UNSET:
             quotes += 2 if value is None else 4
     return quotes

@@ -9,13 +9,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from core.ports.waiting import GatedDatabase, PooledDatabase, WaitingRedis
 from core.problems import Problem
-from core.tracing import Span, request_span
+from core.tracing import request_span
 from core.turns import Owner
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
@@ -26,7 +27,7 @@ from ingestion.intake.writer import GroupCommitWriter
 from ingestion.schemas.checking import schema_checks
 from organizations.keys.authentication import Caller, authenticate, require_scope
 from organizations.keys.scopes import Scope
-from organizations.rate_limits import Allowance, limiter
+from organizations.rate_limits import limiter
 from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
 from rest.doors.client_address import network_of_peer, warn_of_unread_proxy
 from rest.doors.request_bodies import ClientGone, HeldBody
@@ -92,7 +93,7 @@ class IntakeDoor:
 
     async def rate_limit_fields(self, caller: Caller) -> dict[str, str]:
         """The header fields that say what is left to the caller's organization."""
-        return (await self._intake.allowance(caller)).headers()
+        return (await limiter.peek(self._intake.redis, caller)).headers()
 
     async def live(self, receive: Receive, send: Send) -> None:
         """The lifespan protocol: at the end, what is noted is written and the connections are closed."""
@@ -104,6 +105,14 @@ class IntakeDoor:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+class _Reply(NamedTuple):
+    """What becomes of a request, whose it was once its key was known, and the header fields that this leaves."""
+
+    result: Answer | Problem
+    caller: Caller | None
+    fields: dict[str, str]
+
+
 class _Intake:
     """The intake of one process: its ports, its writer, and how a request passes through."""
 
@@ -112,14 +121,14 @@ class _Intake:
         self._pace = pace
         self.database = PooledDatabase()
         self._write_database = GatedDatabase()
-        self._redis = WaitingRedis()
-        self.books = Bookkeeper(self.database, self._redis)
+        self.redis = WaitingRedis()
+        self.books = Bookkeeper(self.database, self.redis)
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
         use_door(writer, self.database)
         self._ports = Ports(
             database=self.database,
-            redis=self._redis,
+            redis=self.redis,
             check=schema_checks.check,
             breathe=lambda: asyncio.sleep(0),
             store=writer.store,
@@ -130,65 +139,59 @@ class _Intake:
         self._observer.write()
         await self._write_database.close()
         await self.database.close()
-        await self._redis.close()
+        await self.redis.close()
 
     async def serve(self, scope: ConnectionScope, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        path = scope["path"]
+        started = time.perf_counter()
         request_id = request_id_of(headers.get("request-id"))
-        passage = Passage(path, request_id, time.perf_counter())
-        fields: dict[str, str] = {"content-type": "application/json"}
-        code = ""
         try:
-            with request_span(path, headers) as span:
-                answer = await self._answer(passage, headers, receive, fields, span)
-                if span is not None:
-                    span.note("http.response.status_code", answer.status)
+            reply = await self._reply(scope["path"], request_id, headers, receive)
         except ClientGone:
             return
-        except Exception as error:
-            known = as_problem(error)
-            if known is None:
-                logger.exception("%s failed", path, extra={"fields": {"request_id": request_id}})
-            problem = known or Problem("internal_error")
-            code = problem.problem_type.code
-            answer = Answer(status=problem.status_code, body=problem_answer(problem, request_id, fields))
-        fields["request-id"] = request_id
-        fields["server-timing"] = server_timing(passage.started)
-        self._observer.note(passage, status=answer.status, code=code, size=len(answer.body))
-        if answer.status in _FREE_REFUSALS:
-            caller = passage.caller
+        result, caller = reply.result, reply.caller
+        if isinstance(result, Problem):
+            status, code = result.status_code, result.problem_type.code
+            body, own_fields = problem_answer(result, request_id)
+        else:
+            status, code, body, own_fields = result.status, "", result.body, {}
+        fields = {"content-type": "application/json", **reply.fields, **own_fields, "request-id": request_id}
+        fields["server-timing"] = server_timing(started)
+        passage = Passage(scope["path"], request_id, started, caller)
+        self._observer.note(passage, status=status, code=code, size=len(body))
+        if status in _FREE_REFUSALS:
             await self._pace.keep(caller.organization_id.int if caller else network_of_peer(scope, headers))
-        await send_answer(send, answer.status, answer.body, fields)
+        await send_answer(send, status, body, fields)
 
-    async def _answer(
-        self, passage: Passage, headers: dict[str, str], receive: Receive, fields: dict[str, str], span: Span | None
-    ) -> Answer:
-        """Through the stages; `fields` gets the header fields of the rate limit, however it ends.
-
-        Nothing of a body is read before its sender is known.
-        """
-        request: IntakeRequest | None = None
-        batch = passage.path == BATCH or is_batch(headers)
+    async def _reply(self, path: str, request_id: str, headers: dict[str, str], receive: Receive) -> _Reply:
+        """Through the stages; nothing of a body is read before its sender is known. Raises ClientGone."""
+        caller = allowance = None
+        batch = path == BATCH or is_batch(headers)
         with HeldBody() as held:
             try:
-                caller = passage.caller = await authenticate(self.database, headers)
-                require_scope(caller, Scope.EVENTS_WRITE)
-                self._note(caller.organization_id.int)
-                limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
-                declared = int(headers.get("content-length", 0))
-                body = await held.read(receive, limit, owner=caller.organization_id.int, declared=declared)
-                request = IntakeRequest(caller=caller, headers=headers, body=body, hold=held.grow, span=span)
-                return await (receive_batch if batch else receive_event)(self._ports, request)
-            finally:
-                if not held.is_read:
-                    fields["connection"] = "close"
-                if passage.caller is not None:
-                    fields |= (await self.allowance(passage.caller, request)).headers()
-
-    async def allowance(self, caller: Caller, request: IntakeRequest | None = None) -> Allowance:
-        if request is not None and request.allowance is not None:
-            return request.allowance
-        return await limiter.peek(self._redis, caller)
+                with request_span(path, headers) as span:
+                    caller = await authenticate(self.database, headers)
+                    require_scope(caller, Scope.EVENTS_WRITE)
+                    self._note(caller.organization_id.int)
+                    limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
+                    declared = int(headers.get("content-length", 0))
+                    body = await held.read(receive, limit, owner=caller.organization_id.int, declared=declared)
+                    request = IntakeRequest(caller=caller, headers=headers, body=body, hold=held.grow, span=span)
+                    result, allowance = await (receive_batch if batch else receive_event)(self._ports, request)
+                    if isinstance(result, Problem):
+                        raise result  # noqa: TRY301 - the span is to see it
+                    if span is not None:
+                        span.note("http.response.status_code", result.status)
+            except ClientGone:
+                raise
+            except Exception as error:
+                if (problem := as_problem(error)) is None:
+                    logger.exception("%s failed", path, extra={"fields": {"request_id": request_id}})
+                # Its traceback would keep the body alive, in a cycle.
+                result = (problem or Problem("internal_error")).with_traceback(None)
+            fields = {} if held.is_read else {"connection": "close"}
+        if caller is not None:
+            fields |= (allowance or await limiter.peek(self.redis, caller)).headers()
+        return _Reply(result, caller, fields)
 
 
 def _is_secure(scope: ConnectionScope, headers: dict[str, str]) -> bool:

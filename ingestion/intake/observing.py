@@ -25,13 +25,13 @@ MOST_LINES = 50
 _MOST_SUMS = 1_000
 
 
-class Passage(msgspec.Struct):
-    """A request on its way through the door, and what is known of it by now."""
+class Passage(msgspec.Struct, frozen=True):
+    """A request that came through the door; `started` is of time.perf_counter()."""
 
     path: str
     request_id: str
     started: float
-    caller: Caller | None = None
+    caller: Caller | None
 
 
 class _Sum(msgspec.Struct):

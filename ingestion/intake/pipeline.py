@@ -5,7 +5,7 @@ A door authenticates, hands over the request, and turns the answer (or the Probl
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -55,9 +55,8 @@ class Ports:
     store: Store
 
 
-@dataclass(slots=True, kw_only=True)
-class IntakeRequest:
-    """An authenticated request: `headers` with names in lower case. `allowance` is set by the limit, for the door.
+class IntakeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticated request: `headers` with names in lower case.
 
     `hold` is told of bytes that the body becomes more when it is unpacked, and may raise Problem 503. `span` is its own
     one when traces are recorded.
@@ -66,7 +65,6 @@ class IntakeRequest:
     caller: Caller
     headers: Mapping[str, str]
     body: bytes
-    allowance: Allowance | None = None
     hold: Callable[[int], None] | None = None
     span: Span | None = None
 
@@ -79,11 +77,21 @@ class Answer:
     body: bytes
 
 
-async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
-    """One event: 202, or 200 for a duplicate. Raises Problem; then nothing of it is stored, or not acknowledged."""
+class Passed(NamedTuple):
+    """How a request went: its answer or why it is refused, and what the limit said, None when it was not asked."""
+
+    result: Answer | Problem
+    allowance: Allowance | None
+
+
+async def receive_event(ports: Ports, request: IntakeRequest) -> Passed:
+    """One event: 202, or 200 for a duplicate. With a Problem nothing of it is stored, or not acknowledged."""
     organization_id = request.caller.organization_id
+    allowance = None
     try:
-        await _limit(ports, request, 1)
+        allowance = await limiter.take(ports.redis, request.caller, 1)
+        if not allowance.allowed:
+            raise rate_limited(request.caller, allowance, 1)
         event = _decoded(request)
         await catalogue.refresh(ports.database)
         (verdict,) = await check_events(ports.check, organization_id, [event])
@@ -95,7 +103,7 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
             raise outcome
     except Problem as problem:
         counting.note_outcome(organization_id, problem)
-        raise
+        return Passed(problem, allowance)
     counting.note_outcome(organization_id, outcome)
     if request.span is not None:
         request.span.note("event.id", str(outcome.id))
@@ -109,15 +117,18 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Answer:
     }
     if incoming.schema_errors:
         body["schema_errors"] = msgspec.Raw(incoming.schema_errors.encode())
-    return Answer(status=200 if outcome.duplicate else 202, body=msgspec.json.encode(body))
+    return Passed(Answer(status=200 if outcome.duplicate else 202, body=msgspec.json.encode(body)), allowance)
 
 
-async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
-    """Many events: 202, or 422 in the same shape when all are bad. Raises Problem when the whole batch is refused."""
+async def receive_batch(ports: Ports, request: IntakeRequest) -> Passed:
+    """Many events: 202, or 422 in the same shape when all are bad. A Problem when the whole batch is refused."""
     caller = request.caller
+    allowance = None
     try:
         items = await _decoded_batch(ports, request)
-        await _limit(ports, request, len(items))
+        allowance = await limiter.take(ports.redis, caller, len(items))
+        if not allowance.allowed:
+            raise rate_limited(caller, allowance, len(items))
         # The plan has taken them: what decoding an ordinary event takes is paid for.
         intake_budget.spend(caller.organization_id, -EVENT_SECONDS * len(items))
         await catalogue.refresh(ports.database)
@@ -129,13 +140,12 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Answer:
             for item in items
         ]
         good = [result for result in results if isinstance(result, Incoming)]
-        if good:
-            await ports.store(good)
+        stored = iter(await ports.store(good) if good else ())
     except Problem as problem:
         counting.note_outcome(caller.organization_id, problem)
-        raise
-    outcomes = [result.outcome if isinstance(result, Incoming) else result for result in results]
-    return await _batch_answer(ports, caller, outcomes)
+        return Passed(problem, allowance)
+    outcomes = [next(stored) if isinstance(result, Incoming) else result for result in results]
+    return Passed(await _batch_answer(ports, caller, outcomes), allowance)
 
 
 def _origin(request: IntakeRequest) -> str | None:
@@ -146,14 +156,6 @@ def _origin(request: IntakeRequest) -> str | None:
     request.span.note("organization.id", str(request.caller.organization_id))
     traced = f'{{"traceparent":"{context.traceparent}"'
     return traced + (f",{kept[1:]}" if kept else "}")
-
-
-async def _limit(ports: Ports, request: IntakeRequest, cost: int) -> None:
-    """Take `cost` events of the organization's plan, or raise Problem 429."""
-    caller = request.caller
-    request.allowance = await limiter.take(ports.redis, caller, cost)
-    if not request.allowance.allowed:
-        raise rate_limited(caller, request.allowance, cost)
 
 
 def _decoded(request: IntakeRequest) -> DecodedEvent:
@@ -203,7 +205,7 @@ def _incoming(
     return Incoming(organization_id, event, schema_errors=errors, origin=origin)
 
 
-async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[Outcome | None]) -> Answer:
+async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[Outcome]) -> Answer:
     results: list[dict[str, Any]] = []
     accepted = duplicates = told = 0
     # Events that were refused alike share a problem.
@@ -214,7 +216,7 @@ async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[Outcome
             accepted += not outcome.duplicate
             status = "duplicate" if outcome.duplicate else "accepted"
             results.append({"index": index, "id": str(outcome.id), "status": status})
-        elif outcome is not None:
+        else:
             counting.note_outcome(caller.organization_id, outcome)
             if id(outcome) not in described:
                 described[id(outcome)] = _described(outcome, told)

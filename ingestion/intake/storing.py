@@ -5,20 +5,21 @@ is one way for one event and for many.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import psycopg
 from django.conf import settings
 from django.utils import timezone
+from msgspec import Struct, field
 from uuid_utils.compat import uuid7
 
 from core.ports import PatientDatabase
 from core.postgresql.arrays import array, text_array, uuid_array
 from core.postgresql.faults import is_passing
 from core.problems import Problem, invalid
+from ingestion.fields import CONTENT_NAMES, FIELDS
 from ingestion.formats.decoding import DecodedEvent
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
@@ -31,16 +32,21 @@ _PARTITION_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
 # would take a third of the time. Only some of them, since PostgreSQL walks through an array to find an element.
 SHARED_ANNOTATIONS = 32
 
+_NAMES = ", ".join(field.name for field in FIELDS)
+_ARRAYS = ", ".join(f"%({field.name})s::{field.sql_type}[]" for field in FIELDS)
+
+
+def _content_of(alias: str) -> str:
+    return ", ".join(f"{alias}.{name}" for name in CONTENT_NAMES)
+
+
 # Claims are made in the order of the primary key, so that two processes never wait for each other crosswise.
-_STORE = """
+_STORE = f"""
 WITH given AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[],
-        %(times)s::timestamptz[], %(data)s::text[], %(keys)s::text[], %(fingerprints)s::bytea[],
+        %(ids)s::uuid[], %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[],
         %(annotations)s::text[], %(shares)s::int[]
-    ) AS given (
-        id, organization_id, type, source, subject, time, data, idempotency_key, fingerprint, annotations, share
-    )
+    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share)
 ), claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
@@ -51,8 +57,8 @@ WITH given AS (
     RETURNING event_id
 ), stored AS (
     INSERT INTO ingestion_event
-        (id, organization_id, type, source, subject, time, data, idempotency_key, received_at, batch_id, annotations)
-    SELECT id, organization_id, type, source, subject, time, data::jsonb, idempotency_key, %(received_at)s, %(batch)s,
+        (id, organization_id, {_NAMES}, data, received_at, batch_id, annotations)
+    SELECT id, organization_id, {_NAMES}, data::jsonb, %(received_at)s, %(batch)s,
            coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
@@ -61,22 +67,22 @@ WITH given AS (
     SELECT %(batch)s, array_agg(id), %(received_at)s FROM stored HAVING count(*) > 0
 )
 SELECT id FROM stored
-"""
+"""  # noqa: S608 - the names are our own
 
 # `same`: equal as JSON, though the text differs. NULL when retention has taken the event; then the text decides.
-_HELD = """
+_HELD = f"""
 SELECT wanted.number, held.event_id, held.fingerprint, event.received_at,
-       (event.type, event.source, event.subject, event.time, event.data, event.annotations -> 'attributes')
+       ({_content_of("event")}, event.data, event.annotations -> 'attributes')
        IS NOT DISTINCT FROM
-       (wanted.type, wanted.source, wanted.subject, wanted.time, wanted.data::jsonb,
+       ({_content_of("wanted")}, wanted.data::jsonb,
         coalesce((%(shared)s::jsonb[])[wanted.share], wanted.annotations::jsonb) -> 'attributes') AS same
 FROM unnest(
-    %(organizations)s::uuid[], %(types)s::text[], %(sources)s::text[], %(subjects)s::text[], %(times)s::timestamptz[],
-    %(data)s::text[], %(keys)s::text[], %(annotations)s::text[], %(shares)s::int[]
-) WITH ORDINALITY AS wanted (organization_id, type, source, subject, time, data, key, annotations, share, number)
-JOIN ingestion_idempotencykey AS held USING (organization_id, key)
+    %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(annotations)s::text[], %(shares)s::int[]
+) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, data, annotations, share, number)
+JOIN ingestion_idempotencykey AS held
+  ON held.organization_id = wanted.organization_id AND held.key = wanted.idempotency_key
 LEFT JOIN ingestion_event AS event ON event.id = held.event_id
-"""
+"""  # noqa: S608 - the names are our own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +97,7 @@ class Accepted:
 Outcome = Accepted | Problem
 
 
-@dataclass(slots=True, eq=False)
-class Incoming:
+class Incoming(Struct, frozen=True, eq=False):
     """An event on its way into the database.
 
     Both are JSON texts: `schema_errors` is what a schema in `warn` mode found, `origin` an object of what its request
@@ -104,7 +109,6 @@ class Incoming:
     schema_errors: str | None = None
     origin: str | None = None
     id: UUID = field(default_factory=uuid7)
-    outcome: Outcome | None = None
 
     @property
     def claim(self) -> tuple[UUID, str] | None:
@@ -128,17 +132,14 @@ async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[O
     An outcome is an Accepted, or Problem 409 (reused key), 422 (PostgreSQL cannot hold it: this event alone), 503.
     Raises psycopg's OperationalError when PostgreSQL is away: then nothing is known to be committed.
     """
-    open_events = list(events)
+    outcomes: dict[Incoming, Outcome] = {}
     for _ in range(_TRIES):
-        await _write(database, _one_per_claim(open_events))
-        if held := [event for event in open_events if event.outcome is None]:
-            await _resolve_held(database, held)
-        open_events = [event for event in open_events if event.outcome is None]
-        if not open_events:
+        outcomes |= await _write(database, _one_per_claim(event for event in events if event not in outcomes))
+        if held := [event for event in events if event not in outcomes]:
+            outcomes |= await _resolve_held(database, held)
+        if len(outcomes) == len(events):
             break
-    for event in open_events:
-        event.outcome = Problem("service_unavailable", headers={"Retry-After": "1"})
-    return [event.outcome for event in events if event.outcome is not None]
+    return [outcomes.get(event) or Problem("service_unavailable", headers={"Retry-After": "1"}) for event in events]
 
 
 def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
@@ -149,55 +150,48 @@ def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
     return list(first.values())
 
 
-async def _write(database: PatientDatabase, events: Sequence[Incoming]) -> None:
-    """Give those that are stored their outcome. A row that PostgreSQL refuses is found by halving, and fails alone."""
+async def _write(
+    database: PatientDatabase, events: Sequence[Incoming], pauses: Sequence[float] = _PARTITION_PAUSES
+) -> dict[Incoming, Outcome]:
+    """The outcomes of those that are stored. A row that PostgreSQL refuses is found by halving, and fails alone.
+
+    After each of `pauses` events that met a partition try again. Raises psycopg's OperationalError when that takes
+    longer: no event is to blame for it.
+    """
     received_at = timezone.now()
     try:
-        rows = await _insert(database, events, received_at)
-    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded):
+        rows = await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+        # Its id is the platform's own, so one that is there already is no fault of the event's either.
+        if isinstance(error, psycopg.IntegrityError) and (
+            is_passing(error) or isinstance(error, psycopg.errors.UniqueViolation)
+        ):
+            if not pauses:
+                raise psycopg.OperationalError(f"events could not be stored: {type(error).__name__}") from error
+            await database.pause(pauses[0])
+            return await _write(database, events, pauses[1:])
         if len(events) == 1:
-            events[0].outcome = invalid("/data", "unstorable", "PostgreSQL cannot store this event.")
-            return
+            return {events[0]: invalid("/data", "unstorable", "PostgreSQL cannot store this event.")}
         middle = len(events) // 2
-        await _write(database, events[:middle])
-        await _write(database, events[middle:])
-        return
-    stored = {row[0] for row in rows}
-    for event in events:
-        if event.id in stored:
-            event.outcome = Accepted(id=event.id, received_at=received_at)
+        return await _write(database, events[:middle]) | await _write(database, events[middle:])
+    # The numbers, because a UUID hashes in Python.
+    stored = {event_id.int for (event_id,) in rows}
+    return {event: Accepted(id=event.id, received_at=received_at) for event in events if event.id.int in stored}
 
 
-async def _insert(
-    database: PatientDatabase, events: Sequence[Incoming], received_at: datetime
-) -> list[tuple[Any, ...]]:
-    """The ids of those that are stored. Waits for a moment where a partition is just being attached.
-
-    Raises psycopg's OperationalError when that takes longer: no event is to blame for it.
-    """
-    for pause in _PARTITION_PAUSES:
-        try:
-            return await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
-        except psycopg.IntegrityError as error:
-            # Its id is the platform's own, so one that is there already is no fault of the event's either.
-            if not (is_passing(error) or isinstance(error, psycopg.errors.UniqueViolation)):
-                raise
-            last = error
-        await database.pause(pause)
-    raise psycopg.OperationalError(f"events could not be stored: {type(last).__name__}") from last
-
-
-async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> None:
+async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, Outcome]:
     """Their keys are held by other events: the same content is a duplicate, another is a conflict.
 
-    An event whose claim has just gone keeps no outcome: the next try takes the key.
+    An event whose claim has just gone gets no outcome: the next try takes the key.
     """
+    outcomes: dict[Incoming, Outcome] = {}
     for number, event_id, fingerprint, received_at, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if same or bytes(fingerprint) == event.event.fingerprint:
-            event.outcome = Accepted(id=event_id, received_at=received_at or timezone.now(), duplicate=True)
+            outcomes[event] = Accepted(id=event_id, received_at=received_at or timezone.now(), duplicate=True)
         else:
-            event.outcome = Problem("idempotency_key_reused")
+            outcomes[event] = Problem("idempotency_key_reused")
+    return outcomes
 
 
 def _columns(events: Sequence[Incoming]) -> dict[str, object]:
@@ -205,12 +199,8 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
     return {
         "ids": uuid_array(event.id for event in events),
         "organizations": uuid_array(event.organization_id for event in events),
-        "types": text_array(event.type for event in decoded),
-        "sources": text_array(event.source for event in decoded),
-        "subjects": text_array(event.subject for event in decoded),
-        "times": text_array(event.time.isoformat() if event.time else None for event in decoded),
+        **{field.name: text_array(map(field.text, decoded)) for field in FIELDS},
         "data": text_array(event.data for event in decoded),
-        "keys": text_array(event.idempotency_key for event in decoded),
         "fingerprints": array(
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),

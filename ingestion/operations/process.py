@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import msgspec
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import Error, connection, transaction
@@ -18,6 +17,7 @@ from core.postgresql.arrays import uuid_array
 from core.postgresql.faults import is_passing
 from core.registry import Registry
 from core.tracing import batch_span
+from ingestion.fields import MatchedFields
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
 from ingestion.operations.catalogue import OTHER, add_to_catalogue, types_to_fold
@@ -31,14 +31,11 @@ FAILURES_PER_BATCH = 200
 FIRST_RETRY = timedelta(seconds=10)
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(MatchedFields, frozen=True):
     """What processing knows of an event. Not its data: handlers that need it read it, in bounded portions."""
 
     id: UUID
     organization_id: UUID
-    type: str
-    source: str | None
-    subject: str | None
     received_at: datetime
 
 
@@ -51,10 +48,10 @@ DELETE FROM ingestion_outboxentry WHERE id IN (
 ) RETURNING event_ids
 """
 # The bounds keep the search to the partitions that matter.
-_LOAD = """
-SELECT id, organization_id, type, source, subject, received_at FROM ingestion_event
+_LOAD = f"""
+SELECT {", ".join(StoredEvent.__struct_fields__)} FROM ingestion_event
 WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
-"""
+"""  # noqa: S608 - the names are our own
 _COUNT = """
 INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
 SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::bigint[])

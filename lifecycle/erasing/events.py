@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from core.postgresql.arrays import text_array, uuid_array
 from delivery.operations.retention import forget_responses, remove_deliveries_of_events
+from ingestion.fields import FIELDS
 from ingestion.models import ProcessingFailure
 from ingestion.operations.retention import remove_events_by_id
 from lifecycle.models import Erasure, ErasureKind
@@ -22,15 +23,16 @@ from organizations.models import Organization
 # Each may have 256 KiB, which stay in the database.
 EVENTS_PER_BATCH = 1_000
 REDACTED = '"[redacted]"'
-COLUMNS = ("source", "subject", "idempotency_key", "annotations")
-_PAGE = """
+COLUMNS = (*(field.name for field in FIELDS if field.is_erasable), "annotations")
+_SEARCHED = ", ".join(field.name for field in FIELDS)
+_PAGE = f"""
 WITH page AS MATERIALIZED (
-    SELECT id, type, source, subject, idempotency_key, received_at, data FROM ingestion_event
+    SELECT id, {_SEARCHED}, received_at, data FROM ingestion_event
     WHERE organization_id = %(organization)s AND id > %(cursor)s AND id < %(end)s
     ORDER BY organization_id, id LIMIT %(limit)s
 )
-SELECT id, ({conditions}) IS TRUE FROM page ORDER BY id
-"""
+SELECT id, ({{conditions}}) IS TRUE FROM page ORDER BY id
+"""  # noqa: S608 - the names are our own
 _REDACT = "UPDATE ingestion_event SET {changes} WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(low)s AND id <= %(high)s"
 
 

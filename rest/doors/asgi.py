@@ -24,11 +24,10 @@ def headers_of(scope: ConnectionScope) -> dict[str, str]:
     return headers
 
 
-def problem_answer(problem: Problem, request_id: str, fields: dict[str, str]) -> bytes:
-    """The body of the problem; `fields` get its header fields."""
-    fields |= problem.headers
-    fields["content-type"] = MEDIA_TYPE
-    return msgspec.json.encode(problem_body(problem, request_id))
+def problem_answer(problem: Problem, request_id: str) -> tuple[bytes, dict[str, str]]:
+    """The body of the problem, and its header fields."""
+    body = msgspec.json.encode(problem_body(problem, request_id))
+    return body, {**problem.headers, "content-type": MEDIA_TYPE}
 
 
 async def send_answer(send: Send, status: int, body: bytes, fields: Mapping[str, str]) -> None:

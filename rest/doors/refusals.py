@@ -34,18 +34,18 @@ class Refusals:
         *,
         method: str,
         headers: Mapping[str, str],
-        fields: dict[str, str],
+        fields: Mapping[str, str],
         started: float,
         as_page: bool,
     ) -> None:
         """`headers` are the request's, `fields` more of the answer's; `started` is of time.perf_counter()."""
         request_id = request_id_of(headers.get("request-id"))
-        body = _page(problem, request_id, fields) if as_page else problem_answer(problem, request_id, fields)
-        fields |= {"request-id": request_id, "server-timing": server_timing(started), "cache-control": "no-store"}
+        body, own_fields = _page(problem, request_id) if as_page else problem_answer(problem, request_id)
+        ours = {"request-id": request_id, "server-timing": server_timing(started), "cache-control": "no-store"}
         status = problem.status_code
         note_request(route=_ROUTE, method=method, status=status, seconds=time.perf_counter() - started)
         self._tell(status=status, code=problem.problem_type.code, request_id=request_id)
-        await send_answer(send, status, b"" if method == "HEAD" else body, fields)
+        await send_answer(send, status, b"" if method == "HEAD" else body, {**fields, **own_fields, **ours})
 
     def _tell(self, *, status: int, code: str, request_id: str) -> None:
         second = int(time.monotonic())
@@ -57,11 +57,11 @@ class Refusals:
             log_line(logger, "request", level=level, route=_ROUTE, status=status, code=code, request_id=request_id)
 
 
-def _page(problem: Problem, request_id: str, fields: dict[str, str]) -> bytes:
-    fields |= problem.headers
-    fields |= {"content-type": "text/html; charset=utf-8", "content-security-policy": "default-src 'none'"}
+def _page(problem: Problem, request_id: str) -> tuple[bytes, dict[str, str]]:
     title, detail = escape(problem.problem_type.title), escape(str(problem.detail))
-    return (
+    body = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         f"<title>{title}</title><h1>{title}</h1><p>{detail}</p><p>Request {request_id}</p></html>"
     ).encode()
+    fields = {"content-type": "text/html; charset=utf-8", "content-security-policy": "default-src 'none'"}
+    return body, {**problem.headers, **fields}

@@ -60,6 +60,10 @@ def with_writer(scenario: Callable[[GroupCommitWriter, Counted], Awaitable[Any]]
     return asyncio.run(run())
 
 
+async def stored_by(writer: GroupCommitWriter, events: Sequence[Incoming]) -> list[Outcome]:
+    return await writer.store(events)
+
+
 def codes(outcomes: Sequence[Outcome]) -> list[str]:
     return [
         outcome.problem_type.code if isinstance(outcome, Problem) else "duplicate" if outcome.duplicate else "accepted"
@@ -170,7 +174,7 @@ def test_a_full_queue_refuses_at_once_and_loses_nothing(
             await asyncio.wait_for(go_on.wait(), 30)
 
         database.before = wait
-        waiting = [asyncio.create_task(writer.store([incoming(organization)])) for _ in range(12)]
+        waiting = [asyncio.create_task(stored_by(writer, [incoming(organization)])) for _ in range(12)]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_EXCEPTION)
         go_on.set()
         assert len(done) == 2
@@ -223,8 +227,8 @@ def test_a_fault_of_our_own_answers_its_flush_and_the_writer_goes_on(organizatio
 
 def test_a_client_that_goes_away_holds_up_no_other(organization: Organization) -> None:
     async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
-        gone = asyncio.create_task(writer.store([incoming(organization)]))
-        stays = asyncio.create_task(writer.store([incoming(organization)]))
+        gone = asyncio.create_task(stored_by(writer, [incoming(organization)]))
+        stays = asyncio.create_task(stored_by(writer, [incoming(organization)]))
         await asyncio.sleep(0)
         gone.cancel()
         return await stays
@@ -234,7 +238,7 @@ def test_a_client_that_goes_away_holds_up_no_other(organization: Organization) -
 
 def test_a_probe_shares_the_commit_of_events_and_else_makes_its_own(organization: Organization) -> None:
     async def scenario(writer: GroupCommitWriter, database: Counted) -> None:
-        await asyncio.gather(writer.prove(), writer.store([incoming(organization)]))
+        await asyncio.gather(writer.prove(), stored_by(writer, [incoming(organization)]))
         assert database.statements == 1
         await writer.prove()
         assert database.statements == 2
