@@ -15,5 +15,8 @@ def lowest_id(moment: datetime) -> UUID:
 
 
 def time_of(event_id: UUID) -> datetime:
-    """When an event of this id was received, to the millisecond."""
-    return _EPOCH + timedelta(milliseconds=event_id.int >> 80)
+    """When an event of this id was received, to the millisecond; the last moment for one beyond the year 9999."""
+    try:
+        return _EPOCH + timedelta(milliseconds=event_id.int >> 80)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

@@ -58,12 +58,14 @@ def read_page(request: Request, name: str, allowed: Collection[str] = ()) -> Pag
 class Listing(Generic[M]):
     """What a list is made of: its rows in any order, and what they look like in an answer, each in its turn.
 
-    `large` are the columns of which a row may have much. What `describe` shows as None is left out.
+    `large` are the columns of which a row may have much. What `describe` shows as None is left out. `older` is the
+    primary key to go on below after the last row: of rows that were searched for there may be more than were found.
     """
 
     rows: "QuerySet[M]"
     describe: Callable[[Sequence[M]], Iterable[Any]]
     large: Large | None = None
+    older: UUID | None = None
 
 
 def list_answer(request: Request, page: Page, listing: Listing[M], *, owner: UUID) -> HttpResponseBase:
@@ -96,10 +98,11 @@ class _Reader(Generic[M]):
             portion = self._read(count)
             items, is_full = self._encoded(portion.rows)
             yield items
-            if is_full:
-                self.cursor = signing.dumps(self._before, salt=_salt(self._page.name))
-                return
-            if not portion.is_cut and len(portion.rows) < count:
+            is_end = not portion.is_cut and len(portion.rows) < count
+            if is_end and not is_full:
+                self._before = str(self._listing.older) if self._listing.older else None
+            if is_full or is_end:
+                self.cursor = self._before and signing.dumps(self._before, salt=_salt(self._page.name))
                 return
             self._count = max(1, len(portion.rows)) if portion.is_cut else self._count * 2
 

@@ -9,7 +9,7 @@ import msgspec
 from django.db.models import Q
 
 from console.access import Place
-from console.events.queries import time_of
+from core.event_ids import time_of
 from delivery.api.delivery_schemas import DeliveryDetails
 from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus

@@ -16,6 +16,7 @@ from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
 
 from ingestion.models import EventStatus
+from ingestion.queries import EventCriteria
 
 RANGES = {
     "15m": ("Last 15 minutes", timedelta(minutes=15)),
@@ -33,23 +34,13 @@ _LAST_YEAR = 2999
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventFilters:
-    """`type` may end in `*`; `path` is a dotted path in the data, whose value is `value`; ids below `before`.
+class EventFilters(EventCriteria):
+    """`range` is the name that the time comes from, or empty.
 
-    `time_from` is inclusive, `time_to` exclusive; `range` is the name that they come from, or empty. `errors` has what
-    is wrong by the parameter's name; `typed` the texts before those that are wrong were left out.
+    `errors` has what is wrong by the parameter's name; `typed` the texts before those that are wrong were left out.
     """
 
-    type: str = ""
-    source: str = ""
-    subject: str = ""
-    status: str = ""
     range: str = ""
-    time_from: datetime | None = None
-    time_to: datetime | None = None
-    path: str = ""
-    value: str = ""
-    before: UUID | None = None
     errors: dict[str, str] = field(default_factory=dict, compare=False)
     typed: dict[str, str] = field(default_factory=dict, compare=False)
 
@@ -57,11 +48,6 @@ class EventFilters:
     def is_any(self) -> bool:
         """Whether anything but the position is chosen."""
         return bool(self._parameters())
-
-    @property
-    def path_keys(self) -> list[str]:
-        """`items.0.sku` → `["items", "0", "sku"]`."""
-        return [key for key in self.path.split(".") if key]
 
     def query(self, **changes: Any) -> str:
         """`?…` with the filters as they are but for `changes`; the position only when it is among them."""

@@ -13,12 +13,13 @@ from django.views.decorators.http import require_safe
 
 from console.access import Action, Place
 from console.events.filters import RANGES, EventFilters
-from console.events.queries import Found, newest_of_all, search_events
 from console.events.saved_views import delete_view, save_view, views_of
 from console.pages import WRITE, organization_page, signed_in, words_of
+from console.paging import PAGE_SIZE
 from console.rendering import render_page
 from core.problems import Problem
 from ingestion.models import EventStatus, EventType
+from ingestion.queries import Found, newest_of_all, search_events
 
 # What the field for the type suggests.
 _SUGGESTED_TYPES = 50
@@ -31,7 +32,7 @@ def all_events(request: HttpRequest) -> HttpResponse:
     if not cast(User, request.user).is_staff:
         return redirect("console:home")
     wanted = EventFilters.read(request.GET, now=timezone.now())
-    found = newest_of_all(wanted)
+    found = newest_of_all(wanted, size=PAGE_SIZE)
     context = {"found": found, "wanted": wanted, "ranges": RANGES, **_paging(found, wanted)}
     return render_page(request, "console/all_events.html", context, section="events")
 
@@ -43,7 +44,9 @@ def events(request: HttpRequest, place: Place) -> HttpResponse:
     wanted = EventFilters.read(request.GET, now=now)
     if not place.may(Action.SEE_PAYLOADS):
         wanted = wanted.without_data()
-    found = search_events(place.organization, wanted)
+    found = search_events(place.organization.pk, wanted, size=PAGE_SIZE)
+    for event in found.events:
+        event.organization = place.organization
     views = views_of(place.user, place.organization)
     # Who has chosen a type needs no suggestion.
     names = [] if wanted.type else _type_names(place)

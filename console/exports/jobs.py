@@ -21,14 +21,14 @@ from django.db import transaction
 from django.http import QueryDict
 
 from console.events.filters import EventFilters
-from console.events.queries import search_events
 from console.exports.files import file_header, file_lines
 from console.exports.limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
+from console.paging import PAGE_SIZE
 from core.broker.wakeup import Waker
 from core.postgresql.portions import own_columns, read_portion
-from ingestion.api.selecting import EventFilter, select_events
 from ingestion.models import Event
+from ingestion.queries import search_events, select_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.jobs.running import MAX_FAILURES, JobKind, TookTooLongError, run_jobs
@@ -138,7 +138,7 @@ def filters_of(export: Export) -> EventFilters:
 def _write_part(export: Export, now: datetime) -> int:
     """The next one of the file; returns one."""
     wanted = filters_of(export)
-    if export.parts == 0 and export.total is None and is_countable(wanted):
+    if export.parts == 0 and export.total is None and wanted.is_indexed:
         export.total = _count(export, wanted)
     portion = _next_portion(export, wanted)
     body = zlib.compress(portion.body, level=6)
@@ -162,7 +162,7 @@ def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
     size, count = 0, 0
     cursor = export.cursor
     for _ in range(PAGES_PER_PART):
-        found = search_events(export.organization, replace(wanted, before=cursor))
+        found = search_events(export.organization_id, replace(wanted, before=cursor), size=PAGE_SIZE)
         if found.timed_out:
             raise TookTooLongError
         events = found.events[: MAX_EVENTS - export.events - count]
@@ -197,20 +197,9 @@ def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
             left = left.filter(pk__lt=portion.rows[-1].pk)
 
 
-def is_countable(wanted: EventFilters) -> bool:
-    """Whether an index knows which events are meant; else they have to be looked at one by one."""
-    is_prefix = wanted.type.endswith("*") and wanted.type != "*"
-    return not (is_prefix or wanted.source or wanted.subject or wanted.status or wanted.path)
-
-
 def _count(export: Export, wanted: EventFilters) -> int:
     """Up to MAX_EVENTS: about a second."""
-    chosen = EventFilter(
-        type=wanted.type if wanted.type != "*" else None,
-        received_after=wanted.time_from,
-        received_before=wanted.time_to,
-    )
-    return select_events(export.organization_id, chosen)[:MAX_EVENTS].count()
+    return select_events(export.organization_id, wanted)[:MAX_EVENTS].count()
 
 
 def _drop_parts(export: Export) -> None:

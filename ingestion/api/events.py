@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
+from uuid import UUID
 
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -14,16 +15,16 @@ from core.problems import Problem, invalid
 from core.tracing import request_span
 from ingestion.api import schemas
 from ingestion.api.presenting import describe_event
-from ingestion.api.selecting import EventFilter, select_events
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, Outcome, store
 from ingestion.models import Event, EventStatus
+from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
-from rest.lists import Listing, list_answer, read_page, read_time
+from rest.lists import Listing, Page, list_answer, read_page, read_time
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
@@ -42,9 +43,10 @@ class EventsView(APIView):
 
     def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "events", _FILTERS)
-        events = select_events(caller_of(request).organization_id, _read_filter(request))
-        listing = Listing(rows=events, describe=_described, large=own_columns("data", "annotations"))
-        return list_answer(request, page, listing, owner=caller_of(request).organization_id)
+        organization_id = caller_of(request).organization_id
+        rows, older = events_to_read(organization_id, _read_criteria(request, page), size=page.limit)
+        listing = Listing(rows=rows, describe=_described, large=own_columns("data", "annotations"), older=older)
+        return list_answer(request, page, listing, owner=organization_id)
 
 
 class BatchView(APIView):
@@ -95,16 +97,14 @@ def _headers(request: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _read_filter(request: Request) -> EventFilter:
+def _read_criteria(request: Request, page: Page) -> EventCriteria:
     given = request.query_params.get
     status = given("status")
     if status is not None and status not in list(EventStatus):
         raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")
-    return EventFilter(
-        type=given("type"),
-        source=given("source"),
-        subject=given("subject"),
-        received_after=read_time(request, "received_after"),
-        received_before=read_time(request, "received_before"),
-        status=EventStatus(status) if status else None,
+    return EventCriteria(
+        **{name: given(name, "") for name in ("type", "source", "subject", "status")},
+        time_from=read_time(request, "received_after"),
+        time_to=read_time(request, "received_before"),
+        before=None if page.before is None else UUID(page.before),
     )

@@ -15,9 +15,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from console.events import queries as event_search
 from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
+from ingestion import queries as event_search
 from tests.conftest import Tenant
 from tests.support.people.every_page import (
     NO_PAGES,

@@ -15,13 +15,13 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.utils import timezone
 
-from console.events.queries import Found
 from console.exports import jobs as exports
 from console.exports.files import COLUMNS
 from console.exports.jobs import remove_expired_exports, run_exports
 from console.models import Export, ExportPart, ExportStatus
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
+from ingestion.queries import Found
 from organizations.jobs.running import MAX_FAILURES
 from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan

@@ -14,10 +14,10 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from console.events import queries as event_search
 from console.models import SavedView
 from console.overview import queries as stats
 from delivery.models import Attempt, Delivery, DeliveryStatus, Replay
+from ingestion import queries as event_search
 from ingestion.models import Event, EventType, IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 from organizations.models import AuditEntry, Membership, Role
@@ -176,7 +176,7 @@ def test_a_search_without_its_other_half_keeps_what_was_typed(
 def test_pages_of_the_list_are_stable_and_complete(
     tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_search, "PAGE_SIZE", 4)
+    monkeypatch.setattr("console.events.views.PAGE_SIZE", 4)
     sent = [tenant.post("/api/v1/events", {"type": "a", "data": number}).json()["id"] for number in range(10)]
     seen: list[str] = []
     path = f"{home}events/?type=a"
