@@ -9,7 +9,15 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from console.models import Export, ExportFormat, SavedView
-from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Kind, Replay, RetryOutcomes, Subscription
+from delivery.models import (
+    DeadLetterRetry,
+    Delivery,
+    DeliveryStatus,
+    Replay,
+    RetryOutcomes,
+    Subscription,
+    SubscriptionKind,
+)
 from ingestion.models import Event, EventType
 from organizations.audit import Actor
 from organizations.keys.scopes import Scope
@@ -37,7 +45,7 @@ def make_scene() -> Scene:
     """Adds what `seed` does not make, once."""
     largest = Organization.objects.get(name="Seeded 0")
     staff, member = _people(largest)
-    webhook = Subscription.objects.get(organization=largest, kind=Kind.WEBHOOK)
+    webhook = Subscription.objects.get(organization=largest, kind=SubscriptionKind.WEBHOOK)
     dead = _deliveries(webhook, DeliveryStatus.DEAD_LETTER)[0]
     event = Event.objects.get(pk=dead.event_id)
     made = _made(largest, member, webhook)
@@ -70,7 +78,7 @@ def make_scene() -> Scene:
 
 def _texts(organization: Organization, webhook: Subscription, dead: Delivery, event: Event) -> dict[str, str]:
     """What queries are made of."""
-    inbox = Subscription.objects.get(organization=organization, kind=Kind.INBOX)
+    inbox = Subscription.objects.get(organization=organization, kind=SubscriptionKind.INBOX)
     older = Event.objects.for_organization(organization.pk).order_by("-pk")[_OLDER]
     return {
         "event": str(event.pk),

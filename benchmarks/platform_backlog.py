@@ -17,7 +17,7 @@ _FLUSH = (20, 100)
 
 def main() -> None:
     django.setup()
-    from core.ports import DirectDatabase, run_now  # noqa: PLC0415
+    from core.ports import SyncDatabase, run_now  # noqa: PLC0415
     from ingestion.formats.decoding import DecodedEvent  # noqa: PLC0415 - the app registry must be ready
     from ingestion.intake.storing import Incoming, store  # noqa: PLC0415
     from ingestion.operations import process_outbox  # noqa: PLC0415
@@ -29,7 +29,7 @@ def main() -> None:
     chance, left = random.Random(1), wanted["events"]
     while left:
         size = min(left, chance.randint(*_FLUSH))
-        run_now(store(DirectDatabase(), [Incoming(organization.pk, event) for _ in range(size)]))
+        run_now(store(SyncDatabase(), [Incoming(organization.pk, event) for _ in range(size)]))
         left -= size
     while wanted["process"] and process_outbox():
         pass

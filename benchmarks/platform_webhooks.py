@@ -12,7 +12,7 @@ import django
 def main() -> None:
     django.setup()
     from core.secrets import encrypt_secret  # noqa: PLC0415
-    from delivery.models import Kind, Subscription, SubscriptionStatus  # noqa: PLC0415 - the app registry must be ready
+    from delivery.models import Subscription, SubscriptionKind, SubscriptionStatus  # noqa: PLC0415 - the app registry must be ready
     from delivery.webhooks.signing import generate_secret  # noqa: PLC0415
     from organizations.models import Organization  # noqa: PLC0415
 
@@ -21,7 +21,7 @@ def main() -> None:
         [
             Subscription(
                 organization=organizations[wanted["organization"]],
-                kind=Kind.WEBHOOK,
+                kind=SubscriptionKind.WEBHOOK,
                 url=wanted["url"],
                 secret=encrypt_secret(generate_secret()),
                 event_types=wanted["event_types"],

@@ -3,7 +3,7 @@
 Every page belongs to an organization, named by the slug in its URL. A view never looks an organization up by itself:
 
     @organization_page(Action.MANAGE_KEYS)                 # console.pages: signs in, enters, requires
-    def keys(request: HttpRequest, place: Place) -> HttpResponse:
+    def keys(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         rows = ApiKey.objects.for_organization(place.organization.pk)
         may_see_audit = place.may(Action.SEE_AUDIT)        # to show or hide a link
 
@@ -104,7 +104,7 @@ _READING = frozenset(action for action in Action if action.startswith("see_"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class OrganizationContext:
     """A person in an organization, with what this person may do there while it is not suspended.
 
     `role` is empty for staff without one.
@@ -137,7 +137,7 @@ def visible_organizations(user: User) -> QuerySet[Organization]:
     return organizations if user.is_staff else organizations.filter(memberships__user=user)
 
 
-def enter(user: User, slug: str) -> Place:
+def resolve(user: User, slug: str) -> OrganizationContext:
     """The organization with what `user` may do in it, in one query. Raises Http404 for a stranger."""
     role = Membership.objects.filter(organization=OuterRef("pk"), user=user).values("role")[:1]
     organizations = visible_organizations(user).annotate(
@@ -156,17 +156,17 @@ def enter(user: User, slug: str) -> Place:
         is_operator=organization.viewer_operates,
         reads_payloads=organization.viewer_reads_payloads,
     )
-    return Place(user=user, organization=organization, role=own_role, actions=actions)
+    return OrganizationContext(user=user, organization=organization, role=own_role, actions=actions)
 
 
 def organization_for(user: User, slug: str) -> Organization:
     """The organization. Raises Http404 for a stranger: nobody learns that it exists."""
-    return enter(user, slug).organization
+    return resolve(user, slug).organization
 
 
 def require(user: User, organization: Organization, action: Action) -> None:
     """Raises PermissionDenied, a 403, unless `user` may do that there; Http404 for a stranger."""
-    enter(user, organization.slug).require(action)
+    resolve(user, organization.slug).require(action)
 
 
 def may_see_health(user: User) -> bool:

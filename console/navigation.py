@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ ENTRIES = (
 )
 
 
-def links_for(place: Place, section: str) -> list[Link]:
+def links_for(place: OrganizationContext, section: str) -> list[Link]:
     """The entries that this person may follow."""
     return [
         Link(

@@ -13,7 +13,7 @@ from django.shortcuts import resolve_url
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_http_methods
 
-from console.access import Action, Place, enter, roles_with
+from console.access import Action, OrganizationContext, resolve, roles_with
 from console.rendering import render_page
 from core.problems import Problem
 from rest.doors.streams import wants_stream
@@ -27,21 +27,23 @@ _PAGES = {"organization_suspended": "console/suspended.html"}
 
 def organization_page(
     action: Action, *, methods: tuple[str, ...] = READ
-) -> Callable[[Callable[Concatenate[HttpRequest, Place, P], HttpResponseBase]], Callable[..., HttpResponseBase]]:
-    """A view of an organization's page; the URL's `slug` becomes the Place, whose person may do `action`.
+) -> Callable[
+    [Callable[Concatenate[HttpRequest, OrganizationContext, P], HttpResponseBase]], Callable[..., HttpResponseBase]
+]:
+    """A view of an organization's page; the URL's `slug` becomes the OrganizationContext, whose person may do `action`.
 
     Nobody signed in → the sign-in page; a stranger, or an object that is not there → 404; not allowed → 403; a Problem
     of an operation → a page with its words and its status. While the organization is suspended every form is a 403.
     """
 
     def decorate(
-        view: Callable[Concatenate[HttpRequest, Place, P], HttpResponseBase],
+        view: Callable[Concatenate[HttpRequest, OrganizationContext, P], HttpResponseBase],
     ) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def answer(request: HttpRequest, slug: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             place = None
             try:
-                place = enter(cast(User, request.user), slug)
+                place = resolve(cast(User, request.user), slug)
                 place.require(action)
                 if request.method not in READ:
                     place.refuse_if_suspended()
@@ -83,13 +85,13 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     return answer
 
 
-def forbidden(request: HttpRequest, place: Place | None, action: Action) -> HttpResponse:
+def forbidden(request: HttpRequest, place: OrganizationContext | None, action: Action) -> HttpResponse:
     """The page of what a person may not do, and whom to ask."""
     context = {"roles": roles_with(action), "is_about_payloads": action is Action.SEE_PAYLOADS}
     return render_page(request, "console/forbidden.html", context, place=place, status=403)
 
 
-def not_found(request: HttpRequest, place: Place | None = None) -> HttpResponse:
+def not_found(request: HttpRequest, place: OrganizationContext | None = None) -> HttpResponse:
     """The page of whatever is not there, or not for this person."""
     return render_page(request, "console/not_found.html", {}, place=place, status=404)
 

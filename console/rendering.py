@@ -5,7 +5,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from console.access import Action, Place, may_see_health, visible_organizations
+from console.access import Action, OrganizationContext, may_see_health, visible_organizations
 from console.navigation import links_for, links_of_all
 
 # More names are no use in a menu: it has a search field that reaches every organization.
@@ -17,7 +17,7 @@ def render_page(
     template: str,
     context: dict[str, Any],
     *,
-    place: Place | None = None,
+    place: OrganizationContext | None = None,
     section: str = "",
     status: int = 200,
 ) -> HttpResponse:
@@ -37,6 +37,6 @@ def render_page(
     return render(request, template, {**shared, "may": permissions(place), **context}, status=status)
 
 
-def permissions(place: Place | None) -> dict[str, bool]:
+def permissions(place: OrganizationContext | None) -> dict[str, bool]:
     """`{"retry_deliveries": True, …}` for templates."""
     return {action.value: bool(place and place.may(action)) for action in Action}

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, Protocol
 
 Value = str | int
-Kind = Literal["server", "consumer", "client"]
+SpanSide = Literal["server", "consumer", "client"]
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 # Whoever reads it ignores members that are wrong; here it only must be fit to be sent on.
@@ -52,7 +52,7 @@ class Tracer(Protocol):
         self,
         name: str,
         *,
-        kind: Kind,
+        kind: SpanSide,
         parent: TraceContext | None,
         links: Iterable[TraceContext],
         attributes: Mapping[str, Value],

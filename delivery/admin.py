@@ -20,7 +20,7 @@ from django.utils.text import Truncator
 from core.problems import Problem
 from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
-from delivery.dead_letter_sides import THEIRS, Side, side_of
+from delivery.dead_letter_sides import THEIRS, Fault, side_of
 from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from organizations.audit import actor_of
 from organizations.models import Organization
@@ -57,7 +57,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     readonly_fields = ("lists",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return Subscription.objects.shown()
+        return Subscription.objects.not_deleted()
 
     @admin.display(description="Subscription")
     def label(self, subscription: Subscription) -> str:
@@ -122,13 +122,13 @@ class SideFilter(admin.SimpleListFilter):
     parameter_name = "side"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(side.value, side.value.capitalize()) for side in Side]
+        return [(side.value, side.value.capitalize()) for side in Fault]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in set(Side):
+        if self.value() not in set(Fault):
             return queryset
         theirs = Q(last_error__in=THEIRS)
-        return queryset.filter(theirs if self.value() == Side.THEIRS else ~theirs, status=DeliveryStatus.DEAD_LETTER)
+        return queryset.filter(theirs if self.value() == Fault.THEIRS else ~theirs, status=DeliveryStatus.DEAD_LETTER)
 
 
 class DeliveryChangeList(KeysetChangeList):
@@ -140,7 +140,7 @@ class DeliveryChangeList(KeysetChangeList):
         chosen = {name: request.GET.get(name) for name in _FILTERS}
         if not any(chosen.values()):
             return rows
-        side = Side(chosen["side"]) if chosen["side"] in set(Side) else None
+        side = Fault(chosen["side"]) if chosen["side"] in set(Fault) else None
         status = DeliveryStatus.DEAD_LETTER if side else chosen["status"]
         ids = newest_ids(
             organization_id=_uuid(chosen[OrganizationFilter.parameter_name]),
@@ -199,7 +199,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def to(self, delivery: Delivery) -> str:
         return Truncator(delivery.subscription.name or delivery.subscription.url).chars(LABEL_LENGTH)
 
-    @admin.display(description="Side")
+    @admin.display(description="Fault")
     def side(self, delivery: Delivery) -> str:
         return side_of(delivery.last_error).value if delivery.status == DeliveryStatus.DEAD_LETTER else ""
 
@@ -241,7 +241,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
             after = _uuid(request.GET.get("after"))
         except IncorrectLookupParameters as error:
             raise Http404 from error
-        side = Side(request.GET["side"]) if request.GET.get("side") in set(Side) else None
+        side = Fault(request.GET["side"]) if request.GET.get("side") in set(Fault) else None
         listed, has_more = dead_letters_by_subscription(organization_id=chosen, side=side, after=after)
         context = {
             **self.admin_site.each_context(request),
@@ -261,7 +261,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         """Says how many there are, and makes them due once that is confirmed."""
         if not self.has_act_permission(request):
             raise PermissionDenied
-        subscription = get_object_or_404(Subscription.objects.shown().select_related("organization"), pk=pk)
+        subscription = get_object_or_404(Subscription.objects.not_deleted().select_related("organization"), pk=pk)
         back = reverse("admin:delivery_delivery_dead_letters")
         if request.method == "POST":
             found = operations.retry_dead_letters(subscription=subscription, actor=actor_of(request))

@@ -9,7 +9,7 @@ from django.db import connection
 
 from core.event_ids import lowest_id
 from core.postgresql.arrays import text_array
-from delivery.dead_letter_sides import THEIRS, Side
+from delivery.dead_letter_sides import THEIRS, Fault
 from delivery.models import DeliveryStatus
 
 # A side is no column of an index: it is looked for among so many of the newest of each subscription.
@@ -101,7 +101,7 @@ def newest_ids(
     organization_id: UUID | None,
     subscription_id: UUID | None,
     statuses: Sequence[str],
-    side: Side | None,
+    side: Fault | None,
     before: UUID | None,
     limit: int,
 ) -> list[UUID]:
@@ -111,7 +111,7 @@ def newest_ids(
         "subscription": subscription_id,
         "statuses": text_array(statuses or [status.value for status in DeliveryStatus]),
         "theirs": text_array(THEIRS),
-        "is_theirs": None if side is None else side is Side.THEIRS,
+        "is_theirs": None if side is None else side is Fault.THEIRS,
         "before": before,
         "looked_at": limit if side is None else LOOKED_AT,
         "limit": limit,
@@ -122,7 +122,7 @@ def newest_ids(
 
 
 def dead_letters_by_subscription(
-    *, organization_id: UUID | None, side: Side | None, after: UUID | None = None
+    *, organization_id: UUID | None, side: Fault | None, after: UUID | None = None
 ) -> tuple[list[DeadLetters], bool]:
     """Subscriptions that have any, by organization, from the one after `after` on; and whether there are more."""
     values = {

@@ -8,7 +8,7 @@ from delivery.operations.inbox_leases import MAX_LEASES_ERROR
 from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
 
 
-class Side(StrEnum):
+class Fault(StrEnum):
     """OURS is what the platform did or decided; THEIRS is what an endpoint or a consumer did."""
 
     OURS = "ours"
@@ -36,5 +36,5 @@ THEIRS: Collection[str] = (
 )
 
 
-def side_of(last_error: str) -> Side:
-    return Side.THEIRS if last_error in THEIRS else Side.OURS
+def side_of(last_error: str) -> Fault:
+    return Fault.THEIRS if last_error in THEIRS else Fault.OURS

@@ -18,7 +18,7 @@ from organizations.models import Organization, TenantQuerySet
 DEFAULT_INBOX = "default"
 
 
-class Kind(models.TextChoices):
+class SubscriptionKind(models.TextChoices):
     WEBHOOK = "webhook"
     INBOX = "inbox"
 
@@ -58,7 +58,7 @@ LARGE_COLUMNS = ("description", "event_types", "filter", "headers")
 
 
 class SubscriptionQuerySet(TenantQuerySet["Subscription"]):
-    def shown(self) -> Self:
+    def not_deleted(self) -> Self:
         """Those that were not deleted."""
         return self.exclude(status=SubscriptionStatus.DELETED)
 
@@ -72,7 +72,7 @@ class Subscription(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="subscriptions")
-    kind = models.CharField(max_length=10, choices=Kind.choices)
+    kind = models.CharField(max_length=10, choices=SubscriptionKind.choices)
     # The address of an inbox within its organization; a label for people on a webhook.
     name = models.CharField(max_length=100, blank=True)
     description = models.TextField(blank=True, db_default="")
@@ -116,14 +116,15 @@ class Subscription(models.Model):
             models.UniqueConstraint(
                 fields=["organization", "name"],
                 name="one_inbox_per_name",
-                condition=models.Q(kind=Kind.INBOX) & ~models.Q(status=SubscriptionStatus.DELETED),
+                condition=models.Q(kind=SubscriptionKind.INBOX) & ~models.Q(status=SubscriptionStatus.DELETED),
             ),
             models.CheckConstraint(
-                condition=models.Q(kind=Kind.INBOX, url="") | (models.Q(kind=Kind.WEBHOOK) & ~models.Q(url="")),
+                condition=models.Q(kind=SubscriptionKind.INBOX, url="")
+                | (models.Q(kind=SubscriptionKind.WEBHOOK) & ~models.Q(url="")),
                 name="webhooks_have_a_url",
             ),
             models.CheckConstraint(
-                condition=models.Q(kind=Kind.WEBHOOK) | ~models.Q(name=""), name="inboxes_have_a_name"
+                condition=models.Q(kind=SubscriptionKind.WEBHOOK) | ~models.Q(name=""), name="inboxes_have_a_name"
             ),
         ]
 
@@ -135,7 +136,7 @@ class Subscription(models.Model):
     @property
     def is_default(self) -> bool:
         """Whether it is the inbox that every organization has."""
-        return self.kind == Kind.INBOX and self.name == DEFAULT_INBOX
+        return self.kind == SubscriptionKind.INBOX and self.name == DEFAULT_INBOX
 
     def __str__(self) -> str:
         # Only the host: the path of a URL is often a secret, and this text goes into the audit log.

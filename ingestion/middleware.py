@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from core.ports import DirectDatabase, DirectRedis, run_now
+from core.ports import SyncDatabase, SyncRedis, run_now
 from core.postgresql.lending import give_back
 from ingestion.intake.bookkeeping import Bookkeeper
 
@@ -12,7 +12,7 @@ from ingestion.intake.bookkeeping import Bookkeeper
 class BookkeepingMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.books = Bookkeeper(DirectDatabase(), DirectRedis())
+        self.books = Bookkeeper(SyncDatabase(), SyncRedis())
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)

@@ -105,7 +105,7 @@ class EventCriteria:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class EventPage:
     """A page of events without their data, newest first; `older` is the position to go on from, or None at the end.
 
     `looked_back_to`: the page is not full, because only so much was looked at. `timed_out`: nothing was found in time.
@@ -117,7 +117,7 @@ class Found:
     timed_out: bool = False
 
 
-def search_events(organization_id: UUID, wanted: EventCriteria, *, size: int) -> Found:
+def search_events(organization_id: UUID, wanted: EventCriteria, *, size: int) -> EventPage:
     """At most `size` of an organization's events, with their status."""
     for scanned in (SCANNED_DATA if wanted.path else SCANNED_EVENTS, FEW_EVENTS):
         try:
@@ -125,11 +125,11 @@ def search_events(organization_id: UUID, wanted: EventCriteria, *, size: int) ->
                 return _search(organization_id, wanted, size, scanned)
         except DataError:
             # A value that PostgreSQL cannot hold, so no event has it.
-            return Found(events=[])
+            return EventPage(events=[])
         except OperationalError as error:
             if not isinstance(error.__cause__, QueryCanceled):
                 raise
-    return Found(events=[], timed_out=True)
+    return EventPage(events=[], timed_out=True)
 
 
 def events_to_read(organization_id: UUID, wanted: EventCriteria, *, size: int) -> tuple[EventQuerySet, UUID | None]:
@@ -148,10 +148,10 @@ def events_to_read(organization_id: UUID, wanted: EventCriteria, *, size: int) -
     return (events.of_status(EventStatus(wanted.status)) if wanted.status else events).with_status(), found.older
 
 
-def newest_of_all(wanted: EventCriteria, *, size: int) -> Found:
+def newest_of_all(wanted: EventCriteria, *, size: int) -> EventPage:
     """A page of everybody's events, for staff; only the time can be chosen."""
     found = list(_newest(_in_time(Event.objects.all(), wanted), size).select_related("organization"))
-    return Found(events=found[:size], older=found[size - 1].pk if len(found) > size else None)
+    return EventPage(events=found[:size], older=found[size - 1].pk if len(found) > size else None)
 
 
 def select_events(organization_id: UUID, wanted: EventCriteria) -> EventQuerySet:
@@ -160,7 +160,7 @@ def select_events(organization_id: UUID, wanted: EventCriteria) -> EventQuerySet
     return events.of_type(wanted.type) if wanted.type and not wanted.type.endswith("*") else events
 
 
-def _search(organization_id: UUID, wanted: EventCriteria, size: int, scanned: int) -> Found:
+def _search(organization_id: UUID, wanted: EventCriteria, size: int, scanned: int) -> EventPage:
     events = select_events(organization_id, wanted)
     floor = None
     if wanted.status == EventStatus.FAILED:
@@ -180,12 +180,12 @@ def _search(organization_id: UUID, wanted: EventCriteria, size: int, scanned: in
     return _page(_newest(_one_by_one(events, wanted), size), size, floor)
 
 
-def _page(rows: EventQuerySet, size: int, floor: UUID | None) -> Found:
+def _page(rows: EventQuerySet, size: int, floor: UUID | None) -> EventPage:
     """`floor` is the oldest event that was looked at, when there may be older ones."""
     found = list(rows)
     if len(found) > size:
-        return Found(events=found[:size], older=found[size - 1].pk)
-    return Found(events=found, older=floor, looked_back_to=time_of(floor) if floor else None)
+        return EventPage(events=found[:size], older=found[size - 1].pk)
+    return EventPage(events=found, older=floor, looked_back_to=time_of(floor) if floor else None)
 
 
 def _floor(organization_id: UUID, wanted: EventCriteria, size: int) -> UUID | None:

@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
 
-from lifecycle.erasing.events import BadWishError, EventWish, read_conditions, start_event_erasure
+from lifecycle.erasing.events import ErasureCriteria, InvalidCriteriaError, read_conditions, start_event_erasure
 from lifecycle.erasing.organization import start_organization_erasure
 from lifecycle.models import Erasure, ErasureKind
 from organizations.audit import actor_of
@@ -47,16 +47,16 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
         # What a field refused is not in `data`.
         if kind in (ErasureKind.EVENTS, ErasureKind.REDACTION) and not self.errors:
             try:
-                data["wish"] = _wish(data)
-            except BadWishError as error:
+                data["criteria"] = _criteria(data)
+            except InvalidCriteriaError as error:
                 raise forms.ValidationError(str(error)) from error
-            if bool(data["wish"].redact) != (kind == ErasureKind.REDACTION):
+            if bool(data["criteria"].redact) != (kind == ErasureKind.REDACTION):
                 raise forms.ValidationError("A redaction names the paths to redact; nothing else does.")
         return data
 
 
-def _wish(data: dict[str, Any]) -> EventWish:
-    return EventWish(
+def _criteria(data: dict[str, Any]) -> ErasureCriteria:
+    return ErasureCriteria(
         where=read_conditions([line for line in data["where"].splitlines() if line.strip()]),
         type=data["type"],
         received_after=data["received_after"],
@@ -68,7 +68,7 @@ def _wish(data: dict[str, Any]) -> EventWish:
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
     list_display = ("created_at", "kind", "organization_id", "status", "looked_at", "removed_rows", "actor_label")
-    # Not the wish: while it runs, it holds the values that events are found by.
+    # Not the criteria: while it runs, they hold the values that events are found by.
     fields = (*list_display, "finished_at", "failures")
 
     @admin.display(description="Removed")
@@ -98,7 +98,9 @@ class ErasureAdmin(ReadOnlyAdmin):
         if obj.kind == ErasureKind.ORGANIZATION:
             started = start_organization_erasure(organization=organization, actor=actor)
         else:
-            started = start_event_erasure(organization=organization, wish=form.cleaned_data["wish"], actor=actor)
+            started = start_event_erasure(
+                organization=organization, criteria=form.cleaned_data["criteria"], actor=actor
+            )
         obj.pk = started.pk
         obj.refresh_from_db()
 

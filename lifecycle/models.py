@@ -14,14 +14,15 @@ class ErasureKind(models.TextChoices):
 class Erasure(Job):
     """Something that leaves for good, batch by batch (see lifecycle.erasing). It names no person.
 
-    `wish` says which events, with the values that they are found by: it is emptied at the end. `removed` counts rows
-    by table.
+    `criteria` say which events, with the values that they are found by: they are emptied at the end. `removed` counts
+    rows by table.
     """
 
     kind = models.CharField(max_length=20, choices=ErasureKind.choices)
     # No foreign key: it stays when the organization has gone.
     organization_id = models.UUIDField()
-    wish = models.JSONField(default=dict, blank=True)
+    # The column keeps its name, which the version before reads.
+    criteria = models.JSONField(default=dict, blank=True, db_column="wish")
     looked_at = models.BigIntegerField(default=0)
     removed = models.JSONField(default=dict, blank=True)
     actor_kind = models.CharField(max_length=10)

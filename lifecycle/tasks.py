@@ -8,13 +8,13 @@ from celery import current_app, shared_task
 
 from core.broker.wakeup import hint
 from lifecycle.erasing.running import run_erasures as _run_erasures
-from lifecycle.retention.running import retain as _retain
+from lifecycle.retention.running import apply_retention as _apply_retention
 from organizations.jobs.running import take_turn
 
 
 @shared_task(name="events_platform.retain")
 def retain() -> None:
-    portion = _retain()
+    portion = _apply_retention()
     if portion and not portion.is_over:
         current_app.send_task("events_platform.retain", **hint(seconds=60))
 

@@ -20,7 +20,7 @@ from django.template.loader import render_to_string
 
 from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from core.times import format_time
 from delivery.listeners import DeadLetter, DisabledWebhook
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
@@ -67,7 +67,7 @@ def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Map
         time=now,
         idempotency_key=_event_key(kind, subject, now),
     )
-    (outcome,) = run_now(store(DirectDatabase(), [Incoming(organization_id, event)]))
+    (outcome,) = run_now(store(SyncDatabase(), [Incoming(organization_id, event)]))
     if isinstance(outcome, Accepted):
         if not outcome.duplicate:
             mailed = IdempotencyKey.objects.filter(organization=organization_id, key=_mail_key(kind, now)).exists()

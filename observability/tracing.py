@@ -12,7 +12,7 @@ from django.conf import settings
 
 from core import tracing
 from core.problems import Problem
-from core.tracing import Kind, TraceContext, Value
+from core.tracing import SpanSide, TraceContext, Value
 
 try:
     from opentelemetry.context import Context
@@ -74,7 +74,7 @@ class OpenTelemetryTracer:
         self,
         name: str,
         *,
-        kind: Kind,
+        kind: SpanSide,
         parent: TraceContext | None,
         links: Iterable[TraceContext],
         attributes: Mapping[str, Value],

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from core.ports import DirectRedis, run_now
+from core.ports import SyncRedis, run_now
 from organizations.rate_limits import Allowance, limiter
 
 
@@ -32,4 +32,4 @@ def _allowance(request: HttpRequest) -> Allowance | None:
     if taken is not None:
         return taken
     caller = getattr(request, "caller", None)
-    return None if caller is None else run_now(limiter.peek(DirectRedis(), caller))
+    return None if caller is None else run_now(limiter.peek(SyncRedis(), caller))

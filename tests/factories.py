@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from core.event_ids import lowest_id
 from delivery.delivery_ids import delivery_id
-from delivery.models import Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes
 from ingestion.models import Event
 from organizations.audit import Actor
@@ -70,7 +70,7 @@ def event_id_at(moment: datetime) -> UUID:
 
 
 def make_webhook(organization: Organization, **values: Any) -> Subscription:
-    values = {"kind": Kind.WEBHOOK, "url": "https://example.com/", **values}
+    values = {"kind": SubscriptionKind.WEBHOOK, "url": "https://example.com/", **values}
     return Subscription.objects.create(organization=organization, **values)
 
 

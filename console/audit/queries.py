@@ -50,7 +50,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class AuditPage:
     """`looked_back_to`: the page is not full, because only so much was looked at; `page.older` goes on from there."""
 
     page: Listed[AuditEntry]
@@ -58,7 +58,7 @@ class Found:
     looked_back_to: datetime | None = None
 
 
-def search_audit_log(organization: Organization, wanted: AuditFilters, request: HttpRequest) -> Found:
+def search_audit_log(organization: Organization, wanted: AuditFilters, request: HttpRequest) -> AuditPage:
     entries = AuditEntry.objects.for_organization(organization.pk)
     if (before := read_id(request, "before")) is not None:
         entries = entries.filter(pk__lt=before)
@@ -77,9 +77,9 @@ def search_audit_log(organization: Organization, wanted: AuditFilters, request: 
         older = request.GET.copy()
         older["before"] = str(floor.pk)
         page = Listed(rows=rows, older=f"?{older.urlencode()}", newest=listed([], request).newest)
-        return Found(page=page, entries=list(map(_entry, rows)), looked_back_to=floor.created_at)
+        return AuditPage(page=page, entries=list(map(_entry, rows)), looked_back_to=floor.created_at)
     page = listed(rows, request)
-    return Found(page=page, entries=list(map(_entry, page.rows)))
+    return AuditPage(page=page, entries=list(map(_entry, page.rows)))
 
 
 def _entry(entry: AuditEntry) -> Entry:

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 
-from console.access import Place
+from console.access import OrganizationContext
 from console.paging import PAGE_SIZE, Listed, listed, read_id
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription
 from delivery.shown_status import shown_status, stored_as
@@ -25,15 +25,15 @@ class Row:
     status: DeliveryStatus
 
 
-def subscription_or_404(place: Place, subscription_id: UUID) -> Subscription:
-    rows = Subscription.objects.for_organization(place.organization.pk).shown().select_related("organization")
+def subscription_or_404(place: OrganizationContext, subscription_id: UUID) -> Subscription:
+    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted().select_related("organization")
     found = rows.filter(pk=subscription_id).first()
     if found is None:
         raise Http404
     return found
 
 
-def delivery_or_404(place: Place, subscription: Subscription, delivery_id: UUID) -> Delivery:
+def delivery_or_404(place: OrganizationContext, subscription: Subscription, delivery_id: UUID) -> Delivery:
     rows = Delivery.objects.for_organization(place.organization.pk).filter(subscription=subscription.pk)
     found = rows.filter(pk=delivery_id).first()
     if found is None:
@@ -41,7 +41,7 @@ def delivery_or_404(place: Place, subscription: Subscription, delivery_id: UUID)
     return found
 
 
-def replay_or_404(place: Place, replay_id: UUID) -> Replay:
+def replay_or_404(place: OrganizationContext, replay_id: UUID) -> Replay:
     rows = Replay.objects.for_organization(place.organization.pk).select_related("organization", "subscription")
     found = rows.filter(pk=replay_id).first()
     if found is None:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.deliveries.queries import delivery_or_404, newest_deliveries, subscription_or_404, with_types
 from console.pages import READ, WRITE, organization_page
 from console.paging import read_text
@@ -24,7 +24,7 @@ _MAX_SELECTED = 50
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def deliveries(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Newest first; `?status=` is one of DeliveryStatus."""
     found = subscription_or_404(place, subscription_id)
     wanted = read_text(request, "status", length=20)
@@ -41,7 +41,9 @@ def deliveries(request: HttpRequest, place: Place, subscription_id: UUID) -> Htt
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def delivery(request: HttpRequest, place: Place, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
+def delivery(
+    request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID
+) -> HttpResponse:
     """One delivery with its attempts and what the endpoint answered."""
     found = subscription_or_404(place, subscription_id)
     row = delivery_or_404(place, found, delivery_id)
@@ -50,7 +52,7 @@ def delivery(request: HttpRequest, place: Place, subscription_id: UUID, delivery
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
-def retry(request: HttpRequest, place: Place, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
+def retry(request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
     """Make it due now."""
     found = subscription_or_404(place, subscription_id)
     row = delivery_or_404(place, found, delivery_id)
@@ -60,7 +62,7 @@ def retry(request: HttpRequest, place: Place, subscription_id: UUID, delivery_id
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def dead_letters(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Those that were given up, to be chosen from."""
     found = subscription_or_404(place, subscription_id)
     page = newest_deliveries(request, found, DeliveryStatus.DEAD_LETTER)
@@ -69,7 +71,7 @@ def dead_letters(request: HttpRequest, place: Place, subscription_id: UUID) -> H
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
-def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def retry_selected(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """The dead letters whose boxes are ticked, at most a page of them."""
     found = subscription_or_404(place, subscription_id)
     rows = Delivery.objects.for_organization(place.organization.pk).filter(
@@ -87,7 +89,7 @@ def retry_selected(request: HttpRequest, place: Place, subscription_id: UUID) ->
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=READ + WRITE)
-def retry_all(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def retry_all(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Every dead letter; says how many, and asks."""
     found = subscription_or_404(place, subscription_id)
     if request.method != "POST":
@@ -116,9 +118,9 @@ def _retry(request: HttpRequest, subscription: Subscription, row: Delivery) -> b
     return True
 
 
-def _to_dead_letters(place: Place, subscription: Subscription) -> HttpResponse:
+def _to_dead_letters(place: OrganizationContext, subscription: Subscription) -> HttpResponse:
     return redirect("console:dead-letters", place.organization.slug, subscription.pk)
 
 
-def _render(request: HttpRequest, place: Place, template: str, context: dict[str, Any]) -> HttpResponse:
+def _render(request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any]) -> HttpResponse:
     return render_page(request, template, context, place=place, section="subscriptions")

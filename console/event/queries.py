@@ -8,12 +8,12 @@ from uuid import UUID
 import msgspec
 from django.db.models import Q
 
-from console.access import Place
+from console.access import OrganizationContext
 from core.event_ids import time_of
 from delivery.api.delivery_schemas import DeliveryDetails
 from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
-from delivery.operations import ReplayWish
+from delivery.operations import ReplayRequest
 from delivery.shown_status import HeldReason
 from ingestion.models import Event, ProcessingFailure
 
@@ -38,7 +38,7 @@ class Story:
     failure: ProcessingFailure | None
 
 
-def find_event(place: Place, event_id: UUID) -> Event | None:
+def find_event(place: OrganizationContext, event_id: UUID) -> Event | None:
     """With its status."""
     return Event.objects.for_organization(place.organization.pk).with_status().filter(pk=event_id).first()
 
@@ -61,16 +61,16 @@ def annotations_of(event: Event) -> dict[str, Any]:
     return dict(msgspec.json.decode(event.annotations)) if event.annotations else {}
 
 
-def replay_wish(event: Event) -> ReplayWish:
+def replay_request(event: Event) -> ReplayRequest:
     """What was received of this type in the very same microsecond: this event, and others only of its batch."""
-    return ReplayWish(
+    return ReplayRequest(
         received_after=event.received_at,
         received_before=event.received_at + timedelta(microseconds=1),
         event_types=[event.type],
     )
 
 
-def is_past_retention(place: Place, event_id: UUID, *, now: datetime) -> bool:
+def is_past_retention(place: OrganizationContext, event_id: UUID, *, now: datetime) -> bool:
     """Whether an event of this id would be gone by now; ids tell their time."""
     return time_of(event_id) < now - timedelta(days=place.organization.limits.retention_days)
 

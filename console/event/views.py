@@ -9,9 +9,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.event.json_tree import MAX_SHOWN_BYTES, json_tree
-from console.event.queries import annotations_of, find_event, is_past_retention, replay_wish, story_of
+from console.event.queries import annotations_of, find_event, is_past_retention, replay_request, story_of
 from console.pages import WRITE, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
@@ -24,7 +24,7 @@ from organizations.audit import actor_of
 
 
 @organization_page(Action.SEE_EVENTS)
-def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """The event with its data, for whoever may read that, and its timeline."""
     found = find_event(place, event_id)
     if found is None:
@@ -47,7 +47,7 @@ def event(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.SEE_PAYLOADS)
-def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+def raw(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """The event as the API shows it, to copy or keep; `?part=data` is the data alone, as it is stored."""
     found = _event_or_404(place, event_id)
     if request.GET.get("part") == "data":
@@ -64,7 +64,7 @@ def raw(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
-def retry(request: HttpRequest, place: Place, delivery_id: UUID) -> HttpResponse:
+def retry(request: HttpRequest, place: OrganizationContext, delivery_id: UUID) -> HttpResponse:
     """Make one delivery due now. What stands against it is said on the event's page, where the person is."""
     organization_id = place.organization.pk
     delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
@@ -84,13 +84,13 @@ def retry(request: HttpRequest, place: Place, delivery_id: UUID) -> HttpResponse
 
 
 @organization_page(Action.REPLAY_EVENTS, methods=WRITE)
-def replay(request: HttpRequest, place: Place, event_id: UUID) -> HttpResponse:
+def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """A new delivery of the event to a subscription. Asks first when others would come along."""
     found = _event_or_404(place, event_id)
     subscription = _subscription_or_404(request, place)
     values: dict[str, Any] = {
         "subscription": subscription,
-        "wish": replay_wish(found),
+        "criteria": replay_request(found),
         "actor": actor_of(request),
         "now": timezone.now(),
     }
@@ -116,24 +116,24 @@ def _data_of(found: Event) -> dict[str, Any]:
     return {"tree": tree, "beginning": "" if tree else found.data[:2_000], "curl": event_as_curl(found)}
 
 
-def _event_or_404(place: Place, event_id: UUID) -> Event:
+def _event_or_404(place: OrganizationContext, event_id: UUID) -> Event:
     found = find_event(place, event_id)
     if found is None:
         raise Http404
     return found
 
 
-def _subscription_or_404(request: HttpRequest, place: Place) -> Subscription:
+def _subscription_or_404(request: HttpRequest, place: OrganizationContext) -> Subscription:
     try:
         wanted = UUID(request.POST.get("subscription", ""))
     except ValueError as error:
         raise Http404 from error
-    rows = Subscription.objects.for_organization(place.organization.pk).shown().select_related("organization")
+    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted().select_related("organization")
     found = rows.filter(pk=wanted).first()
     if found is None:
         raise Http404
     return found
 
 
-def _to_event(place: Place, event_id: UUID) -> HttpResponse:
+def _to_event(place: OrganizationContext, event_id: UUID) -> HttpResponse:
     return redirect("console:event", place.organization.slug, event_id)

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.drawing.sparklines import Sparkline
 from console.event_types.queries import trends_of
@@ -97,7 +97,7 @@ class Row:
 
 
 @organization_page(Action.SEE_EVENT_TYPES)
-def event_types(request: HttpRequest, place: Place) -> HttpResponse:
+def event_types(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """By name; `?q=` is how names start, `?after=` is a name."""
     term, after = read_text(request, "q", length=255), read_text(request, "after", length=255)
     types = shown_event_types(place.organization.pk).order_by("name")
@@ -118,7 +118,7 @@ def event_types(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EVENT_TYPES)
-def event_type(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+def event_type(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """One, with an example."""
     found = _type_or_404(place, type_id)
     trend = trends_of(place.organization.pk, [found.name], now=timezone.now())[found.name]
@@ -134,7 +134,7 @@ def event_type(request: HttpRequest, place: Place, type_id: int) -> HttpResponse
 
 
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
-def create(request: HttpRequest, place: Place) -> HttpResponse:
+def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Describe a type, also before the first event of it comes."""
     form = EventTypeForm(request.POST or None)
     checked = None
@@ -157,7 +157,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
-def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+def edit(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """Its description, schema and what that does; one button only checks the sample."""
     found = _type_or_404(place, type_id)
     form = _edit_form(request.POST or None, place, found)
@@ -183,7 +183,7 @@ def edit(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
     return _form_page(request, place, form, {"checked": checked, "type": found, "version": version})
 
 
-def _conflict(request: HttpRequest, place: Place, found: EventType, typed: EventTypeForm) -> HttpResponse:
+def _conflict(request: HttpRequest, place: OrganizationContext, found: EventType, typed: EventTypeForm) -> HttpResponse:
     """What somebody else has changed, and what this person has typed."""
     form = _edit_form(None, place, found)
     fields = changeable_fields(found)
@@ -194,7 +194,7 @@ def _conflict(request: HttpRequest, place: Place, found: EventType, typed: Event
 
 
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
-def delete(request: HttpRequest, place: Place, type_id: int) -> HttpResponse:
+def delete(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """Take away description and schema; asks first."""
     found = _type_or_404(place, type_id)
     if request.method != "POST":
@@ -211,7 +211,7 @@ class Checked:
     errors: tuple[FieldError, ...]
 
 
-def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked | None:
+def _check(request: HttpRequest, place: OrganizationContext, form: EventTypeForm) -> Checked | None:
     """When that is what was asked for; None when the form is to be saved."""
     if request.POST.get("step") != "check":
         return None
@@ -228,19 +228,21 @@ def _check(request: HttpRequest, place: Place, form: EventTypeForm) -> Checked |
     return Checked(errors=reply.findings[0])
 
 
-def _edit_form(given: QueryDict | None, place: Place, found: EventType) -> EventTypeForm:
+def _edit_form(given: QueryDict | None, place: OrganizationContext, found: EventType) -> EventTypeForm:
     """A name is for ever."""
     form = EventTypeForm(given, initial=_initial(place, found))
     del form.fields["name"]
     return form
 
 
-def _form_page(request: HttpRequest, place: Place, form: EventTypeForm, context: dict[str, Any]) -> HttpResponse:
+def _form_page(
+    request: HttpRequest, place: OrganizationContext, form: EventTypeForm, context: dict[str, Any]
+) -> HttpResponse:
     status = 422 if form.is_bound and form.errors else 200
     return _render(request, place, "console/event_types/form.html", {"form": form, **context}, status)
 
 
-def _type_or_404(place: Place, type_id: int) -> EventType:
+def _type_or_404(place: OrganizationContext, type_id: int) -> EventType:
     types = shown_event_types(place.organization.pk).select_related("organization")
     found = types.filter(pk=type_id).first()
     if found is None:
@@ -248,7 +250,7 @@ def _type_or_404(place: Place, type_id: int) -> EventType:
     return found
 
 
-def _initial(place: Place, found: EventType) -> dict[str, Any]:
+def _initial(place: OrganizationContext, found: EventType) -> dict[str, Any]:
     example = _example_of(place, found)
     return {
         "description": found.description,
@@ -258,7 +260,7 @@ def _initial(place: Place, found: EventType) -> dict[str, Any]:
     }
 
 
-def _example_of(place: Place, found: EventType) -> Event | None:
+def _example_of(place: OrganizationContext, found: EventType) -> Event | None:
     """The newest event of the type, for whoever may read its data."""
     if not place.may(Action.SEE_PAYLOADS):
         return None
@@ -271,6 +273,6 @@ def _pretty(text: str | None) -> str:
 
 
 def _render(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="event-types", status=status)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.events.filters import RANGES, EventFilters
 from console.events.saved_views import delete_view, save_view, views_of
 from console.pages import WRITE, organization_page, signed_in, words_of
@@ -19,7 +19,7 @@ from console.paging import PAGE_SIZE
 from console.rendering import render_page
 from core.problems import Problem
 from ingestion.models import EventStatus, EventType
-from ingestion.queries import Found, newest_of_all, search_events
+from ingestion.queries import EventPage, newest_of_all, search_events
 
 # What the field for the type suggests.
 _SUGGESTED_TYPES = 50
@@ -38,7 +38,7 @@ def all_events(request: HttpRequest) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EVENTS)
-def events(request: HttpRequest, place: Place) -> HttpResponse:
+def events(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """An organization's events; the filters are those of EventFilters."""
     now = timezone.now()
     wanted = EventFilters.read(request.GET, now=now)
@@ -65,7 +65,7 @@ def events(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SAVE_VIEWS, methods=WRITE)
-def save(request: HttpRequest, place: Place) -> HttpResponse:
+def save(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Keep the list's filters under a name."""
     name = " ".join(request.POST.get("name", "").replace("\x00", "").split())[:60]
     given = QueryDict(request.POST.get("query", "")[:2000].replace("\x00", ""))
@@ -78,7 +78,7 @@ def save(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SAVE_VIEWS, methods=WRITE)
-def delete(request: HttpRequest, place: Place, view_id: int) -> HttpResponse:
+def delete(request: HttpRequest, place: OrganizationContext, view_id: int) -> HttpResponse:
     """Forget a view of one's own."""
     if not delete_view(user=place.user, organization=place.organization, view_id=view_id):
         raise Http404
@@ -86,7 +86,7 @@ def delete(request: HttpRequest, place: Place, view_id: int) -> HttpResponse:
     return redirect(_list_url(place))
 
 
-def _save(request: HttpRequest, place: Place, name: str, query: str) -> None:
+def _save(request: HttpRequest, place: OrganizationContext, name: str, query: str) -> None:
     """What stands against it is said on the list, where the person is."""
     try:
         view = save_view(user=place.user, organization=place.organization, name=name, query=query)
@@ -96,23 +96,25 @@ def _save(request: HttpRequest, place: Place, name: str, query: str) -> None:
         messages.success(request, f"Saved as “{view.name}”.")
 
 
-def _list_url(place: Place) -> str:
+def _list_url(place: OrganizationContext) -> str:
     return reverse("console:organization-events", args=[place.organization.slug])
 
 
-def _type_names(place: Place) -> list[str]:
+def _type_names(place: OrganizationContext) -> list[str]:
     types = EventType.objects.for_organization(place.organization.pk).filter(first_seen_at__isnull=False)
     return list(types.order_by("name").values_list("name", flat=True)[:_SUGGESTED_TYPES])
 
 
-def _paging(found: Found, wanted: EventFilters) -> dict[str, str | None]:
+def _paging(found: EventPage, wanted: EventFilters) -> dict[str, str | None]:
     return {
         "older": wanted.query(before=found.older) if found.older else None,
         "newest": wanted.query() if wanted.before else None,
     }
 
 
-def _why_empty(found: Found, wanted: EventFilters, place: Place, types: list[str], now: datetime) -> str:
+def _why_empty(
+    found: EventPage, wanted: EventFilters, place: OrganizationContext, types: list[str], now: datetime
+) -> str:
     """`first` (nothing yet), `aged_out`, `bounded`, `timeout` or `no_match`; empty when there are events."""
     if found.events:
         return ""

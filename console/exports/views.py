@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.events.filters import EventFilters
 from console.exports.files import CONTENT_TYPES
 from console.exports.jobs import (
@@ -37,14 +37,14 @@ _DOWNLOAD_SECONDS = 3600.0
 
 
 @organization_page(Action.SEE_EXPORTS)
-def exports(request: HttpRequest, place: Place) -> HttpResponse:
+def exports(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """The organization's, newest first."""
     rows = Export.objects.for_organization(place.organization.pk).select_related("created_by")
     return _render(request, place, "console/exports/exports.html", {"page": newest_page(rows, request)})
 
 
 @organization_page(Action.EXPORT_EVENTS, methods=READ + WRITE)
-def create(request: HttpRequest, place: Place) -> HttpResponse:
+def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """The query is that of the list of events; the form asks for the format."""
     place.require(Action.SEE_PAYLOADS)
     given = QueryDict(request.POST.get("query", "")) if request.method == "POST" else request.GET
@@ -72,7 +72,7 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EXPORTS)
-def export(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
+def export(request: HttpRequest, place: OrganizationContext, export_id: UUID) -> HttpResponse:
     """How far it is, then the link to its file; with `?part` only that, for htmx."""
     found = _export_or_404(place, export_id)
     is_there = has_file(found) and place.may(Action.SEE_PAYLOADS)
@@ -91,7 +91,7 @@ def export(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.EXPORT_EVENTS, methods=READ + WRITE)
-def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
+def cancel(request: HttpRequest, place: OrganizationContext, export_id: UUID) -> HttpResponse:
     """Asks first."""
     found = _export_or_404(place, export_id)
     if request.method != "POST":
@@ -104,7 +104,7 @@ def cancel(request: HttpRequest, place: Place, export_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EXPORTS)
-def download(request: HttpRequest, place: Place, export_id: UUID) -> StreamingHttpResponse:
+def download(request: HttpRequest, place: OrganizationContext, export_id: UUID) -> StreamingHttpResponse:
     """The file, part by part. The link ends after a day, and so does the file."""
     place.require(Action.SEE_PAYLOADS)
     found = _export_or_404(place, export_id)
@@ -143,12 +143,12 @@ def _parts(found: Export) -> Iterator[bytes]:
         yield export_part(found.pk, number)
 
 
-def _download_url(place: Place, found: Export) -> str:
+def _download_url(place: OrganizationContext, found: Export) -> str:
     path = reverse("console:download-export", args=[place.organization.slug, found.pk])
     return f"{path}?{urlencode({'key': download_token(found)})}"
 
 
-def _export_or_404(place: Place, export_id: UUID) -> Export:
+def _export_or_404(place: OrganizationContext, export_id: UUID) -> Export:
     rows = Export.objects.for_organization(place.organization.pk).select_related("organization", "created_by")
     found = rows.filter(pk=export_id).first()
     if found is None:
@@ -157,6 +157,6 @@ def _export_or_404(place: Place, export_id: UUID) -> Export:
 
 
 def _render(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="exports", status=status)

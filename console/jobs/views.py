@@ -7,7 +7,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.pages import WRITE, organization_page
 from console.rendering import permissions, render_page
 from delivery.models import DeadLetterRetry, Replay
@@ -17,7 +17,7 @@ from organizations.jobs.models import JobStatus
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def job(request: HttpRequest, place: Place, job_id: UUID) -> HttpResponse:
+def job(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpResponse:
     """How far it is; with `?part` only the bar, for htmx. A replay has a page of its own."""
     found = _job_or_404(place, job_id)
     if isinstance(found, Replay):
@@ -29,7 +29,7 @@ def job(request: HttpRequest, place: Place, job_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
-def cancel(request: HttpRequest, place: Place, job_id: UUID) -> HttpResponse:
+def cancel(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpResponse:
     """At once: another one may take the rest."""
     found = _job_or_404(place, job_id)
     cancel_job(job=found, actor=actor_of(request), now=timezone.now())
@@ -40,7 +40,7 @@ def cancel(request: HttpRequest, place: Place, job_id: UUID) -> HttpResponse:
     return redirect("console:job", place.organization.slug, found.pk)
 
 
-def _job_or_404(place: Place, job_id: UUID) -> Replay | DeadLetterRetry:
+def _job_or_404(place: OrganizationContext, job_id: UUID) -> Replay | DeadLetterRetry:
     found = find_job(organization_id=place.organization.pk, job_id=job_id)
     if found is None:
         raise Http404

@@ -11,7 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
@@ -66,13 +66,13 @@ class RotationForm(forms.Form):
 
 
 @organization_page(Action.SEE_KEYS)
-def keys(request: HttpRequest, place: Place) -> HttpResponse:
+def keys(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """The keys, newest first; after a form also the new key, this one time."""
     return _list(request, place, KeyForm())
 
 
 @organization_page(Action.MANAGE_KEYS, methods=WRITE)
-def issue(request: HttpRequest, place: Place) -> HttpResponse:
+def issue(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """A new key."""
     form = KeyForm(request.POST)
     if not form.is_valid():
@@ -95,7 +95,7 @@ def issue(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
-def rotate(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
+def rotate(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> HttpResponse:
     """A successor of the same name and scopes; asks how long the old one goes on, and the new one lives."""
     key = _key_or_404(place, key_id)
     refuse_if_over(key, now=timezone.now())
@@ -115,7 +115,7 @@ def rotate(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
 
 
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
-def revoke(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
+def revoke(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> HttpResponse:
     """Refuse the key from now on; asks first."""
     key = _key_or_404(place, key_id)
     if request.method != "POST":
@@ -127,7 +127,7 @@ def revoke(request: HttpRequest, place: Place, key_id: UUID) -> HttpResponse:
     return _to_list(place)
 
 
-def _list(request: HttpRequest, place: Place, form: KeyForm, status: int = 200) -> HttpResponse:
+def _list(request: HttpRequest, place: OrganizationContext, form: KeyForm, status: int = 200) -> HttpResponse:
     page = newest_page(ApiKey.objects.for_organization(place.organization.pk), request)
     context = {
         "page": page,
@@ -139,7 +139,7 @@ def _list(request: HttpRequest, place: Place, form: KeyForm, status: int = 200) 
 
 
 def _page(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     """Never kept by a browser: a page may hold a key."""
     response = render_page(request, template, context, place=place, section="keys", status=status)
@@ -147,11 +147,11 @@ def _page(
     return response
 
 
-def _about(place: Place) -> str:
+def _about(place: OrganizationContext) -> str:
     return f"keys:{place.organization.pk}"
 
 
-def _key_or_404(place: Place, key_id: UUID) -> ApiKey:
+def _key_or_404(place: OrganizationContext, key_id: UUID) -> ApiKey:
     rows = ApiKey.objects.for_organization(place.organization.pk).select_related("organization")
     key = rows.filter(pk=key_id).first()
     if key is None:
@@ -159,5 +159,5 @@ def _key_or_404(place: Place, key_id: UUID) -> ApiKey:
     return key
 
 
-def _to_list(place: Place) -> HttpResponse:
+def _to_list(place: OrganizationContext) -> HttpResponse:
     return redirect("console:keys", place.organization.slug)

@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from console.access import Action, Place, enter
+from console.access import Action, OrganizationContext, resolve
 from console.live.queries import Arrived, events_after, newest_events
 from console.overview.queries import rejected_lately
 from console.pages import organization_page, signed_in
@@ -26,7 +26,7 @@ REJECTIONS_SHOWN = 5
 
 
 @organization_page(Action.SEE_EVENTS)
-def live(request: HttpRequest, place: Place) -> HttpResponse:
+def live(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """`?type=` filters, exactly or by the start."""
     now, pattern = timezone.now(), _pattern(request)
     context = {
@@ -39,7 +39,7 @@ def live(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EVENTS)
-def stream(request: HttpRequest, place: Place) -> HttpResponseBase:
+def stream(request: HttpRequest, place: OrganizationContext) -> HttpResponseBase:
     """The rows that come, as server-sent events; `?cursor=` is where the page ended."""
     pattern = _pattern(request)
 
@@ -81,10 +81,10 @@ def all_stream(request: HttpRequest) -> HttpResponseBase:
     return stream_answer(request, look, cursor=request.GET.get("cursor", ""))
 
 
-def _still_there(request: HttpRequest, place: Place) -> Place:
+def _still_there(request: HttpRequest, place: OrganizationContext) -> OrganizationContext:
     """The same place, as this person may see it now."""
     try:
-        here = enter(_person_now(request), place.organization.slug)
+        here = resolve(_person_now(request), place.organization.slug)
         here.require(Action.SEE_EVENTS)
     except (Http404, PermissionDenied) as refused:
         raise StreamEndedError from refused

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, opened_version
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
@@ -45,26 +45,26 @@ class InvitationForm(forms.Form):
     email = forms.EmailField(max_length=254, label="Email address")
     role = forms.ChoiceField(widget=forms.RadioSelect, initial=Role.MEMBER.value)
 
-    def __init__(self, *args: Any, place: Place) -> None:
+    def __init__(self, *args: Any, place: OrganizationContext) -> None:
         super().__init__(*args)
         role = self.fields["role"]
         assert isinstance(role, forms.ChoiceField)  # noqa: S101 - for the type checker
         role.choices = [(value, f"{value.label}: {_MEANINGS[value]}") for value in assignable_roles(place)]
 
 
-def assignable_roles(place: Place) -> list[Role]:
+def assignable_roles(place: OrganizationContext) -> list[Role]:
     """Only owners make owners."""
     return [role for role in _MEANINGS if role is not Role.OWNER or place.may(Action.MANAGE_OWNERS)]
 
 
 @organization_page(Action.SEE_MEMBERS)
-def members(request: HttpRequest, place: Place) -> HttpResponse:
+def members(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """The members, the newest first, and whom one waits for."""
     return _list(request, place, InvitationForm(place=place))
 
 
 @organization_page(Action.MANAGE_MEMBERS, methods=WRITE)
-def invite(request: HttpRequest, place: Place) -> HttpResponse:
+def invite(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Mail a link, and show it this one time for whoever wants to pass it on otherwise."""
     form = InvitationForm(request.POST, place=place)
     if not form.is_valid():
@@ -89,7 +89,7 @@ def invite(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.MANAGE_MEMBERS, methods=WRITE)
-def withdraw(request: HttpRequest, place: Place, invitation_id: UUID) -> HttpResponse:
+def withdraw(request: HttpRequest, place: OrganizationContext, invitation_id: UUID) -> HttpResponse:
     """The link works no longer. It can be sent anew, so nobody is asked first."""
     rows = Invitation.objects.for_organization(place.organization.pk).select_related("organization")
     invitation = rows.filter(pk=invitation_id).first()
@@ -103,7 +103,7 @@ def withdraw(request: HttpRequest, place: Place, invitation_id: UUID) -> HttpRes
 
 
 @organization_page(Action.MANAGE_MEMBERS, methods=WRITE)
-def change(request: HttpRequest, place: Place, membership_id: int) -> HttpResponse:
+def change(request: HttpRequest, place: OrganizationContext, membership_id: int) -> HttpResponse:
     """Another role."""
     membership = _membership_or_404(place, membership_id)
     role = request.POST.get("role", "")
@@ -120,7 +120,7 @@ def change(request: HttpRequest, place: Place, membership_id: int) -> HttpRespon
 
 
 @organization_page(Action.MANAGE_MEMBERS, methods=READ + WRITE)
-def remove(request: HttpRequest, place: Place, membership_id: int) -> HttpResponse:
+def remove(request: HttpRequest, place: OrganizationContext, membership_id: int) -> HttpResponse:
     """End a membership; asks first."""
     membership = _membership_or_404(place, membership_id)
     if request.method != "POST":
@@ -134,7 +134,7 @@ def remove(request: HttpRequest, place: Place, membership_id: int) -> HttpRespon
     return redirect("console:home") if membership.user_id == place.user.pk else _to_list(place)
 
 
-def _list(request: HttpRequest, place: Place, form: InvitationForm, status: int = 200) -> HttpResponse:
+def _list(request: HttpRequest, place: OrganizationContext, form: InvitationForm, status: int = 200) -> HttpResponse:
     rows = Membership.objects.for_organization(place.organization.pk).select_related("user")
     waiting = open_invitations(place.organization).select_related("invited_by").order_by("-pk")
     may_manage = place.may(Action.MANAGE_MEMBERS)
@@ -159,16 +159,16 @@ def _changed_meanwhile(membership: Membership, role: str) -> str:
     )
 
 
-def _rules(place: Place) -> dict[str, bool]:
+def _rules(place: OrganizationContext) -> dict[str, bool]:
     """Of what people do; the platform's staff has fewer in the admin."""
     return {"may_change_owners": place.may(Action.MANAGE_OWNERS), "keeps_owner": True}
 
 
-def _about(place: Place) -> str:
+def _about(place: OrganizationContext) -> str:
     return f"invitation:{place.organization.pk}"
 
 
-def _membership_or_404(place: Place, membership_id: int) -> Membership:
+def _membership_or_404(place: OrganizationContext, membership_id: int) -> Membership:
     rows = Membership.objects.for_organization(place.organization.pk).select_related("user", "organization")
     found = rows.filter(pk=membership_id).first()
     if found is None:
@@ -176,11 +176,11 @@ def _membership_or_404(place: Place, membership_id: int) -> Membership:
     return found
 
 
-def _to_list(place: Place) -> HttpResponse:
+def _to_list(place: OrganizationContext) -> HttpResponse:
     return redirect("console:members", place.organization.slug)
 
 
 def _page(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="members", status=status)

@@ -206,7 +206,7 @@ def processed_of(organization: Organization, chosen: Range, *, now: datetime) ->
 
 def endpoints_of(organization: Organization, *, now: datetime) -> Endpoints:
     """The subscriptions, those that fail first."""
-    shown = Subscription.objects.for_organization(organization.pk).shown().light()
+    shown = Subscription.objects.for_organization(organization.pk).not_deleted().light()
     rows = list(shown.order_by(F("failing_since").asc(nulls_last=True), "-failures", "pk")[:_SUBSCRIPTIONS])
     troubled = [Trouble(subscription=row, reason=reason) for row in rows if (reason := _trouble(row, now))]
     return Endpoints(ids=[row.pk for row in rows if row.rules.is_sent], troubled=troubled[:TROUBLED])

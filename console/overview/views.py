@@ -8,7 +8,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.drawing.charts import intake_chart
 from console.overview import queries as stats
 from console.pages import organization_page
@@ -19,7 +19,7 @@ from organizations.models import Organization
 
 
 @organization_page(Action.SEE_EVENTS)
-def overview(request: HttpRequest, place: Place) -> HttpResponse:
+def overview(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """`?range=1h|24h|7d|30d`. An organization without any event is led to its first one."""
     now = timezone.now()
     chosen = stats.RANGES.get(request.GET.get("range", ""), stats.RANGES["24h"])

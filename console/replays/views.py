@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.deliveries.queries import replay_or_404, subscription_or_404
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
@@ -26,14 +26,14 @@ from organizations.jobs.models import JobStatus
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def replays(request: HttpRequest, place: Place) -> HttpResponse:
+def replays(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """All of the organization's, newest first."""
     rows = Replay.objects.for_organization(place.organization.pk).select_related("subscription")
     return _render(request, place, "console/subscriptions/replays.html", {"page": newest_page(rows, request)})
 
 
 @organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
-def create(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def create(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """First counts and shows the number; the second button starts it."""
     found = subscription_or_404(place, subscription_id)
     now = timezone.now()
@@ -45,7 +45,7 @@ def create(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
         try:
             check_patterns(form.cleaned_data["event_types"])
             replay = create_replay(
-                subscription=found, wish=form.wish(), actor=actor_of(request), now=now, dry_run=is_dry_run
+                subscription=found, criteria=form.criteria(), actor=actor_of(request), now=now, dry_run=is_dry_run
             )
         except Problem as problem:
             show_problem(form, problem)
@@ -59,7 +59,7 @@ def create(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def progress(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
+def progress(request: HttpRequest, place: OrganizationContext, replay_id: UUID) -> HttpResponse:
     """How far it is; with `?part` only the bar, for htmx."""
     found = replay_or_404(place, replay_id)
     context = {
@@ -74,7 +74,7 @@ def progress(request: HttpRequest, place: Place, replay_id: UUID) -> HttpRespons
 
 
 @organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
-def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
+def cancel(request: HttpRequest, place: OrganizationContext, replay_id: UUID) -> HttpResponse:
     """Asks first."""
     found = replay_or_404(place, replay_id)
     if request.method != "POST":
@@ -88,6 +88,6 @@ def cancel(request: HttpRequest, place: Place, replay_id: UUID) -> HttpResponse:
 
 
 def _render(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="subscriptions", status=status)

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.pages import organization_page
 from console.rendering import render_page
 from console.snippets import first_event_snippets
@@ -15,7 +15,7 @@ from organizations.models import ApiKey
 
 
 @organization_page(Action.SEE_EVENTS)
-def start(request: HttpRequest, place: Place) -> HttpResponse:
+def start(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Which key to use, and the first event in three languages."""
     keys = ApiKey.objects.for_organization(place.organization.pk).filter(revoked_at__isnull=True)
     usable = [
@@ -35,12 +35,12 @@ def start(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SEE_EVENTS)
-def status(request: HttpRequest, place: Place) -> HttpResponse:
+def status(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Whether the first event is there, for htmx."""
     context = {"first": _first_event(place), "organization": place.organization}
     return render(request, "console/start_status.html", context)
 
 
-def _first_event(place: Place) -> Event | None:
+def _first_event(place: OrganizationContext) -> Event | None:
     events = Event.objects.for_organization(place.organization.pk)
     return events.with_status().defer("data", "annotations").order_by("-pk").first()

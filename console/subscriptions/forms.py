@@ -18,8 +18,8 @@ from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import Kind, Subscription
-from delivery.operations import ReplayWish, SubscriptionChanges
+from delivery.models import Subscription, SubscriptionKind
+from delivery.operations import ReplayRequest, SubscriptionChanges
 from ingestion.formats.decoding import check_data
 
 _MAX_FILTER = 256 * 1024
@@ -78,7 +78,9 @@ class SubscriptionForm(forms.Form):
         help_text="After this many leases without an ack, an event becomes a dead letter.",
     )
 
-    def __init__(self, given: QueryDict | None, *, kind: Kind, subscription: Subscription | None = None) -> None:
+    def __init__(
+        self, given: QueryDict | None, *, kind: SubscriptionKind, subscription: Subscription | None = None
+    ) -> None:
         super().__init__(given, initial=_initial(subscription) if subscription else None)
         rules = RULES[kind]
         left_out = {name for other in RULES.values() for name in other.own_fields}.difference(rules.own_fields)
@@ -175,9 +177,9 @@ class ReplayForm(forms.Form):
                 format="%Y-%m-%dT%H:%M:%S", attrs={"type": "datetime-local", "step": "1"}
             )
 
-    def wish(self) -> ReplayWish:
+    def criteria(self) -> ReplayRequest:
         data = self.cleaned_data
-        return ReplayWish(
+        return ReplayRequest(
             received_after=data["received_after"].astimezone(UTC),
             received_before=data["received_before"].astimezone(UTC),
             event_types=data["event_types"],

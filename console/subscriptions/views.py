@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.deliveries.queries import newest_deliveries, subscription_or_404, with_types
 from console.forms import show_problem
@@ -23,7 +23,7 @@ from console.subscriptions.queries import health_of
 from core.problems import Problem
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
-from delivery.models import Kind, Replay, Subscription
+from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (
     changeable_fields,
     create_subscription,
@@ -43,11 +43,11 @@ _REPLAYS = 5
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
+def subscriptions(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """All of them, newest first, with their health; `?kind=webhook` or `inbox`."""
     kind = read_text(request, "kind", length=10)
-    rows = Subscription.objects.for_organization(place.organization.pk).shown()
-    if kind in Kind.values:
+    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted()
+    if kind in SubscriptionKind.values:
         rows = rows.filter(kind=kind)
     page = newest_page(rows.light().annotate(is_filtered=_IS_FILTERED), request, size=_LISTED)
     health = health_of(place.organization, page.rows, now=timezone.now())
@@ -56,7 +56,7 @@ def subscriptions(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
-def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def subscription(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """One, with what is going on at it; after a form also its secret, this one time."""
     found = subscription_or_404(place, subscription_id)
     [health] = health_of(place.organization, [found], now=timezone.now())
@@ -76,10 +76,10 @@ def subscription(request: HttpRequest, place: Place, subscription_id: UUID) -> H
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def create(request: HttpRequest, place: Place) -> HttpResponse:
+def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """A webhook, whose secret is shown after, or another `?kind=`."""
     wanted = read_text(request, "kind", length=10)
-    kind = Kind(wanted) if wanted in Kind.values else Kind.WEBHOOK
+    kind = SubscriptionKind(wanted) if wanted in SubscriptionKind.values else SubscriptionKind.WEBHOOK
     form = SubscriptionForm(request.POST or None, kind=kind)
     if request.method == "POST" and form.is_valid():
         try:
@@ -98,10 +98,10 @@ def create(request: HttpRequest, place: Place) -> HttpResponse:
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def edit(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Change what it takes and where it goes."""
     found = subscription_or_404(place, subscription_id)
-    form = SubscriptionForm(request.POST or None, kind=Kind(found.kind), subscription=found)
+    form = SubscriptionForm(request.POST or None, kind=SubscriptionKind(found.kind), subscription=found)
     if request.method == "POST" and form.is_valid():
         try:
             update_subscription(
@@ -121,9 +121,11 @@ def edit(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRespo
     return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
 
 
-def _conflict(request: HttpRequest, place: Place, found: Subscription, typed: SubscriptionForm) -> HttpResponse:
+def _conflict(
+    request: HttpRequest, place: OrganizationContext, found: Subscription, typed: SubscriptionForm
+) -> HttpResponse:
     """What somebody else has changed, and what this person has typed."""
-    form = SubscriptionForm(None, kind=Kind(found.kind), subscription=found)
+    form = SubscriptionForm(None, kind=SubscriptionKind(found.kind), subscription=found)
     fields = changeable_fields(found)
     changed = merge(typed, form, fields=fields, wanted=typed.wanted(fields.get("headers", {})))
     context = {"form": form, "subscription": found, "changed": changed, "version": version_of(fields)}
@@ -131,7 +133,7 @@ def _conflict(request: HttpRequest, place: Place, found: Subscription, typed: Su
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def delete(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def delete(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Asks first."""
     found = subscription_or_404(place, subscription_id)
     if request.method != "POST":
@@ -144,7 +146,7 @@ def delete(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
-def pause(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def pause(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Hold its deliveries."""
     found = subscription_or_404(place, subscription_id)
     pause_subscription(subscription=found, actor=actor_of(request))
@@ -153,7 +155,7 @@ def pause(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResp
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
-def resume(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def resume(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Deliver again."""
     found = subscription_or_404(place, subscription_id)
     resume_subscription(subscription=found, actor=actor_of(request))
@@ -161,11 +163,11 @@ def resume(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
     return to_subscription(place, found)
 
 
-def to_subscription(place: Place, found: Subscription) -> HttpResponse:
+def to_subscription(place: OrganizationContext, found: Subscription) -> HttpResponse:
     return redirect("console:subscription", place.organization.slug, found.pk)
 
 
 def _render(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="subscriptions", status=status)

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.deliveries.queries import subscription_or_404
 from console.pages import READ, WRITE, organization_page
 from console.rendering import render_page
@@ -22,7 +22,7 @@ from organizations.audit import actor_of
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def rotate(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """A new secret; asks how long the old one signs too."""
     found = subscription_or_404(place, subscription_id)
     require_webhook(found)
@@ -39,7 +39,7 @@ def rotate(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def reveal(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def reveal(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """The secret as it is; asks first, as the audit log tells that it was shown."""
     found = subscription_or_404(place, subscription_id)
     require_webhook(found)
@@ -51,7 +51,7 @@ def reveal(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRes
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
-def try_out(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpResponse:
+def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Send an event now and show the answer. The answer is kept nowhere, so this page answers the form itself."""
     found = subscription_or_404(place, subscription_id)
     require_webhook(found)
@@ -71,6 +71,6 @@ def try_out(request: HttpRequest, place: Place, subscription_id: UUID) -> HttpRe
 
 
 def _render(
-    request: HttpRequest, place: Place, template: str, context: dict[str, Any], status: int = 200
+    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
 ) -> HttpResponse:
     return render_page(request, template, context, place=place, section="subscriptions", status=status)

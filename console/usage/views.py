@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from console.access import Action, Place
+from console.access import Action, OrganizationContext
 from console.drawing.sparklines import sparkline
 from console.pages import organization_page
 from console.rendering import render_page
@@ -11,7 +11,7 @@ from console.usage.queries import usage_of
 
 
 @organization_page(Action.SEE_USAGE)
-def usage(request: HttpRequest, place: Place) -> HttpResponse:
+def usage(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """What was sent in a day and in 30 days, and how near that is to the limits."""
     found = usage_of(place.organization, now=timezone.now())
     bars = [(bar.accepted + bar.duplicate, bar.rejected) for bar in found.month.bars]

@@ -43,7 +43,7 @@ class Redis(Protocol):
     async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any: ...
 
 
-class DirectDatabase:
+class SyncDatabase:
     """Django's own connection; a statement that fails leaves a transaction around it usable."""
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
@@ -62,7 +62,7 @@ class DirectDatabase:
         return rows[0] if rows else None
 
 
-class DirectRedis:
+class SyncRedis:
     """The pool of django-redis."""
 
     async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:

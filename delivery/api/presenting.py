@@ -16,7 +16,7 @@ from delivery.api.delivery_schemas import AttemptShown, DeliveryDetails, Deliver
 from delivery.api.schemas import Circuit, Health, SubscriptionShown
 from delivery.delivery_ids import bounds_of_event
 from delivery.endpoints.sealed_headers import show_headers
-from delivery.models import Attempt, Delivery, DisabledReason, Kind, Subscription, SubscriptionStatus
+from delivery.models import Attempt, Delivery, DisabledReason, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 from organizations.models import TenantQuerySet
@@ -42,7 +42,7 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
     circuit = _circuit(subscription, now)
     return {
         "id": subscription.pk,
-        "kind": Kind(subscription.kind),
+        "kind": SubscriptionKind(subscription.kind),
         "name": subscription.name,
         "url": subscription.url if "url" in own else None,
         "description": subscription.description,

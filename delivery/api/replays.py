@@ -19,7 +19,7 @@ from delivery.api.replay_schemas import DeadLettersRetried, DeadLettersToRetry, 
 from delivery.api.selecting import own_subscription
 from delivery.matching.matching import check_patterns
 from delivery.models import Replay
-from delivery.operations import ReplayWish, cancel_job, create_replay, retry_dead_letters
+from delivery.operations import ReplayRequest, cancel_job, create_replay, retry_dead_letters
 from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
@@ -48,7 +48,7 @@ class ReplaysView(APIView):
     def post(self, request: Request) -> Response:
         check_parameters(request, ())
         wanted = decode(read_body(request, limit=BODY_LIMIT), NewReplay)
-        wish = ReplayWish(
+        criteria = ReplayRequest(
             received_after=in_utc("/received_after", wanted.received_after),
             received_before=in_utc("/received_before", wanted.received_before),
             event_types=check_patterns(wanted.event_types),
@@ -56,7 +56,7 @@ class ReplaysView(APIView):
         )
         replay = create_replay(
             subscription=own_subscription(request, wanted.subscription),
-            wish=wish,
+            criteria=criteria,
             actor=actor_of(request),
             now=timezone.now(),
             dry_run=wanted.dry_run,

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import DisabledReason, Kind, SubscriptionStatus
+from delivery.models import DisabledReason, SubscriptionKind, SubscriptionStatus
 from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
@@ -63,7 +63,9 @@ MaxLeases = Annotated[
 ]
 
 
-class NewWebhook(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=Kind.WEBHOOK.value):
+class NewWebhook(
+    Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
+):
     """A webhook to be made: events are sent to its URL."""
 
     url: Url
@@ -74,7 +76,7 @@ class NewWebhook(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="ki
     headers: Headers | UnsetType = UNSET
 
 
-class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=Kind.INBOX.value):
+class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
     """An inbox to be made: events wait in it for a consumer."""
 
     name: InboxName
@@ -148,7 +150,7 @@ class SubscriptionShown(Struct):
     """A subscription."""
 
     id: UUID
-    kind: Kind
+    kind: SubscriptionKind
     name: Annotated[str, Meta(description="By which consumers find an inbox; of a webhook for people, may be empty.")]
     url: Annotated[str | None, Meta(description="Null for an inbox.")]
     description: str
@@ -239,7 +241,7 @@ SUBSCRIPTIONS = {
         id="list_subscriptions",
         summary="List subscriptions",
         parameters=(
-            _choice("kind", "Only subscriptions of this kind.", Kind.values),
+            _choice("kind", "Only subscriptions of this kind.", SubscriptionKind.values),
             _choice("status", "Only subscriptions with this status.", SHOWN_STATUSES),
             *PAGE,
         ),

@@ -18,7 +18,7 @@ from rest.lists import Page
 
 def own_subscription(request: Request, subscription_id: UUID) -> Subscription:
     """The caller's subscription, with its organization; Http404 for another's or a deleted one."""
-    shown = Subscription.objects.for_organization(caller_of(request).organization_id).shown()
+    shown = Subscription.objects.for_organization(caller_of(request).organization_id).not_deleted()
     subscription = shown.select_related("organization").filter(pk=subscription_id).first()
     if subscription is None:
         raise Http404

@@ -29,7 +29,7 @@ from delivery.api.schemas import (
     TestResult,
 )
 from delivery.api.selecting import newest_deliveries, own_subscription
-from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
     WebhookSecret,
@@ -68,8 +68,8 @@ class SubscriptionsView(APIView):
         page = read_page(request, "subscriptions", ("kind", "status"))
         organization_id = caller_of(request).organization_id
         default_inboxes([organization_id])
-        rows = Subscription.objects.for_organization(organization_id).shown()
-        for name, values in (("kind", Kind.values), ("status", SHOWN_STATUSES)):
+        rows = Subscription.objects.for_organization(organization_id).not_deleted()
+        for name, values in (("kind", SubscriptionKind.values), ("status", SHOWN_STATUSES)):
             if wanted := _read_choice(request, name, values):
                 rows = rows.filter(**{name: wanted})
         listing = Listing(
@@ -84,7 +84,7 @@ class SubscriptionsView(APIView):
         wanted: NewSubscription = decode(_body(request), NewSubscription)  # type: ignore[arg-type]
         created = create_subscription(
             organization=Organization.objects.get(pk=caller_of(request).organization_id),
-            kind=Kind(str(wanted.__struct_config__.tag)),
+            kind=SubscriptionKind(str(wanted.__struct_config__.tag)),
             changes=_changes(wanted),
             actor=actor_of(request),
         )

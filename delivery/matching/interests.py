@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
     is_sent: bool
 
 
-class InterestCatalogue:
+class SubscriptionIndex:
     """The interests of the organizations that this process has seen."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class _Known(NamedTuple):
 def _read(organization_ids: Collection[UUID]) -> dict[UUID, _Known]:
     rows: dict[UUID, list[Interest[Wanted]]] = {pk: [] for pk in organization_ids}
     sizes: Counter[UUID] = Counter()
-    shown = Subscription.objects.shown().filter(organization__in=organization_ids).order_by("pk")
+    shown = Subscription.objects.not_deleted().filter(organization__in=organization_ids).order_by("pk")
     columns = shown.values_list(
         "pk", "organization_id", "kind", "event_types", "filter", octets("event_types") + octets("filter")
     )
@@ -104,9 +104,9 @@ def usable_filter(subscription_id: UUID, wanted: Any) -> Filter | None:
         return None
 
 
-catalogue = InterestCatalogue()
+subscription_index = SubscriptionIndex()
 
 
 def forget_interests() -> None:
     """Drop what this process knows, for tests."""
-    catalogue.forget()
+    subscription_index.forget()

@@ -10,10 +10,10 @@ from delivery.operations.dead_letters import (
 )
 from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
-from delivery.operations.inbox import Outcome, ack_events, find_inbox, inbox_deliveries, nack_events
+from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job, find_job
-from delivery.operations.replays import ReplayWish, create_replay, run_replays
+from delivery.operations.replays import ReplayRequest, create_replay, run_replays
 from delivery.operations.subscriptions import (
     CreatedSubscription,
     SubscriptionChanges,
@@ -31,9 +31,9 @@ from delivery.operations.subscriptions import (
 __all__ = [
     "CreatedSubscription",
     "Lease",
-    "Outcome",
-    "ReplayWish",
+    "ReplayRequest",
     "RetriedDeadLetters",
+    "Settlement",
     "SubscriptionChanges",
     "WebhookSecret",
     "ack_events",

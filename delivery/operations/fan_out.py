@@ -10,11 +10,11 @@ from django.db import connection, transaction
 from core.postgresql.arrays import uuid_array
 from delivery.delivery_ids import delivery_id
 from delivery.matching.event_view import ATTRIBUTES, EventView
-from delivery.matching.interests import Wanted, catalogue
+from delivery.matching.interests import Wanted, subscription_index
 from delivery.matching.matching import Matcher
 from delivery.matching.stored_events import read_views
 from delivery.metrics import FANNED_OUT
-from delivery.models import DEFAULT_INBOX, DeliveryStatus, Kind, Subscription
+from delivery.models import DEFAULT_INBOX, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.wakeup import wake_sending
 from ingestion.operations.process import StoredEvent
 
@@ -36,7 +36,7 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
         return
     organizations = {event.organization_id for event in events}
     default_inboxes(organizations)
-    interests = catalogue.of(organizations)
+    interests = subscription_index.of(organizations)
     matches = [(event, wanted) for event, view in _views(events, interests)
                for wanted in interests[event.organization_id].match(view)]  # fmt: skip
     _insert(matches)
@@ -49,7 +49,7 @@ def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
     ids = _existing(organization_ids)
     if missing := sorted(set(organization_ids) - ids.keys()):
         Subscription.objects.bulk_create(
-            [Subscription(organization_id=pk, kind=Kind.INBOX, name=DEFAULT_INBOX) for pk in missing],
+            [Subscription(organization_id=pk, kind=SubscriptionKind.INBOX, name=DEFAULT_INBOX) for pk in missing],
             ignore_conflicts=True,
         )
         ids = _existing(organization_ids)
@@ -57,7 +57,7 @@ def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
 
 
 def _existing(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    inboxes = Subscription.objects.shown().filter(kind=Kind.INBOX, name=DEFAULT_INBOX)
+    inboxes = Subscription.objects.not_deleted().filter(kind=SubscriptionKind.INBOX, name=DEFAULT_INBOX)
     return dict(inboxes.filter(organization__in=organization_ids).values_list("organization_id", "pk"))
 
 

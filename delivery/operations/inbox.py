@@ -20,9 +20,9 @@ from delivery.models import (
     OPEN_STATUSES,
     Delivery,
     DeliveryStatus,
-    Kind,
     Replay,
     Subscription,
+    SubscriptionKind,
     SubscriptionStatus,
 )
 from delivery.operations.dead_letters import count_retried
@@ -33,7 +33,7 @@ _REPLAYS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Settlement:
     """What became of each event id of an ack (`done`: acknowledged) or a nack (`done`: returned)."""
 
     done: list[UUID] = field(default_factory=list)
@@ -44,7 +44,11 @@ class Outcome:
 
 def find_inbox(*, organization_id: UUID, name: str) -> Subscription | None:
     """The organization's inbox of this name; `default` always exists."""
-    inboxes = Subscription.objects.for_organization(organization_id).shown().filter(kind=Kind.INBOX, name=name)
+    inboxes = (
+        Subscription.objects.for_organization(organization_id)
+        .not_deleted()
+        .filter(kind=SubscriptionKind.INBOX, name=name)
+    )
     inbox = inboxes.first()
     if inbox is None and name == DEFAULT_INBOX:
         default_inboxes([organization_id])
@@ -65,7 +69,7 @@ def inbox_deliveries(*, inbox: Subscription, status: DeliveryStatus) -> QuerySet
     return rows.filter(status=status)
 
 
-def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Outcome:
+def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Settlement:
     """Mark the events as delivered. Saying it again changes nothing.
 
     With a lease only what it holds at `now`; without one everything, a dead letter too: its consumer was late.
@@ -85,7 +89,7 @@ def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID
     )
 
 
-def nack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Outcome:
+def nack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Settlement:
     """Let the events be leased again at once, where they were in the order."""
     return _settle(
         inbox,
@@ -103,7 +107,7 @@ def _holds(lease_id: UUID, row: Delivery, now: datetime) -> bool:
 @transaction.atomic
 def _settle(
     inbox: Subscription, event_ids: Sequence[UUID], *, allowed: Callable[[Delivery], bool], changes: dict[str, Any]
-) -> Outcome:
+) -> Settlement:
     """Make the changes to the deliveries that are not delivered yet and for which it is allowed."""
     rows = Delivery.objects.for_organization(inbox.organization_id).filter(subscription=inbox)
     named = rows.filter(pk__in=_possible_deliveries(inbox, event_ids)).select_for_update().order_by("pk")
@@ -124,11 +128,11 @@ def _settle(
     lists: dict[str, list[UUID]] = defaultdict(list)
     for event_id in dict.fromkeys(event_ids):
         lists["done" if event_id in done else _untouched(found.get(event_id, []))].append(event_id)
-    return Outcome(**lists)
+    return Settlement(**lists)
 
 
 def _untouched(deliveries: Sequence[Delivery]) -> str:
-    """Which list of an Outcome the event belongs to of whose deliveries none changed."""
+    """Which list of an Settlement the event belongs to of whose deliveries none changed."""
     if not deliveries:
         return "unknown"
     delivered = all(row.status == DeliveryStatus.DELIVERED for row in deliveries)

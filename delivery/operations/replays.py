@@ -53,7 +53,7 @@ _waker = Waker("delivery.run_replays")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayWish:
+class ReplayRequest:
     """Which events: received from `received_after` on and before `received_before`, of any of the patterns."""
 
     received_after: datetime
@@ -63,7 +63,7 @@ class ReplayWish:
 
 
 def create_replay(
-    *, subscription: Subscription, wish: ReplayWish, actor: Actor, now: datetime, dry_run: bool = False
+    *, subscription: Subscription, criteria: ReplayRequest, actor: Actor, now: datetime, dry_run: bool = False
 ) -> Replay:
     """Start a replay; on a dry run, only count. Events after `now` are not old ones: the window ends there at most.
 
@@ -72,10 +72,10 @@ def create_replay(
     replay = Replay(
         organization=subscription.organization,
         subscription=subscription,
-        received_after=wish.received_after,
-        received_before=min(wish.received_before, now),
-        event_types=list(wish.event_types),
-        only_undelivered=wish.only_undelivered,
+        received_after=criteria.received_after,
+        received_before=min(criteria.received_before, now),
+        event_types=list(criteria.event_types),
+        only_undelivered=criteria.only_undelivered,
         created_at=now,
     )
     if replay.received_after >= replay.received_before:

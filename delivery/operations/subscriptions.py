@@ -27,8 +27,8 @@ from delivery.models import (
     DEFAULT_INBOX,
     Delivery,
     DeliveryStatus,
-    Kind,
     Subscription,
+    SubscriptionKind,
     SubscriptionQuerySet,
     SubscriptionStatus,
 )
@@ -92,7 +92,7 @@ class WebhookSecret:
 
 
 def create_subscription(
-    *, organization: Organization, kind: Kind, changes: SubscriptionChanges, actor: Actor
+    *, organization: Organization, kind: SubscriptionKind, changes: SubscriptionChanges, actor: Actor
 ) -> CreatedSubscription:
     """A new one, which gets the events from now on. Raises Problem 409 (inbox_exists, limit_reached) or 422.
 
@@ -101,7 +101,7 @@ def create_subscription(
     fields = _checked_fields(kind, changes)
     if "headers" in fields:
         fields["headers"] = restore_masked(fields["headers"], {})
-    if kind is Kind.INBOX and fields["name"] == DEFAULT_INBOX:
+    if kind is SubscriptionKind.INBOX and fields["name"] == DEFAULT_INBOX:
         raise Problem("inbox_exists", "Every organization has the inbox default.")
     secret = RULES[kind].new_secret()
     with _one_inbox_of_each_name(), transaction.atomic():
@@ -130,7 +130,7 @@ def update_subscription(
 
     The host of a URL is resolved, so call it outside of a transaction.
     """
-    fields = _checked_fields(Kind(subscription.kind), changes)
+    fields = _checked_fields(SubscriptionKind(subscription.kind), changes)
     with _one_inbox_of_each_name(), transaction.atomic():
         locked = _lock(subscription)
         require_version(expected, changeable_fields(locked))
@@ -269,13 +269,13 @@ def show_secret(*, subscription: Subscription, actor: Actor, now: datetime) -> W
 
 def require_webhook(subscription: Subscription) -> None:
     """Raises Problem 409 for an inbox, to which nothing is sent."""
-    if subscription.kind != Kind.WEBHOOK:
+    if subscription.kind != SubscriptionKind.WEBHOOK:
         raise Problem("wrong_state", "This subscription is an inbox. Only a webhook has a secret and can be tested.")
 
 
 def _rows(subscription: Subscription) -> SubscriptionQuerySet:
     """The subscription, unless it was deleted meanwhile."""
-    return Subscription.objects.for_organization(subscription.organization_id).shown().filter(pk=subscription.pk)
+    return Subscription.objects.for_organization(subscription.organization_id).not_deleted().filter(pk=subscription.pk)
 
 
 def _lock(subscription: Subscription) -> Subscription:
@@ -305,7 +305,10 @@ def _is_same(one: Any, other: Any) -> bool:
 def _refuse_too_many(organization: Organization, limits: Limits) -> None:
     rows = Subscription.objects.for_organization(organization.pk)
     refuse_over(
-        limits.subscriptions, used=rows.shown().count(), what="subscriptions", way_out="Delete one that is not used."
+        limits.subscriptions,
+        used=rows.not_deleted().count(),
+        what="subscriptions",
+        way_out="Delete one that is not used.",
     )
     refuse_over(
         limits.subscriptions * MAX_ROWS_FACTOR,
@@ -354,7 +357,7 @@ def _summary(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
 # --- Fields --------------------------------------------------------------------------------------------------
 
 
-def _checked_fields(kind: Kind, changes: SubscriptionChanges) -> dict[str, Any]:
+def _checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict[str, Any]:
     """The columns to set. Raises Problem 422 for the first field that a subscription of this kind cannot have so."""
     given = {name: value for name, value in vars(changes).items() if value is not UNSET}
     for owner in RULES.values():

@@ -117,7 +117,7 @@ RETURNING subscription.id, subscription.organization_id, subscription.url, disab
 """
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class AttemptOutcome(msgspec.Struct, frozen=True):
     """One attempt and what came of it; no `result` when there was nothing to send, as the event is gone.
 
     `started_at` is by the database's clock. The id is the attempt's, so that recording it twice changes nothing.
@@ -150,7 +150,7 @@ class Disabled(msgspec.Struct, frozen=True):
     reason: str
 
 
-def judge(outcome: Outcome, *, jitter: float) -> Verdict:
+def judge(outcome: AttemptOutcome, *, jitter: float) -> Verdict:
     """Delivered, to be tried again, or a dead letter."""
     result = outcome.result
     if result is None:
@@ -167,7 +167,9 @@ def judge(outcome: Outcome, *, jitter: float) -> Verdict:
     return Verdict(DeliveryStatus.RETRYING if due else DeliveryStatus.DEAD_LETTER, due, result.error.value)
 
 
-async def record_outcomes(database: Database, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Disabled]]:
+async def record_outcomes(
+    database: Database, outcomes: Sequence[AttemptOutcome]
+) -> tuple[list[AttemptOutcome], list[Disabled]]:
     """Write them; returns those that became dead letters, and the subscriptions that are disabled from now on."""
     verdicts = [judge(outcome, jitter=random.random()) for outcome in outcomes]  # noqa: S311 - it spreads load
     attempts = [outcome for outcome in outcomes if outcome.result is not None]
@@ -189,7 +191,7 @@ async def record_outcomes(database: Database, outcomes: Sequence[Outcome]) -> tu
     return dead, disabled
 
 
-def _log(outcome: Outcome) -> None:
+def _log(outcome: AttemptOutcome) -> None:
     """One line for an attempt. Without the URL and the answer, which are the tenant's."""
     claimed, result, wanted = outcome.claimed, outcome.result, settings.LOG_ATTEMPTS
     if result is None or wanted == "none" or (wanted == "errors" and result.error is None):
@@ -208,7 +210,7 @@ def _log(outcome: Outcome) -> None:
     )
 
 
-def _delivery_columns(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _delivery_columns(outcomes: Sequence[AttemptOutcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return {
         "ids": uuid_array(outcome.claimed.id for outcome in outcomes),
         "leases": uuid_array(outcome.claimed.lease_id for outcome in outcomes),
@@ -220,7 +222,7 @@ def _delivery_columns(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) 
     }
 
 
-def _attempt_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _attempt_columns(outcomes: Sequence[AttemptOutcome]) -> dict[str, Any]:
     results = [outcome.result for outcome in outcomes if outcome.result]
     claimed = [outcome.claimed for outcome in outcomes]
     return {
@@ -237,8 +239,8 @@ def _attempt_columns(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-async def _record_health(database: Database, outcomes: Sequence[Outcome]) -> list[Disabled]:
-    by_subscription: dict[UUID, list[Outcome]] = {}
+async def _record_health(database: Database, outcomes: Sequence[AttemptOutcome]) -> list[Disabled]:
+    by_subscription: dict[UUID, list[AttemptOutcome]] = {}
     for outcome in outcomes:
         by_subscription.setdefault(outcome.claimed.subscription_id, []).append(outcome)
     seen = list(by_subscription.values())
@@ -263,6 +265,6 @@ def _text(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def _last_error(outcomes: Sequence[Outcome]) -> str:
+def _last_error(outcomes: Sequence[AttemptOutcome]) -> str:
     last = outcomes[-1].result
     return last.error.value if last and last.error else ""

@@ -25,7 +25,7 @@ from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
 from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
-from delivery.webhooks.recording import EVENT_GONE, Disabled, Outcome, record_outcomes
+from delivery.webhooks.recording import EVENT_GONE, AttemptOutcome, Disabled, record_outcomes
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.shares import CONCURRENCY, Shares
 
@@ -52,7 +52,7 @@ class Sender:
     def __init__(self, database: Database, webhooks: WebhookSender) -> None:
         self._database = database
         self._webhooks = webhooks
-        self._recorder: Batcher[Outcome, None] = Batcher(self._record)
+        self._recorder: Batcher[AttemptOutcome, None] = Batcher(self._record)
         self._returner: Batcher[Claimed, None] = Batcher(self._return)
         self._shares = Shares()
         self._turns: dict[UUID, asyncio.Semaphore] = {}
@@ -180,11 +180,11 @@ class Sender:
             if not self._shares.holds(key):
                 self._turns.pop(key, None)
 
-    async def _attempt(self, claimed: Claimed, taken_at: float) -> Outcome:
+    async def _attempt(self, claimed: Claimed, taken_at: float) -> AttemptOutcome:
         # By the database's clock, as a receiver refuses a signature of long ago.
         now = claimed.claimed_at + timedelta(seconds=time.monotonic() - taken_at)
         if claimed.type is None or claimed.received_at is None or claimed.data is None:
-            return Outcome(claimed=claimed, started_at=now, result=None)
+            return AttemptOutcome(claimed=claimed, started_at=now, result=None)
         context = read_context(claimed.traceparent, claimed.tracestate)
         with sending_span("send webhook", parent=context, attributes=lambda: _attributes(claimed)) as span:
             result = await RULES[claimed.kind].send(
@@ -192,9 +192,9 @@ class Sender:
             )
             if span:
                 _note_result(span, result)
-        return Outcome(claimed=claimed, started_at=now, result=result)
+        return AttemptOutcome(claimed=claimed, started_at=now, result=result)
 
-    async def _record(self, outcomes: Sequence[Outcome]) -> list[None]:
+    async def _record(self, outcomes: Sequence[AttemptOutcome]) -> list[None]:
         try:
             dead, disabled = await self._recorded(outcomes)
         finally:
@@ -203,7 +203,7 @@ class Sender:
             await asyncio.to_thread(_announce, dead, disabled)
         return [None] * len(outcomes)
 
-    async def _recorded(self, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Disabled]]:
+    async def _recorded(self, outcomes: Sequence[AttemptOutcome]) -> tuple[list[AttemptOutcome], list[Disabled]]:
         """What was sent must not be sent again for a while without PostgreSQL: the record waits for it."""
         give_up_at = time.monotonic() + _RECORD_SECONDS
         while True:
@@ -255,7 +255,7 @@ def _note_result(span: Span, result: AttemptResult) -> None:
         span.fail(result.error.value)
 
 
-def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
+def _announce(dead: Sequence[AttemptOutcome], disabled: Sequence[Disabled]) -> None:
     """Tell the organizations. In a thread, as it uses Django's connection; what fails here is only not told."""
     now = timezone.now()
     try:
@@ -270,7 +270,7 @@ def _announce(dead: Sequence[Outcome], disabled: Sequence[Disabled]) -> None:
         connections.close_all()
 
 
-def _dead_letter(outcome: Outcome) -> DeadLetter:
+def _dead_letter(outcome: AttemptOutcome) -> DeadLetter:
     claimed = outcome.claimed
     error = outcome.result.error if outcome.result else None
     return DeadLetter(

@@ -16,7 +16,7 @@ import uvloop
 from django.conf import settings
 
 from core.metrics import write_gathered
-from core.ports.waiting import SingleDatabase
+from core.ports.asynchronous import SingleDatabase
 from delivery.webhooks.sender import Sender
 from delivery.webhooks.sending import WebhookSender
 

@@ -3,7 +3,7 @@
 import secrets
 
 from core.secrets import encrypt_secret
-from delivery.models import Kind, Subscription, SubscriptionStatus
+from delivery.models import Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import default_inboxes
 from delivery.webhooks.signing import generate_secret
 from demo.seeding.plan import WANTED, Tenant
@@ -45,7 +45,7 @@ def make_tenants(count: int) -> list[Tenant]:
 def _webhook(organization: Organization) -> Subscription:
     return Subscription(
         organization=organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         url=f"https://hooks.example.com/{organization.slug}",
         secret=encrypt_secret(generate_secret()),
         headers={},

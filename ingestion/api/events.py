@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from core.ports import DirectDatabase, DirectRedis, run_now
+from core.ports import SyncDatabase, SyncRedis, run_now
 from core.postgresql.portions import own_columns
 from core.problems import Problem, invalid
 from core.tracing import request_span
@@ -17,7 +17,7 @@ from ingestion.api import schemas
 from ingestion.api.presenting import describe_event
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
-from ingestion.intake.storing import Incoming, Outcome, store
+from ingestion.intake.storing import Incoming, WriteOutcome, store
 from ingestion.models import Event, EventStatus
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
@@ -59,8 +59,8 @@ class BatchView(APIView):
         return _through_the_intake(request, receive_batch)
 
 
-async def _store(events: Sequence[Incoming]) -> list[Outcome]:
-    outcomes = await store(DirectDatabase(), events)
+async def _store(events: Sequence[Incoming]) -> list[WriteOutcome]:
+    outcomes = await store(SyncDatabase(), events)
     wake_processing()
     return outcomes
 
@@ -70,7 +70,7 @@ async def _go_on() -> None:
 
 
 _PORTS = Ports(
-    database=DirectDatabase(), redis=DirectRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
+    database=SyncDatabase(), redis=SyncRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
 )
 
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from core.ports.waiting import GatedDatabase, PooledDatabase, WaitingRedis
+from core.ports.asynchronous import AsyncRedis, GatedDatabase, PooledDatabase
 from core.problems import Problem
 from core.tracing import request_span
 from core.turns import Owner
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.bookkeeping import Bookkeeper
-from ingestion.intake.observing import IntakeObserver, Passage
+from ingestion.intake.observing import IntakeObserver, RequestLog
 from ingestion.intake.pipeline import Answer, IntakeRequest, Ports, receive_batch, receive_event
 from ingestion.intake.readiness import use_door
 from ingestion.intake.writer import GroupCommitWriter
@@ -121,7 +121,7 @@ class _Intake:
         self._pace = pace
         self.database = PooledDatabase()
         self._write_database = GatedDatabase()
-        self.redis = WaitingRedis()
+        self.redis = AsyncRedis()
         self.books = Bookkeeper(self.database, self.redis)
         writer = GroupCommitWriter(self._write_database)
         self._observer = IntakeObserver(lambda: writer.queued)
@@ -156,8 +156,8 @@ class _Intake:
             status, code, body, own_fields = result.status, "", result.body, {}
         fields = {"content-type": "application/json", **reply.fields, **own_fields, "request-id": request_id}
         fields["server-timing"] = server_timing(started)
-        passage = Passage(scope["path"], request_id, started, caller)
-        self._observer.note(passage, status=status, code=code, size=len(body))
+        log = RequestLog(scope["path"], request_id, started, caller)
+        self._observer.note(log, status=status, code=code, size=len(body))
         if status in _FREE_REFUSALS:
             await self._pace.keep(caller.organization_id.int if caller else network_of_peer(scope, headers))
         await send_answer(send, status, body, fields)

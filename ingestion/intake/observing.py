@@ -25,7 +25,7 @@ MOST_LINES = 50
 _MOST_SUMS = 1_000
 
 
-class Passage(msgspec.Struct, frozen=True):
+class RequestLog(msgspec.Struct, frozen=True):
     """A request that came through the door; `started` is of time.perf_counter()."""
 
     path: str
@@ -59,16 +59,16 @@ class IntakeObserver:
         self._lines = 0
         self._scheduled = False
 
-    def note(self, passage: Passage, *, status: int, code: str, size: int) -> None:
+    def note(self, log: RequestLog, *, status: int, code: str, size: int) -> None:
         """One answer of `size` bytes; `code` is that of a problem, or empty."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(WRITE_SECONDS, self.write)
-        seconds = time.perf_counter() - passage.started
-        caller = passage.caller
-        one = self._sums.get((passage.path, status, code, caller.organization_id.int if caller else 0))
+        seconds = time.perf_counter() - log.started
+        caller = log.caller
+        one = self._sums.get((log.path, status, code, caller.organization_id.int if caller else 0))
         if one is None:
-            one = self._new_sum(passage, status, code)
+            one = self._new_sum(log, status, code)
         one.requests += 1
         one.bytes += size
         one.seconds += seconds
@@ -77,7 +77,7 @@ class IntakeObserver:
             one.longest = seconds
         if settings.LOG_REQUESTS != "summary" or (status >= 400 and self._lines < MOST_LINES):
             one.told += 1
-            self._tell(passage, status, code, size, seconds)
+            self._tell(log, status, code, size, seconds)
 
     def write(self) -> None:
         """What was gathered in the last second."""
@@ -92,14 +92,14 @@ class IntakeObserver:
         QUEUED.set(self._queued())
         write_gathered()
 
-    def _new_sum(self, passage: Passage, status: int, code: str) -> _Sum:
-        caller = passage.caller if len(self._sums) < _MOST_SUMS else None
-        key = (passage.path, status, code, caller.organization_id.int if caller else 0)
+    def _new_sum(self, log: RequestLog, status: int, code: str) -> _Sum:
+        caller = log.caller if len(self._sums) < _MOST_SUMS else None
+        key = (log.path, status, code, caller.organization_id.int if caller else 0)
         if key not in self._sums:
-            self._sums[key] = _Sum(passage.path, status, code, caller, [0] * (len(SECONDS) + 1))
+            self._sums[key] = _Sum(log.path, status, code, caller, [0] * (len(SECONDS) + 1))
         return self._sums[key]
 
-    def _tell(self, passage: Passage, status: int, code: str, size: int, seconds: float) -> None:
+    def _tell(self, log: RequestLog, status: int, code: str, size: int, seconds: float) -> None:
         wanted = settings.LOG_REQUESTS
         if wanted == "none" or (wanted == "errors" and status < 400):
             return
@@ -108,10 +108,10 @@ class IntakeObserver:
             logger,
             "request",
             level=level_of(status),
-            **_fields(passage.path, status, code, passage.caller),
-            **({"key_prefix": passage.caller.key_prefix} if passage.caller else {}),
+            **_fields(log.path, status, code, log.caller),
+            **({"key_prefix": log.caller.key_prefix} if log.caller else {}),
             duration_ms=round(seconds * 1000, 2),
-            request_id=passage.request_id,
+            request_id=log.request_id,
             bytes=size,
         )
 

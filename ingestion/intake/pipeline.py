@@ -20,10 +20,10 @@ from ingestion.formats.decoding import DecodedEvent
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, batch_steps, decode_single
 from ingestion.formats.request_headers import kept_headers
 from ingestion.intake import counting
-from ingestion.intake.storing import Accepted, Incoming, Outcome
+from ingestion.intake.storing import Accepted, Incoming, WriteOutcome
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.models import EventStatus
-from ingestion.schemas.catalogue import catalogue
+from ingestion.schemas.catalogue import schema_catalogue
 from ingestion.schemas.checking import Check
 from organizations.keys.authentication import Caller
 from organizations.rate_limits import Allowance, limiter, rate_limited
@@ -38,7 +38,7 @@ LARGE_BODY = 32 * 1024
 MAX_DESCRIBED = 20
 # Some 2 ms of describing problems.
 _DESCRIBED_A_STEP = 50
-Store = Callable[[Sequence[Incoming]], Awaitable[list[Outcome]]]
+Store = Callable[[Sequence[Incoming]], Awaitable[list[WriteOutcome]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Passed:
         if not allowance.allowed:
             raise rate_limited(request.caller, allowance, 1)
         event = _decoded(request)
-        await catalogue.refresh(ports.database)
+        await schema_catalogue.refresh(ports.database)
         (verdict,) = await check_events(ports.check, organization_id, [event])
         incoming = _incoming(organization_id, event, verdict, _origin(request))
         if isinstance(incoming, Problem):
@@ -131,7 +131,7 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Passed:
             raise rate_limited(caller, allowance, len(items))
         # The plan has taken them: what decoding an ordinary event takes is paid for.
         intake_budget.spend(caller.organization_id, -EVENT_SECONDS * len(items))
-        await catalogue.refresh(ports.database)
+        await schema_catalogue.refresh(ports.database)
         origin = _origin(request)
         events = [item for item in items if not isinstance(item, Problem)]
         verdicts = iter(await check_events(ports.check, caller.organization_id, events))
@@ -205,7 +205,7 @@ def _incoming(
     return Incoming(organization_id, event, schema_errors=errors, origin=origin)
 
 
-async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[Outcome]) -> Answer:
+async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[WriteOutcome]) -> Answer:
     results: list[dict[str, Any]] = []
     accepted = duplicates = told = 0
     # Events that were refused alike share a problem.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, NamedTuple
 
-from core.ports import DirectDatabase, KeyedDatabase, run_now
+from core.ports import KeyedDatabase, SyncDatabase, run_now
 from core.postgresql.descriptions import describe_fault
 from core.problems import Problem
 from ingestion.intake.probe import probe_statement
@@ -71,7 +71,7 @@ def find_look_up_fault() -> str:
         if door is not None:
             door.run(look_up_nobody(door.database))
         else:
-            run_now(look_up_nobody(DirectDatabase()))
+            run_now(look_up_nobody(SyncDatabase()))
     except TimeoutError:
         return "the web server's event loop stands still"
     except Exception as error:  # noqa: BLE001 - likewise
@@ -80,7 +80,7 @@ def find_look_up_fault() -> str:
 
 
 async def _commit_directly() -> None:
-    await DirectDatabase().fetch(probe_statement(), ())
+    await SyncDatabase().fetch(probe_statement(), ())
 
 
 def _living_door() -> _Door | None:

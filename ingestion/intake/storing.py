@@ -94,7 +94,7 @@ class Accepted:
     duplicate: bool = False
 
 
-Outcome = Accepted | Problem
+WriteOutcome = Accepted | Problem
 
 
 class Incoming(Struct, frozen=True, eq=False):
@@ -126,13 +126,13 @@ class Incoming(Struct, frozen=True, eq=False):
         return objects[0] if objects else None
 
 
-async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[Outcome]:
+async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[WriteOutcome]:
     """Commit what can be committed; returns each event's outcome, in order.
 
     An outcome is an Accepted, or Problem 409 (reused key), 422 (PostgreSQL cannot hold it: this event alone), 503.
     Raises psycopg's OperationalError when PostgreSQL is away: then nothing is known to be committed.
     """
-    outcomes: dict[Incoming, Outcome] = {}
+    outcomes: dict[Incoming, WriteOutcome] = {}
     for _ in range(_TRIES):
         outcomes |= await _write(database, _one_per_claim(event for event in events if event not in outcomes))
         if held := [event for event in events if event not in outcomes]:
@@ -152,7 +152,7 @@ def _one_per_claim(events: Iterable[Incoming]) -> list[Incoming]:
 
 async def _write(
     database: PatientDatabase, events: Sequence[Incoming], pauses: Sequence[float] = _PARTITION_PAUSES
-) -> dict[Incoming, Outcome]:
+) -> dict[Incoming, WriteOutcome]:
     """The outcomes of those that are stored. A row that PostgreSQL refuses is found by halving, and fails alone.
 
     After each of `pauses` events that met a partition try again. Raises psycopg's OperationalError when that takes
@@ -179,12 +179,12 @@ async def _write(
     return {event: Accepted(id=event.id, received_at=received_at) for event in events if event.id.int in stored}
 
 
-async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, Outcome]:
+async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, WriteOutcome]:
     """Their keys are held by other events: the same content is a duplicate, another is a conflict.
 
     An event whose claim has just gone gets no outcome: the next try takes the key.
     """
-    outcomes: dict[Incoming, Outcome] = {}
+    outcomes: dict[Incoming, WriteOutcome] = {}
     for number, event_id, fingerprint, received_at, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if same or bytes(fingerprint) == event.event.fingerprint:

@@ -9,7 +9,7 @@ from core.field_errors import FieldError
 from core.problems import Problem
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.models import Validation
-from ingestion.schemas.catalogue import SchemaInForce, catalogue
+from ingestion.schemas.catalogue import SchemaInForce, schema_catalogue
 from ingestion.schemas.checking import Check, Unchecked, schema_checks
 from ingestion.schemas.messages import Reply
 
@@ -42,7 +42,7 @@ async def check_events(
 ) -> list[SchemaVerdict | None]:
     """A verdict for each event; None when it fits, or its type has no schema in force."""
     verdicts: list[SchemaVerdict | None] = [None] * len(events)
-    schemas = catalogue.of(organization_id)
+    schemas = schema_catalogue.of(organization_id)
     if schemas:
         for numbers in _questions(schemas, events):
             found = [(schemas[events[number].type], events[number].data) for number in numbers]

@@ -15,7 +15,7 @@ from core.ports import PatientDatabase
 from core.ports.batcher import Batcher
 from core.problems import Problem
 from ingestion.intake.probe import probe_statement
-from ingestion.intake.storing import Incoming, Outcome, store
+from ingestion.intake.storing import Incoming, WriteOutcome, store
 from ingestion.metrics import FLUSH_FAILURES, FLUSHED_EVENTS, FLUSHED_SECONDS
 from ingestion.wakeup import wake_processing
 
@@ -35,7 +35,7 @@ class GroupCommitWriter:
 
     def __init__(self, database: PatientDatabase) -> None:
         self._database = database
-        self._batcher: Batcher[Sequence[Incoming], list[Outcome]] = Batcher(
+        self._batcher: Batcher[Sequence[Incoming], list[WriteOutcome]] = Batcher(
             self._flush, most=FLUSH_EVENTS, most_bytes=FLUSH_BYTES
         )
         self._refuses_until = 0.0
@@ -48,7 +48,7 @@ class GroupCommitWriter:
         """Events that wait for their commit, those of the running statement included."""
         return self._batcher.count
 
-    def store(self, events: Sequence[Incoming]) -> Awaitable[list[Outcome]]:
+    def store(self, events: Sequence[Incoming]) -> Awaitable[list[WriteOutcome]]:
         """The outcomes in order, after their commit. Raises Problem 503: the queue is full, or PostgreSQL is away."""
         # One request's events share their origin.
         size = sum(len(event.event.data) for event in events) + len(events[0].origin or "")
@@ -62,12 +62,12 @@ class GroupCommitWriter:
         self._require_calm()
         await self._batcher.ask((), count=0)
 
-    async def _flush(self, submissions: Sequence[Sequence[Incoming]]) -> list[list[Outcome]]:
+    async def _flush(self, submissions: Sequence[Sequence[Incoming]]) -> list[list[WriteOutcome]]:
         """Of what waited while another flush failed nothing is tried."""
         self._require_calm()
         events = [event for submission in submissions for event in submission]
         started = time.perf_counter()
-        outcomes: list[Outcome] = []
+        outcomes: list[WriteOutcome] = []
         try:
             if events:
                 outcomes = await store(self._database, events)

@@ -77,9 +77,9 @@ class SchemaCatalogue:
                     del self._schemas[organization_id]
 
 
-catalogue = SchemaCatalogue()
+schema_catalogue = SchemaCatalogue()
 
 
 def forget_schemas() -> None:
     """Drop what this process knows, for tests."""
-    catalogue.forget()
+    schema_catalogue.forget()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from installation.doctor.findings import Outcome
+from installation.doctor.findings import CheckOutcome
 
 if TYPE_CHECKING:
     from installation.health.seen import Seen
@@ -29,6 +29,6 @@ class Check:
 
     part: str
     name: str
-    run: Callable[[Visit], Outcome]
+    run: Callable[[Visit], CheckOutcome]
     lane: str = "local"
     needs: str = ""

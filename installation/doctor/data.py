@@ -10,7 +10,7 @@ from django.utils import timezone
 from core.partitions.weeks import WEEK, WEEKS_AHEAD, has_partition, week_of
 from ingestion.models import OutboxEntry
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, good, problem, warning
+from installation.doctor.findings import CheckOutcome, good, problem, warning
 from installation.doctor.postgresql import LANE, in_database
 from lifecycle.re_encrypting import count_sample
 from observability.metrics.queries import default_partition_rows, oldest_due_seconds
@@ -32,7 +32,7 @@ _MAKE_PARTITIONS = "manage.py make_partitions"
 
 
 @in_database
-def _migrations(visit: Visit) -> Outcome:
+def _migrations(visit: Visit) -> CheckOutcome:
     found = judge_schema()
     if found.fit is not Fit.CODE_NEWER:
         return good("All migrations of this version are applied.")
@@ -40,7 +40,7 @@ def _migrations(visit: Visit) -> Outcome:
 
 
 @in_database
-def _newer_migrations(visit: Visit) -> Outcome:
+def _newer_migrations(visit: Visit) -> CheckOutcome:
     found = judge_schema()
     if found.fit is Fit.CODE_TOO_OLD:
         return problem(found.what, found.remedy)
@@ -50,7 +50,7 @@ def _newer_migrations(visit: Visit) -> Outcome:
 
 
 @in_database
-def _partitions(visit: Visit) -> Outcome:
+def _partitions(visit: Visit) -> CheckOutcome:
     now = week_of(timezone.now())
     missing = {
         week: tables for ahead in range(_WEEKS_WANTED + 1) if (tables := tables_without(week := now + ahead * WEEK))
@@ -71,7 +71,7 @@ def tables_without(week: datetime) -> list[str]:
 
 
 @in_database
-def _default_partitions(visit: Visit) -> Outcome:
+def _default_partitions(visit: Visit) -> CheckOutcome:
     caught = {table: count for table in settings.PARTITIONED_TABLES if (count := default_partition_rows(table))}
     if not caught:
         return good("No row went into a default partition.")
@@ -85,7 +85,7 @@ def _default_partitions(visit: Visit) -> Outcome:
 
 
 @in_database
-def _stored_secrets(visit: Visit) -> Outcome:
+def _stored_secrets(visit: Visit) -> CheckOutcome:
     tally = count_sample(rows=_SAMPLE)
     looked_at = tally.current + tally.old_key + tally.clear + tally.unreadable
     if tally.unreadable:
@@ -109,7 +109,7 @@ def _stored_secrets(visit: Visit) -> Outcome:
 
 
 @in_database
-def _processing(visit: Visit) -> Outcome:
+def _processing(visit: Visit) -> CheckOutcome:
     age = OutboxEntry.objects.oldest_age_seconds()
     if age < MAX_UNPROCESSED_SECONDS:
         return good("Events are processed as they arrive.")
@@ -120,7 +120,7 @@ def _processing(visit: Visit) -> Outcome:
 
 
 @in_database
-def _sending(visit: Visit) -> Outcome:
+def _sending(visit: Visit) -> CheckOutcome:
     age = oldest_due_seconds()
     if age < _LATE_WEBHOOK_SECONDS:
         return good("Webhooks are sent when they are due.")
@@ -132,7 +132,7 @@ def _sending(visit: Visit) -> Outcome:
 
 
 @in_database
-def _organizations(visit: Visit) -> Outcome:
+def _organizations(visit: Visit) -> CheckOutcome:
     if Organization.objects.exists():
         return good("There is an organization.")
     return warning(
@@ -142,7 +142,7 @@ def _organizations(visit: Visit) -> Outcome:
 
 
 @in_database
-def _superusers(visit: Visit) -> Outcome:
+def _superusers(visit: Visit) -> CheckOutcome:
     if User.objects.filter(is_superuser=True, is_active=True).exists():
         return good("There is a superuser.")
     return warning(
@@ -152,7 +152,7 @@ def _superusers(visit: Visit) -> Outcome:
 
 
 @in_database
-def _user_names(visit: Visit) -> Outcome:
+def _user_names(visit: Visit) -> CheckOutcome:
     odd = odd_names(most=_MOST_NAMES)
     if not odd:
         return good("No user name could be mistaken for another.")
@@ -163,7 +163,7 @@ def _user_names(visit: Visit) -> Outcome:
     )
 
 
-def _needing(name: str, run: Callable[[Visit], Outcome], *, needs: str = "migrations") -> Check:
+def _needing(name: str, run: Callable[[Visit], CheckOutcome], *, needs: str = "migrations") -> Check:
     """Without this version's schema, the queries may fail."""
     return Check(part=PART, name=name, run=run, lane=LANE, needs=needs)
 

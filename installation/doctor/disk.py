@@ -8,7 +8,7 @@ from pathlib import Path
 from django.db import DatabaseError, connection, transaction
 
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 from installation.doctor.places import is_here
 from observability.metrics.folder import folder_of_others
 
@@ -20,7 +20,7 @@ _LOW_BYTES = 2**30
 _SMALL_BYTES = 10 * 2**30
 
 
-def judge_room(what: str, folder: Path) -> Outcome:
+def judge_room(what: str, folder: Path) -> CheckOutcome:
     """How much is free where `folder` lies."""
     usage = shutil.disk_usage(folder)
     part = usage.free / usage.total if usage.total else 1.0
@@ -31,11 +31,11 @@ def judge_room(what: str, folder: Path) -> Outcome:
     return say(room, f"Free some space, or enlarge the disk: `du -xh {folder} | sort -h | tail` shows what fills it.")
 
 
-def _temporary(visit: Visit) -> Outcome:
+def _temporary(visit: Visit) -> CheckOutcome:
     return judge_room("The temporary folder", Path(tempfile.gettempdir()))
 
 
-def _metrics(visit: Visit) -> Outcome:
+def _metrics(visit: Visit) -> CheckOutcome:
     folder = folder_of_others()
     if folder is None:
         return good("PROMETHEUS_MULTIPROC_DIR is not set: the web server creates a folder of its own.")
@@ -52,7 +52,7 @@ def _metrics(visit: Visit) -> Outcome:
     return judge_room("The metrics folder", folder)
 
 
-def _postgresql(visit: Visit) -> Outcome:
+def _postgresql(visit: Visit) -> CheckOutcome:
     if not is_here(connection.settings_dict["HOST"]):
         return skipped("PostgreSQL is on another machine: watch its disk there.")
     try:

@@ -10,7 +10,7 @@ from django.db import DatabaseError, connections
 from installation.doctor.checks import Check, Visit
 from installation.doctor.data import CHECKS as OF_DATA
 from installation.doctor.disk import CHECKS as OF_DISK
-from installation.doctor.findings import Finding, Outcome, Status, problem, skipped
+from installation.doctor.findings import CheckOutcome, Finding, Status, problem, skipped
 from installation.doctor.mail import CHECKS as OF_MAIL
 from installation.doctor.postgresql import CHECKS as OF_POSTGRESQL
 from installation.doctor.processes import CHECKS as OF_PROCESSES
@@ -47,7 +47,7 @@ def examine(
     """One finding for each check, without those of the parts to `skip`. Never raises; takes `all_seconds` at most."""
     chosen = [check for check in ALL if check.part not in skip]
     until = time.monotonic() + all_seconds
-    found: dict[str, Outcome] = {}
+    found: dict[str, CheckOutcome] = {}
     lanes = [
         threading.Thread(
             target=_run_lane,
@@ -63,17 +63,17 @@ def examine(
 
 
 def _run_lane(
-    checks: Sequence[Check], visit: Visit, found: dict[str, Outcome], until: float, check_seconds: float
+    checks: Sequence[Check], visit: Visit, found: dict[str, CheckOutcome], until: float, check_seconds: float
 ) -> None:
-    def run(check: Check) -> Outcome:
+    def run(check: Check) -> CheckOutcome:
         return run_bounded(check, visit, seconds=min(check_seconds, until - time.monotonic()))
 
     found.update(run_in_order(checks, run))
 
 
-def run_in_order(checks: Iterable[Check], run: Callable[[Check], Outcome]) -> dict[str, Outcome]:
+def run_in_order(checks: Iterable[Check], run: Callable[[Check], CheckOutcome]) -> dict[str, CheckOutcome]:
     """One after another; what needs a check that found a problem, or was not run itself, is not run."""
-    found: dict[str, Outcome] = {}
+    found: dict[str, CheckOutcome] = {}
     failed: set[str] = set()
     for check in checks:
         lacks = check.needs in failed
@@ -83,11 +83,11 @@ def run_in_order(checks: Iterable[Check], run: Callable[[Check], Outcome]) -> di
     return found
 
 
-def run_bounded(check: Check, visit: Visit, *, seconds: float) -> Outcome:
+def run_bounded(check: Check, visit: Visit, *, seconds: float) -> CheckOutcome:
     """What the check says, or that it said nothing in time. One that hangs is left behind."""
     if seconds <= 0:
         return skipped("Not checked: the others took too long.")
-    said: list[Outcome] = []
+    said: list[CheckOutcome] = []
     thread = threading.Thread(target=lambda: said.append(run_alone(check, visit)), daemon=True)
     thread.start()
     thread.join(seconds)
@@ -99,7 +99,7 @@ def run_bounded(check: Check, visit: Visit, *, seconds: float) -> Outcome:
     )
 
 
-def run_alone(check: Check, visit: Visit) -> Outcome:
+def run_alone(check: Check, visit: Visit) -> CheckOutcome:
     """In a thread that ends with it: the database connection of the thread goes too."""
     try:
         return check.run(visit)
@@ -120,5 +120,5 @@ def describe(error: BaseException) -> str:
     return f"{kind}, {redact(lines[0])}" if lines else kind
 
 
-def _finding(check: Check, outcome: Outcome) -> Finding:
+def _finding(check: Check, outcome: CheckOutcome) -> Finding:
     return Finding(part=check.part, name=check.name, status=outcome.status, what=outcome.what, remedy=outcome.remedy)

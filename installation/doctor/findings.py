@@ -14,7 +14,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CheckOutcome:
     """`what` was seen, in a sentence; `remedy` is what to do now, empty when nothing is."""
 
     status: Status
@@ -33,20 +33,20 @@ class Finding:
     remedy: str
 
 
-def good(what: str) -> Outcome:
-    return Outcome(status=Status.OK, what=what)
+def good(what: str) -> CheckOutcome:
+    return CheckOutcome(status=Status.OK, what=what)
 
 
-def warning(what: str, remedy: str) -> Outcome:
-    return Outcome(status=Status.WARNING, what=what, remedy=remedy)
+def warning(what: str, remedy: str) -> CheckOutcome:
+    return CheckOutcome(status=Status.WARNING, what=what, remedy=remedy)
 
 
-def problem(what: str, remedy: str) -> Outcome:
-    return Outcome(status=Status.PROBLEM, what=what, remedy=remedy)
+def problem(what: str, remedy: str) -> CheckOutcome:
+    return CheckOutcome(status=Status.PROBLEM, what=what, remedy=remedy)
 
 
-def skipped(why: str) -> Outcome:
-    return Outcome(status=Status.SKIPPED, what=why)
+def skipped(why: str) -> CheckOutcome:
+    return CheckOutcome(status=Status.SKIPPED, what=why)
 
 
 def counts(findings: Iterable[Finding]) -> dict[Status, int]:

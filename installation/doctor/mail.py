@@ -8,7 +8,7 @@ from django.core.mail import EmailMessage, get_connection
 
 from core.version import VERSION
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 
 PART = "mail"
 _LANE = "mail"
@@ -20,7 +20,7 @@ _BODY = (
 )
 
 
-def _mail_server(visit: Visit) -> Outcome:
+def _mail_server(visit: Visit) -> CheckOutcome:
     if _goes_nowhere():
         if not settings.HTTPS:
             return good("Mails go to the output of the process, which is fine for a trial.")
@@ -39,7 +39,7 @@ def _mail_server(visit: Visit) -> Outcome:
     return good(f"The mail server {_server()} accepts the sign-in.")
 
 
-def _mail_test(visit: Visit) -> Outcome:
+def _mail_test(visit: Visit) -> CheckOutcome:
     if not visit.mail_to:
         return skipped("No message was sent: `--mail-to ADDRESS` sends one.")
     if _goes_nowhere():
@@ -57,7 +57,7 @@ def _mail_test(visit: Visit) -> Outcome:
     return good(f"The mail server accepted a message for {visit.mail_to}: check that it arrives.")
 
 
-def _refused(error: Exception) -> Outcome:
+def _refused(error: Exception) -> CheckOutcome:
     """Codes, and never the server's words: some quote what they were sent."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return problem(

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from core.postgresql.statement_limits import short_statements
 from installation.doctor.checks import Check, Visit
 from installation.doctor.clocks import compare_clocks
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 from installation.doctor.places import is_embedded_postgresql
 from observability.signs_of_life import read_signs
 
@@ -25,11 +25,11 @@ _FULL = 0.8
 _LONGEST_IDLE_SECONDS = 60
 
 
-def in_database(run: Callable[[Visit], Outcome]) -> Callable[[Visit], Outcome]:
+def in_database(run: Callable[[Visit], CheckOutcome]) -> Callable[[Visit], CheckOutcome]:
     """The check with a limit of time for each of its statements."""
 
     @wraps(run)
-    def limited(visit: Visit) -> Outcome:
+    def limited(visit: Visit) -> CheckOutcome:
         with short_statements(STATEMENT_MILLISECONDS):
             return run(visit)
 
@@ -52,7 +52,7 @@ def _shown(name: str) -> str:
     return str(row("SELECT current_setting(%s)", [name])[0])
 
 
-def _postgresql(visit: Visit) -> Outcome:
+def _postgresql(visit: Visit) -> CheckOutcome:
     try:
         row("SELECT 1")
     except OperationalError as error:
@@ -73,7 +73,7 @@ def _postgresql(visit: Visit) -> Outcome:
 
 
 @in_database
-def _version(visit: Visit) -> Outcome:
+def _version(visit: Visit) -> CheckOutcome:
     number = connection.pg_version // 10_000  # type: ignore[attr-defined]
     if number < OLDEST:
         return problem(
@@ -89,7 +89,7 @@ def _version(visit: Visit) -> Outcome:
 
 
 @in_database
-def _encoding(visit: Visit) -> Outcome:
+def _encoding(visit: Visit) -> CheckOutcome:
     encoding = _shown("server_encoding")
     if encoding == "UTF8":
         return good("The database's encoding is UTF-8.")
@@ -101,7 +101,7 @@ def _encoding(visit: Visit) -> Outcome:
 
 
 @in_database
-def _durability(visit: Visit) -> Outcome:
+def _durability(visit: Visit) -> CheckOutcome:
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if _shown(name) == "off"]
     if not off:
         return good("What is committed is on disk.")
@@ -113,7 +113,7 @@ def _durability(visit: Visit) -> Outcome:
 
 
 @in_database
-def _standby(visit: Visit) -> Outcome:
+def _standby(visit: Visit) -> CheckOutcome:
     """What "committed" means beyond this server. What only copies the log (pg_receivewal) is no standby."""
     wanted = _shown("synchronous_standby_names")
     states = [
@@ -144,7 +144,7 @@ def _standby(visit: Visit) -> Outcome:
 
 
 @in_database
-def _limits(visit: Visit) -> Outcome:
+def _limits(visit: Visit) -> CheckOutcome:
     """Set by the platform for each session, but behind a pooler, and where DATABASE_URL says otherwise."""
     name, shown, seconds = row(
         "SELECT current_user, current_setting(name), extract(epoch FROM current_setting(name)::interval)"
@@ -161,7 +161,7 @@ def _limits(visit: Visit) -> Outcome:
 
 
 @in_database
-def _role(visit: Visit) -> Outcome:
+def _role(visit: Visit) -> CheckOutcome:
     name, superuser, creates = row(
         "SELECT current_user, rolsuper, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
         " FROM pg_roles WHERE rolname = current_user"
@@ -184,7 +184,7 @@ def _role(visit: Visit) -> Outcome:
 
 
 @in_database
-def _ownership(visit: Visit) -> Outcome:
+def _ownership(visit: Visit) -> CheckOutcome:
     name = row("SELECT current_user")[0]
     foreign = rows(
         "SELECT relation.relname, owner.rolname, count(*) OVER () FROM pg_class AS relation"
@@ -204,7 +204,7 @@ def _ownership(visit: Visit) -> Outcome:
 
 
 @in_database
-def _connections(visit: Visit) -> Outcome:
+def _connections(visit: Visit) -> CheckOutcome:
     allowed, used = row(
         "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,"
         " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
@@ -225,7 +225,7 @@ def _connections(visit: Visit) -> Outcome:
 
 
 @in_database
-def _tls(visit: Visit) -> Outcome:
+def _tls(visit: Visit) -> CheckOutcome:
     assert connection.connection is not None  # noqa: S101 - the transaction has one
     if connection.connection.pgconn.ssl_in_use:
         return good("The connection uses TLS.")
@@ -246,13 +246,13 @@ def _is_local(host: str) -> bool:
     return ip_address(host).is_loopback or bool(row("SELECT inet_client_addr() = inet_server_addr()")[0])
 
 
-def _clock(visit: Visit) -> Outcome:
+def _clock(visit: Visit) -> CheckOutcome:
     before = time.time()
     theirs = float(row("SELECT extract(epoch FROM clock_timestamp())")[0])
     return compare_clocks("PostgreSQL's host", theirs=theirs, before=before, after=time.time())
 
 
-def _needing(name: str, run: Callable[[Visit], Outcome]) -> Check:
+def _needing(name: str, run: Callable[[Visit], CheckOutcome]) -> Check:
     return Check(part=PART, name=name, run=run, lane=LANE, needs="postgresql")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
 from installation.doctor.clocks import WARNING_SECONDS, judge_clock
-from installation.doctor.findings import Outcome, good, problem, warning
+from installation.doctor.findings import CheckOutcome, good, problem, warning
 from installation.doctor.redis_and_broker import LANE
 from observability.signs_of_life import LATE_SECONDS, Sign, beat_age, read_signs
 
@@ -17,8 +17,8 @@ _WHY = (
 )
 
 
-def _of_role(role: str, what: str, command: str) -> Callable[[Visit], Outcome]:
-    def look(visit: Visit) -> Outcome:
+def _of_role(role: str, what: str, command: str) -> Callable[[Visit], CheckOutcome]:
+    def look(visit: Visit) -> CheckOutcome:
         living = [sign for sign in read_signs() if sign.role == role]
         if living:
             return good(f"{len(living)} {'runs' if len(living) == 1 else 'run'}: {_listed(living)}.")
@@ -27,7 +27,7 @@ def _of_role(role: str, what: str, command: str) -> Callable[[Visit], Outcome]:
     return look
 
 
-def _beat(visit: Visit) -> Outcome:
+def _beat(visit: Visit) -> CheckOutcome:
     living = [sign for sign in read_signs() if sign.role == "beat"]
     if not living:
         return problem(
@@ -48,7 +48,7 @@ def _beat(visit: Visit) -> Outcome:
     return good(f"Exactly one beat runs: {living[0].name}.")
 
 
-def _versions(visit: Visit) -> Outcome:
+def _versions(visit: Visit) -> CheckOutcome:
     others = [sign for sign in read_signs() if _is_another(sign)]
     if not others:
         return good(f"All running processes are of this version, {VERSION}.")
@@ -65,7 +65,7 @@ def _is_another(sign: Sign) -> bool:
     return "unknown" not in (sign.revision, revision()) and sign.revision != revision()
 
 
-def _clocks(visit: Visit) -> Outcome:
+def _clocks(visit: Visit) -> CheckOutcome:
     """Each against Redis' clock, at the moment when it wrote: both were read within a second."""
     apart = sorted((sign for sign in read_signs() if _apart(sign) > WARNING_SECONDS), key=_apart, reverse=True)
     if not apart:
@@ -92,7 +92,7 @@ def _start(role: str) -> str:
     return f"`systemctl start events-{role}`, `docker compose up --detach {role}`"
 
 
-def _needing(name: str, run: Callable[[Visit], Outcome]) -> Check:
+def _needing(name: str, run: Callable[[Visit], CheckOutcome]) -> Check:
     return Check(part=PART, name=name, run=run, lane=LANE, needs="redis")
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 from installation.doctor.requests import Answer, certificate_days, request
 from installation.doctor.settings_checks import is_loopback, public_host
 from installation.health.seen import BODY_BYTES, PATH, TOKEN_HEADER, Seen, make_token
@@ -28,7 +28,7 @@ def _ask(*, method: str = "GET", body: bytes | None = None, headers: dict[str, s
     return request(settings.PUBLIC_URL + PATH, method=method, headers=headers, body=body)
 
 
-def _certificate(visit: Visit) -> Outcome:
+def _certificate(visit: Visit) -> CheckOutcome:
     if not settings.HTTPS:
         return skipped("PUBLIC_URL is http: there is no certificate.")
     try:
@@ -49,7 +49,7 @@ def _certificate(visit: Visit) -> Outcome:
     return good(f"The certificate is valid for {days:.0f} days.")
 
 
-def _web_server(visit: Visit) -> Outcome:
+def _web_server(visit: Visit) -> CheckOutcome:
     try:
         answer = _ask()
     except (OSError, http.client.HTTPException) as error:
@@ -76,7 +76,7 @@ def _web_server(visit: Visit) -> Outcome:
     return good(f"{settings.PUBLIC_URL} leads to this platform.")
 
 
-def _refused(answer: Answer) -> Outcome:
+def _refused(answer: Answer) -> CheckOutcome:
     url, status = settings.PUBLIC_URL, answer.status
     if status == 404:
         return problem(
@@ -108,14 +108,14 @@ def _origin(location: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
 
 
-def _with_seen(judge: Callable[[Seen], Outcome]) -> Callable[[Visit], Outcome]:
-    def run(visit: Visit) -> Outcome:
+def _with_seen(judge: Callable[[Seen], CheckOutcome]) -> Callable[[Visit], CheckOutcome]:
+    def run(visit: Visit) -> CheckOutcome:
         return judge(visit.seen) if visit.seen else skipped("What the web server sees is unknown.")
 
     return run
 
 
-def _scheme(seen: Seen) -> Outcome:
+def _scheme(seen: Seen) -> CheckOutcome:
     wanted = urlsplit(settings.PUBLIC_URL).scheme
     if seen.scheme == wanted:
         return good(f"The platform sees {wanted}.")
@@ -130,7 +130,7 @@ def _scheme(seen: Seen) -> Outcome:
     )
 
 
-def _host(seen: Seen) -> Outcome:
+def _host(seen: Seen) -> CheckOutcome:
     wanted = urlsplit(settings.PUBLIC_URL).netloc.rpartition("@")[2]
     if seen.host.lower() == wanted.lower():
         return good(f"The platform sees the host {wanted}.")
@@ -140,7 +140,7 @@ def _host(seen: Seen) -> Outcome:
     )
 
 
-def _forwarded(seen: Seen) -> Outcome:
+def _forwarded(seen: Seen) -> CheckOutcome:
     """What the proxies say of an honest request."""
     trusted = seen.trusted_proxies
     if not trusted and seen.forwarded:
@@ -164,7 +164,7 @@ def _forwarded(seen: Seen) -> Outcome:
     return good(f"The platform sees the client's address, {seen.client_address or 'none'}.")
 
 
-def _forged(visit: Visit) -> Outcome:
+def _forged(visit: Visit) -> CheckOutcome:
     """A client may write what it likes: no proxy passes it on as true."""
     answer = _ask(headers={"X-Forwarded-For": FORGED})
     if answer.status != 200:
@@ -182,7 +182,7 @@ def _forged(visit: Visit) -> Outcome:
     )
 
 
-def _body(visit: Visit) -> Outcome:
+def _body(visit: Visit) -> CheckOutcome:
     """Of batches: 5 MiB are taken."""
     remedy = "Let bodies of 6 MiB through (nginx: `client_max_body_size 6m`)."
     try:
@@ -197,7 +197,7 @@ def _body(visit: Visit) -> Outcome:
     return good("A body of 5.5 MiB comes through.")
 
 
-def _metrics(visit: Visit) -> Outcome:
+def _metrics(visit: Visit) -> CheckOutcome:
     if is_loopback(public_host()):
         return skipped("PUBLIC_URL is this machine only, which may read the metrics.")
     if request(f"{settings.PUBLIC_URL}/metrics").status != 200:
@@ -208,7 +208,7 @@ def _metrics(visit: Visit) -> Outcome:
     )
 
 
-def _redirect(visit: Visit) -> Outcome:
+def _redirect(visit: Visit) -> CheckOutcome:
     if not settings.HTTPS:
         return skipped("PUBLIC_URL is http.")
     host = public_host()
@@ -224,7 +224,7 @@ def _redirect(visit: Visit) -> Outcome:
     )
 
 
-def _needing(name: str, run: Callable[[Visit], Outcome], needs: str = "web_server") -> Check:
+def _needing(name: str, run: Callable[[Visit], CheckOutcome], needs: str = "web_server") -> Check:
     return Check(part=PART, name=name, run=run, lane=_LANE, needs=needs)
 
 

@@ -23,7 +23,7 @@ from redis.exceptions import (
 from core.broker.brokers import is_rabbitmq
 from installation.doctor.checks import Check, Visit
 from installation.doctor.clocks import compare_clocks
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 from installation.doctor.places import is_here
 from observability.signs_of_life import redis_client
 
@@ -46,7 +46,7 @@ def _client(url: str) -> Iterator["Redis"]:
         yield client
 
 
-def _redis(visit: Visit) -> Outcome:
+def _redis(visit: Visit) -> CheckOutcome:
     try:
         with _client(settings.REDIS_URL) as client:
             client.set(_PROBE_KEY, 1, ex=60)
@@ -86,7 +86,7 @@ def _info(url: str, section: str) -> dict[str, Any] | None:
         return found
 
 
-def _version(visit: Visit) -> Outcome:
+def _version(visit: Visit) -> CheckOutcome:
     info = _info(settings.REDIS_URL, "server")
     if info is None:
         return skipped("The user of REDIS_URL may not ask for INFO.")
@@ -100,7 +100,7 @@ def _version(visit: Visit) -> Outcome:
     return good(f"{name} is version {text}.")
 
 
-def _policy(visit: Visit) -> Outcome:
+def _policy(visit: Visit) -> CheckOutcome:
     if is_rabbitmq(settings.CELERY_BROKER_URL):
         return good("Redis does not carry the workers' wake-ups: RabbitMQ does.")
     try:
@@ -129,7 +129,7 @@ def _url_of_broker() -> str:
     return f"unix://{parts.path}?db={number or 0}"
 
 
-def _password(visit: Visit) -> Outcome:
+def _password(visit: Visit) -> CheckOutcome:
     urls = {"REDIS_URL": settings.REDIS_URL, "CELERY_BROKER_URL": settings.CELERY_BROKER_URL}
     bare = {name: parts.hostname or "localhost" for name, url in urls.items() if _is_bare(parts := urlsplit(url))}
     if not bare:
@@ -147,7 +147,7 @@ def _is_bare(parts: Any) -> bool:
     return parts.scheme in ("redis", "rediss") and not parts.password
 
 
-def _memory(visit: Visit) -> Outcome:
+def _memory(visit: Visit) -> CheckOutcome:
     info = _info(settings.REDIS_URL, "memory")
     if info is None or "used_memory" not in info:
         return skipped("The user of REDIS_URL may not ask for INFO.")
@@ -162,7 +162,7 @@ def _memory(visit: Visit) -> Outcome:
     return good(f"Redis uses {100 * used / most:.0f} % of its {most / 2**20:.0f} MiB.")
 
 
-def _broker(visit: Visit) -> Outcome:
+def _broker(visit: Visit) -> CheckOutcome:
     name = "RabbitMQ" if is_rabbitmq(settings.CELERY_BROKER_URL) else "Redis"
     try:
         send_to_nobody()
@@ -208,7 +208,7 @@ def _is_refusal(error: BaseException | None) -> bool:
     return False
 
 
-def _clock(visit: Visit) -> Outcome:
+def _clock(visit: Visit) -> CheckOutcome:
     with _client(settings.REDIS_URL) as client:
         client.ping()  # so that the time of connecting does not count
         before = time.time()
@@ -216,7 +216,7 @@ def _clock(visit: Visit) -> Outcome:
         return compare_clocks("Redis' host", theirs=seconds + microseconds / 1e6, before=before, after=time.time())
 
 
-def _needing(name: str, run: Callable[[Visit], Outcome]) -> Check:
+def _needing(name: str, run: Callable[[Visit], CheckOutcome]) -> Check:
     return Check(part=PART, name=name, run=run, lane=LANE, needs="redis")
 
 

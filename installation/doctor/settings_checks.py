@@ -12,7 +12,7 @@ from django.http.request import validate_host
 from core.environment import SECRETS, holds_placeholder, is_guessable
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, good, problem, skipped, warning
+from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
 
 PART = "settings"
 _SHORT_HSTS_SECONDS = 24 * 3600
@@ -42,11 +42,11 @@ def _is_private(host: str) -> bool:
         return "." not in host or host.endswith((".local", ".internal", ".lan", ".home.arpa"))
 
 
-def _version(visit: Visit) -> Outcome:
+def _version(visit: Visit) -> CheckOutcome:
     return good(f"This is version {VERSION}, revision {revision()}.")
 
 
-def _public_url(visit: Visit) -> Outcome:
+def _public_url(visit: Visit) -> CheckOutcome:
     host = public_host()
     if settings.HTTPS:
         return good(f"PUBLIC_URL is {settings.PUBLIC_URL}.")
@@ -60,7 +60,7 @@ def _public_url(visit: Visit) -> Outcome:
     return warning(what, remedy) if _is_private(host) else problem(what, remedy)
 
 
-def _allowed_hosts(visit: Visit) -> Outcome:
+def _allowed_hosts(visit: Visit) -> CheckOutcome:
     host = public_host()
     if "*" in settings.ALLOWED_HOSTS:
         return problem(
@@ -75,7 +75,7 @@ def _allowed_hosts(visit: Visit) -> Outcome:
     return good("ALLOWED_HOSTS contains the host of PUBLIC_URL.")
 
 
-def _debug(visit: Visit) -> Outcome:
+def _debug(visit: Visit) -> CheckOutcome:
     if not settings.DEBUG:
         return good("DEBUG is off.")
     remedy = f"Remove DEBUG and {_RESTART}."
@@ -83,7 +83,7 @@ def _debug(visit: Visit) -> Outcome:
     return warning(what, remedy) if is_loopback(public_host()) else problem(what, remedy)
 
 
-def _secret_key(visit: Visit) -> Outcome:
+def _secret_key(visit: Visit) -> CheckOutcome:
     key = settings.SECRET_KEY
     if not (is_guessable(key) or holds_placeholder(key)):
         return good("SECRET_KEY looks random.")
@@ -94,7 +94,7 @@ def _secret_key(visit: Visit) -> Outcome:
     )
 
 
-def _encryption_keys(visit: Visit) -> Outcome:
+def _encryption_keys(visit: Visit) -> CheckOutcome:
     if settings.FIELD_ENCRYPTION_KEYS:
         return good("FIELD_ENCRYPTION_KEYS is set.")
     if not settings.HTTPS and is_loopback(public_host()):
@@ -106,7 +106,7 @@ def _encryption_keys(visit: Visit) -> Outcome:
     )
 
 
-def _trusted_proxies(visit: Visit) -> Outcome:
+def _trusted_proxies(visit: Visit) -> CheckOutcome:
     if settings.TRUSTED_PROXIES or not settings.HTTPS:
         return good(f"TRUSTED_PROXIES is {settings.TRUSTED_PROXIES}.")
     return problem(
@@ -116,7 +116,7 @@ def _trusted_proxies(visit: Visit) -> Outcome:
     )
 
 
-def _webhook_http(visit: Visit) -> Outcome:
+def _webhook_http(visit: Visit) -> CheckOutcome:
     if not (settings.WEBHOOK_ALLOW_HTTP and settings.HTTPS):
         return good("Webhooks go to https only." if settings.HTTPS else "Webhooks may go where a trial needs them.")
     return warning(
@@ -125,7 +125,7 @@ def _webhook_http(visit: Visit) -> Outcome:
     )
 
 
-def _webhook_networks(visit: Visit) -> Outcome:
+def _webhook_networks(visit: Visit) -> CheckOutcome:
     networks = settings.WEBHOOK_ALLOWED_NETWORKS
     if not (networks and settings.HTTPS):
         return good(
@@ -138,7 +138,7 @@ def _webhook_networks(visit: Visit) -> Outcome:
     )
 
 
-def _staff_second_factor(visit: Visit) -> Outcome:
+def _staff_second_factor(visit: Visit) -> CheckOutcome:
     if settings.REQUIRE_STAFF_MFA or not settings.HTTPS:
         return good(
             "Staff need a second factor."
@@ -151,7 +151,7 @@ def _staff_second_factor(visit: Visit) -> Outcome:
     )
 
 
-def _hsts(visit: Visit) -> Outcome:
+def _hsts(visit: Visit) -> CheckOutcome:
     seconds = settings.SECURE_HSTS_SECONDS
     if not settings.HTTPS:
         return skipped("HSTS needs an https PUBLIC_URL.")
@@ -163,7 +163,7 @@ def _hsts(visit: Visit) -> Outcome:
     )
 
 
-def _secret_files(visit: Visit) -> Outcome:
+def _secret_files(visit: Visit) -> CheckOutcome:
     paths = {name: Path(path) for name in SECRETS if (path := os.environ.get(f"{name}_FILE"))}
     bare = [f"{name}_FILE={path}" for name, path in paths.items() if _is_open_to_all(path)]
     if not bare:

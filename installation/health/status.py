@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, describe
-from installation.doctor.findings import Outcome, Status, problem, skipped
+from installation.doctor.findings import CheckOutcome, Status, problem, skipped
 from installation.health.looks import Look, Silence
 from installation.health.readiness import ANSWER_SECONDS, OK, look_at_intake
 
@@ -45,7 +45,7 @@ _STATES = {
 _ORDER = (Status.PROBLEM, Status.WARNING, Status.OK, Status.SKIPPED)
 
 
-def _failing(what: str) -> Outcome:
+def _failing(what: str) -> CheckOutcome:
     return problem(what, "")
 
 
@@ -54,7 +54,7 @@ class _Question:
     """Checks of the doctor, one after another in one thread. `silence`: what it means when they do not answer."""
 
     names: tuple[str, ...]
-    silence: Callable[[str], Outcome] = skipped
+    silence: Callable[[str], CheckOutcome] = skipped
 
 
 _QUESTIONS: dict[str, tuple[_Question, ...]] = {
@@ -73,11 +73,11 @@ _QUESTIONS: dict[str, tuple[_Question, ...]] = {
 _CHECKS = {check.name: check for check in ALL}
 
 
-def _asking(names: Sequence[str]) -> Callable[[], list[Outcome]]:
+def _asking(names: Sequence[str]) -> Callable[[], list[CheckOutcome]]:
     return lambda: [_outcome(name) for name in names]
 
 
-_looks: dict[str, list[tuple[_Question, Look[list[Outcome]]]]] = {
+_looks: dict[str, list[tuple[_Question, Look[list[CheckOutcome]]]]] = {
     part: [(question, Look(_asking(question.names))) for question in questions]
     for part, questions in _QUESTIONS.items()
 }
@@ -105,7 +105,7 @@ def forget_status() -> None:
             look.forget()
 
 
-def _outcome(name: str) -> Outcome:
+def _outcome(name: str) -> CheckOutcome:
     """A server that is away is the failure of its own part, and says nothing about the others."""
     try:
         return _CHECKS[name].run(Visit())
@@ -115,13 +115,13 @@ def _outcome(name: str) -> Outcome:
         return _failing(f"This check failed: {describe(error)}.")
 
 
-def _said(question: _Question, answer: list[Outcome] | Silence) -> list[Outcome]:
+def _said(question: _Question, answer: list[CheckOutcome] | Silence) -> list[CheckOutcome]:
     if isinstance(answer, Silence):
         return [question.silence(f"There has been no answer for {answer.seconds:.1f} s.")]
     return answer
 
 
-def _worst(said: list[Outcome]) -> Part:
+def _worst(said: list[CheckOutcome]) -> Part:
     """Of several answers the worst, all that are as bad in one reason."""
     worst = min((outcome.status for outcome in said), key=_ORDER.index)
     reasons = dict.fromkeys(outcome.what for outcome in said if outcome.status is worst)

@@ -36,12 +36,12 @@ SELECT id, ({{conditions}}) IS TRUE FROM page ORDER BY id
 _REDACT = "UPDATE ingestion_event SET {changes} WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(low)s AND id <= %(high)s"
 
 
-class BadWishError(ValueError):
+class InvalidCriteriaError(ValueError):
     """A condition or a path that makes no sense; the text says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventWish:
+class ErasureCriteria:
     """Which events: all `where` conditions hold, `("data.user.email", "ann@example.com")`, and type and times fit.
 
     `redact` names what is emptied in them: paths in the data, or COLUMNS; without any the whole events leave.
@@ -57,11 +57,11 @@ class EventWish:
         for path in [*(path for path, _ in self.where), *self.redact]:
             _check_path(path)
         if any(path == "annotations" for path, _ in self.where):
-            raise BadWishError("annotations can be redacted, but not searched.")
+            raise InvalidCriteriaError("annotations can be redacted, but not searched.")
         if not (self.where or self.type or self.received_after or self.received_before):
-            raise BadWishError("Say which events: by a path, the type or the time.")
+            raise InvalidCriteriaError("Say which events: by a path, the type or the time.")
         if any("\x00" in text for pair in self.where for text in pair):
-            raise BadWishError("NUL characters cannot be stored, so no event has one.")
+            raise InvalidCriteriaError("NUL characters cannot be stored, so no event has one.")
 
     def as_json(self) -> dict[str, Any]:
         times = {name: value.isoformat() if value else None for name, value in self._times().items()}
@@ -85,32 +85,32 @@ class EventWish:
 
 
 def read_conditions(texts: Sequence[str]) -> list[tuple[str, str]]:
-    """`data.user.email=ann@example.com` → path and value. Raises BadWishError."""
+    """`data.user.email=ann@example.com` → path and value. Raises InvalidCriteriaError."""
     pairs = [text.strip().partition("=") for text in texts]
     if bad := [path for path, sign, _ in pairs if not sign]:
-        raise BadWishError(f"{bad[0]} is not PATH=VALUE.")
+        raise InvalidCriteriaError(f"{bad[0]} is not PATH=VALUE.")
     return [(path.strip(), value) for path, _, value in pairs]
 
 
 @transaction.atomic
-def start_event_erasure(*, organization: Organization, wish: EventWish, actor: Actor) -> Erasure:
+def start_event_erasure(*, organization: Organization, criteria: ErasureCriteria, actor: Actor) -> Erasure:
     """Begin; the audit log tells the paths, never the values that they are compared with."""
     erasure = Erasure.objects.create(
-        kind=ErasureKind.REDACTION if wish.redact else ErasureKind.EVENTS,
+        kind=ErasureKind.REDACTION if criteria.redact else ErasureKind.EVENTS,
         organization_id=organization.pk,
-        wish=wish.as_json(),
+        criteria=criteria.as_json(),
         actor_kind=actor.kind,
         actor_label=actor.label[:200],
     )
     record(actor=actor, action="events.erasure_started", target=erasure, organization=organization,
-           changes=_told(wish))  # fmt: skip
+           changes=_told(criteria))  # fmt: skip
     return erasure
 
 
-def count_events(organization_id: UUID, wish: EventWish) -> int:
+def count_events(organization_id: UUID, criteria: ErasureCriteria) -> int:
     """How many events would be erased; looks at every one of the organization's, page by page."""
-    cursor, count = _first(wish), 0
-    while page := _page(organization_id, wish, cursor):
+    cursor, count = _first(criteria), 0
+    while page := _page(organization_id, criteria, cursor):
         count += sum(fits for _, fits in page)
         cursor = page[-1][0]
     return count
@@ -118,22 +118,22 @@ def count_events(organization_id: UUID, wish: EventWish) -> int:
 
 def erase_events(erasure: Erasure, now: datetime) -> int:
     """A portion of the job: one page; returns how many events it looked at, and one for the end."""
-    wish = EventWish.from_json(erasure.wish)
-    page = _page(erasure.organization_id, wish, erasure.cursor or _first(wish))
+    criteria = ErasureCriteria.from_json(erasure.criteria)
+    page = _page(erasure.organization_id, criteria, erasure.cursor or _first(criteria))
     if ids := [event_id for event_id, fits in page if fits]:
-        _apply(erasure, wish, ids)
+        _apply(erasure, criteria, ids)
     erasure.looked_at += len(page)
     if page:
         erasure.cursor = page[-1][0]
     else:
-        _finish(erasure, wish, now)
+        _finish(erasure, criteria, now)
     return len(page) or 1
 
 
-def _apply(erasure: Erasure, wish: EventWish, ids: list[UUID]) -> None:
+def _apply(erasure: Erasure, criteria: ErasureCriteria, ids: list[UUID]) -> None:
     organization_id = erasure.organization_id
-    if wish.redact:
-        _redact(ids, wish.redact)
+    if criteria.redact:
+        _redact(ids, criteria.redact)
         ProcessingFailure.objects.filter(event_id__in=ids).update(error="")
         erasure.removed_more("responses emptied", forget_responses(organization_id=organization_id, event_ids=ids))
         erasure.removed_more("events redacted", len(ids))
@@ -162,7 +162,7 @@ def _redact(ids: list[UUID], paths: Sequence[str]) -> None:
         )
 
 
-def _page(organization_id: UUID, wish: EventWish, cursor: UUID) -> list[tuple[UUID, bool]]:
+def _page(organization_id: UUID, criteria: ErasureCriteria, cursor: UUID) -> list[tuple[UUID, bool]]:
     """The next events of the organization, and whether each fits."""
     values: dict[str, Any] = {
         "organization": organization_id,
@@ -171,15 +171,15 @@ def _page(organization_id: UUID, wish: EventWish, cursor: UUID) -> list[tuple[UU
         "limit": EVENTS_PER_BATCH,
     }
     conditions = ["true"]
-    if wish.type:
-        is_prefix = wish.type.endswith("*")
+    if criteria.type:
+        is_prefix = criteria.type.endswith("*")
         conditions.append("starts_with(type, %(type)s)" if is_prefix else "type = %(type)s")
-        values["type"] = wish.type.removesuffix("*")
+        values["type"] = criteria.type.removesuffix("*")
     for sign, name in ((">=", "received_after"), ("<", "received_before")):
-        if moment := getattr(wish, name):
+        if moment := getattr(criteria, name):
             conditions.append(f"received_at {sign} %({name})s")
             values[name] = moment
-    for number, (path, value) in enumerate(wish.where):
+    for number, (path, value) in enumerate(criteria.where):
         conditions.append(_condition(number, path))
         values |= {f"path{number}": text_array(path.split(".")[1:]), f"text{number}": json.dumps(value),
                    f"plain{number}": value, f"json{number}": _as_json(value)}  # fmt: skip
@@ -204,32 +204,37 @@ def _as_json(value: str) -> str:
     return value if parsed is None or isinstance(parsed, bool | int | float) else json.dumps(value)
 
 
-def _first(wish: EventWish) -> UUID:
+def _first(criteria: ErasureCriteria) -> UUID:
     """An event's id is made within a moment of its time; what fits is told by the time itself."""
-    return lowest_id(wish.received_after.replace(second=0, microsecond=0)) if wish.received_after else LOWEST_ID
+    return lowest_id(criteria.received_after.replace(second=0, microsecond=0)) if criteria.received_after else LOWEST_ID
 
 
-def _finish(erasure: Erasure, wish: EventWish, now: datetime) -> None:
+def _finish(erasure: Erasure, criteria: ErasureCriteria, now: datetime) -> None:
     erasure.end(JobStatus.DONE, now)
-    erasure.wish = {}
+    erasure.criteria = {}
     organization = Organization.objects.filter(pk=erasure.organization_id).first()
     record(
         actor=Actor(kind=erasure.actor_kind, label=erasure.actor_label),
-        action="events.redacted" if wish.redact else "events.erased",
+        action="events.redacted" if criteria.redact else "events.erased",
         target=erasure,
         organization=organization,
-        changes={**_told(wish), "removed": erasure.removed},
+        changes={**_told(criteria), "removed": erasure.removed},
     )
 
 
-def _told(wish: EventWish) -> dict[str, Any]:
+def _told(criteria: ErasureCriteria) -> dict[str, Any]:
     """For the audit log: everything but the values, which are what has to go."""
-    times = {name: value for name, value in wish.as_json().items() if name.startswith("received_") and value}
-    told = {"where": [path for path, _ in wish.where], "type": wish.type, "redact": list(wish.redact), **times}
+    times = {name: value for name, value in criteria.as_json().items() if name.startswith("received_") and value}
+    told = {
+        "where": [path for path, _ in criteria.where],
+        "type": criteria.type,
+        "redact": list(criteria.redact),
+        **times,
+    }
     return {name: value for name, value in told.items() if value}
 
 
 def _check_path(path: str) -> None:
     first, *rest = path.split(".")
     if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
-        raise BadWishError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")
+        raise InvalidCriteriaError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")

@@ -47,7 +47,7 @@ def start_organization_erasure(*, organization: Organization, actor: Actor) -> E
     if running:
         return running
     suspend_organization(organization=organization, reason=REASON, actor=actor)
-    subscriptions = Subscription.objects.for_organization(organization.pk).shown()
+    subscriptions = Subscription.objects.for_organization(organization.pk).not_deleted()
     subscriptions.update(status=SubscriptionStatus.DELETED, changed_at=Now(), secret="", previous_secret="")
     return Erasure.objects.create(
         kind=ErasureKind.ORGANIZATION,

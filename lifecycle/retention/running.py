@@ -1,4 +1,4 @@
-"""Retention: what is past its time leaves. Run hourly by beat, and by `manage.py retain`."""
+"""Retention: what is past its time leaves. Run hourly by beat, and by `manage.py apply_retention`."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -18,7 +18,15 @@ from delivery.operations import retention as deliveries
 from ingestion.models import EventType
 from ingestion.operations import retention as events
 from lifecycle.retention.floors import Floors, find_floors
-from lifecycle.retention.steps import SECONDS_PER_PORTION, Budget, Found, Step, batches_step, partitions_step, rows_step
+from lifecycle.retention.steps import (
+    SECONDS_PER_PORTION,
+    Budget,
+    Removable,
+    Step,
+    batches_step,
+    partitions_step,
+    rows_step,
+)
 from lifecycle.single_runner import single_runner
 from organizations.models import ApiKey
 from organizations.operations.retention import ended_keys, old_audit_entries, old_invitations
@@ -29,19 +37,19 @@ LOCK = 7_022_027
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retained:
+class RetentionRun:
     """How many rows or partitions left, by step. `is_over`: there was time for all of them."""
 
     removed: dict[str, int]
     is_over: bool
 
 
-def retain(
+def apply_retention(
     *,
     now: datetime | None = None,
     seconds: float = SECONDS_PER_PORTION,
-    told: Callable[[Step, int], None] | None = None,
-) -> Retained | None:
+    on_progress: Callable[[Step, int], None] | None = None,
+) -> RetentionRun | None:
     """Remove what is past its time, for about `seconds`; None when another run is on.
 
     `told` is called after each step. Safe to kill: every batch is a transaction of its own.
@@ -54,17 +62,17 @@ def retain(
         for step in steps():
             # Anew for each step: the ones before end work that events were kept for.
             removed[step.what] = step.remove(find_floors(now=now or timezone.now()), budget)
-            if told:
-                told(step, removed[step.what])
+            if on_progress:
+                on_progress(step, removed[step.what])
     if gone := {what: count for what, count in removed.items() if count}:
         logger.info("retention: %s", ", ".join(f"{what} {count}" for what, count in gone.items()))
-    return Retained(removed=removed, is_over=not budget.is_spent)
+    return RetentionRun(removed=removed, is_over=not budget.is_spent)
 
 
-def look(*, now: datetime) -> list[tuple[Step, Found]]:
+def preview(*, now: datetime) -> list[tuple[Step, Removable]]:
     """What each step would remove now. What only leaves once a step before has run is not in it."""
     floors = find_floors(now=now)
-    return [(step, step.look(floors)) for step in steps()]
+    return [(step, step.preview(floors)) for step in steps()]
 
 
 def steps() -> list[Step]:
@@ -166,7 +174,7 @@ def _beside() -> list[Step]:
         Step(
             what="failures of events that have left",
             period="with their events",
-            look=lambda _: Found(),
+            preview=lambda _: Removable(),
             remove=lambda floors, _: events.forget_failures(floors.events),
         ),
         rows_step(

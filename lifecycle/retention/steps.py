@@ -31,7 +31,7 @@ SELECT count(*), min(row.id::text) FROM (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Removable:
     """What a step would remove. `oldest` is when the oldest of it was made, where that is known."""
 
     rows: int = 0
@@ -56,23 +56,23 @@ class Step:
 
     what: str
     period: str
-    look: Callable[[Floors], Found]
+    preview: Callable[[Floors], Removable]
     remove: Callable[[Floors, Budget], int]
 
 
 def rows_step(what: str, period: str, rows: Callable[[Floors], "QuerySet[Any]"], *, time_field: str = "") -> Step:
     """Of a table without partitions: the rows of a query, oldest first."""
 
-    def look(floors: Floors) -> Found:
+    def preview(floors: Floors) -> Removable:
         found = rows(floors)
         count = len(found.values_list("pk", flat=True)[: MAX_COUNTED + 1])
         first = found.order_by(time_field).values_list(time_field, flat=True).first() if time_field and count else None
-        return Found(rows=count, oldest=first)
+        return Removable(rows=count, oldest=first)
 
     def remove(floors: Floors, budget: Budget) -> int:
         return repeated(lambda: remove_batch(rows(floors)), budget)
 
-    return Step(what=what, period=period, look=look, remove=remove)
+    return Step(what=what, period=period, preview=preview, remove=remove)
 
 
 def partitions_step(table: str, period: str, is_needed: Callable[[Partition, Floors], bool]) -> Step:
@@ -83,9 +83,9 @@ def partitions_step(table: str, period: str, is_needed: Callable[[Partition, Flo
             if not is_needed(partition, floors):
                 yield partition
 
-    def look(floors: Floors) -> Found:
+    def preview(floors: Floors) -> Removable:
         found = list(droppable(floors))
-        return Found(
+        return Removable(
             rows=sum(partition.rows for partition in found),
             partitions=tuple(partition.name for partition in found),
             oldest=found[0].week if found else None,
@@ -99,7 +99,7 @@ def partitions_step(table: str, period: str, is_needed: Callable[[Partition, Flo
             dropped += drop_partition(partition, is_needed=lambda one: is_needed(one, floors))
         return dropped
 
-    return Step(what=f"{table}: whole weeks", period=period, look=look, remove=remove)
+    return Step(what=f"{table}: whole weeks", period=period, preview=preview, remove=remove)
 
 
 def batches_step(
@@ -118,7 +118,7 @@ def batches_step(
     SQL, are for the look.
     """
 
-    def look(floors: Floors) -> Found:
+    def preview(floors: Floors) -> Removable:
         found = owners(floors)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -126,12 +126,12 @@ def batches_step(
                 [uuid_array(found), uuid_array(found.values()), MAX_COUNTED + 1],
             )
             rows, oldest = cursor.fetchone()
-        return Found(rows=rows, oldest=time_of(UUID(oldest)) if oldest else None)
+        return Removable(rows=rows, oldest=time_of(UUID(oldest)) if oldest else None)
 
     def remove(floors: Floors, budget: Budget) -> int:
         return sum(repeated(partial(batch, *pair), budget) for pair in owners(floors).items())
 
-    return Step(what=what, period=period, look=look, remove=remove)
+    return Step(what=what, period=period, preview=preview, remove=remove)
 
 
 def repeated(batch: Callable[[], int], budget: Budget) -> int:

@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
 from delivery.kinds import IS_SENT
-from delivery.models import Kind, SubscriptionStatus
+from delivery.models import SubscriptionKind, SubscriptionStatus
 from delivery.webhooks.claiming import NOT_SUSPENDED
 from ingestion.models import OutboxEntry
 from observability.schema_version import OURS
@@ -80,7 +80,7 @@ def oldest_due_seconds() -> float:
 def subscriptions() -> Families:
     found = {(kind, status): (count, opened) for kind, status, count, opened in _rows(_SUBSCRIPTIONS)}
     family = GaugeMetricFamily("events_subscriptions", "Subscriptions by kind and state.", labels=["kind", "status"])
-    for kind in Kind.values:
+    for kind in SubscriptionKind.values:
         for status in SubscriptionStatus.values:
             if status != SubscriptionStatus.DELETED:
                 family.add_metric([kind, status], found.get((kind, status), (0, 0))[0])

@@ -16,7 +16,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from structlog.contextvars import bind_contextvars
 
-from core.ports import DirectDatabase, KeyedDatabase, run_now
+from core.ports import KeyedDatabase, SyncDatabase, run_now
 from core.problems import Problem
 from organizations.audit import Actor, ActorKind, agent_of
 from organizations.keys.key_format import hash_key, public_id
@@ -153,7 +153,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        caller = run_now(authenticate(DirectDatabase(), headers, also_suspended=_is_open_to_suspended(request)))
+        caller = run_now(authenticate(SyncDatabase(), headers, also_suspended=_is_open_to_suspended(request)))
         request._request.caller = caller  # type: ignore[attr-defined]
         bind_contextvars(organization_id=caller.organization_id, key_prefix=caller.key_prefix)
         return caller, None

@@ -10,7 +10,7 @@ from django.http import Http404
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from console.access import OPERATORS, Action, enter, organization_for, require, roles_with
+from console.access import OPERATORS, Action, organization_for, require, resolve, roles_with
 from organizations.models import Organization, Role
 from tests.conftest import Tenant
 from tests.factories import UserFactory, make_organization
@@ -190,7 +190,7 @@ def test_roles_may_more_and_more(db: None, role: Role, allowed: Action, refused:
 
 def test_each_role_includes_the_one_below(db: None) -> None:
     organization = make_organization()
-    actions = [enter(make_member(organization, role), organization.slug).actions for role in reversed(Role)]
+    actions = [resolve(make_member(organization, role), organization.slug).actions for role in reversed(Role)]
     assert all(lower < higher for lower, higher in pairwise(actions))
 
 
@@ -203,13 +203,13 @@ def staff_with(*, group: str = "", is_superuser: bool = False) -> tuple[User, Or
 
 def test_staff_see_operators_act_and_superusers_do_everything(db: None) -> None:
     looker, somewhere = staff_with()
-    assert not enter(looker, somewhere.slug).may(Action.RETRY_DELIVERIES)
-    assert enter(looker, somewhere.slug).may(Action.SEE_AUDIT)
+    assert not resolve(looker, somewhere.slug).may(Action.RETRY_DELIVERIES)
+    assert resolve(looker, somewhere.slug).may(Action.SEE_AUDIT)
     operator, _ = staff_with(group=OPERATORS)
-    assert enter(operator, somewhere.slug).may(Action.RETRY_DELIVERIES)
-    assert not enter(operator, somewhere.slug).may(Action.MANAGE_OWNERS)
+    assert resolve(operator, somewhere.slug).may(Action.RETRY_DELIVERIES)
+    assert not resolve(operator, somewhere.slug).may(Action.MANAGE_OWNERS)
     superuser, _ = staff_with(is_superuser=True)
-    assert enter(superuser, somewhere.slug).may(Action.MANAGE_OWNERS)
+    assert resolve(superuser, somewhere.slug).may(Action.MANAGE_OWNERS)
 
 
 def test_a_stranger_gets_a_404_for_every_slug(db: None) -> None:

@@ -21,7 +21,7 @@ from console.exports.jobs import remove_expired_exports, run_exports
 from console.models import Export, ExportPart, ExportStatus
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event
-from ingestion.queries import Found
+from ingestion.queries import EventPage
 from organizations.jobs.running import MAX_FAILURES
 from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan
@@ -172,7 +172,7 @@ def test_an_empty_csv_has_its_header(member: Site, user: User) -> None:
 
 def test_a_filter_that_is_too_slow_fails_with_words(scene: Scene, member: Site) -> None:
     export = begin(member, "source=/billing")
-    with mock.patch.object(exports, "search_events", return_value=Found(events=[], timed_out=True)):
+    with mock.patch.object(exports, "search_events", return_value=EventPage(events=[], timed_out=True)):
         for _ in range(MAX_FAILURES):
             run_exports(seconds=1)
     export.refresh_from_db()

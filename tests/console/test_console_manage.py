@@ -14,7 +14,7 @@ from django.utils import timezone
 from console.access import OPERATORS
 from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
-from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Kind, Replay, Subscription
+from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import run_dead_letter_retries, run_replays
 from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
@@ -198,7 +198,7 @@ def test_a_webhook_is_made_and_its_secret_shown_once(member: Site) -> None:
 def test_an_inbox_is_made(member: Site) -> None:
     member.follow("subscriptions/new?kind=inbox", name="ledger", event_types="*", max_leases="5")
     made = Subscription.objects.get(name="ledger")
-    assert (made.kind, made.max_leases) == (Kind.INBOX, 5)
+    assert (made.kind, made.max_leases) == (SubscriptionKind.INBOX, 5)
     again = member.post("subscriptions/new?kind=inbox", name="ledger", event_types="*", max_leases="5")
     assert "has an inbox of this name" in errors(again)
 
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_said_at_its_field(member: Site, values: dict[str, str]
     given = {"url": "https://example.com/", "event_types": "*", **values}
     answer = member.post("subscriptions/new", **given)
     assert words in errors(answer).replace("&#x27;", "'")
-    assert not Subscription.objects.filter(kind=Kind.WEBHOOK).exists()
+    assert not Subscription.objects.filter(kind=SubscriptionKind.WEBHOOK).exists()
     for name in values.keys() & {"filter", "headers"}:
         assert re.search(rf'name="{name}"[^>]*aria-invalid="true"', answer.content.decode())
 
@@ -273,7 +273,7 @@ def test_a_subscription_is_deleted_after_a_confirmation(scene: Scene, member: Si
 
 def test_a_secret_is_rotated_and_shown_once(tenant: Tenant, member: Site) -> None:
     member.post("subscriptions/new", url="https://example.com/hook", event_types="*")
-    made = Subscription.objects.get(kind=Kind.WEBHOOK)
+    made = Subscription.objects.get(kind=SubscriptionKind.WEBHOOK)
     old = decrypt_secret(made.secret)
     member.page(f"subscriptions/{made.pk}/")
     page = member.follow(f"subscriptions/{made.pk}/secret/rotate", overlap="3600")
@@ -285,7 +285,7 @@ def test_a_secret_is_rotated_and_shown_once(tenant: Tenant, member: Site) -> Non
 
 def test_a_secret_is_shown_with_an_audit_entry(member: Site) -> None:
     member.post("subscriptions/new", url="https://example.com/hook", event_types="*")
-    made = Subscription.objects.get(kind=Kind.WEBHOOK)
+    made = Subscription.objects.get(kind=SubscriptionKind.WEBHOOK)
     member.page(f"subscriptions/{made.pk}/")
     assert "whsec_" not in member.page(f"subscriptions/{made.pk}/secret/show")
     assert decrypt_secret(made.secret) in member.follow(f"subscriptions/{made.pk}/secret/show")

@@ -71,7 +71,7 @@ def test_the_other_door_and_commands_work_through_it_and_a_backup_says_that_it_c
         sender = make_sender(server.base_url)
         assert {send(sender, "/api/v1/events", number) for number in range(10)} == {202}
         assert send(sender, "/api/v1/events", 0) == 200
-        done = [manage("retain", pooler), manage("migrate", pooler), manage("backup", pooler, str(tmp_path))]
+        done = [manage("apply_retention", pooler), manage("migrate", pooler), manage("backup", pooler, str(tmp_path))]
     assert [one.returncode for one in done] == [0, 0, 1], done
     assert "cannot go through a pooler" in done[2].stderr
     connections.close_all()

@@ -11,13 +11,13 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.db import Error, connection, transaction
 from psycopg import errors, sql
 
-from core.ports import DirectDatabase, Parameters, run_now
-from core.ports.waiting import SingleDatabase
+from core.ports import Parameters, SyncDatabase, run_now
+from core.ports.asynchronous import SingleDatabase
 from core.postgresql.availability import Availability, PostgresqlAwayError
 from core.postgresql.faults import is_passing
 from events_platform import values
 from ingestion.formats.decoding import DecodedEvent
-from ingestion.intake.storing import Accepted, Incoming, Outcome, store
+from ingestion.intake.storing import Accepted, Incoming, WriteOutcome, store
 from ingestion.models import Event, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox
 from ingestion.operations.process import StoredEvent, event_handlers
@@ -81,7 +81,7 @@ class Refusing:
     """A database that refuses the first inserts as one does whose partition is being attached."""
 
     def __init__(self, times: int) -> None:
-        self.times, self.inner = times, DirectDatabase()
+        self.times, self.inner = times, SyncDatabase()
 
     async def fetch(self, statement: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         if self.times:
@@ -93,7 +93,7 @@ class Refusing:
         """Nothing to wait for."""
 
 
-def stored(times: int) -> list[Outcome]:
+def stored(times: int) -> list[WriteOutcome]:
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
     return run_now(store(Refusing(times), [Incoming(make_organization().pk, event)]))
 

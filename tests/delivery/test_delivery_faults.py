@@ -17,9 +17,9 @@ from django.db.models import QuerySet
 from django_redis import get_redis_connection
 from uuid_utils.compat import uuid7
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from core.secrets import encrypt_secret
-from delivery.models import Attempt, Delivery, Kind, Subscription
+from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind
 from delivery.webhooks.signing import generate_secret
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
@@ -86,7 +86,7 @@ def reached(deliveries: "QuerySet[Delivery]", count: float) -> bool:
 def webhook(organization: Any, url: str) -> Subscription:
     return Subscription.objects.create(
         organization=organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         url=url,
         secret=encrypt_secret(SECRET),
         headers={},
@@ -100,7 +100,7 @@ def accept(organization: Any, count: int) -> set[str]:
     ids: set[str] = set()
     for _ in range(count // 100):
         incoming = [Incoming(organization.pk, event) for _ in range(100)]
-        run_now(store(DirectDatabase(), incoming))
+        run_now(store(SyncDatabase(), incoming))
         ids |= {str(one.id) for one in incoming}
     return ids
 

@@ -13,12 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from delivery.attempt_errors import AttemptError
-from delivery.models import Attempt, Delivery, Kind, Subscription, SubscriptionStatus
+from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
 from delivery.webhooks.claiming import Claimed, claim, lease_seconds
-from delivery.webhooks.recording import Outcome, record_outcomes
+from delivery.webhooks.recording import AttemptOutcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
@@ -59,7 +59,11 @@ class DeliveryMachine(RuleBasedStateMachine):
         Subscription.objects.all().delete()
         self.organization = make_organization()
         self.subscription = Subscription.objects.create(
-            organization=self.organization, kind=Kind.WEBHOOK, url="https://example.com/", headers={}, status="active"
+            organization=self.organization,
+            kind=SubscriptionKind.WEBHOOK,
+            url="https://example.com/",
+            headers={},
+            status="active",
         )
         self.model: dict[UUID, Modelled] = {}
         self.claims: list[Claimed] = []
@@ -67,7 +71,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def accept(self, count: int) -> None:
         incoming = [Incoming(self.organization.pk, EVENT) for _ in range(count)]
-        run_now(store(DirectDatabase(), incoming))
+        run_now(store(SyncDatabase(), incoming))
         process_outbox()
         rows = Delivery.objects.filter(subscription=self.subscription, event_id__in=[one.id for one in incoming])
         assert rows.count() == count
@@ -87,7 +91,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     @rule(room=st.integers(1, 5))
     def claim(self, room: int) -> None:
         self.subscription.refresh_from_db()
-        claimed = run_now(claim(DirectDatabase(), {self.subscription.pk: room}))
+        claimed = run_now(claim(SyncDatabase(), {self.subscription.pk: room}))
         now = timezone.now()
         probed_from = self.subscription.circuit_probe_at
         if self.subscription.status != SubscriptionStatus.ACTIVE or (probed_from and probed_from > now):
@@ -108,7 +112,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         """An attempt ends, perhaps long after its lease."""
         claimed = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1)))
         outcome = self._outcome(claimed, name)
-        run_now(record_outcomes(DirectDatabase(), [outcome]))
+        run_now(record_outcomes(SyncDatabase(), [outcome]))
         modelled = self.model[claimed.id]
         modelled.made += 1
         if modelled.holder is not claimed:
@@ -158,7 +162,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert (row.lease_id is None) == (modelled.holder is None)
             assert Attempt.objects.filter(delivery_id=pk).count() == modelled.made
 
-    def _outcome(self, claimed: Claimed, name: str) -> Outcome:
+    def _outcome(self, claimed: Claimed, name: str) -> AttemptOutcome:
         error, status, retry_after = RESULTS[name]
         result = AttemptResult(
             error=error,
@@ -170,7 +174,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             retry_after=retry_after,
             remote_address=None,
         )
-        return Outcome(claimed=claimed, started_at=timezone.now(), result=result)
+        return AttemptOutcome(claimed=claimed, started_at=timezone.now(), result=result)
 
 
 def test_deliveries_live_as_the_model_says(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

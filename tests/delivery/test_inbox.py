@@ -15,7 +15,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from delivery.delivery_ids import delivery_id
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription, SubscriptionStatus
+from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import Lease, ack_events, extend_lease, find_inbox, lease_events, nack_events
 from ingestion.models import Event
 from ingestion.operations import process_outbox
@@ -63,7 +63,11 @@ def ids_in(answer: Any) -> list[str]:
 
 def make_inbox(tenant: Tenant, name: str, event_types: Sequence[str] = ("*",), **values: Any) -> Subscription:
     return Subscription.objects.create(
-        organization=tenant.organization, kind=Kind.INBOX, name=name, event_types=list(event_types), **values
+        organization=tenant.organization,
+        kind=SubscriptionKind.INBOX,
+        name=name,
+        event_types=list(event_types),
+        **values,
     )
 
 

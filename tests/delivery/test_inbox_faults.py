@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from delivery.models import Delivery, DeliveryStatus
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
@@ -77,7 +77,7 @@ def fill_inbox(organization: Organization) -> set[str]:
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
     incoming = [Incoming(organization.pk, event) for _ in range(EVENTS)]
     for start in range(0, EVENTS, 1000):
-        run_now(store(DirectDatabase(), incoming[start : start + 1000]))
+        run_now(store(SyncDatabase(), incoming[start : start + 1000]))
     process_outbox()
     return {str(one.id) for one in incoming}
 

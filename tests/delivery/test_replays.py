@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from core.times import format_time
 from delivery.delivery_ids import bounds_of_event
 from delivery.matching.event_view import EventView
-from delivery.matching.interests import InterestCatalogue
+from delivery.matching.interests import SubscriptionIndex
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
 from delivery.operations import dead_letters, replays, retry_dead_letters, run_replays
 from delivery.operations.replays import EVENTS_PER_BATCH, SETTLED_AFTER
@@ -48,8 +48,8 @@ KILL_EVENTS = 30_000
 DEADLINE_SECONDS = 120
 
 
-def start(tenant: Tenant, subscription_id: UUID, **wish: Any) -> Any:
-    return tenant.post("/api/v1/replays", {"subscription": str(subscription_id), **WINDOW, **wish})
+def start(tenant: Tenant, subscription_id: UUID, **criteria: Any) -> Any:
+    return tenant.post("/api/v1/replays", {"subscription": str(subscription_id), **WINDOW, **criteria})
 
 
 def shown(tenant: Tenant, replay: Any) -> dict[str, Any]:
@@ -259,7 +259,7 @@ def test_a_filter_that_does_not_compile_any_more_lets_everything_pass_live_and_i
     started = start(tenant, broken.pk)
     assert run_replays() == 2
     assert (shown(tenant, started)["status"], replayed(started)) == ("done", [event.pk for event in events])
-    [matcher] = InterestCatalogue().of([tenant.organization.pk]).values()
+    [matcher] = SubscriptionIndex().of([tenant.organization.pk]).values()
     assert broken.pk in [wanted.subscription_id for wanted in matcher.match(EventView("a", None, None, "1"))]
 
 
@@ -386,7 +386,7 @@ def test_events_that_come_after_the_request_are_not_replayed(tenant: Tenant, web
 
 
 @pytest.mark.parametrize(
-    ("wish", "code", "pointer"),
+    ("criteria", "code", "pointer"),
     [
         ({"subscription": "x"}, "invalid", "/subscription"),
         ({"received_after": "yesterday"}, "invalid", "/received_after"),
@@ -404,9 +404,9 @@ def test_events_that_come_after_the_request_are_not_replayed(tenant: Tenant, web
     ],
 )  # fmt: skip
 def test_bad_input_is_named(
-    tenant: Tenant, webhook: Subscription, wish: dict[str, Any], code: str, pointer: str
+    tenant: Tenant, webhook: Subscription, criteria: dict[str, Any], code: str, pointer: str
 ) -> None:
-    answer = tenant.post("/api/v1/replays", {"subscription": str(webhook.pk), **WINDOW, **wish})
+    answer = tenant.post("/api/v1/replays", {"subscription": str(webhook.pk), **WINDOW, **criteria})
     assert answer.status_code == 422
     assert [(error["code"], error["pointer"]) for error in answer.json()["errors"]] == [(code, pointer)]
 
@@ -589,7 +589,7 @@ def test_a_killed_worker_replays_each_event_once() -> None:
     events = make_events(organization, KILL_EVENTS)
     replay = replays.create_replay(
         subscription=inbox,
-        wish=replays.ReplayWish(received_after=START, received_before=START + timedelta(hours=1)),
+        criteria=replays.ReplayRequest(received_after=START, received_before=START + timedelta(hours=1)),
         actor=TESTER,
         now=timezone.now(),
     )

@@ -48,7 +48,7 @@ class FakePorts:
 
 def test_one_event_passes_few_frames_to_its_statement(monkeypatch: pytest.MonkeyPatch) -> None:
     ports = FakePorts()
-    for name in ("PooledDatabase", "GatedDatabase", "WaitingRedis"):
+    for name in ("PooledDatabase", "GatedDatabase", "AsyncRedis"):
         monkeypatch.setattr(door_module, name, lambda: ports)
     monkeypatch.setattr(door_module, "use_door", lambda *_: None)
     monkeypatch.setattr(writer_module, "wake_processing", lambda: None)

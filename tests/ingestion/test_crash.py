@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, connections
 from uuid_utils.compat import uuid7
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from delivery.models import Delivery
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
@@ -67,7 +67,7 @@ def accept(organization: Organization, name: str) -> set[UUID]:
     event = DecodedEvent(type=name, data="1", source=None, subject=None, time=None, idempotency_key=None)
     incoming = [Incoming(organization.pk, event) for _ in range(EVENTS_PER_TYPE)]
     for start in range(0, EVENTS_PER_TYPE, EVENTS_PER_ENTRY):
-        run_now(store(DirectDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
+        run_now(store(SyncDatabase(), incoming[start : start + EVENTS_PER_ENTRY]))
     return {one.id for one in incoming}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.field_errors import MAX_ERRORS, MAX_QUOTED
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake import validating
 from ingestion.intake.validating import SchemaVerdict, check_events
@@ -57,7 +57,7 @@ def catalogue(clock: Clock) -> SchemaCatalogue:
 
 
 def refresh(catalogue: SchemaCatalogue) -> None:
-    run_now(catalogue.refresh(DirectDatabase()))
+    run_now(catalogue.refresh(SyncDatabase()))
 
 
 def verdict_on(catalogue: SchemaCatalogue, tenant: Tenant, name: str, data: str) -> SchemaVerdict | None:

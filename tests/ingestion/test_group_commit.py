@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from core.ports import DirectDatabase, Parameters, run_now
-from core.ports.waiting import SingleDatabase
+from core.ports import Parameters, SyncDatabase, run_now
+from core.ports.asynchronous import SingleDatabase
 from core.problems import Problem
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake import writer as writer_module
-from ingestion.intake.storing import Accepted, Incoming, Outcome, store
+from ingestion.intake.storing import Accepted, Incoming, WriteOutcome, store
 from ingestion.intake.writer import GroupCommitWriter
 from ingestion.models import Event, IdempotencyKey, IntakeProbe, OutboxEntry
 from organizations.models import Organization
@@ -60,11 +60,11 @@ def with_writer(scenario: Callable[[GroupCommitWriter, Counted], Awaitable[Any]]
     return asyncio.run(run())
 
 
-async def stored_by(writer: GroupCommitWriter, events: Sequence[Incoming]) -> list[Outcome]:
+async def stored_by(writer: GroupCommitWriter, events: Sequence[Incoming]) -> list[WriteOutcome]:
     return await writer.store(events)
 
 
-def codes(outcomes: Sequence[Outcome]) -> list[str]:
+def codes(outcomes: Sequence[WriteOutcome]) -> list[str]:
     return [
         outcome.problem_type.code if isinstance(outcome, Problem) else "duplicate" if outcome.duplicate else "accepted"
         for outcome in outcomes
@@ -92,7 +92,7 @@ def test_a_statement_has_a_bound(organization: Organization) -> None:
 
 
 def test_a_poison_row_fails_alone(organization: Organization) -> None:
-    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[WriteOutcome]:
         singles = [incoming(organization, POISON if n in {3, 17} else str(n)) for n in range(20)]
         outcomes = await asyncio.gather(*(writer.store([single]) for single in singles))
         return [outcome for (outcome,) in outcomes]
@@ -107,7 +107,7 @@ def test_a_poison_row_fails_alone(organization: Organization) -> None:
 
 
 def test_one_flush_holds_the_same_key_once(organization: Organization) -> None:
-    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[WriteOutcome]:
         events = [incoming(organization, data, "k") for data in ("1", "1", "2")]
         return [outcome for (outcome,) in await asyncio.gather(*(writer.store([event]) for event in events))]
 
@@ -116,7 +116,7 @@ def test_one_flush_holds_the_same_key_once(organization: Organization) -> None:
 
 
 def test_a_key_whose_first_event_failed_is_free(organization: Organization) -> None:
-    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[WriteOutcome]:
         return await writer.store([incoming(organization, POISON, "k"), incoming(organization, "1", "k")])
 
     assert codes(with_writer(scenario)) == ["validation_failed", "accepted"]
@@ -126,14 +126,14 @@ def test_a_key_whose_first_event_failed_is_free(organization: Organization) -> N
 def test_an_expired_key_is_taken_over(organization: Organization, settings: Any) -> None:
     first, second = incoming(organization, "1", "k"), incoming(organization, "2", "k")
     settings.IDEMPOTENCY_HOURS = 0
-    assert codes(run_now(store(DirectDatabase(), [first]))) == ["accepted"]
+    assert codes(run_now(store(SyncDatabase(), [first]))) == ["accepted"]
     settings.IDEMPOTENCY_HOURS = 24
-    assert codes(run_now(store(DirectDatabase(), [second]))) == ["accepted"]
+    assert codes(run_now(store(SyncDatabase(), [second]))) == ["accepted"]
     assert IdempotencyKey.objects.get().event_id == second.id
 
 
 def test_writers_of_two_processes_agree_on_a_key(organization: Organization) -> None:
-    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[WriteOutcome]:
         other_database = SingleDatabase()
         other = GroupCommitWriter(other_database)
         batches = [[incoming(organization, "1", f"k{n}") for n in range(500)] for _ in range(2)]
@@ -157,7 +157,7 @@ def test_text_is_stored_as_it_came(organization: Organization) -> None:
         )
         for n, text in enumerate(odd)
     ]
-    assert codes(run_now(store(DirectDatabase(), events))) == ["accepted"] * len(odd)
+    assert codes(run_now(store(SyncDatabase(), events))) == ["accepted"] * len(odd)
     stored = Event.objects.order_by("pk").values_list("type", "source", "subject", "idempotency_key", "annotations")
     assert list(stored) == [("NULL", text, text, text, '{"schema_errors": ["\\""]}') for text in odd]
 
@@ -226,7 +226,7 @@ def test_a_fault_of_our_own_answers_its_flush_and_the_writer_goes_on(organizatio
 
 
 def test_a_client_that_goes_away_holds_up_no_other(organization: Organization) -> None:
-    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[Outcome]:
+    async def scenario(writer: GroupCommitWriter, database: Counted) -> list[WriteOutcome]:
         gone = asyncio.create_task(stored_by(writer, [incoming(organization)]))
         stays = asyncio.create_task(stored_by(writer, [incoming(organization)]))
         await asyncio.sleep(0)

@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
-from core.ports import DirectRedis
-from core.ports.waiting import PooledDatabase, SingleDatabase
+from core.ports import SyncRedis
+from core.ports.asynchronous import PooledDatabase, SingleDatabase
 from core.problems import Problem
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.writer import GroupCommitWriter
@@ -63,7 +63,7 @@ async def _throw(organization_id: UUID) -> set[UUID]:
     reads, writes = PooledDatabase(), SingleDatabase()
     ports = Ports(
         database=reads,
-        redis=DirectRedis(),
+        redis=SyncRedis(),
         check=schema_checks.check,
         breathe=lambda: asyncio.sleep(0),
         store=GroupCommitWriter(writes).store,

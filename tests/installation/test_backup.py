@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from delivery.models import Kind, Subscription
+from delivery.models import Subscription, SubscriptionKind
 from delivery.operations import SubscriptionChanges, create_subscription
 from ingestion.models import Event
 from ingestion.operations import process_outbox
@@ -45,7 +45,9 @@ def made_data(tenant: Tenant, receiver: Receiver) -> list[str]:
     Returns the addresses that show all of it.
     """
     changes = SubscriptionChanges(url=f"{receiver.url}/ok", headers={"X-Token": "abc"})
-    created = create_subscription(organization=tenant.organization, kind=Kind.WEBHOOK, changes=changes, actor=TESTER)
+    created = create_subscription(
+        organization=tenant.organization, kind=SubscriptionKind.WEBHOOK, changes=changes, actor=TESTER
+    )
     receiver.trust(str(created.secret))
     events = [{"type": "t.a", "data": {"n": 1.10, "who": "Zoë"}, "idempotency_key": f"k{n}"} for n in range(5)]
     results = tenant.post("/api/v1/events/batch", {"events": events}).json()["results"]
@@ -77,7 +79,7 @@ def test_a_restored_platform_gives_the_same_answers_and_signs(tmp_path: Path, se
             again = {"type": "t.a", "data": {"n": 1.10, "who": "Zoë"}, "idempotency_key": "k0"}
             assert client.post("/api/v1/events", again).json()["duplicate"] is True
             assert client.post("/api/v1/events", {"type": "t.new", "data": 1}).status == 202
-            webhook = Subscription.objects.get(kind=Kind.WEBHOOK)
+            webhook = Subscription.objects.get(kind=SubscriptionKind.WEBHOOK)
             assert client.post(f"/api/v1/subscriptions/{webhook.pk}/test", {}).json()["delivered"] is True
             assert receiver.received[-1].verified
             assert receiver.received[-1].headers["x-token"] == "abc"

@@ -28,7 +28,7 @@ from core.event_ids import lowest_id
 from core.partitions.weeks import WEEK, week_of
 from core.secrets import encrypt_secret
 from core.version import VERSION
-from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionKind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry
 from installation.doctor import postgresql, redis_and_broker
@@ -215,8 +215,13 @@ def put_a_key_in_front(settings: Any) -> None:
 
 
 def keep_a_secret() -> Subscription:
-    return Subscription.objects.create(organization=Organization.objects.get(), kind=Kind.WEBHOOK, name="Billing",
-                                       url="https://example.com/", secret=encrypt_secret("whsec_x"))  # fmt: skip
+    return Subscription.objects.create(
+        organization=Organization.objects.get(),
+        kind=SubscriptionKind.WEBHOOK,
+        name="Billing",
+        url="https://example.com/",
+        secret=encrypt_secret("whsec_x"),
+    )
 
 
 def process_nothing(settings: Any) -> None:

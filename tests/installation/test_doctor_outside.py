@@ -27,7 +27,7 @@ from accounts.groups import OPERATOR, SUPPORT
 from core.version import VERSION
 from installation.doctor import examining
 from installation.doctor.checks import Check, Visit
-from installation.doctor.findings import Outcome, Status, good
+from installation.doctor.findings import CheckOutcome, Status, good
 from installation.health import page
 from installation.health.seen import BODY_BYTES, PATH, TOKEN_HEADER, make_token
 from installation.local.data_dir import CHECKOUT
@@ -229,7 +229,7 @@ def test_mail_that_goes_nowhere(settings: Any) -> None:
 # --- The command ------------------------------------------------------------------------------------------------------
 
 
-def fail(visit: Visit) -> Outcome:
+def fail(visit: Visit) -> CheckOutcome:
     raise OSError("redis://:hunter2@host")
 
 

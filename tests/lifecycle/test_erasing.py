@@ -16,11 +16,11 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from delivery.models import Attempt, Delivery, Kind, Subscription
+from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind
 from delivery.operations import SubscriptionChanges, create_subscription
 from ingestion.models import Event, IntakeCount
 from ingestion.operations import process_outbox
-from lifecycle.erasing.events import EventWish, start_event_erasure
+from lifecycle.erasing.events import ErasureCriteria, start_event_erasure
 from lifecycle.erasing.organization import models_of_organizations, start_organization_erasure
 from lifecycle.erasing.running import run_erasures
 from lifecycle.models import Erasure, ErasureKind
@@ -41,8 +41,10 @@ LISTS = ("events", "subscriptions", "event-types", "organization", "api-keys", "
 def fill(tenant: Tenant, number: int) -> list[str]:
     """Two events, an inbox with one of them acknowledged, a webhook with an attempt; returns the addresses to read."""
     organization = tenant.organization
-    Subscription.objects.create(organization=organization, kind=Kind.INBOX, name="default")
-    webhook = Subscription.objects.create(organization=organization, kind=Kind.WEBHOOK, url="https://a.example/hook")
+    Subscription.objects.create(organization=organization, kind=SubscriptionKind.INBOX, name="default")
+    webhook = Subscription.objects.create(
+        organization=organization, kind=SubscriptionKind.WEBHOOK, url="https://a.example/hook"
+    )
     events = [{"type": f"t.{key}", "data": {"user": {"email": f"{key}{number}@example.com"}}} for key in "ab"]
     results = tenant.post("/api/v1/events/batch", {"events": events}).json()["results"]
     ids = [result["id"] for result in results]
@@ -107,7 +109,7 @@ def test_erasing_one_of_two_hundred_leaves_the_answers_of_the_others_as_they_are
     entry = AuditEntry.objects.get(action="organization.erased")
     assert (erasure.status, entry.organization, entry.target_id) == ("done", None, str(erasure.pk))
     assert (erasure.removed["events"], erasure.removed["deliveries"]) == (2, 4)
-    text = json.dumps([entry.changes, entry.target_label, erasure.removed, erasure.wish])
+    text = json.dumps([entry.changes, entry.target_label, erasure.removed, erasure.criteria])
     assert leaving.name not in text
     assert leaving.slug not in text
     assert User.objects.filter(pk=member.pk).exists()
@@ -206,8 +208,8 @@ def test_parts_are_redacted_wherever_they_are_shown(tenant: Tenant) -> None:
     tenant.post("/api/v1/events", {"type": "t", "data": [1]})
     process_outbox()
     add_attempts()
-    wish = EventWish(where=[("data.user.age", "41")], redact=["data.user.email", "subject", "data.none.such"])
-    start_event_erasure(organization=tenant.organization, wish=wish, actor=TESTER)
+    criteria = ErasureCriteria(where=[("data.user.age", "41")], redact=["data.user.email", "subject", "data.none.such"])
+    start_event_erasure(organization=tenant.organization, criteria=criteria, actor=TESTER)
     run_erasures()
     shown = tenant.get(f"/api/v1/events/{event_id}").json()
     assert shown["data"] == {"user": {"email": "[redacted]", "age": 41}, "n": 1}
@@ -266,7 +268,7 @@ def test_an_export_has_everything_but_secrets(
     add_attempts()
     created = create_subscription(
         organization=tenant.organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         changes=SubscriptionChanges(url="https://8.8.8.8/x", headers={"Authorization": "Bearer very secret"}),
         actor=TESTER,
     )

@@ -16,11 +16,11 @@ from core.partitions.drops import drop_partition
 from core.partitions.making import make_partitions
 from core.partitions.weeks import partitions_of, week_of
 from delivery.delivery_ids import delivery_id
-from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, Replay, Subscription
+from delivery.models import Attempt, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes, delete_subscription
 from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
 from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure
-from lifecycle.retention.running import LOCK, retain, steps
+from lifecycle.retention.running import LOCK, apply_retention, steps
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization
@@ -66,7 +66,7 @@ def test_a_week_leaves_once_nobody_needs_it() -> None:
     week = f"ingestion_event_{week_of(ago(25)):%Y%m%d}"
     old, kept = event_at(free, ago(25)), event_at(pro, ago(25))
     event_at(pro, ago(45))
-    retain()
+    apply_retention()
     assert f"ingestion_event_{week_of(ago(45)):%Y%m%d}" not in names("ingestion_event")
     assert week in names("ingestion_event")
     # The one with the shorter period has lost its own rows there.
@@ -74,7 +74,7 @@ def test_a_week_leaves_once_nobody_needs_it() -> None:
     assert old.pk != kept.pk
     pro.retention_days_override = 3
     pro.save()
-    retain()
+    apply_retention()
     assert week not in names("ingestion_event")
     assert {f"{table}_{week_of(timezone.now()):%Y%m%d}" for table in ("ingestion_event", "delivery_attempt")} <= (
         names("ingestion_event") | names("delivery_attempt")
@@ -90,7 +90,7 @@ def test_a_period_ends_to_the_day_for_those_with_less_than_the_longest() -> None
         delivery = delivery_of(event, inbox)
         Attempt.objects.create(id=event.pk, organization=free, subscription_id=inbox.pk, delivery_id=delivery.pk,
                                number=1, started_at=event.received_at, duration_ms=1)  # fmt: skip
-    retain()
+    apply_retention()
     for model, field in ((Event, "pk"), (Delivery, "event_id"), (Attempt, "pk")):
         assert list(model.objects.values_list(field, flat=True)) == [kept.pk]
 
@@ -100,7 +100,7 @@ def test_the_default_partition_is_emptied_too() -> None:
     # Of a week that has no partition.
     event = event_at(free, ago(400))
     delivery_of(event, inbox_of(free))
-    retain()
+    apply_retention()
     assert not Event.objects.exists()
     assert not Delivery.objects.exists()
 
@@ -113,11 +113,11 @@ def test_what_waits_to_be_processed_stays() -> None:
     for event, due in ((failing, timezone.now()), (given_up, None)):
         ProcessingFailure.objects.create(event_id=event.pk, organization=free, error="", failed_at=ago(1),
                                          next_attempt_at=due)  # fmt: skip
-    retain()
+    apply_retention()
     assert Event.objects.count() == 3  # what lies above the oldest that waits waits too
     OutboxEntry.objects.all().delete()
     ProcessingFailure.objects.filter(event_id=failing.pk).delete()
-    retain()
+    apply_retention()
     assert not Event.objects.exists()
     assert not ProcessingFailure.objects.exists()
 
@@ -136,11 +136,11 @@ def test_open_deliveries_of_old_events_end_with_a_word() -> None:
         next_attempt_at=timezone.now() + timedelta(minutes=1),
         lease_id=uuid7(),
     )
-    portion = retain(seconds=0)
+    portion = apply_retention(seconds=0)
     assert portion is not None
     assert not portion.is_over
     assert Delivery.objects.count() == 2  # no time, no batch
-    retain()
+    apply_retention()
     assert list(Delivery.objects.values_list("pk", flat=True)) == [leased.pk]
     assert Event.objects.filter(pk=leased.event_id).exists()
     entry = AuditEntry.objects.get(action="subscription.deliveries_expired")
@@ -154,17 +154,19 @@ def test_a_dead_letter_by_age_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         event_at(free, ago(8)), inbox_of(free), status=DeliveryStatus.RETRYING, next_attempt_at=ago(1)
     )
     monkeypatch.setattr("lifecycle.retention.running.steps", _only("open deliveries of old events"))
-    retain()
+    apply_retention()
     delivery.refresh_from_db()
     assert (delivery.status, delivery.last_error, delivery.next_attempt_at) == ("dead_letter", EXPIRED, None)
 
 
 def test_open_deliveries_of_a_deleted_subscription_are_not_due_any_more(tenant: Tenant) -> None:
-    webhook = Subscription.objects.create(organization=tenant.organization, kind=Kind.WEBHOOK, url="https://a.example")
+    webhook = Subscription.objects.create(
+        organization=tenant.organization, kind=SubscriptionKind.WEBHOOK, url="https://a.example"
+    )
     event = event_at(tenant.organization, ago(1))
     delivery = delivery_of(event, webhook, status=DeliveryStatus.PENDING, next_attempt_at=ago(1))
     delete_subscription(subscription=webhook, actor=TESTER)
-    retain()
+    apply_retention()
     delivery.refresh_from_db()
     assert (delivery.status, delivery.last_error) == ("dead_letter", SUBSCRIPTION_DELETED)
     assert delivery.next_attempt_at is None
@@ -177,21 +179,21 @@ def test_a_running_replay_holds_its_events() -> None:
     event = event_at(free, ago(9))
     window = {"received_after": ago(10), "received_before": ago(1)}
     replay = Replay.objects.create(organization=free, subscription=inbox_of(free), total=1, **window)
-    assert retain() is not None
+    assert apply_retention() is not None
     assert Event.objects.filter(pk=event.pk).exists()
     Replay.objects.filter(pk=replay.pk).update(status="done", finished_at=ago(1))
-    assert retain() is not None
+    assert apply_retention() is not None
     assert not Event.objects.exists()
     assert Replay.objects.exists()  # its window reaches into what is kept
     Replay.objects.update(finished_at=ago(200), received_before=ago(100))
-    assert retain() is not None
+    assert apply_retention() is not None
     assert not Replay.objects.exists()
 
 
 def test_what_has_left_is_not_found(tenant: Tenant) -> None:
     event = event_at(tenant.organization, ago(8))
     assert tenant.get(f"/api/v1/events/{event.pk}").status_code == 200
-    retain()
+    apply_retention()
     assert tenant.get(f"/api/v1/events/{event.pk}").status_code == 404
     assert tenant.get("/api/v1/events").json()["data"] == []
 
@@ -203,7 +205,7 @@ def test_books_have_periods_of_their_own() -> None:
         IntakeCount.objects.create(organization=free, minute=ago(days), outcome="accepted", count=1)
     for days in (1, 800):
         AuditEntry.objects.create(organization=free, actor_kind="system", action="a", created_at=ago(days))
-    retain()
+    apply_retention()
     assert (HourlyStat.objects.count(), IntakeCount.objects.count()) == (4, 2)
     assert AuditEntry.objects.filter(action="a").count() == 1
 
@@ -215,13 +217,13 @@ def test_a_dry_run_shows_and_changes_nothing() -> None:
     event_at(free, ago(8))
     event_at(free, ago(80))
     out = StringIO()
-    call_command("retain", dry_run=True, stdout=out)
+    call_command("apply_retention", dry_run=True, stdout=out)
     lines = out.getvalue().splitlines()
     assert f"  ingestion_event_{week_of(ago(80)):%Y%m%d}" in lines
     (row,) = [line.split() for line in lines if line.startswith("ingestion_event ")]
     assert row[:5] == ["ingestion_event", "by", "plan", "2", f"{ago(80):%Y-%m-%d}"]
     assert Event.objects.count() == 2
-    call_command("retain", stdout=out)
+    call_command("apply_retention", stdout=out)
     assert not Event.objects.exists()
 
 
@@ -249,7 +251,7 @@ def test_a_drop_waits_for_nobody() -> None:
     with psycopg.connect(test_database_url()) as reader:
         reader.execute("SELECT FROM ingestion_event LIMIT 1")
         assert drop_partition(partition, is_needed=lambda _: False, tries=2) is False
-        assert retain(seconds=0) is not None
+        assert apply_retention(seconds=0) is not None
     assert drop_partition(partition, is_needed=lambda _: False) is True
     assert partition.name not in names("ingestion_event")
 
@@ -258,11 +260,11 @@ def test_a_drop_waits_for_nobody() -> None:
 def test_one_run_at_a_time() -> None:
     with psycopg.connect(test_database_url(), autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
-        assert retain() is None
+        assert apply_retention() is None
         with pytest.raises(CommandError, match="Another run"):
-            call_command("retain", stdout=StringIO())
+            call_command("apply_retention", stdout=StringIO())
         other.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-        assert retain() is not None
+        assert apply_retention() is not None
 
 
 def _only(what: str) -> object:

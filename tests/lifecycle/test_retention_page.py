@@ -51,9 +51,9 @@ def test_each_command_does_what_the_page_says(
     # A command closes the connections at its end; this one is the test's.
     monkeypatch.setattr(connections, "close_all", lambda: None)
     blocks = commands()
-    assert set(blocks) == {"retain", "export_organization", "erase_organization", "erase_events"}
+    assert set(blocks) == {"apply_retention", "export_organization", "erase_organization", "erase_events"}
 
-    for call in blocks["retain"]:
+    for call in blocks["apply_retention"]:
         execute_from_command_line(call)
     assert Event.objects.count() == 2, "nothing of it is old"
 

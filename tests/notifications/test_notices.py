@@ -17,7 +17,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 from uuid_utils.compat import uuid7
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from delivery.models import Delivery
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.formats.decoding import PLATFORM_SOURCE
@@ -294,7 +294,7 @@ def test_a_refused_request_leads_to_the_notice(tenant: Tenant) -> None:
     Organization.objects.filter(pk=tenant.organization.pk).update(events_per_minute_override=1)
     answers = [tenant.post("/api/v1/events", {"type": "a", "data": 1}).status_code for _ in range(2)]
     assert answers == [202, 429]
-    run_now(record_counts(DirectDatabase()))
+    run_now(record_counts(SyncDatabase()))
     assert announce_limits(now=timezone.now()) == 1
     note(tenant.organization.pk, "accepted")
     process_outbox()

@@ -13,7 +13,7 @@ import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from ingestion.intake import observing
-from ingestion.intake.observing import IntakeObserver, Passage
+from ingestion.intake.observing import IntakeObserver, RequestLog
 from observability import logs
 from organizations.keys.authentication import Caller
 from tests.conftest import Tenant
@@ -148,7 +148,7 @@ def observed(statuses: list[tuple[int, str]]) -> None:
     async def run() -> None:
         observer = IntakeObserver(lambda: 0)
         for status, code in statuses:
-            observer.note(Passage("/api/v1/events", "r", 0.0, CALLER), status=status, code=code, size=10)
+            observer.note(RequestLog("/api/v1/events", "r", 0.0, CALLER), status=status, code=code, size=10)
         observer.write()
 
     asyncio.run(run())

@@ -23,10 +23,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from core import tracing
-from core.ports.waiting import SingleDatabase
+from core.ports.asynchronous import SingleDatabase
 from core.secrets import encrypt_secret
 from core.tracing import TraceContext, read_context
-from delivery.models import Kind, Subscription, SubscriptionStatus
+from delivery.models import Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.webhooks.sender import Sender
 from delivery.webhooks.sending import WebhookSender
 from delivery.webhooks.signing import generate_secret
@@ -80,7 +80,7 @@ def sender() -> Tenant:
 def subscribe(organization: Organization, url: str, **headers: str) -> None:
     Subscription.objects.create(
         organization=organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         url=url,
         secret=encrypt_secret(SECRET),
         headers=headers,

@@ -15,8 +15,8 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from accounts.groups import GROUPS, OPERATOR, SUPPORT
-from delivery.dead_letter_sides import Side, side_of
-from delivery.models import Delivery, DeliveryStatus, Kind, Subscription, SubscriptionStatus
+from delivery.dead_letter_sides import Fault, side_of
+from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionKind, SubscriptionStatus
 from ingestion.models import OutboxEntry, ProcessingFailure
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from tests.factories import UserFactory, make_key, make_organization
@@ -67,7 +67,7 @@ def hook(organization: Organization) -> Subscription:
 
 def make_hook(organization: Organization, **values: Any) -> Subscription:
     url = f"https://hooks.example.com/{uuid7()}"
-    return Subscription.objects.create(organization=organization, kind=Kind.WEBHOOK, url=url, **values)
+    return Subscription.objects.create(organization=organization, kind=SubscriptionKind.WEBHOOK, url=url, **values)
 
 
 def make_delivery(hook: Subscription, status: str = DeliveryStatus.DEAD_LETTER, **values: Any) -> Delivery:
@@ -371,10 +371,10 @@ def test_a_suspension_needs_a_reason_and_is_written_down(operator: Client, organ
 
 @pytest.mark.parametrize(
     ("error", "side"),
-    [("http_error", Side.THEIRS), ("max_leases", Side.THEIRS), ("unsafe_address", Side.OURS),
-     ("event_gone", Side.OURS), ("", Side.OURS), ("something_new", Side.OURS)],
+    [("http_error", Fault.THEIRS), ("max_leases", Fault.THEIRS), ("unsafe_address", Fault.OURS),
+     ("event_gone", Fault.OURS), ("", Fault.OURS), ("something_new", Fault.OURS)],
 )  # fmt: skip
-def test_every_error_has_a_side_and_new_ones_are_ours(error: str, side: Side) -> None:
+def test_every_error_has_a_side_and_new_ones_are_ours(error: str, side: Fault) -> None:
     assert side_of(error) is side
 
 

@@ -8,13 +8,13 @@ import pytest
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from core.times import format_time
 from delivery.attempt_errors import AttemptError
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, RetryOutcomes, Subscription
 from delivery.operations import dead_letters, lease_events, run_dead_letter_retries
 from delivery.webhooks.claiming import Claimed, claim
-from delivery.webhooks.recording import Outcome, record_outcomes
+from delivery.webhooks.recording import AttemptOutcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult
 from organizations.jobs import running
 from organizations.models import AuditEntry
@@ -53,8 +53,8 @@ def end(claimed: list[Claimed], error: AttemptError | None) -> None:
         retry_after=None,
         remote_address=None,
     )
-    outcomes = [Outcome(claimed=one, started_at=timezone.now(), result=result) for one in claimed]
-    run_now(record_outcomes(DirectDatabase(), outcomes))
+    outcomes = [AttemptOutcome(claimed=one, started_at=timezone.now(), result=result) for one in claimed]
+    run_now(record_outcomes(SyncDatabase(), outcomes))
 
 
 def test_it_works(tenant: Tenant, webhook: Subscription) -> None:
@@ -89,12 +89,12 @@ def test_what_became_of_them_is_counted_once(tenant: Tenant, webhook: Subscripti
     run_dead_letter_retries()
     # The test is one transaction, and senders compare with its start.
     Delivery.objects.update(next_attempt_at=timezone.now() - timedelta(days=1))
-    end(run_now(claim(DirectDatabase(), {webhook.pk: 2})), None)
-    end(run_now(claim(DirectDatabase(), {webhook.pk: 1})), AttemptError.TIMEOUT)
+    end(run_now(claim(SyncDatabase(), {webhook.pk: 2})), None)
+    end(run_now(claim(SyncDatabase(), {webhook.pk: 1})), AttemptError.TIMEOUT)
     found = shown(tenant, job_id)
     assert (found["delivered"], found["failed_again"]) == (2, 1)
     Delivery.objects.filter(status=DeliveryStatus.RETRYING).update(next_attempt_at=timezone.now() - timedelta(days=2))
-    end(run_now(claim(DirectDatabase(), {webhook.pk: 1})), None)
+    end(run_now(claim(SyncDatabase(), {webhook.pk: 1})), None)
     found = shown(tenant, job_id)
     assert (found["delivered"], found["failed_again"]) == (2, 1), "the attempt after the next is nobody's"
 
@@ -103,7 +103,7 @@ def test_deliveries_of_nobody_are_not_counted(tenant: Tenant, webhook: Subscript
     job_id = start(tenant, webhook).json()["id"]
     for event in make_events(tenant.organization, 2):
         make_delivery(event, webhook, DeliveryStatus.PENDING, next_attempt_at=timezone.now())
-    end(run_now(claim(DirectDatabase(), {webhook.pk: 2})), None)
+    end(run_now(claim(SyncDatabase(), {webhook.pk: 2})), None)
     assert (shown(tenant, job_id)["delivered"], shown(tenant, job_id)["failed_again"]) == (0, 0)
 
 

@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 from console.exports import limits as export_limits
 from console.models import Export, ExportPart, ExportStatus, SavedView
 from delivery.matching import interests
-from delivery.matching.interests import catalogue
-from delivery.models import Delivery, DeliveryStatus, Kind, Replay, Subscription
+from delivery.matching.interests import subscription_index
+from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes
 from delivery.operations import deliveries as delivery_operations
 from delivery.operations import subscriptions as subscription_operations
@@ -23,7 +23,7 @@ from delivery.webhooks import guard
 from ingestion.models import EventType, HourlyStat
 from ingestion.operations import process_outbox
 from ingestion.operations.catalogue import OTHER
-from lifecycle.retention.running import retain
+from lifecycle.retention.running import apply_retention
 from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import keys as key_operations
@@ -133,7 +133,7 @@ def test_revoked_keys_make_room_and_leave(tenant: Tenant, monkeypatch: pytest.Mo
     settings.KEY_RETENTION_DAYS = 30
     ended = ApiKey.objects.filter(revoked_at__isnull=False)
     ended.update(revoked_at=timezone.now() - timedelta(days=31))
-    retain()
+    apply_retention()
     assert list(ApiKey.objects.all()) == [tenant.key]
 
 
@@ -182,10 +182,10 @@ def test_types_that_nobody_described_leave_after_their_events(tenant: Tenant, se
         )
     tenant.post("/api/v1/event-types", {"name": "never-seen"})
     tenant.request("DELETE", "/api/v1/event-types/never-seen")
-    retain()
+    apply_retention()
     assert EventType.objects.filter(name="never-seen").exists()
     EventType.objects.filter(name="never-seen").update(changed_at=now - timedelta(days=2))
-    retain()
+    apply_retention()
     assert set(EventType.objects.values_list("name", flat=True)) == {"young", "described", "kept"}
 
 
@@ -215,7 +215,7 @@ def test_deleted_subscriptions_count_until_they_leave(tenant: Tenant, monkeypatc
     deleted.update(changed_at=timezone.now() - timedelta(days=2))
     kept = deleted.order_by("pk")[0]
     _delivery(tenant.organization, kept.pk)
-    retain()
+    apply_retention()
     assert list(deleted) == [kept]
     assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201
 
@@ -248,28 +248,31 @@ def test_a_worker_remembers_filters_up_to_a_size(db: None, monkeypatch: pytest.M
     for _ in range(4):
         organization = make_organization()
         Subscription.objects.create(
-            organization=organization, kind=Kind.INBOX, name="a", filter={"data.a": {"in": ["x" * 100] * 20}}
+            organization=organization,
+            kind=SubscriptionKind.INBOX,
+            name="a",
+            filter={"data.a": {"in": ["x" * 100] * 20}},
         )
         ids.append(organization.pk)
-    assert len(catalogue.of(ids)) == 4
-    assert len(catalogue._known) == 2
-    assert catalogue.of(ids[:1]).keys() == set(ids[:1])
+    assert len(subscription_index.of(ids)) == 4
+    assert len(subscription_index._known) == 2
+    assert subscription_index.of(ids[:1]).keys() == set(ids[:1])
 
 
 def test_replays_of_a_day_have_a_limit(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     set_limits(monkeypatch, replays_per_day=1)
     inbox = default_inboxes([tenant.organization.pk])[tenant.organization.pk]
-    wish = {
+    criteria = {
         "subscription": str(inbox),
         "received_after": "2026-01-01T00:00:00Z",
         "received_before": "2026-01-02T00:00:00Z",
     }
-    assert tenant.post("/api/v1/replays", wish).status_code == 202
+    assert tenant.post("/api/v1/replays", criteria).status_code == 202
     Replay.objects.update(status=JobStatus.DONE)
-    assert is_refused(tenant.post("/api/v1/replays", wish), "1 replays a day. Try again later")
-    assert tenant.post("/api/v1/replays", {**wish, "dry_run": True}).status_code == 202
+    assert is_refused(tenant.post("/api/v1/replays", criteria), "1 replays a day. Try again later")
+    assert tenant.post("/api/v1/replays", {**criteria, "dry_run": True}).status_code == 202
     Replay.objects.update(created_at=timezone.now() - timedelta(days=2))
-    assert tenant.post("/api/v1/replays", wish).status_code == 202
+    assert tenant.post("/api/v1/replays", criteria).status_code == 202
 
 
 def test_a_delivery_is_not_tried_for_ever(tenant: Tenant) -> None:
@@ -364,7 +367,9 @@ def test_keys_can_change_so_much_in_an_hour_and_still_be_revoked(
     assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201
     refused = tenant.post("/api/v1/subscriptions", HOOK)
     assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "rate_limited", "60")
-    assert Subscription.objects.for_organization(tenant.organization.pk).filter(kind=Kind.WEBHOOK).count() == 1
+    assert (
+        Subscription.objects.for_organization(tenant.organization.pk).filter(kind=SubscriptionKind.WEBHOOK).count() == 1
+    )
     assert tenant.request("DELETE", f"/api/v1/api-keys/{made}").status_code == 204
     assert "was created" in admin.follow("keys/issue", name="x", scopes="events:read")
     assert other.post("/api/v1/subscriptions", HOOK).status_code == 201

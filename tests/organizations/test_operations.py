@@ -15,7 +15,7 @@ from kombu.exceptions import ChannelError, OperationalError
 from core.broker import wakeup
 from core.partitions import making as partition_making
 from core.partitions import weeks as partitions
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from demo import demo_payloads
 from events_platform.celery import app
 from ingestion import tasks
@@ -74,7 +74,7 @@ def test_commands_create_an_organization_and_a_key_that_works(db: None) -> None:
     call_command("create_organization", "acme", plan="pro", stdout=StringIO())
     printed = StringIO()
     call_command("issue_key", "acme", stdout=printed)
-    caller = run_now(authenticate(DirectDatabase(), {"x-api-key": printed.getvalue().strip()}))
+    caller = run_now(authenticate(SyncDatabase(), {"x-api-key": printed.getvalue().strip()}))
     assert caller.organization_id == Organization.objects.get(slug="acme").pk
     assert caller.scopes == set(Scope)
 

@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from uuid_utils.compat import uuid7
 
-from core.ports import DirectRedis, run_now
+from core.ports import SyncRedis, run_now
 from organizations import rate_limits
 from organizations.keys.authentication import Caller
 from organizations.middleware import RateLimitMiddleware
@@ -74,7 +74,7 @@ class Counting:
 
     async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
         self.calls += 1
-        return await DirectRedis().evaluate(script, keys, arguments)
+        return await SyncRedis().evaluate(script, keys, arguments)
 
 
 class Away:
@@ -132,11 +132,11 @@ class Simulated:
 
 
 def take(own: RateLimiter, who: Caller, cost: int = 1, redis: Any = None) -> Allowance:
-    return run_now(own.take(redis or DirectRedis(), who, cost))
+    return run_now(own.take(redis or SyncRedis(), who, cost))
 
 
 def peek(own: RateLimiter, who: Caller, redis: Any = None) -> Allowance:
-    return run_now(own.peek(redis or DirectRedis(), who))
+    return run_now(own.peek(redis or SyncRedis(), who))
 
 
 def end_window(who: Caller) -> None:
@@ -449,7 +449,7 @@ def test_short_windows_follow_each_other_under_load() -> None:
 
     class Watching:
         async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
-            used, granted, milliseconds = await DirectRedis().evaluate(script, keys, arguments)
+            used, granted, milliseconds = await SyncRedis().evaluate(script, keys, arguments)
             with lock:
                 opened[0] += 0 < granted == used
             return used, granted, milliseconds
@@ -522,7 +522,7 @@ def test_the_simulated_script_answers_as_the_real_one(steps: list[tuple[int, int
     simulated, key = Simulated(Clock()), f"rate:{uuid7()}"
     for limit, need, more, chunk in steps:
         arguments = (limit, need, need + more, chunk, 60_000)
-        used, granted, milliseconds = run_now(DirectRedis().evaluate(SCRIPT, [key], arguments))
+        used, granted, milliseconds = run_now(SyncRedis().evaluate(SCRIPT, [key], arguments))
         expected = simulated.answer(*arguments)
         assert (used, granted, milliseconds < 0) == (expected[0], expected[1], expected[2] < 0)
 

@@ -16,9 +16,9 @@ from django.utils import timezone
 from console.access import OPERATORS
 from console.models import SavedView
 from core.problems import Problem
-from delivery.models import Delivery, Kind, Subscription
+from delivery.models import Delivery, Subscription, SubscriptionKind
 from delivery.operations import create_replay, run_replays
-from delivery.operations.replays import ReplayWish
+from delivery.operations.replays import ReplayRequest
 from delivery.webhooks.test_send import send_test
 from ingestion.models import Event
 from ingestion.operations import process_outbox
@@ -178,7 +178,7 @@ def invited(organization: Organization) -> Invitation:
 
 def make_webhook(organization: Organization, **values: Any) -> Subscription:
     url = "https://hooks.example.com/"
-    return Subscription.objects.create(organization=organization, kind=Kind.WEBHOOK, url=url, **values)
+    return Subscription.objects.create(organization=organization, kind=SubscriptionKind.WEBHOOK, url=url, **values)
 
 
 def test_what_was_accepted_is_processed_and_its_deliveries_say_why_they_wait(tenant: Tenant) -> None:
@@ -204,8 +204,8 @@ def test_replays_wait_and_go_on(tenant: Tenant, django_capture_on_commit_callbac
     webhook = make_webhook(tenant.organization)
     tenant.post("/api/v1/events", {"type": "invoice.paid", "data": 1})
     now = timezone.now()
-    wish = ReplayWish(received_after=now - timedelta(hours=1), received_before=now)
-    replay = create_replay(subscription=webhook, wish=wish, actor=TESTER, now=now)
+    criteria = ReplayRequest(received_after=now - timedelta(hours=1), received_before=now)
+    replay = create_replay(subscription=webhook, criteria=criteria, actor=TESTER, now=now)
     suspend(tenant.organization)
     assert run_replays() == 0
     replay.refresh_from_db()

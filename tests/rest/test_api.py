@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from core.ports import DirectDatabase, run_now
+from core.ports import SyncDatabase, run_now
 from core.problems import PROBLEM_TYPES
 from ingestion.operations import process_outbox
 from organizations.audit import Actor
@@ -139,7 +139,7 @@ def test_a_key_cannot_grant_what_it_lacks(db: None) -> None:
 
 def test_the_use_of_a_key_is_recorded_in_bulk(tenant: Tenant) -> None:
     tenant.get("/api/v1/organization")
-    assert run_now(record_key_use(DirectDatabase())) == 1
+    assert run_now(record_key_use(SyncDatabase())) == 1
     tenant.key.refresh_from_db()
     assert tenant.key.last_used_at is not None
 

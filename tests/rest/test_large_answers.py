@@ -22,7 +22,7 @@ from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop
 from core.postgresql.portions import own_columns, read_portion
 from delivery.api.presenting import EXCERPT_LENGTH, MAX_RESPONSES
-from delivery.models import Attempt, Delivery, Kind, Replay, Subscription
+from delivery.models import Attempt, Delivery, Replay, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes
 from ingestion.models import Event, EventType
 from ingestion.operations import process_outbox
@@ -105,7 +105,7 @@ def type_rows(organization: Organization) -> str:
 def subscription_rows(organization: Organization) -> str:
     wanted = {"data.a": {"in": ["x" * 100] * 10}}
     Subscription.objects.bulk_create(
-        Subscription(organization=organization, kind=Kind.INBOX, name=f"i{number}", filter=wanted)
+        Subscription(organization=organization, kind=SubscriptionKind.INBOX, name=f"i{number}", filter=wanted)
         for number in range(40)
     )
     return "/api/v1/subscriptions?limit=1000"
@@ -280,7 +280,7 @@ def test_without_a_slot_a_lease_holds_a_portion(tenant: Tenant, small: None, mon
 def test_of_many_long_responses_the_newest_are_whole(tenant: Tenant) -> None:
     [event_id] = make_events(tenant.organization, 1, "1")
     hook = Subscription.objects.create(
-        organization=tenant.organization, kind=Kind.WEBHOOK, url="https://example.com/", secret="x"
+        organization=tenant.organization, kind=SubscriptionKind.WEBHOOK, url="https://example.com/", secret="x"
     )
     now = timezone.now()
     delivery = Delivery.objects.create(

@@ -34,7 +34,7 @@ from delivery.endpoints.header_rules import check_headers
 from delivery.matching.event_view import EventView
 from delivery.matching.filters import compile_filter, key_of
 from delivery.matching.matching import check_patterns
-from delivery.models import Kind
+from delivery.models import SubscriptionKind
 from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_url
 from delivery.webhooks.retry_schedule import parse_retry_after
 from ingestion.formats.cloudevents import decode_structured
@@ -155,7 +155,7 @@ def in_form(text: str) -> object:
     lines = "\n".join(f"{text[:20]}{number}: {text[:20]}" for number in range(len(text) // 40))
     given = QueryDict(mutable=True)
     given.update({"url": text, "event_types": text, "filter": text, "headers": lines})
-    return SubscriptionForm(given, kind=Kind.WEBHOOK).is_valid()
+    return SubscriptionForm(given, kind=SubscriptionKind.WEBHOOK).is_valid()
 
 
 def tokens(words: str, *others: str) -> tuple[str, ...]:

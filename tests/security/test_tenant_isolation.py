@@ -8,8 +8,8 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
-from delivery.models import DEFAULT_INBOX, Delivery, Kind, Replay, Subscription
-from delivery.operations import ReplayWish, create_replay
+from delivery.models import DEFAULT_INBOX, Delivery, Replay, Subscription, SubscriptionKind
+from delivery.operations import ReplayRequest, create_replay
 from ingestion.operations import process_outbox
 from organizations.models import Membership
 from tests.conftest import Tenant
@@ -69,10 +69,10 @@ def test_an_ack_of_anothers_event_changes_nothing(tenant: Tenant, other_tenant: 
 
 def make_subscription_and_replay(tenant: Tenant) -> tuple[Subscription, Replay]:
     """The inbox `default`, which has a delivery of each processed event, and a running replay to it."""
-    inbox = Subscription.objects.get(organization=tenant.organization, kind=Kind.INBOX, name=DEFAULT_INBOX)
+    inbox = Subscription.objects.get(organization=tenant.organization, kind=SubscriptionKind.INBOX, name=DEFAULT_INBOX)
     now = timezone.now()
-    wish = ReplayWish(received_after=now - timedelta(hours=1), received_before=now)
-    return inbox, create_replay(subscription=inbox, wish=wish, actor=TESTER, now=now)
+    criteria = ReplayRequest(received_after=now - timedelta(hours=1), received_before=now)
+    return inbox, create_replay(subscription=inbox, criteria=criteria, actor=TESTER, now=now)
 
 
 def people_paths() -> list[str]:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from events_platform.up.valkey import binary
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, run_in_order
-from installation.doctor.findings import Finding, Outcome, Status
+from installation.doctor.findings import CheckOutcome, Finding, Status
 from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
@@ -36,7 +36,7 @@ GOOD: dict[str, Any] = {
 Trouble = set[tuple[str, str]]
 
 
-def look(*parts: str, visit: Visit | None = None) -> dict[str, Outcome]:
+def look(*parts: str, visit: Visit | None = None) -> dict[str, CheckOutcome]:
     """In the test's own thread and transaction, so that what it has planted is seen."""
     visit = visit or Visit()
     return run_in_order([check for check in ALL if check.part in parts], lambda check: check.run(visit))

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, PARTS, examine
-from installation.doctor.findings import Finding, Outcome, Status, skipped, worst
+from installation.doctor.findings import CheckOutcome, Finding, Status, skipped, worst
 from installation.doctor.reporting import as_data, as_text
 
 _WIDEST = 110
@@ -56,5 +56,5 @@ def _accepted(finding: Finding) -> Finding:
     """A problem stays one: it is none that anybody can want."""
     if finding.status is not Status.WARNING:
         return finding
-    outcome: Outcome = skipped(f"Accepted: {finding.what}")
+    outcome: CheckOutcome = skipped(f"Accepted: {finding.what}")
     return Finding(part=finding.part, name=finding.name, status=outcome.status, what=outcome.what, remedy="")

@@ -9,7 +9,13 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
 from lifecycle.asking import confirm
-from lifecycle.erasing.events import BadWishError, EventWish, count_events, read_conditions, start_event_erasure
+from lifecycle.erasing.events import (
+    ErasureCriteria,
+    InvalidCriteriaError,
+    count_events,
+    read_conditions,
+    start_event_erasure,
+)
 from lifecycle.erasing.progress import work_until_over
 from lifecycle.management.commands.erase_organization import finish
 from lifecycle.organization_names import find_organization
@@ -43,23 +49,23 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         organization = find_organization(options["organization"])
         try:
-            wish = EventWish(
+            criteria = ErasureCriteria(
                 where=read_conditions(options["where"]),
                 type=options["type"],
                 received_after=options["received_after"],
                 received_before=options["received_before"],
                 redact=[path.strip() for path in options["redact"].split(",") if path.strip()],
             )
-        except BadWishError as error:
+        except InvalidCriteriaError as error:
             raise CommandError(str(error)) from error
-        count = count_events(organization.pk, wish)
+        count = count_events(organization.pk, criteria)
         self.stdout.write(f"{count} events of {organization} fit.")
         if options["dry_run"] or not count:
             return
-        what = "redacted" if wish.redact else "erased"
+        what = "redacted" if criteria.redact else "erased"
         if not options["yes"]:
             confirm(f"They will be {what}. Type yes to go on: ", answer="yes", otherwise="Nothing was changed.")
-        started = start_event_erasure(organization=organization, wish=wish, actor=Actor.system("manage.py"))
+        started = start_event_erasure(organization=organization, criteria=criteria, actor=Actor.system("manage.py"))
         finish(self, work_until_over(started))
 
 

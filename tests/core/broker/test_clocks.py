@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, connections
 
 from core.broker.wakeup import Waker
-from delivery.models import Delivery, Kind
+from delivery.models import Delivery, SubscriptionKind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry
 from tests.core.test_watchdog import celery
@@ -38,7 +38,7 @@ def test_a_worker_whose_clock_is_wrong_processes_events(hours: str) -> None:
     environment = {**wrong_clock(hours), "DATABASE_URL": test_database_url()}
     with celery("", "worker", "--queues", "events", "--concurrency", "1", **environment):
         wait_until(lambda: not OutboxEntry.objects.exists(), seconds=120)
-    in_inbox = Delivery.objects.filter(organization=organization, subscription__kind=Kind.INBOX)
+    in_inbox = Delivery.objects.filter(organization=organization, subscription__kind=SubscriptionKind.INBOX)
     assert in_inbox.count() == 100
     assert _minutes_away(in_inbox) == {0}
     connections.close_all()

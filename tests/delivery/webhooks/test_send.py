@@ -16,15 +16,23 @@ from django.db import connections
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from core.ports import DirectDatabase, Parameters, run_now
-from core.ports.waiting import SingleDatabase
+from core.ports import Parameters, SyncDatabase, run_now
+from core.ports.asynchronous import SingleDatabase
 from core.secrets import encrypt_secret
 from delivery.attempt_errors import AttemptError
-from delivery.models import Attempt, Delivery, DeliveryStatus, Kind, ManualRetry, Subscription, SubscriptionStatus
+from delivery.models import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    ManualRetry,
+    Subscription,
+    SubscriptionKind,
+    SubscriptionStatus,
+)
 from delivery.operations import resume_subscription, retry_delivery
 from delivery.shown_status import held_reason, shown_status
 from delivery.webhooks.claiming import Claimed, claim
-from delivery.webhooks.recording import CIRCUIT_FAILURES, Outcome, record_outcomes
+from delivery.webhooks.recording import CIRCUIT_FAILURES, AttemptOutcome, record_outcomes
 from delivery.webhooks.sender import Sender
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.signing import generate_secret
@@ -64,7 +72,7 @@ def organization() -> Organization:
 def webhook(organization: Organization, url: str, **values: Any) -> Subscription:
     return Subscription.objects.create(
         organization=organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         url=url,
         secret=encrypt_secret(SECRET),
         **{"headers": {}, "event_types": ["*"], "status": SubscriptionStatus.ACTIVE, **values},
@@ -74,7 +82,7 @@ def webhook(organization: Organization, url: str, **values: Any) -> Subscription
 def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1}') -> list[UUID]:
     event = DecodedEvent(type="invoice.paid", data=data, source=None, subject=None, time=None, idempotency_key=None)
     incoming = [Incoming(organization.pk, event) for _ in range(count)]
-    run_now(store(DirectDatabase(), incoming))
+    run_now(store(SyncDatabase(), incoming))
     process_outbox()
     return [one.id for one in incoming]
 
@@ -245,7 +253,7 @@ def test_a_suspended_organization_holds_what_is_due_and_drains(organization: Org
     by_hand = Delivery.objects.filter(subscription=subscription)[0]
     retry_delivery(delivery=by_hand, subscription=subscription, actor=TESTER, now=timezone.now())
     accept(other)
-    assert run_now(claim(DirectDatabase(), {subscription.pk: 3})) == []
+    assert run_now(claim(SyncDatabase(), {subscription.pk: 3})) == []
     assert send_due() == 1
     assert [request.path for request in receiver.received] == ["/other"]
     waiting = Delivery.objects.filter(subscription=subscription)
@@ -306,7 +314,7 @@ def test_a_burst_of_failures_is_one_step_and_each_failed_probe_another(
 ) -> None:
     subscription = webhook(organization, f"{receiver.url}/status/500")
     accept(organization, 60)
-    claimed = run_now(claim(DirectDatabase(), {subscription.pk: 60}))
+    claimed = run_now(claim(SyncDatabase(), {subscription.pk: 60}))
     early, late = claimed[:40], claimed[40:]
     record_failures(early)
     assert rest_of(subscription) == (10, 5)
@@ -336,8 +344,8 @@ def record_failures(claimed: Sequence[Claimed]) -> None:
         retry_after=None,
         remote_address=None,
     )
-    outcomes = [Outcome(claimed=one, started_at=one.claimed_at, result=refused) for one in claimed]
-    run_now(record_outcomes(DirectDatabase(), outcomes))
+    outcomes = [AttemptOutcome(claimed=one, started_at=one.claimed_at, result=refused) for one in claimed]
+    run_now(record_outcomes(SyncDatabase(), outcomes))
 
 
 def test_a_retry_by_hand_goes_through_an_open_circuit_and_its_success_closes_it(

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Kind, Subscription
+from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import start_retry
 from ingestion.models import IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
@@ -55,7 +55,7 @@ def make_scene(tenant: Tenant, *, events: int = 6) -> Scene:
     now = timezone.now()
     webhook = Subscription.objects.create(
         organization=tenant.organization,
-        kind=Kind.WEBHOOK,
+        kind=SubscriptionKind.WEBHOOK,
         name="Billing",
         url="https://billing.example.com/hooks",
         failing_since=now - timedelta(hours=3),

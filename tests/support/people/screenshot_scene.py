@@ -13,14 +13,14 @@ from uuid_utils.compat import uuid7
 from console.events.filters import EventFilters
 from console.exports.jobs import create_export, run_exports
 from console.models import ExportFormat, SavedView
-from core.ports import DirectRedis, run_now
+from core.ports import SyncRedis, run_now
 from delivery.models import (
     Attempt,
     Delivery,
     DeliveryStatus,
-    Kind,
     Replay,
     Subscription,
+    SubscriptionKind,
     SubscriptionStatus,
 )
 from ingestion.intake.rejections import record_rejections
@@ -124,7 +124,7 @@ def _name_tenants() -> Organization:
         slug = name.lower().replace(" ", "-")
         organization = Organization.objects.get(name=f"Seeded {number}")
         Organization.objects.filter(pk=organization.pk).update(name=name, slug=slug, retention_days_override=None)
-        Subscription.objects.filter(organization=organization, kind=Kind.WEBHOOK).update(
+        Subscription.objects.filter(organization=organization, kind=SubscriptionKind.WEBHOOK).update(
             name="Billing", url=f"https://hooks.{slug}.example/billing", status=SubscriptionStatus.ACTIVE
         )
     return Organization.objects.get(name=NAMES[0])
@@ -141,12 +141,12 @@ def _make_keys(organization: Organization, now: datetime) -> tuple[ApiKey, str]:
 
 
 def _name_webhook(organization: Organization, now: datetime) -> Subscription:
-    webhook = Subscription.objects.get(organization=organization, kind=Kind.WEBHOOK)
+    webhook = Subscription.objects.get(organization=organization, kind=SubscriptionKind.WEBHOOK)
     Subscription.objects.filter(pk=webhook.pk).update(
         description="Tells the ledger what was paid.", failing_since=now - timedelta(hours=3), failures=4,
         last_error="http_error", last_attempt_at=now - timedelta(minutes=4),
     )  # fmt: skip
-    Subscription.objects.create(organization=organization, kind=Kind.WEBHOOK, name="Warehouse",
+    Subscription.objects.create(organization=organization, kind=SubscriptionKind.WEBHOOK, name="Warehouse",
                                 url="https://warehouse.example/events", event_types=["order.*"])  # fmt: skip
     webhook.refresh_from_db()
     return webhook
@@ -160,7 +160,7 @@ def _send_events(organization: Organization, plaintext: str) -> str:
         tenant.post("/api/v1/events", body)
     tenant.post("/api/v1/events", {"type": "no type!", "data": 1})
     tenant.post("/api/v1/events", b"{")
-    run_now(record_rejections(DirectRedis()))
+    run_now(record_rejections(SyncRedis()))
     body = {"type": "invoice.paid", "source": "/billing", "subject": "inv_1187", "data": INVOICE}
     event_id: str = tenant.post("/api/v1/events", body, **HEADERS).json()["id"]
     process_outbox()

@@ -161,7 +161,7 @@ class _Call(NamedTuple):
     arguments: Sequence[int | str]
 
 
-class WaitingRedis:
+class AsyncRedis:
     """A client of its own for the event loop, as impatient as the cache is. Calls made at once share a round trip."""
 
     def __init__(self) -> None:
