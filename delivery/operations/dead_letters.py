@@ -82,10 +82,7 @@ def retry_dead_letters(*, subscription: Subscription, actor: Actor, dry_run: boo
 
     It is a job like any other: what remains is done in the background.
     """
-    new = DeadLetterRetry(
-        organization=subscription.organization, subscription=subscription, event_types=["*"], error=""
-    )
-    retry = start_retry(new, actor=actor, dry_run=True)
+    retry = start_retry(retry_of_all(subscription), actor=actor, dry_run=True)
     if retry.total and not dry_run:
         _start(retry, actor)
         while retry.is_running and retry.done < MAX_RETRIED:
