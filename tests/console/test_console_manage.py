@@ -403,7 +403,7 @@ def test_a_replay_is_counted_started_watched_and_cancelled(scene: Scene, member:
     run_replays(seconds=1)
     part = member.page(f"replays/{replay.pk}/?part")
     assert "<html" not in part
-    assert "7 deliveries made" in part
+    assert "7 deliveries created" in part
     assert "Cancel this replay?" in member.page(f"replays/{replay.pk}/cancel")
     assert "was canceled" in member.follow(f"replays/{replay.pk}/cancel")
     assert "had already ended" not in member.page(f"replays/{replay.pk}/")
@@ -502,7 +502,7 @@ def test_usage_tells_of_refused_events(tenant: Tenant, member: Site) -> None:
     for outcome, count in (("accepted", 100), ("rate_limited", 7)):
         IntakeCount.objects.create(organization=tenant.organization, minute=minute, outcome=outcome, count=count)
     page = member.page("usage/")
-    assert "7 events of the last 24 hours were refused" in page
+    assert "7 events in the last 24 hours were refused" in page
     assert 'class="high"' in page
 
 

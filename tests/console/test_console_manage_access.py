@@ -78,6 +78,7 @@ ALLOWED = {
     "audit": EVERYBODY - {"viewer", "member"},
 }
 POST_ONLY = {
+    "cancel-job",
     "issue-key",
     "pause-subscription",
     "resume-subscription",

@@ -63,7 +63,7 @@ def refresh(catalogue: SchemaCatalogue) -> None:
 def verdict_on(catalogue: SchemaCatalogue, tenant: Tenant, name: str, data: str) -> SchemaVerdict | None:
     """What the intake makes of an event, by what this catalogue knows."""
     event = DecodedEvent(type=name, data=data, source=None, subject=None, time=None, idempotency_key=None)
-    with mock.patch.object(validating, "catalogue", catalogue):
+    with mock.patch.object(validating, "schema_catalogue", catalogue):
         (verdict,) = run_now(check_events(schema_checks.check_directly, tenant.organization.pk, [event]))
     return verdict
 

@@ -96,7 +96,7 @@ def test_a_damaged_manifest_is_refused(copy: Path, database: EmptyDatabase) -> N
 def test_a_database_with_anything_in_it_is_refused(backup: Path, database: EmptyDatabase) -> None:
     with psycopg.connect(database.address) as session:
         session.execute("CREATE SEQUENCE of_somebody")
-    with pytest.raises(CommandError, match=r"not empty: it holds public\.of_somebody\..*ALTER DATABASE.*createdb"):
+    with pytest.raises(CommandError, match=r"not empty: it contains public\.of_somebody\..*ALTER DATABASE.*createdb"):
         restore(backup, database)
     assert database.rows(RELATIONS) == [(1,)]
 
@@ -178,7 +178,7 @@ def test_a_restore_that_fails_leaves_nothing(backup: Path, database: EmptyDataba
 def test_what_differs_from_the_manifest_is_told(copy: Path, database: EmptyDatabase) -> None:
     state = json.loads((copy / MANIFEST).read_text())["state"]
     change_manifest(copy, state=state | {"rows": state["rows"] | {"auth_group": 77}})
-    with pytest.raises(CommandError, match="auth_group has 2 rows and not 77"):
+    with pytest.raises(CommandError, match="auth_group has 2 rows instead of 77"):
         restore(copy, database)
 
 
@@ -209,7 +209,7 @@ def not_made(parent: Path, **settings: str) -> str:
 
 
 def test_a_database_that_is_away_is_one_line(tmp_path: Path) -> None:
-    assert "PostgreSQL does not go on: connection failed" in not_made(tmp_path, HOST="127.0.0.1", PORT="1")
+    assert "PostgreSQL cannot continue: connection failed" in not_made(tmp_path, HOST="127.0.0.1", PORT="1")
 
 
 def test_a_database_without_the_platform_is_not_backed_up(tmp_path: Path, database: EmptyDatabase) -> None:
@@ -245,7 +245,7 @@ def test_without_a_pg_dump_that_is_new_enough_nothing_is_done(tmp_path: Path) ->
     folder = tmp_path / "bin"
     folder.mkdir()
     with programs_at(folder):
-        assert "there is none here. Install the package postgresql-client-" in not_made(tmp_path / "backups")
+        assert "none is installed here. Install the package postgresql-client-" in not_made(tmp_path / "backups")
         (folder / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n")
         (folder / "pg_dump").chmod(0o755)
         assert f"the newest here is {folder}/pg_dump, version 9" in not_made(tmp_path / "backups")

@@ -315,7 +315,7 @@ def test_the_health_page_is_for_those_who_run_the_platform(settings: Any) -> Non
     assert HEALTH not in supporter.get("/console/organizations/").content.decode()
     assert HEALTH in operator.get("/console/organizations/").content.decode()
     shown = operator.get(HEALTH).content.decode()
-    assert "No worker gives a sign of life" in shown
+    assert "No worker shows a sign of life" in shown
     assert "<code>systemctl start events-worker</code>" in shown
 
 

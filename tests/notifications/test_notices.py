@@ -263,7 +263,7 @@ def test_a_reached_limit_is_told(organization: Organization, mailoutbox: list[Em
     assert '"since": "2026-11-24T12:32:00.000000Z"' in str(event.data)
     assert mail_notice(event_id=event.pk)
     assert "100 events a minute" in mailoutbox[0].body
-    assert "2026-11-24T12:32:00.000000Z: 7 so far" in mailoutbox[0].body
+    assert "Since 2026-11-24T12:32:00.000000Z, 7 requests over the limit" in mailoutbox[0].body
 
 
 def test_a_limit_is_told_once_an_hour(organization: Organization) -> None:

@@ -530,7 +530,7 @@ def test_a_leaked_key_is_revoked_by_clicking(live_server: Any, operators_passwor
         page = tab.sign_in("olga", operators_password)
         page.click("text=Find a leaked key")
         page.fill("textarea[name=pasted]", f"found in a log: {plaintext}")
-        page.click("text=Find it")
+        page.click("input[value=Find]")
         assert plaintext not in page.content()
         page.click("text=Yes, revoke it now")
         page.wait_for_selector("text=is revoked.")
@@ -547,7 +547,7 @@ def test_dead_letters_are_tried_again_by_clicking(live_server: Any, operators_pa
         make_delivery(hook, last_error="timeout")
     with open_tab(live_server.url) as tab:
         page = tab.sign_in("olga", operators_password)
-        page.click("text=Dead letters among")
+        page.click("text=Dead letters from")
         page.click("#result_list td:nth-child(5) a")
         page.check("tbody tr:nth-child(1) .action-select")
         page.select_option("select[name=action]", "retry")

@@ -159,9 +159,11 @@ def values_of_paths(tenant: Tenant) -> dict[str, str]:
     subscription_id, event_id = webhook.json()["id"], event.json()["id"]
     window = {"received_after": "2026-11-01T00:00:00Z", "received_before": "2026-11-02T00:00:00Z"}
     replay = tenant.post("/api/v1/replays", {"subscription": subscription_id, **window})
+    retry = tenant.post(f"/api/v1/subscriptions/{subscription_id}/dead-letters/retry", None)
     return {
         "key_id": str(tenant.key.pk),
         "replay_id": replay.json()["id"],
+        "job_id": retry.json()["id"],
         "event_id": event_id,
         "name": "a.b",
         "subscription_id": subscription_id,

@@ -231,7 +231,7 @@ def test_a_role_that_was_changed_meanwhile_stays(tenant: Tenant, member: Client)
     change_role(membership=membership, role=Role.ADMIN, actor=TESTER)
     sent = {"role": "member", "version": version[1]}
     told = member.post(f"{path}{membership.pk}/role", sent, follow=True).content.decode()
-    assert "it is admin now, and stays so" in told
+    assert "It is now admin, and was left as it is" in told
     membership.refresh_from_db()
     assert membership.role == Role.ADMIN
 

@@ -65,6 +65,7 @@ NO_PAGES = {
     "console:retry-selected": "a form's",
     "console:invite": "a form's",
     "console:change-role": "a form's",
+    "console:cancel-job": "a form's",
     "console:withdraw-invitation": "a form's",
     "account_end_other_sessions": "a form's",
     "account_end_session": "a form's",
