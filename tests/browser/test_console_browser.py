@@ -1,98 +1,28 @@
 """The console in a real browser: keyboard, filters, folding, views, live. test_every_page.py looks at each page."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from ingestion.operations import process_outbox
-from organizations.models import Role
 from tests.conftest import Tenant
 from tests.factories import UserFactory
-from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
+from tests.support.people.console_data import Scene, make_scene
+from tests.support.people.console_visit import Visit, open_visit
+from tests.support.people.people_browser import PHONE, needs_chromium
 
-CHROMIUM = Path("/usr/bin/chromium")
-PHONE = {"width": 390, "height": 800}
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
+    needs_chromium,
     pytest.mark.django_db(transaction=True),
     pytest.mark.slow,
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _queries_beside_a_running_loop() -> Iterator[None]:
-    """Playwright runs an event loop in this thread; Django would refuse to talk to the database beside it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        yield
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = _launch(playwright)
-        yield launched
-        launched.close()
-
-
-def _launch(playwright: Playwright) -> Browser:
-    return playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-
-
-@dataclass
-class Visit:
-    """A signed-in page that notes what goes wrong in it."""
-
-    page: Page
-    base_url: str
-    prefix: str
-    complaints: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-    def go(self, path: str = "") -> Page:
-        self.page.goto(f"{self.base_url}{self.prefix}{path}")
-        return self.page
-
-    def check(self) -> None:
-        assert self.complaints == []
-        assert [url for url in self.requests if not url.startswith((self.base_url, "data:"))] == []
-
-
 @pytest.fixture
 def scene(tenant: Tenant) -> Scene:
     return make_scene(tenant)
-
-
-@pytest.fixture
-def visit(browser: Browser, live_server: Any, tenant: Tenant) -> Iterator[Visit]:
-    """As a member, in Vienna."""
-    with _visit(browser, live_server.url, tenant) as found:
-        yield found
-
-
-@contextmanager
-def _visit(
-    browser: Browser, base_url: str, tenant: Tenant, user: User | None = None, **options: Any
-) -> Iterator[Visit]:
-    """A browser context of its own, for a new member of the tenant unless `user` is somebody."""
-    client = browser_of(user or make_member(tenant.organization, Role.MEMBER))
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    with browser.new_context(timezone_id="Europe/Vienna", locale="en-GB", **options) as context:
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": base_url}])
-        page = context.new_page()
-        visit = Visit(page=page, base_url=base_url, prefix=f"/console/o/{tenant.organization.slug}/")
-        page.on("console", lambda message: visit.complaints.append(message.text))
-        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        page.on("request", lambda request: visit.requests.append(request.url))
-        yield visit
 
 
 def test_the_keyboard_moves_opens_searches_and_helps(visit: Visit, scene: Scene) -> None:
@@ -224,7 +154,7 @@ def test_staff_reach_every_organization_on_a_phone(
     browser: Browser, live_server: Any, tenant: Tenant, scene: Scene
 ) -> None:
     staff = UserFactory.create(is_staff=True)
-    with _visit(browser, live_server.url, tenant, user=staff, viewport=PHONE) as visit:
+    with open_visit(browser, live_server.url, tenant, user=staff, viewport=PHONE) as visit:
         page = visit.page
         page.goto(visit.base_url + "/console/organizations/")
         page.locator(".switcher > summary").click()
@@ -237,7 +167,7 @@ def test_staff_reach_every_organization_on_a_phone(
 
 def test_pages_work_without_javascript(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene) -> None:
     process_outbox()
-    with _visit(browser, live_server.url, tenant, java_script_enabled=False) as visit:
+    with open_visit(browser, live_server.url, tenant, java_script_enabled=False) as visit:
         page = visit.go("events/?type=invoice.paid")
         page.locator("tbody a").first.click()
         expect(page.locator("h1")).to_have_text("invoice.paid")

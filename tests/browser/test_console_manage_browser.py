@@ -15,20 +15,14 @@ from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
 from organizations.models import Membership, Role
 from organizations.operations import invite_member
-from tests.browser.test_console_browser import (
-    CHROMIUM,
-    Visit,
-    _queries_beside_a_running_loop,
-    browser,
-    visit,
-)
 from tests.conftest import Tenant
 from tests.factories import TESTER
 from tests.support.people.console_data import Scene, make_counts, make_member, make_scene
+from tests.support.people.console_visit import Visit
+from tests.support.people.people_browser import needs_chromium
 
-__all__ = ["_queries_beside_a_running_loop", "browser", "visit"]
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs a browser: install Debian's package chromium"),
+    needs_chromium,
     pytest.mark.django_db(transaction=True),
     pytest.mark.slow,
 ]

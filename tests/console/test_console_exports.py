@@ -27,9 +27,10 @@ from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan
 from rest import large_answers
 from tests.conftest import Tenant
-from tests.console.test_console_manage import Site, actions, as_role
 from tests.factories import make_events, make_organization
 from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
+from tests.support.people.console_exports import begin, finish
+from tests.support.people.console_site import Site, actions, as_role
 
 
 @pytest.fixture
@@ -45,19 +46,6 @@ def user(tenant: Tenant) -> User:
 @pytest.fixture
 def member(tenant: Tenant, user: User) -> Site:
     return Site(tenant.organization, browser_of(user))
-
-
-def begin(member: Site, query: str = "", kind: str = "ndjson") -> Export:
-    page = member.follow("exports/new", query=query, format=kind)
-    export = Export.objects.for_organization(member.organization.pk).order_by("-pk")[0]
-    assert f"exports/{export.pk}/" in page
-    return export
-
-
-def finish(export: Export) -> Export:
-    run_exports(seconds=10)
-    export.refresh_from_db()
-    return export
 
 
 def link_of(member: Site, export: Export) -> str:

@@ -1,17 +1,13 @@
 """The pages by which members help themselves: who sees and does what, and what each form does."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import Group, User
-from django.test import Client
 from django.utils import timezone
 
-from console.access import OPERATORS
 from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
@@ -21,12 +17,13 @@ from delivery.webhooks import guard
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
 from organizations.keys.scopes import Scope
-from organizations.models import ApiKey, AuditEntry, Organization, Role
+from organizations.models import ApiKey, Organization, Role
 from organizations.operations import issue_key
 from tests.conftest import Tenant
-from tests.factories import TESTER, UserFactory, make_organization
+from tests.factories import TESTER, make_organization
 from tests.support.http.receiver import receiving
-from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
+from tests.support.people.console_data import Scene, make_scene
+from tests.support.people.console_site import Site, actions, as_role, errors
 
 pytestmark = pytest.mark.slow
 
@@ -37,52 +34,6 @@ OWNER, ADMIN, MEMBER, VIEWER = Role.OWNER, Role.ADMIN, Role.MEMBER, Role.VIEWER
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names resolve to nothing, so that no test depends on a network; addresses are vetted all the same."""
     monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
-
-
-@dataclass
-class Site:
-    """The console of one organization, as one person sees it."""
-
-    organization: Organization
-    client: Client
-
-    def url(self, path: str) -> str:
-        return f"/console/o/{self.organization.slug}/{path}"
-
-    def get(self, path: str) -> Any:
-        return self.client.get(self.url(path))
-
-    def page(self, path: str) -> str:
-        answer = self.get(path)
-        assert answer.status_code == 200, answer.content.decode()
-        text: str = answer.content.decode()
-        return text
-
-    def post(self, path: str, **values: Any) -> Any:
-        return self.client.post(self.url(path), values)
-
-    def follow(self, path: str, **values: Any) -> str:
-        """What the page says that the form leads to."""
-        answer = self.client.post(self.url(path), values, follow=True)
-        assert answer.redirect_chain, answer.content.decode()
-        assert answer.status_code == 200
-        text: str = answer.content.decode()
-        return text
-
-
-def site_of(organization: Organization, user: User) -> Site:
-    return Site(organization, browser_of(user))
-
-
-def as_role(organization: Organization, role: Role) -> Site:
-    return site_of(organization, make_member(organization, role))
-
-
-def staff(organization: Organization, *, operator: bool = False) -> Site:
-    user = UserFactory.create(is_staff=True)
-    if operator:
-        user.groups.add(Group.objects.get_or_create(name=OPERATORS)[0])
-    return site_of(organization, user)
 
 
 @pytest.fixture
@@ -98,16 +49,6 @@ def member(tenant: Tenant) -> Site:
 @pytest.fixture
 def admin(tenant: Tenant) -> Site:
     return as_role(tenant.organization, ADMIN)
-
-
-def actions(organization: Organization) -> list[str]:
-    entries = AuditEntry.objects.for_organization(organization.pk).order_by("pk")
-    return list(entries.values_list("action", flat=True))
-
-
-def errors(answer: Any) -> str:
-    assert answer.status_code == 422, answer.status_code
-    return "\n".join(re.findall(r'<ul class="errorlist.*?</ul>', answer.content.decode(), re.DOTALL))
 
 
 # --- Keys ----------------------------------------------------------------------------------------------------

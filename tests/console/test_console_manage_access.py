@@ -19,9 +19,9 @@ from ingestion.models import EventType
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member
 from tests.conftest import Tenant
-from tests.console.test_console_manage import Site, as_role, site_of, staff
 from tests.factories import TESTER, UserFactory, make_organization
 from tests.support.people.console_data import Scene, browser_of, make_member, make_retry, make_scene
+from tests.support.people.console_site import Site, as_role, site_of, staff
 
 pytestmark = pytest.mark.slow
 

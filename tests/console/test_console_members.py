@@ -20,10 +20,10 @@ from notifications.tasks import mail_invitation
 from organizations.models import Invitation, Membership, Role
 from organizations.operations import change_role, invite_member, remove_member
 from tests.conftest import Tenant
-from tests.console.test_console_manage import Site, actions, as_role, errors, staff
 from tests.factories import TESTER, UserFactory
 from tests.support.limiting import set_limits
 from tests.support.people.console_data import browser_of, make_member
+from tests.support.people.console_site import Site, actions, as_role, errors, staff
 
 PASSWORD = "a long enough word"
 

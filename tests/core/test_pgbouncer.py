@@ -12,9 +12,9 @@ from django.db import connections
 
 from ingestion.models import Event, ProcessingFailure
 from installation.local.data_dir import CHECKOUT
-from tests.core.broker.test_rabbitmq import delivered
-from tests.delivery.test_delivery_faults import SECRET, received, webhook, workers
 from tests.factories import make_organization
+from tests.support.celery_process import workers
+from tests.support.events.delivering import SECRET, delivered, received, webhook
 from tests.support.http.clients import Sender, make_sender
 from tests.support.http.proxies import postgres_proxy
 from tests.support.http.receiver import receiver_process

@@ -1,9 +1,6 @@
 """A process that makes no progress ends, so that its supervisor starts it again; one that cannot make any does not."""
 
-import subprocess
-import sys
 import threading
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +12,10 @@ from core.broker import watchdog
 from core.broker.wakeup import Waker, hint
 from core.broker.watchdog import BeatProgress, Watchdog, WorkerProgress, messages_waiting
 from events_platform.celery import app
-from tests.support.celery_process import celery_process
+from tests.support.celery_process import watched_celery
 from tests.support.waiting import wait_until
 
-# Python code that a worker runs before it starts. The first lets it look more often than every five seconds.
-_HURRY = "from core.broker.watchdog import Watchdog\nWatchdog.__init__.__kwdefaults__['pause'] = 0.2\n"
+# Python code that a worker runs before it starts.
 _TAKES_NOTHING = "from core.broker.redis_transport import QoS\nQoS.can_consume = lambda self: False\n"
 _DOES_NOT_TURN = """
 import time
@@ -122,12 +118,6 @@ def test_the_broker_tells_what_waits() -> None:
     app.control.purge()
 
 
-def celery(before: str, *arguments: str, **environ: str) -> AbstractContextManager["subprocess.Popen[str]"]:
-    program = f"{_HURRY}{before}\nfrom celery.bin.celery import main\nmain()"
-    command = [sys.executable, "-c", program, "--quiet", "-A", "events_platform", *arguments, "--loglevel", "WARNING"]
-    return celery_process(command, **environ)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "arguments", "reason"),
@@ -142,7 +132,7 @@ def test_a_process_that_stands_still_ends(before: str, arguments: tuple[str, ...
     """With its children, also when its main thread never comes to hear of the signal."""
     app.send_task("ingestion.retry_failed", queue="stuck")
     alive = tmp_path / "alive"
-    with celery(before, *arguments, LIVENESS_FILE=str(alive)) as process:
+    with watched_celery(before, *arguments, LIVENESS_FILE=str(alive)) as process:
         said, _ = process.communicate(timeout=120)  # until the last of its children has closed its output
     assert "this process makes no progress and ends" in said
     assert reason in said
@@ -152,7 +142,7 @@ def test_a_process_that_stands_still_ends(before: str, arguments: tuple[str, ...
 @pytest.mark.slow
 def test_a_worker_with_nothing_to_do_shows_that_it_lives(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
-    with celery("", "worker", "--queues", "idle", "--concurrency", "1", LIVENESS_FILE=str(alive)) as process:
+    with watched_celery("", "worker", "--queues", "idle", "--concurrency", "1", LIVENESS_FILE=str(alive)) as process:
         wait_until(alive.exists, seconds=120)
         first = alive.stat().st_mtime_ns
         wait_until(lambda: alive.stat().st_mtime_ns > first, seconds=60)

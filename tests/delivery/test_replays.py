@@ -41,7 +41,7 @@ from tests.factories import (
     make_organization,
     make_webhook,
 )
-from tests.ingestion.test_crash import worker
+from tests.support.celery_process import worker
 
 WINDOW = {"received_after": format_time(START), "received_before": format_time(START + timedelta(hours=1))}
 KILL_EVENTS = 30_000

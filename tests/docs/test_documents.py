@@ -14,8 +14,7 @@ import yaml
 from installation.local.data_dir import CHECKOUT
 from rest.openapi import build_document
 from scripts import write_api_page, write_untested_page
-from tests.docs.test_quickstart import PAGES
-from tests.support.pages import SHELLS, Block, all_pages, blocks, files_of_tests
+from tests.support.pages import PAGES_TO_FOLLOW, SHELLS, Block, all_pages, blocks, files_of_tests
 
 # What a browser loads by itself, unlike a link that a person follows.
 _LOADED = re.compile(
@@ -35,7 +34,7 @@ def _complaint(page: str, block: Block) -> str:
     match block.kind:
         case "" if block.language in SHELLS:
             return "a command without a mark: tests/support/pages.py says which there are"
-        case "run" if page not in PAGES:
+        case "run" if page not in PAGES_TO_FOLLOW:
             return "marked `run`, but no test follows this page"
         case "run by":
             tests = files_of_tests(block.argument)

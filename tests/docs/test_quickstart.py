@@ -18,13 +18,12 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 
 from installation.local.data_dir import CHECKOUT
-from tests.events_platform.test_up import Launch, Platform, _processes_of, data, launch  # noqa: F401 - two are fixtures
-from tests.support.pages import Block, blocks, run_by
+from tests.support.machines.platforms import Launch, Platform, data_folder, launching, processes_of
+from tests.support.pages import PAGES_TO_FOLLOW, Block, blocks, run_by
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("README.md", "docs/quickstart.md", "docs/sending.md", "docs/receiving.md")
 _MARK = "--- end of step"
 _SECONDS = 90.0
 # The environment of the tests has everything installed already: make must not look whether it is current.
@@ -34,17 +33,29 @@ exec {{make}} --directory={CHECKOUT} --assume-old=.venv/.installed PYTHON={sys.e
 """
 
 
-def test_the_pages_do_what_they_show(launch: Launch, data: Path) -> None:  # noqa: F811
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with data_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def launch(data: Path) -> Iterator[Launch]:
+    with launching(data.parent) as start:
+        yield start
+
+
+def test_the_pages_do_what_they_show(launch: Launch, data: Path) -> None:
     (readme,) = run_by("README.md", "test_quickstart.py")
     (quickstart,) = run_by("docs/quickstart.md", "test_quickstart.py")
     assert readme.text.split()[:2] == quickstart.text.split()[:2] == ["make", "run"]
     platform = launch(data, free_port(), ["bash", "-c", f"PATH={_programs(data.parent)}:$PATH\n{readme.text}"])
-    for page in PAGES:
+    for page in PAGES_TO_FOLLOW:
         _follow(page, platform)
     _paste_what_was_printed(platform)
     _see_the_event_in_the_console(platform)
     platform.press_control_c()
-    assert _processes_of(data) == []
+    assert processes_of(data) == []
     assert "Traceback" not in platform.log.read_text()
 
 

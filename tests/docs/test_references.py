@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import pytest
@@ -15,7 +14,7 @@ from benchmarks.__main__ import BENCHMARKS
 from benchmarks.options import read_options
 from installation.local.data_dir import CHECKOUT
 from rest.openapi import build_document
-from tests.support.pages import SHELLS, all_pages, blocks
+from tests.support.pages import Piece, all_pages, blocks, pieces_of_pages
 
 # Variables that other programs read.
 _FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE", "IMAGE_REGISTRY", "SSL_CERT_FILE"}
@@ -24,32 +23,6 @@ _FOLDERS = (*_PACKAGES, "deploy", "docs", "static", "templates", ".ci", ".github
 _UNITS = {path.name for path in (CHECKOUT / "deploy/systemd").iterdir()}
 _MAKEFILE = (CHECKOUT / "Makefile").read_text()
 _PLACEHOLDER = re.compile(r"<[a-z][^<>]*>|…")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A command line or a word in backticks, and where it stands. `whole`: it could be pasted as it is."""
-
-    text: str
-    place: str
-    whole: bool
-
-
-@cache
-def pieces_of_pages() -> tuple[Piece, ...]:
-    return tuple(piece for page in all_pages() for piece in _pieces(page))
-
-
-def _pieces(page: str) -> Iterator[Piece]:
-    text = (CHECKOUT / page).read_text()
-    for block in blocks(page):
-        if block.language in SHELLS:
-            for line in block.text.replace("\\\n", " ").splitlines():
-                yield Piece(text=line, place=f"{page}:{block.line}", whole=True)
-    prose = re.sub(r"^[ ]*```.*?^[ ]*```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
-    for found in re.finditer(r"`([^`]+)`", prose):
-        number = prose.count("\n", 0, found.start()) + 1
-        yield Piece(text=" ".join(found[1].split()), place=f"{page}:{number}", whole=False)
 
 
 @cache

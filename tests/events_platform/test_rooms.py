@@ -74,3 +74,24 @@ def test_names_of_test_files_are_unique() -> None:
     """The documentation names a test by its file, without the folder."""
     names = Counter(path.name for path in (CHECKOUT / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_test_module_imports_another() -> None:
+    """What several share is in tests/support/ and tests/factories.py."""
+    tests = (CHECKOUT / "tests").rglob("test_*.py")
+    modules = {".".join(path.relative_to(CHECKOUT).with_suffix("").parts) for path in tests}
+    found = [
+        f"{path.relative_to(CHECKOUT)}:{node.lineno}"
+        for path in files_of("tests")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom) and modules & _names_in(node)
+    ]
+    assert found == []
+
+
+def _names_in(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """The modules that it imports, and what could be modules."""
+    names = {alias.name for alias in node.names}
+    if isinstance(node, ast.Import):
+        return names
+    return {str(node.module), *(f"{node.module}.{name}" for name in names)}

@@ -2,20 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 import pytest
@@ -28,101 +21,31 @@ from events_platform.up.processes import group_members, started_at, wait_until
 from events_platform.up.valkey import broker_url, on_database
 from installation.local.data_dir import CHECKOUT, DataDir
 from installation.local.errors import UNSUITABLE, UpError
+from tests.support.machines.platforms import (
+    START_SECONDS,
+    STOP_SECONDS,
+    Launch,
+    Platform,
+    data_folder,
+    environment_of,
+    launching,
+    processes_of,
+)
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
-# Only a deadline: on a machine with ten other things to do a start has taken more than 90 s.
-_START_SECONDS = 240.0
-_STOP_SECONDS = 60.0
-_UP = (sys.executable, str(CHECKOUT / "manage.py"), "up")
-# The servers and settings of the test run itself are no business of the platform under test.
-_OF_THE_TEST_RUN = (
-    "DATABASE_URL",
-    "REDIS_URL",
-    "CELERY_BROKER_URL",
-    "SECRET_KEY",
-    "TEST_DATABASE_TEMPLATE",
-    "PUBLIC_URL",
-    "DJANGO_SETTINGS_MODULE",
-    "DEMO",
-)
-
-
-@dataclass(frozen=True)
-class Platform:
-    """A running `manage.py up`."""
-
-    process: subprocess.Popen[bytes]
-    data: Path
-    port: int
-    log: Path
-
-    def demo(self) -> dict[str, str]:
-        demo: dict[str, str] = json.loads((self.data / "demo.json").read_text())
-        return demo
-
-    def is_live(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/live", timeout=5) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
-
-    def is_ready(self) -> bool:
-        return "Platform ready" in self.log.read_text()
-
-    def pid(self, name: str) -> int:
-        children = json.loads((self.data / "up.json").read_text())["children"]
-        return next(int(child["pid"]) for child in children if child["name"] == name)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=_STOP_SECONDS)
-
-    def press_control_c(self) -> None:
-        """As a terminal does it: the signal goes to every process of the group."""
-        os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(timeout=_STOP_SECONDS)
-
-
-class Launch(Protocol):
-    """Starts a platform by `command` on a data folder and a port; returns when it is ready."""
-
-    def __call__(self, folder: Path, port: int, command: Sequence[str] = ...) -> Platform: ...
-
 
 @pytest.fixture
 def data() -> Iterator[Path]:
-    """A data folder that does not exist yet, where PostgreSQL's own user can reach it."""
-    folder = Path(tempfile.mkdtemp(prefix="events-up-")).resolve()
-    yield folder / "data"
-    wait_until(lambda: not _processes_of(folder / "data"), seconds=_STOP_SECONDS)
-    shutil.rmtree(folder)
+    with data_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
 def launch(data: Path) -> Iterator[Launch]:
-    """All that were started are stopped after the test."""
-    platforms: list[Platform] = []
-    with ExitStack() as logs:
-
-        def start(folder: Path, port: int, command: Sequence[str] = _UP) -> Platform:
-            log = data.parent / f"{len(platforms)}.log"
-            output = logs.enter_context(log.open("wb"))
-            process = subprocess.Popen(
-                command, env=_environment(folder, port), stdout=output, stderr=output, start_new_session=True
-            )
-            platform = Platform(process=process, data=folder, port=port, log=log)
-            platforms.append(platform)
-            wait_until(lambda: platform.is_ready() or process.poll() is not None, seconds=_START_SECONDS)
-            assert platform.is_ready(), log.read_text()
-            return platform
-
+    with launching(data.parent) as start:
         yield start
-        for platform in platforms:
-            if platform.process.poll() is None:
-                platform.stop()
 
 
 @pytest.mark.faults
@@ -136,7 +59,7 @@ def test_it_works_and_after_kill_9_the_next_start_has_the_same_data(launch: Laun
     assert again.is_live()
     assert again.demo() == demo
     assert again.stop() == 0
-    assert _processes_of(data) == []
+    assert processes_of(data) == []
     after = _manage(data, again.port, "migrate", "--check")
     assert (after.returncode, after.stderr.count("\n")) == (2, 1)
 
@@ -167,7 +90,7 @@ def _see_that_it_works(platform: Platform) -> dict[str, str]:
     assert "events are in the inbox" in sent.stdout
 
     # Each process gives its sign within some seconds of its start.
-    assert wait_until(lambda: _is_well(platform), seconds=_START_SECONDS, pause=1.0), _doctor(platform)
+    assert wait_until(lambda: _is_well(platform), seconds=START_SECONDS, pause=1.0), _doctor(platform)
     return demo
 
 
@@ -192,7 +115,7 @@ def test_two_platforms_run_side_by_side_and_a_killed_worker_is_replaced(launch: 
     worker = psutil.Process(one.pid("worker"))
     family = {process.pid: started_at(process.pid) for process in (worker, *worker.children(recursive=True))}
     worker.kill()
-    assert wait_until(lambda: one.pid("worker") != worker.pid, seconds=_START_SECONDS)
+    assert wait_until(lambda: one.pid("worker") != worker.pid, seconds=START_SECONDS)
     survivors = [pid for pid, start in family.items() if started_at(pid) == start]
     assert survivors == [], "its own children do not outlive it"
     assert "worker ended unexpectedly" in one.log.read_text()
@@ -228,7 +151,7 @@ def test_bad_setting_is_one_clear_line(data: Path, name: str, value: str) -> Non
     assert refused.stderr.count("\n") == 1
     assert name in refused.stderr
     assert refused.stdout == ""
-    assert _processes_of(data) == []
+    assert processes_of(data) == []
 
 
 @pytest.mark.parametrize(
@@ -276,7 +199,7 @@ def test_a_recorded_process_that_ignores_sigterm_is_killed_with_its_group(tmp_pa
         folder = DataDir(tmp_path)
         record_children(folder, [Identity(name="web", pid=stubborn.pid, started=started_at(stubborn.pid) or "")])
         assert end_leftovers(folder) == ["web"]
-        assert stubborn.wait(timeout=_STOP_SECONDS) == -signal.SIGKILL
+        assert stubborn.wait(timeout=STOP_SECONDS) == -signal.SIGKILL
         assert list(group_members(stubborn.pid)) == []
 
 
@@ -286,9 +209,9 @@ def test_printing_never_waits_for_a_reader() -> None:
     for _ in range(20_000):
         output.say("x" * 100)
     os.close(reader)
-    output.flush(seconds=_STOP_SECONDS)
+    output.flush(seconds=STOP_SECONDS)
     output.say("a reader that has gone is no error")
-    output.flush(seconds=_STOP_SECONDS)
+    output.flush(seconds=STOP_SECONDS)
     os.close(writer)
 
 
@@ -310,35 +233,16 @@ def test_another_database_of_the_same_redis(url: str, other: str, broker: str) -
     assert broker_url(url, 7) == broker
 
 
-def _environment(data: Path, port: int) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _OF_THE_TEST_RUN}
-    own = {"EVENTS_DATA_DIR": str(data), "PORT": str(port), "WEB_CONCURRENCY": "1", "WORKER_CONCURRENCY": "1"}
-    return {**inherited, **own}
-
-
 def _manage(data: Path, port: int, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(CHECKOUT / "manage.py"), *arguments],
-        env={**_environment(data, port), **settings},
+        env={**environment_of(data, port), **settings},
         capture_output=True,
         text=True,
-        timeout=_START_SECONDS,
+        timeout=START_SECONDS,
         check=False,
     )
 
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def _processes_of(data: Path) -> list[str]:
-    """The command lines of living processes that name the data folder, or work in it as PostgreSQL's do."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            named = [*process.cmdline(), process.environ().get("EVENTS_DATA_DIR", ""), process.cwd()]
-            if any(str(data) in text for text in named):
-                found.append(" ".join(process.cmdline()))
-    return found

@@ -1,9 +1,5 @@
 """The worker is killed in the middle of its work: no event is lost, and none is processed twice."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -11,7 +7,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from django.db import connection, connections
-from uuid_utils.compat import uuid7
 
 from core.ports import SyncDatabase, run_now
 from delivery.models import Delivery
@@ -20,6 +15,7 @@ from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
 from organizations.models import Organization
 from tests.factories import make_organization
+from tests.support.celery_process import worker
 from tests.support.servers import test_database_url
 from tests.support.waiting import wait_until
 
@@ -30,22 +26,6 @@ EVENTS_PER_TYPE = 10_000
 EVENTS_PER_ENTRY = 100
 DEADLINE_SECONDS = 120
 _WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-@contextmanager
-def worker(**environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A real Celery worker on this test's database, with beat inside for the sweep; killed at the end."""
-    schedule = f"{os.environ['EVENTS_DATA_DIR']}/beat-{uuid7()}"
-    command = [sys.executable, "-m", "celery", "-A", "events_platform", "worker", "-B", "-s", schedule]
-    command += ["--concurrency=2", "--without-gossip", "--without-mingle"]
-    process = subprocess.Popen(
-        command, env={**os.environ, "DATABASE_URL": test_database_url(), **environ}, start_new_session=True
-    )
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @contextmanager

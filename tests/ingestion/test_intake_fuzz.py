@@ -22,7 +22,7 @@ from ingestion.models import Event, IdempotencyKey, OutboxEntry
 from ingestion.schemas.checking import schema_checks
 from organizations.keys.authentication import Caller
 from tests.factories import make_organization
-from tests.ingestion.formats.test_decoder_fuzz import BATCHES, JSON, SINGLES, Headers, mutate, mutate_headers
+from tests.support.events.mutations import BATCHES, JSON, SINGLES, Headers, mutate, mutate_headers
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tests.installation.test_backup_page import KEY, PASSWORD, Host, host, sent
 from tests.support.http.clients import Client
+from tests.support.machines.debian_host import KEY, PASSWORD, Host, debian_host, sent
 from tests.support.pages import run_by
 from tests.support.servers import serve
 from tests.support.waiting import wait_until
@@ -21,7 +21,12 @@ PREPARE, FOLLOW, SYNCHRONOUS, SEE, PROMOTE = (
     block.text for block in run_by("docs/operations/standby.md", Path(__file__).name)
 )
 STANDBY_PORT = 5433
-__all__ = ["host"]
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    with debian_host() as made:
+        yield made
 
 
 def follow(host: Host, text: str) -> str:

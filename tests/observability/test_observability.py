@@ -21,10 +21,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from installation.local.data_dir import CHECKOUT
 from organizations.keys.key_format import generate_key
-from tests.docs.test_references import pieces_of_pages
 from tests.support.http.clients import Client, make_sender
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.metrics import TOKEN, samples
+from tests.support.pages import pieces_of_pages
 from tests.support.servers import Server, free_port, serve, test_database_url
 from tests.support.waiting import wait_until
 

@@ -29,11 +29,11 @@ from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Org
 from organizations.operations import keys as key_operations
 from organizations.plans import LIMITS, Limits, Plan
 from tests.conftest import Tenant, make_tenant
-from tests.console.test_console_exports import begin, finish
-from tests.console.test_console_manage import Site, as_role, errors
 from tests.factories import make_organization
 from tests.support.limiting import set_limits
 from tests.support.people.console_data import browser_of, make_member
+from tests.support.people.console_exports import begin, finish
+from tests.support.people.console_site import Site, as_role, errors
 
 ROOT = Path(__file__).parents[2]
 KEY = {"name": "x", "scopes": ["events:read"]}

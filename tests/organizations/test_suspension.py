@@ -30,9 +30,9 @@ from organizations.models import AuditEntry, Invitation, Membership, Organizatio
 from organizations.operations import invitation_token, invite_member, resume_organization, suspend_organization
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory, make_organization
-from tests.rest.test_openapi import implemented_operations
 from tests.support.people.console_data import browser_of, make_member
 from tests.support.people.every_page import NO_PAGES, World, make_world, path_of, routes
+from tests.support.routes import implemented_operations
 
 NOBODY = "01900000-0000-7000-8000-000000000000"
 Capture = Callable[..., Any]

@@ -14,7 +14,7 @@ from uuid import UUID
 import jsonschema_rs
 import pytest
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import get_resolver
 from drf_spectacular.validation import validate_schema
 from playwright.sync_api import sync_playwright
 
@@ -26,12 +26,11 @@ from organizations.plans import Plan
 from rest.openapi import EXAMPLE_ID, build_document
 from tests.conftest import Tenant, make_tenant
 from tests.factories import make_key
+from tests.support.routes import Route, implemented_operations
 from tests.support.servers import serve
 
-METHODS = ("get", "post", "put", "patch", "delete")
 CHROMIUM = Path("/usr/bin/chromium")
 COLOR_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-Route = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +41,6 @@ def document() -> dict[str, Any]:
 def operations_of(document: dict[str, Any]) -> dict[Route, dict[str, Any]]:
     """(method, path) → the operation."""
     return {(method, path): operation for path, item in document["paths"].items() for method, operation in item.items()}
-
-
-def implemented_operations(patterns: list[Any], prefix: str = "/") -> Iterator[Route]:
-    """(method, path) of all that the URL configuration serves below /api/v1."""
-    for pattern in patterns:
-        route = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            yield from implemented_operations(pattern.url_patterns, route)
-        elif isinstance(pattern, URLPattern) and route.startswith("/api/v1/"):
-            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
-            view = pattern.callback.view_class  # type: ignore[attr-defined]
-            yield from ((method, path) for method in METHODS if hasattr(view, method))
 
 
 def contents_of(operation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

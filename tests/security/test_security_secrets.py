@@ -21,6 +21,7 @@ from events_platform.celery import app
 from lifecycle import re_encrypting
 from tests.conftest import Tenant
 from tests.factories import UserFactory
+from tests.support.memory import held_in_redis
 
 TOKEN = "Bearer s3cr3t-t0ken"
 
@@ -136,17 +137,10 @@ def test_redis_holds_no_key_and_no_payload(tenant: Tenant, settings: Any) -> Non
     webhook = make_webhook(tenant, settings)
     tenant.post("/api/v1/events", {"type": "secret", "data": "payload-of-the-tenant"})
     tenant.get(f"/api/v1/subscriptions/{webhook.pk}/secret")
-    held = b"\n".join(_dump())
+    held = b"\n".join(held_in_redis())
     for private in (tenant.plaintext, decrypt_secret(webhook.secret), "s3cr3t-t0ken", "payload-of-the-tenant"):
         assert private.encode() not in held
         assert base64.b64encode(private.encode()) not in held
-
-
-def _dump() -> list[bytes]:
-    """Every key with its value, as they lie there."""
-    client = get_redis_connection("default")
-    keys = list(client.scan_iter())
-    return [*keys, *(client.dump(key) or b"" for key in keys)]
 
 
 def test_header_values_of_rows_have_a_seal_that_no_clear_value_can_have(tenant: Tenant, settings: Any) -> None:

@@ -5,6 +5,8 @@ What a function memoizes of its arguments alone stays: it is the same for every 
 
 from collections.abc import Callable
 
+from django_redis import get_redis_connection
+
 from delivery.matching.interests import forget_interests
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
@@ -36,3 +38,10 @@ def forget() -> None:
     """Make the process know as little as one that has just started."""
     for forget_one in FORGETTING:
         forget_one()
+
+
+def held_in_redis() -> list[bytes]:
+    """Every key with its value, as they lie there."""
+    client = get_redis_connection("default")
+    keys = list(client.scan_iter())
+    return [*keys, *(client.dump(key) or b"" for key in keys)]

@@ -16,7 +16,9 @@ listed in docs/untested-commands.md, which scripts/write_untested_page.py writes
 import re
 import shutil
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from installation.local.data_dir import CHECKOUT
@@ -27,6 +29,8 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
+# What a newcomer follows from the first to the last command.
+PAGES_TO_FOLLOW = ("README.md", "docs/quickstart.md", "docs/sending.md", "docs/receiving.md")
 SHELLS = frozenset({"sh", "bash", "console", "shell"})
 
 
@@ -78,3 +82,29 @@ def run_by(page: str, test: str) -> list[Block]:
 def files_of_tests(name: str) -> list[Path]:
     """The files of this name anywhere below tests/: one, as a page names a test without its folder."""
     return sorted((CHECKOUT / "tests").rglob(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A command line or a word in backticks, and where it stands. `whole`: it could be pasted as it is."""
+
+    text: str
+    place: str
+    whole: bool
+
+
+@cache
+def pieces_of_pages() -> tuple[Piece, ...]:
+    return tuple(piece for page in all_pages() for piece in _pieces(page))
+
+
+def _pieces(page: str) -> Iterator[Piece]:
+    text = (CHECKOUT / page).read_text()
+    for block in blocks(page):
+        if block.language in SHELLS:
+            for line in block.text.replace("\\\n", " ").splitlines():
+                yield Piece(text=line, place=f"{page}:{block.line}", whole=True)
+    prose = re.sub(r"^[ ]*```.*?^[ ]*```$", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
+    for found in re.finditer(r"`([^`]+)`", prose):
+        number = prose.count("\n", 0, found.start()) + 1
+        yield Piece(text=" ".join(found[1].split()), place=f"{page}:{number}", whole=False)

@@ -1,9 +1,10 @@
 """pytest plugin (`-p tests.support.services`): the real PostgreSQL and Redis under the tests.
 
-Unless `DATABASE_URL` and `REDIS_URL` name servers, it starts embedded ones for the run, migrates a template database
-once, and stops them at the end. It must come before pytest-django, which reads the settings when it loads.
+Unless `DATABASE_URL` and `REDIS_URL` name servers, it starts embedded ones for the run, makes a migrated
+template database, and stops them at the end. It must come before pytest-django, which reads the settings when it loads.
 """
 
+import hashlib
 import os
 import shutil
 import signal
@@ -11,9 +12,12 @@ import subprocess
 import sys
 from collections.abc import Generator, MutableMapping
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from importlib.metadata import distributions
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from events_platform.up.embedded import EmbeddedServers, server_urls
@@ -79,7 +83,7 @@ def start_services(environ: MutableMapping[str, str]) -> ExitStack:
         environ["EVENTS_DATA_DIR"] = str(data.root)
         environ.setdefault("SECRET_KEY", "only for tests: a key of fifty characters or some more")
         if embedded_database:
-            _migrate_template(data, environ)
+            _make_template(base, data, environ)
             environ["TEST_DATABASE_TEMPLATE"] = TEMPLATE
         environ[_RUN] = str(data.root)
         started.callback(_end_what_is_left, environ[_RUN])
@@ -115,12 +119,49 @@ def _sweep(base: DataDir, output: Output) -> None:
             shutil.rmtree(root, ignore_errors=True)
 
 
-def _migrate_template(data: DataDir, environ: MutableMapping[str, str]) -> None:
-    """Migrate once: each worker copies this database, which takes a fraction of the time."""
+def _make_template(base: DataDir, data: DataDir, environ: MutableMapping[str, str]) -> None:
+    """Make the database that each worker copies: from the dump of a run before this one, or by the migrations."""
+    kept = base.root / f"template-{_fingerprint()}.sql"
+    with psycopg.connect(database_url(data, "postgres")) as connection:
+        row = connection.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()
+    assert row is not None
+    url, programs = database_url(data, TEMPLATE), Path(row[0])
     create_database(data, TEMPLATE)
+    if kept.exists():
+        restore = [str(programs / "psql"), "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
+        if subprocess.run([*restore, f"--file={kept}", url], capture_output=True, check=False).returncode == 0:
+            return
+        # Nothing of it is there, as it was one transaction.
+        kept.unlink(missing_ok=True)
+    _migrate(url, environ)
+    partial = kept.with_suffix(f".{os.getpid()}")
+    dump = [str(programs / "pg_dump"), f"--file={partial}", url]
+    if subprocess.run(dump, capture_output=True, check=False).returncode == 0:
+        for old in base.root.glob("template-*.sql"):
+            old.unlink(missing_ok=True)
+        # Of two runs that begin at once both migrate, and the dump of either is whole.
+        partial.replace(kept)
+    partial.unlink(missing_ok=True)
+
+
+def _fingerprint() -> str:
+    """Of all that decides what the migrations make: the code, the packages, PostgreSQL, and the day of the partitions.
+
+    Models and signals have a part in it, and what they import: only the whole code is never too little.
+    """
+    known = hashlib.sha256(f"{datetime.now(UTC):%F} {os.environ.get('PGSERVER_POSTGRES_VERSION')}".encode())
+    rooms = sorted(path.parent for path in CHECKOUT.glob("*/__init__.py") if path.parent.name != "tests")
+    for path in [Path(__file__), *(path for room in rooms for path in sorted(room.rglob("*.py")))]:
+        known.update(str(path).encode() + path.read_bytes())
+    for name in sorted(f"{each.name} {each.version}" for each in distributions()):
+        known.update(name.encode())
+    return known.hexdigest()[:16]
+
+
+def _migrate(url: str, environ: MutableMapping[str, str]) -> None:
     migrated = subprocess.run(
         [sys.executable, str(Path(CHECKOUT, "manage.py")), "migrate", "--no-input"],
-        env={**environ, "DATABASE_URL": database_url(data, TEMPLATE)},
+        env={**environ, "DATABASE_URL": url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -10,9 +10,9 @@ from core.broker.wakeup import Waker
 from delivery.models import Delivery, SubscriptionKind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry
-from tests.core.test_watchdog import celery
-from tests.delivery.test_delivery_faults import accept
 from tests.factories import make_organization
+from tests.support.celery_process import watched_celery
+from tests.support.events.delivering import store_events
 from tests.support.servers import test_database_url
 from tests.support.waiting import wait_until
 
@@ -32,11 +32,11 @@ def wrong_clock(hours: str) -> dict[str, str]:
 def test_a_worker_whose_clock_is_wrong_processes_events(hours: str) -> None:
     """And what it makes is due now: PostgreSQL's clock says when."""
     organization = make_organization()
-    accept(organization, 100)
+    store_events(organization, 100)
     app.control.purge()
     assert Waker("ingestion.process_outbox").send()
     environment = {**wrong_clock(hours), "DATABASE_URL": test_database_url()}
-    with celery("", "worker", "--queues", "events", "--concurrency", "1", **environment):
+    with watched_celery("", "worker", "--queues", "events", "--concurrency", "1", **environment):
         wait_until(lambda: not OutboxEntry.objects.exists(), seconds=120)
     in_inbox = Delivery.objects.filter(organization=organization, subscription__kind=SubscriptionKind.INBOX)
     assert in_inbox.count() == 100

@@ -11,10 +11,9 @@ from contextlib import ExitStack
 import pytest
 from django.db import connections
 
-from delivery.models import Delivery
-from organizations.models import Organization
-from tests.delivery.test_delivery_faults import SECRET, accept, received, webhook, workers
 from tests.factories import make_key, make_organization
+from tests.support.celery_process import workers
+from tests.support.events.delivering import SECRET, delivered, received, store_events, webhook
 from tests.support.http.receiver import receiver_process
 from tests.support.rabbitmq import running_rabbitmq
 from tests.support.servers import Server, serve
@@ -47,10 +46,6 @@ def broker_part(server: Server) -> str:
     return state
 
 
-def delivered(organization: Organization) -> int:
-    return Delivery.objects.filter(organization=organization, status="delivered").count()
-
-
 @pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_a_broker_that_dies_costs_no_event() -> None:
@@ -71,7 +66,7 @@ def test_a_broker_that_dies_costs_no_event() -> None:
         ids |= {post_event(server, key, number) for number in range(50, 100)}
         node.start()
         # Of these the broker is never told: beat, whose connection broke in the middle of a message, must sweep.
-        ids |= accept(organization, 100)
+        ids |= store_events(organization, 100)
         wait_until(lambda: delivered(organization) == 200, seconds=SECONDS)
         arrived = received(address)
     assert sorted(arrived) == sorted(ids)  # each exactly once

@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
@@ -26,7 +25,6 @@ from delivery.models import (
     DeliveryStatus,
     ManualRetry,
     Subscription,
-    SubscriptionKind,
     SubscriptionStatus,
 )
 from delivery.operations import resume_subscription, retry_delivery
@@ -37,18 +35,15 @@ from delivery.webhooks.sender import Sender
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.signing import generate_secret
 from delivery.webhooks.test_send import send_test
-from ingestion.formats.decoding import DecodedEvent
-from ingestion.intake.storing import Incoming, store
 from ingestion.models import Event
-from ingestion.operations import process_outbox
 from organizations.models import Organization
 from organizations.operations import resume_organization, suspend_organization
 from tests.factories import TESTER, make_organization
+from tests.support.events.delivering import SECRET, accept, webhook
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-SECRET = generate_secret()
 
 
 @pytest.fixture(autouse=True)
@@ -67,24 +62,6 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def organization() -> Organization:
     return make_organization()
-
-
-def webhook(organization: Organization, url: str, **values: Any) -> Subscription:
-    return Subscription.objects.create(
-        organization=organization,
-        kind=SubscriptionKind.WEBHOOK,
-        url=url,
-        secret=encrypt_secret(SECRET),
-        **{"headers": {}, "event_types": ["*"], "status": SubscriptionStatus.ACTIVE, **values},
-    )
-
-
-def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1}') -> list[UUID]:
-    event = DecodedEvent(type="invoice.paid", data=data, source=None, subject=None, time=None, idempotency_key=None)
-    incoming = [Incoming(organization.pk, event) for _ in range(count)]
-    run_now(store(SyncDatabase(), incoming))
-    process_outbox()
-    return [one.id for one in incoming]
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:

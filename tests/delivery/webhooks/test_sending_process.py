@@ -13,8 +13,8 @@ from delivery.models import Delivery
 from delivery.tasks import send_due
 from delivery.webhooks.sending_process import SendingProcess
 from installation.local.data_dir import CHECKOUT
-from tests.delivery.webhooks.test_send import SECRET, accept, webhook
 from tests.factories import make_organization
+from tests.support.events.delivering import SECRET, accept, webhook
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.waiting import wait_until
 

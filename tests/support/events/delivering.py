@@ -1,0 +1,65 @@
+"""Events that are accepted, webhooks that want them, and what has arrived."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+from uuid import UUID
+
+from core.ports import SyncDatabase, run_now
+from core.secrets import encrypt_secret
+from delivery.models import (
+    Delivery,
+    Subscription,
+    SubscriptionKind,
+    SubscriptionStatus,
+)
+from delivery.webhooks.signing import generate_secret
+from ingestion.formats.decoding import DecodedEvent
+from ingestion.intake.storing import Incoming, store
+from ingestion.operations import process_outbox
+from organizations.models import Organization
+
+SECRET = generate_secret()
+
+
+def store_events(organization: Organization, count: int) -> set[str]:
+    """The ids of so many hundreds of events that were accepted, and still wait to be processed."""
+    event = DecodedEvent(type="t", data='{"n": 1}', source=None, subject=None, time=None, idempotency_key=None)
+    ids: set[str] = set()
+    for _ in range(count // 100):
+        incoming = [Incoming(organization.pk, event) for _ in range(100)]
+        run_now(store(SyncDatabase(), incoming))
+        ids |= {str(one.id) for one in incoming}
+    return ids
+
+
+def received(address: str) -> list[str]:
+    """The ids of what has arrived at a `receiver_process`, each as often as it came."""
+    with urllib.request.urlopen(f"{address}/_/received", timeout=30) as answer:
+        ids: list[str] = json.load(answer)["ids"]
+        return ids
+
+
+def delivered(organization: Organization) -> int:
+    return Delivery.objects.filter(organization=organization, status="delivered").count()
+
+
+def webhook(organization: Organization, url: str, **values: Any) -> Subscription:
+    """One that wants every event, signed with `SECRET`."""
+    return Subscription.objects.create(
+        organization=organization,
+        kind=SubscriptionKind.WEBHOOK,
+        url=url,
+        secret=encrypt_secret(SECRET),
+        **{"headers": {}, "event_types": ["*"], "status": SubscriptionStatus.ACTIVE, **values},
+    )
+
+
+def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1}') -> list[UUID]:
+    """The ids of events that were accepted and processed, so that their deliveries are due."""
+    event = DecodedEvent(type="invoice.paid", data=data, source=None, subject=None, time=None, idempotency_key=None)
+    incoming = [Incoming(organization.pk, event) for _ in range(count)]
+    run_now(store(SyncDatabase(), incoming))
+    process_outbox()
+    return [one.id for one in incoming]
