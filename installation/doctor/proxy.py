@@ -96,16 +96,13 @@ def _refused(answer: Answer) -> CheckOutcome:
             "Start the web server, and compare HOST and PORT with the address in the proxy's configuration.",
         )
     if 300 <= status < 400:
+        parts = urlsplit(answer.headers.get("location", ""))
+        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
         return problem(
-            f"{url} redirects to {_origin(answer.headers.get('location', ''))}.",
+            f"{url} redirects to {origin}.",
             "Set PUBLIC_URL to where people end up, or remove the redirect.",
         )
     return problem(f"{url} answers {status}.", "Something in front refuses requests: let them pass to the platform.")
-
-
-def _origin(location: str) -> str:
-    parts = urlsplit(location)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
 
 
 def _with_seen(judge: Callable[[Seen], CheckOutcome]) -> Callable[[Visit], CheckOutcome]:
