@@ -113,17 +113,14 @@ def adopt_environment(environ: MutableMapping[str, str]) -> None:
     except (OSError, ValueError):
         shared = {}
     if not shared:
+        where = os.path.relpath(data.root) if data.root.is_relative_to(CHECKOUT) else data.root
         raise UpError(
-            f"No platform is running on {_short(data)}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
+            f"No platform is running on {where}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
             status=UNSUITABLE,
         )
     for name, value in shared.items():
         if not environ.get(name):
             environ[name] = value
-
-
-def _short(data: DataDir) -> str:
-    return os.path.relpath(data.root) if data.root.is_relative_to(CHECKOUT) else str(data.root)
 
 
 def _number(environ: Mapping[str, str], name: str, *, default: int, most: int) -> int:
