@@ -55,7 +55,9 @@ class ErasureCriteria:
 
     def __post_init__(self) -> None:
         for path in [*(path for path, _ in self.where), *self.redact]:
-            _check_path(path)
+            first, *rest = path.split(".")
+            if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
+                raise InvalidCriteriaError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")
         if any(path == "annotations" for path, _ in self.where):
             raise InvalidCriteriaError("annotations can be redacted, but not searched.")
         if not (self.where or self.type or self.received_after or self.received_before):
@@ -64,8 +66,9 @@ class ErasureCriteria:
             raise InvalidCriteriaError("NUL characters cannot be stored, so no event has one.")
 
     def as_json(self) -> dict[str, Any]:
-        times = {name: value.isoformat() if value else None for name, value in self._times().items()}
-        return {**asdict(self), **times}
+        times = (self.received_after, self.received_before)
+        after, before = (moment.isoformat() if moment else None for moment in times)
+        return {**asdict(self), "received_after": after, "received_before": before}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -79,9 +82,6 @@ class ErasureCriteria:
             redact=stored["redact"],
             **times,
         )
-
-    def _times(self) -> dict[str, datetime | None]:
-        return {"received_after": self.received_after, "received_before": self.received_before}
 
 
 def read_conditions(texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -232,9 +232,3 @@ def _told(criteria: ErasureCriteria) -> dict[str, Any]:
         **times,
     }
     return {name: value for name, value in told.items() if value}
-
-
-def _check_path(path: str) -> None:
-    first, *rest = path.split(".")
-    if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
-        raise InvalidCriteriaError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")
