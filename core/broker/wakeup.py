@@ -79,3 +79,12 @@ class Waker:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False
         return True
+
+
+def queue_length(broker: Any, queue: str) -> int:
+    """An empty list does not exist in Redis, and a queue of RabbitMQ does not before its first worker."""
+    try:
+        with broker.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except ChannelError:
+        return 0

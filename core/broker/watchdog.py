@@ -18,9 +18,8 @@ from celery import Celery
 from celery.signals import after_task_publish, worker_shutting_down
 from celery.worker import state
 from django.conf import settings
-from kombu.exceptions import ChannelError
 
-from core.broker.wakeup import Waker
+from core.broker.wakeup import Waker, queue_length
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
@@ -133,15 +132,6 @@ def messages_waiting(app: Celery, queues: Collection[str]) -> int | None:
     except Exception as error:  # noqa: BLE001 - of each broker another one, and each means the same
         logger.info("the broker does not tell what waits: %s", type(error).__name__)
         return None
-
-
-def queue_length(broker: Any, queue: str) -> int:
-    """An empty list does not exist in Redis, and a queue of RabbitMQ does not before its first worker."""
-    try:
-        with broker.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except ChannelError:
-        return 0
 
 
 def show_life() -> None:

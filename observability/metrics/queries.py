@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils import timezone
 from prometheus_client.core import GaugeMetricFamily
 
-from core.broker.watchdog import queue_length
+from core.broker.wakeup import queue_length
 from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
 from delivery.kinds import IS_SENT
