@@ -11,7 +11,7 @@ from django.conf import settings
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
 from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
-from installation.doctor.requests import Answer, certificate_days, request
+from installation.doctor.requests import Answer, request
 from installation.doctor.settings_checks import is_loopback, public_host
 from installation.health.seen import BODY_BYTES, PATH, TOKEN_HEADER, Seen, make_token
 
@@ -40,7 +40,7 @@ def _certificate(visit: Visit) -> CheckOutcome:
         )
     except (OSError, http.client.HTTPException):
         return good("No certificate is known to be bad.")  # the next check says what does not answer
-    days = certificate_days(answer) or 0
+    days = answer.certificate_days or 0
     if days < _LAST_DAYS:
         return warning(
             f"The certificate of {public_host()} ends in {days:.0f} days.",
