@@ -180,19 +180,15 @@ def _page(organization_id: UUID, criteria: ErasureCriteria, cursor: UUID) -> lis
             conditions.append(f"received_at {sign} %({name})s")
             values[name] = moment
     for number, (path, value) in enumerate(criteria.where):
-        conditions.append(_condition(number, path))
+        if path in COLUMNS:
+            conditions.append(f"{path} = %(plain{number})s")
+        else:  # numbers and strings of JSON are different things, and people type neither quotes nor types
+            conditions.append(f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)")
         values |= {f"path{number}": text_array(path.split(".")[1:]), f"text{number}": json.dumps(value),
                    f"plain{number}": value, f"json{number}": _as_json(value)}  # fmt: skip
     with connection.cursor() as db:
         db.execute(_PAGE.format(conditions=" AND ".join(conditions)), values)
         return list(db.fetchall())
-
-
-def _condition(number: int, path: str) -> str:
-    if path in COLUMNS:
-        return f"{path} = %(plain{number})s"
-    # Numbers and strings of JSON are different things, and people type neither quotes nor types.
-    return f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)"
 
 
 def _as_json(value: str) -> str:
