@@ -76,7 +76,8 @@ class Configuration:
             "DJANGO_SETTINGS_MODULE": SETTINGS_MODULE,
             **(demo if self.demo else {}),
             "LOG_FORMAT": "console",
-            **_colours(environ),
+            # The children write into pipes; whether people read them at a terminal is known here only.
+            **({"FORCE_COLOR": "1"} if os.isatty(1) and not environ.get("NO_COLOR") else {}),
             **chosen,
             **server_urls(self.data, environ),
             "EVENTS_DATA_DIR": str(self.data.root),
@@ -87,11 +88,6 @@ class Configuration:
             "WORKER_CONCURRENCY": str(self.worker_processes),
             "PYTHONUNBUFFERED": "1",
         }
-
-
-def _colours(environ: Mapping[str, str]) -> dict[str, str]:
-    """The children write into pipes; whether people read them at a terminal is known here only."""
-    return {"FORCE_COLOR": "1"} if os.isatty(1) and not environ.get("NO_COLOR") else {}
 
 
 def share_environment(data: DataDir, environment: Mapping[str, str]) -> None:
