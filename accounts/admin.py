@@ -67,7 +67,9 @@ class UserAdmin(_RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     show_facets = admin.ShowFacets.NEVER
 
     def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
-        if _is_about_password(message):
+        # `message` is Django's: `[{"changed": {"fields": ["password"]}}]`.
+        parts = message if isinstance(message, list) else []
+        if any("password" in part.get("changed", {}).get("fields", []) for part in parts):
             tell_owner(obj, Change.PASSWORD_SET)
         return super().log_change(request, obj, message)
 
@@ -89,9 +91,3 @@ class UserAdmin(_RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
         removed = [remove_second_factor(user=user, actor=actor_of(request)) for user in users.order_by("pk")]
         self.message_user(request, f"Removed from: {sum(map(bool, removed))}.", messages.SUCCESS)
-
-
-def _is_about_password(message: Any) -> bool:
-    """`message` is Django's: `[{"changed": {"fields": ["password"]}}]`."""
-    parts = message if isinstance(message, list) else []
-    return any("password" in part.get("changed", {}).get("fields", []) for part in parts)

@@ -36,13 +36,9 @@ GROUPS = {SUPPORT: _READS, OPERATOR: (*_READS, *_ACTS)}
 def keep_groups(sender: AppConfig, using: str, **kwargs: Any) -> None:
     """After each migration: both groups exist and hold what is written here, whatever was clicked meanwhile."""
     for name, wanted in GROUPS.items():
+        condition = Q()
+        for permission in wanted:
+            app, codename = permission.split(".")
+            condition |= Q(content_type__app_label=app, codename=codename)
         group, _ = Group.objects.using(using).get_or_create(name=name)
-        group.permissions.set(Permission.objects.using(using).filter(_any_of(wanted)))
-
-
-def _any_of(names: tuple[str, ...]) -> Q:
-    condition = Q()
-    for name in names:
-        app, codename = name.split(".")
-        condition |= Q(content_type__app_label=app, codename=codename)
-    return condition
+        group.permissions.set(Permission.objects.using(using).filter(condition))

@@ -39,16 +39,12 @@ class RotatedSecretKeyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         has_session = settings.SESSION_COOKIE_NAME in request.COOKIES
         if settings.SECRET_KEY_FALLBACKS and has_session and not request.path.startswith(_WITHOUT_SESSIONS):
-            _renew_session(request)
+            user_id = request.session.get(SESSION_KEY)
+            user = User.objects.filter(pk=user_id).first() if user_id else None
+            held = request.session.get(HASH_SESSION_KEY, "")
+            if user and any(constant_time_compare(held, former) for former in user.get_session_auth_fallback_hash()):
+                request.session[HASH_SESSION_KEY] = user.get_session_auth_hash()
         return self.get_response(request)
-
-
-def _renew_session(request: HttpRequest) -> None:
-    user_id = request.session.get(SESSION_KEY)
-    user = User.objects.filter(pk=user_id).first() if user_id else None
-    held = request.session.get(HASH_SESSION_KEY, "")
-    if user and any(constant_time_compare(held, former) for former in user.get_session_auth_fallback_hash()):
-        request.session[HASH_SESSION_KEY] = user.get_session_auth_hash()
 
 
 class SecondFactorMiddleware:

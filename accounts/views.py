@@ -60,13 +60,11 @@ def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
 @login_required
 def end_other_sessions(request: HttpRequest) -> HttpResponse:
     """Sign out everywhere but here."""
-    others = UserSession.objects.filter(user=_user(request)).exclude(session_key=request.session.session_key)
-    ended = 0
+    others = list(UserSession.objects.filter(user=_user(request)).exclude(session_key=request.session.session_key))
     for session in others:
         session.end()
-        ended += 1
-    record_account(request, _user(request), "session_ended", {"sessions": ended})
-    messages.success(request, f"Signed out of other sessions: {ended}.")
+    record_account(request, _user(request), "session_ended", {"sessions": len(others)})
+    messages.success(request, f"Signed out of other sessions: {len(others)}.")
     return redirect("account_sessions")
 
 

@@ -153,10 +153,6 @@ def note_process() -> None:
 
 def note_request(*, route: str, method: str, status: int, seconds: float) -> None:
     """One answered request. `route` comes from the URL configuration, or is `other`."""
-    method = known_method(method)
+    method = method if method in _METHODS else "other"
     REQUESTS.labels(route, method, str(status)).inc()
     REQUEST_SECONDS.labels(route, method).observe(seconds)
-
-
-def known_method(method: str | None) -> str:
-    return method if method in _METHODS else "other"

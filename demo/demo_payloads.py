@@ -16,8 +16,10 @@ _ARCHIVE = "octokit-webhooks-examples-7.6.1.tgz"
 _INDEX = "package/api.github.com/index.json"
 _NPM_SECONDS = 60
 
-_REPOSITORY = {"id": 1, "full_name": "example/shop", "private": False}
-_SENDER = {"id": 7, "login": "ada"}
+_COMMON = {
+    "repository": {"id": 1, "full_name": "example/shop", "private": False},
+    "sender": {"id": 7, "login": "ada"},
+}
 _OWN_EXAMPLES: dict[str, dict[str, Any]] = {
     "push": {"ref": "refs/heads/main", "commits": [{"message": "Round amounts to cents"}]},
     "issues": {"action": "opened", "issue": {"number": 12, "title": "Totals are off by one cent"}},
@@ -41,7 +43,7 @@ def github_payloads(cache: Path) -> tuple[list[Payload], str]:
     try:
         index = _read_index(_archive(cache))
     except (OSError, subprocess.SubprocessError, tarfile.TarError, KeyError, ValueError) as error:
-        examples = [_payload(name, {**body, **_common()}) for name, body in _OWN_EXAMPLES.items()]
+        examples = [_payload(name, {**body, **_COMMON}) for name, body in _OWN_EXAMPLES.items()]
         return examples, f"six built-in examples, because npm did not provide {_PACKAGE} ({type(error).__name__})"
     return index, _PACKAGE
 
@@ -86,7 +88,3 @@ def _archive(cache: Path) -> Path:
 def _payload(name: str, data: dict[str, Any]) -> Payload:
     action = data.get("action")
     return Payload(type=f"github.{name}.{action}" if isinstance(action, str) else f"github.{name}", data=data)
-
-
-def _common() -> dict[str, Any]:
-    return {"repository": _REPOSITORY, "sender": _SENDER}

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A004 - Django's name
+
+from installation.doctor.places import is_here
 
 
 @register(Tags.security, deploy=True)
@@ -27,7 +28,7 @@ def check_proxy_is_known(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessa
 @register(Tags.security, deploy=True)
 def check_proxy_is_there(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """With an https address a network may well keep all others from the port; with http nothing speaks for a proxy."""
-    if settings.HTTPS or not settings.TRUSTED_PROXIES or _is_loopback(os.environ.get("HOST") or "127.0.0.1"):
+    if settings.HTTPS or not settings.TRUSTED_PROXIES or is_here(os.environ.get("HOST", "")):
         return []
     return [
         Warning(
@@ -37,10 +38,3 @@ def check_proxy_is_there(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessa
             id="events_platform.W002",
         )
     ]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

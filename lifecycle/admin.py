@@ -47,22 +47,18 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
         # What a field refused is not in `data`.
         if kind in (ErasureKind.EVENTS, ErasureKind.REDACTION) and not self.errors:
             try:
-                data["criteria"] = _criteria(data)
+                data["criteria"] = ErasureCriteria(
+                    where=read_conditions([line for line in data["where"].splitlines() if line.strip()]),
+                    type=data["type"],
+                    received_after=data["received_after"],
+                    received_before=data["received_before"],
+                    redact=[path.strip() for path in data["redact"].split(",") if path.strip()],
+                )
             except InvalidCriteriaError as error:
                 raise forms.ValidationError(str(error)) from error
             if bool(data["criteria"].redact) != (kind == ErasureKind.REDACTION):
                 raise forms.ValidationError("A redaction names the paths to redact; nothing else does.")
         return data
-
-
-def _criteria(data: dict[str, Any]) -> ErasureCriteria:
-    return ErasureCriteria(
-        where=read_conditions([line for line in data["where"].splitlines() if line.strip()]),
-        type=data["type"],
-        received_after=data["received_after"],
-        received_before=data["received_before"],
-        redact=[path.strip() for path in data["redact"].split(",") if path.strip()],
-    )
 
 
 @admin.register(Erasure)

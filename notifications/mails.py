@@ -65,7 +65,9 @@ def send_mails() -> int:
                 raise  # PostgreSQL's trouble, not the mail's
             _put_off(mail, error)
             if isinstance(error, OSError) and not isinstance(error, _OF_ONE_MAIL):
-                _rest(timezone.now())
+                # The server is away: no mail is tried for a while.
+                later = timezone.now() + _REST
+                PendingMail.objects.filter(next_attempt_at__lt=later).update(next_attempt_at=later)
                 break
         else:
             PendingMail.objects.filter(pk=mail.pk).delete()
@@ -105,8 +107,3 @@ def _put_off(mail: PendingMail, error: Exception) -> None:
         attempts=mail.attempts,
         error=type(error).__name__,
     )
-
-
-def _rest(now: datetime) -> None:
-    """The server is away: no mail is tried for a while."""
-    PendingMail.objects.filter(next_attempt_at__lt=now + _REST).update(next_attempt_at=now + _REST)

@@ -148,7 +148,8 @@ def mail_notice(*, event_id: UUID) -> bool:
     try:
         _compose(event, kind, addresses).send()
     except Exception:
-        _mail_claim(event, kind).delete()
+        key = _mail_key(kind, event.time or event.received_at)
+        IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk).delete()
         raise
     return True
 
@@ -217,11 +218,6 @@ def _claim_mail(event: Event, kind: NoticeKind) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-def _mail_claim(event: Event, kind: NoticeKind) -> "models.QuerySet[IdempotencyKey]":
-    key = _mail_key(kind, event.time or event.received_at)
-    return IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk)
 
 
 def _compose(event: Event, kind: NoticeKind, addresses: list[str]) -> EmailMessage:

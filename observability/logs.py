@@ -108,6 +108,8 @@ def line_formatter(style: Format = "auto") -> logging.Formatter:
         return JsonFormatter()
     # No local variables in traces: they hold keys and payloads.
     plain = structlog.dev.plain_traceback
+    # As https://no-color.org and https://force-color.org say.
+    colours = not os.environ.get("NO_COLOR") and (bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty())
     return ConsoleFormatter(
         foreign_pre_chain=[
             # As Django's TIME_ZONE makes it in all processes but gunicorn's master, which does not know Django.
@@ -119,7 +121,7 @@ def line_formatter(style: Format = "auto") -> logging.Formatter:
         ],
         processors=[
             ProcessorFormatter.remove_processors_meta,
-            structlog.dev.ConsoleRenderer(colors=_colours(os.environ), exception_formatter=plain),
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain),
         ],
     )
 
@@ -141,8 +143,3 @@ def _add_fields(logger: logging.Logger, method: str, line: MutableMapping[str, A
         if isinstance(value, UUID):
             line[name] = str(value)
     return line
-
-
-def _colours(environ: Mapping[str, str]) -> bool:
-    """As https://no-color.org and https://force-color.org say."""
-    return not environ.get("NO_COLOR") and (bool(environ.get("FORCE_COLOR")) or sys.stderr.isatty())

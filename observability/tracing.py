@@ -19,7 +19,7 @@ try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
     from opentelemetry.trace import Span as OpenTelemetrySpan
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -41,14 +41,10 @@ def start_tracing() -> None:
         logger.warning("traces are set up, but OpenTelemetry is not installed (requirements-otel.txt)")
         return
     _provider = make_provider()
-    _provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
+    console = settings.OTEL_TRACES_EXPORTER == "console"
+    exporter = ConsoleSpanExporter() if console else OTLPSpanExporter(timeout=settings.OTEL_EXPORTER_OTLP_TIMEOUT)
+    _provider.add_span_processor(BatchSpanProcessor(exporter))
     tracing.install(OpenTelemetryTracer(_provider))
-
-
-def _make_exporter() -> "SpanExporter":
-    if settings.OTEL_TRACES_EXPORTER == "console":
-        return ConsoleSpanExporter()
-    return OTLPSpanExporter(timeout=settings.OTEL_EXPORTER_OTLP_TIMEOUT)
 
 
 def stop_tracing() -> None:

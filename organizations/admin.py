@@ -14,6 +14,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
@@ -364,11 +365,26 @@ class ApiKeyAdmin(ModelAdmin):
                 self.message_user(request, str(problem.detail), messages.ERROR)
         return self._show_once(request, issued) if issued else None
 
+    @method_decorator(sensitive_post_parameters("pasted"))
     def find_page(self, request: HttpRequest) -> HttpResponse:
         """Whose key is it? Posted, never in an address; what was pasted is neither kept nor shown again."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return _find_page_of(request, self)
+        form = LeakedKeyForm(request.POST or None)
+        found = None
+        if request.method == "POST" and form.is_valid():
+            found = operations.find_leaked_key(text=form.cleaned_data["pasted"], actor=actor_of(request))
+            form = LeakedKeyForm()
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Find a leaked key",
+            "opts": self.opts,
+            "form": form,
+            "found": found,
+            "state": self.state(found.key) if found and found.key else "",
+            "may_manage": self.has_manage_permission(request),
+        }
+        return TemplateResponse(request, "admin/find_key.html", context, headers={"Cache-Control": "no-store"})
 
     def revoke_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         if not self.has_manage_permission(request):
@@ -395,30 +411,7 @@ class ApiKeyAdmin(ModelAdmin):
             "opts": self.opts,
             "issued": issued,
         }
-        response = TemplateResponse(request, "admin/key_issued.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
-
-
-@sensitive_post_parameters("pasted")
-def _find_page_of(request: HttpRequest, model_admin: ApiKeyAdmin) -> HttpResponse:
-    form = LeakedKeyForm(request.POST or None)
-    found = None
-    if request.method == "POST" and form.is_valid():
-        found = operations.find_leaked_key(text=form.cleaned_data["pasted"], actor=actor_of(request))
-        form = LeakedKeyForm()
-    context = {
-        **model_admin.admin_site.each_context(request),
-        "title": "Find a leaked key",
-        "opts": model_admin.opts,
-        "form": form,
-        "found": found,
-        "state": model_admin.state(found.key) if found and found.key else "",
-        "may_manage": model_admin.has_manage_permission(request),
-    }
-    response = TemplateResponse(request, "admin/find_key.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+        return TemplateResponse(request, "admin/key_issued.html", context, headers={"Cache-Control": "no-store"})
 
 
 def _in_order(keys: QuerySet[ApiKey]) -> QuerySet[ApiKey]:

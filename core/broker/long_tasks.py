@@ -17,16 +17,13 @@ _places = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
 @contextmanager
 def long_task() -> Iterator[bool]:
     """Whether there is a place for one more. Otherwise the next wake-up, or beat's, gets on with the work."""
-    number = next((number for number in range(_count()) if _is_locked(number)), None)
+    places = range(max(1, settings.CELERY_WORKER_CONCURRENCY - 1))
+    number = next((number for number in places if _is_locked(number)), None)
     try:
         yield number is not None
     finally:
         if number is not None:
             fcntl.lockf(_places, fcntl.LOCK_UN, 1, number)
-
-
-def _count() -> int:
-    return max(1, settings.CELERY_WORKER_CONCURRENCY - 1)
 
 
 def _is_locked(number: int) -> bool:

@@ -54,13 +54,10 @@ class Waker:
         """Returns at once; the wake-up follows."""
         if not self._wanted.is_set():
             self._wanted.set()
-            self._start()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():  # none yet, or lost in a fork
-                self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
-                self._thread.start()
+            with self._lock:
+                if self._thread is None or not self._thread.is_alive():  # none yet, or lost in a fork
+                    self._thread = threading.Thread(target=self._run, name="wake-ups", daemon=True)
+                    self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -82,3 +79,12 @@ class Waker:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False
         return True
+
+
+def queue_length(broker: Any, queue: str) -> int:
+    """An empty list does not exist in Redis, and a queue of RabbitMQ does not before its first worker."""
+    try:
+        with broker.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except ChannelError:
+        return 0

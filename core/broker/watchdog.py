@@ -18,9 +18,8 @@ from celery import Celery
 from celery.signals import after_task_publish, worker_shutting_down
 from celery.worker import state
 from django.conf import settings
-from kombu.exceptions import ChannelError
 
-from core.broker.wakeup import Waker
+from core.broker.wakeup import Waker, queue_length
 
 logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
@@ -52,20 +51,16 @@ class Watchdog:
         show_life()
         in_a_row = 0
         while not self._stopped.wait(self._pause):
-            reason = self._look()
+            try:
+                reason = self._stuck()
+            except Exception:  # a fault of the looking is no sign of anything, and must not end it
+                logger.exception("the watchdog could not look")
+                reason = None
             in_a_row = in_a_row + 1 if reason else 0
             if reason is None:
                 show_life()
             elif in_a_row == self._looks:
                 end_process(reason)
-
-    def _look(self) -> str | None:
-        """A fault of the looking is no sign of anything, and must not end it."""
-        try:
-            return self._stuck()
-        except Exception:
-            logger.exception("the watchdog could not look")
-            return None
 
 
 class WorkerProgress:
@@ -133,18 +128,10 @@ def messages_waiting(app: Celery, queues: Collection[str]) -> int | None:
     try:
         with app.connection_for_read(connect_timeout=_CONNECT_SECONDS) as broker:
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=_CONNECT_SECONDS)
-            return sum(_length(broker, queue) for queue in queues)
+            return sum(queue_length(broker, queue) for queue in queues)
     except Exception as error:  # noqa: BLE001 - of each broker another one, and each means the same
         logger.info("the broker does not tell what waits: %s", type(error).__name__)
         return None
-
-
-def _length(broker: Any, queue: str) -> int:
-    try:
-        with broker.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except ChannelError:
-        return 0  # nobody has sent it anything yet
 
 
 def show_life() -> None:

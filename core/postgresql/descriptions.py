@@ -1,10 +1,11 @@
 """What is wrong with PostgreSQL, by an error of its driver: in words that name no host, user or value."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors
+
+from core.postgresql.faults import causes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ _BY_WORDS = (
 
 def known_fault(error: BaseException | None) -> Fault | None:
     """The fault behind an error of psycopg or of Django; None when it is none that has a name."""
-    for cause in _causes(error):
+    for cause in causes(error):
         for kinds, fault in _BY_KIND:
             if isinstance(cause, kinds):
                 return fault
@@ -92,9 +93,3 @@ def describe_for_people(error: BaseException) -> str | None:
         return None
     said = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return f"{fault.what} ({said}). {fault.remedy}"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__

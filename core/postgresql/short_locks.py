@@ -79,12 +79,9 @@ def try_often(work: Callable[[], _Result], *, tables: list[str], tries: int = TR
                 raise
         if left > 1:
             time.sleep(PAUSE_SECONDS)
-    raise InUseError(f"{tables[0]} is in use{_holder(tables)}")
-
-
-def _holder(tables: list[str]) -> str:
-    """The one that has been at it for the longest: a dump, most often."""
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER, [tables])
         row = cursor.fetchone()
-    return f": {row[1]} (process {row[0]} of PostgreSQL) has held it since {row[2]:%H:%M:%S} UTC" if row else ""
+    # The one that has been at it for the longest: a dump, most often.
+    holder = f": {row[1]} (process {row[0]} of PostgreSQL) has held it since {row[2]:%H:%M:%S} UTC" if row else ""
+    raise InUseError(f"{tables[0]} is in use{holder}")

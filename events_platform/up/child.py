@@ -54,7 +54,9 @@ class Child:
     def start(self) -> None:
         """Start the program, or start it anew."""
         program = self.program
-        stdout = _open_private(program.log) if program.log else subprocess.PIPE
+        # Servers log statements and values, which are nobody else's business.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        stdout = os.open(program.log, flags, 0o600) if program.log else subprocess.PIPE
         account = program.account
         self._process = subprocess.Popen(
             program.command,
@@ -107,8 +109,3 @@ class Child:
         group = self.identity.pid
         signal_group(group, signal.SIGKILL)
         wait_until(lambda: not self.running() and not any(group_members(group)), seconds=_AFTER_KILL_SECONDS)
-
-
-def _open_private(log: Path) -> int:
-    # Servers log statements and values, which are nobody else's business.
-    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

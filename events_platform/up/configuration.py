@@ -76,7 +76,8 @@ class Configuration:
             "DJANGO_SETTINGS_MODULE": SETTINGS_MODULE,
             **(demo if self.demo else {}),
             "LOG_FORMAT": "console",
-            **_colours(environ),
+            # The children write into pipes; whether people read them at a terminal is known here only.
+            **({"FORCE_COLOR": "1"} if os.isatty(1) and not environ.get("NO_COLOR") else {}),
             **chosen,
             **server_urls(self.data, environ),
             "EVENTS_DATA_DIR": str(self.data.root),
@@ -87,11 +88,6 @@ class Configuration:
             "WORKER_CONCURRENCY": str(self.worker_processes),
             "PYTHONUNBUFFERED": "1",
         }
-
-
-def _colours(environ: Mapping[str, str]) -> dict[str, str]:
-    """The children write into pipes; whether people read them at a terminal is known here only."""
-    return {"FORCE_COLOR": "1"} if os.isatty(1) and not environ.get("NO_COLOR") else {}
 
 
 def share_environment(data: DataDir, environment: Mapping[str, str]) -> None:
@@ -113,17 +109,14 @@ def adopt_environment(environ: MutableMapping[str, str]) -> None:
     except (OSError, ValueError):
         shared = {}
     if not shared:
+        where = os.path.relpath(data.root) if data.root.is_relative_to(CHECKOUT) else data.root
         raise UpError(
-            f"No platform is running on {_short(data)}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
+            f"No platform is running on {where}: start it with `make run`, or set DATABASE_URL and REDIS_URL.",
             status=UNSUITABLE,
         )
     for name, value in shared.items():
         if not environ.get(name):
             environ[name] = value
-
-
-def _short(data: DataDir) -> str:
-    return os.path.relpath(data.root) if data.root.is_relative_to(CHECKOUT) else str(data.root)
 
 
 def _number(environ: Mapping[str, str], name: str, *, default: int, most: int) -> int:

@@ -30,16 +30,13 @@ def end_leftovers(data: DataDir) -> list[str]:
 
     PostgreSQL and Valkey are found by their own files instead (see `postgres` and `valkey`).
     """
-    ended = [identity.name for identity in _recorded(data) if _end(data, identity)]
+    try:
+        recorded = [Identity(**child) for child in json.loads(data.record.read_text())["children"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        recorded = []
+    ended = [identity.name for identity in recorded if _end(data, identity)]
     data.record.unlink(missing_ok=True)
     return ended
-
-
-def _recorded(data: DataDir) -> list[Identity]:
-    try:
-        return [Identity(**child) for child in json.loads(data.record.read_text())["children"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
 
 
 def _end(data: DataDir, identity: Identity) -> bool:

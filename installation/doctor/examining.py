@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
 
 from django.db import DatabaseError, connections
 
@@ -59,7 +60,7 @@ def examine(
         thread.start()
     for thread in lanes:
         thread.join()
-    return [_finding(check, found[check.name]) for check in chosen]
+    return [Finding(part=check.part, name=check.name, **asdict(found[check.name])) for check in chosen]
 
 
 def _run_lane(
@@ -118,7 +119,3 @@ def describe(error: BaseException) -> str:
     kind = type(error).__name__
     lines = str(error).strip().splitlines() if isinstance(error, DatabaseError) else []
     return f"{kind}, {redact(lines[0])}" if lines else kind
-
-
-def _finding(check: Check, outcome: CheckOutcome) -> Finding:
-    return Finding(part=check.part, name=check.name, status=outcome.status, what=outcome.what, remedy=outcome.remedy)

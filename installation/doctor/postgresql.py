@@ -230,20 +230,14 @@ def _tls(visit: Visit) -> CheckOutcome:
     if connection.connection.pgconn.ssl_in_use:
         return good("The connection uses TLS.")
     host = connection.connection.info.hostaddr
-    if _is_local(host):
+    # Empty for a Unix socket; otherwise it is ours, or the same on both ends.
+    if not host or ip_address(host).is_loopback or row("SELECT inet_client_addr() = inet_server_addr()")[0]:
         return good("PostgreSQL is on this machine.")
     return warning(
         f"The connection to PostgreSQL at {host} uses no TLS: passwords and events can be read on the way.",
         "Turn ssl on in PostgreSQL and add sslmode=verify-full (or at least require) to DATABASE_URL. In a network of"
         " containers of one machine it may stay.",
     )
-
-
-def _is_local(host: str) -> bool:
-    """Of libpq's `hostaddr`, which is empty for a Unix socket; or of an address that is ours on both ends."""
-    if not host:
-        return True
-    return ip_address(host).is_loopback or bool(row("SELECT inet_client_addr() = inet_server_addr()")[0])
 
 
 def _clock(visit: Visit) -> CheckOutcome:

@@ -11,18 +11,14 @@ from observability.signs_of_life import LATE_SECONDS, Sign, beat_age, read_signs
 
 PART = "processes"
 _MOST_LISTED = 5
-_WHY = (
-    " If it runs: it must have the same REDIS_URL as this command, and gives its sign within some 5 s after Redis is"
-    " back."
-)
 
 
-def _of_role(role: str, what: str, command: str) -> Callable[[Visit], CheckOutcome]:
+def _of_role(role: str, what: str) -> Callable[[Visit], CheckOutcome]:
     def look(visit: Visit) -> CheckOutcome:
         living = [sign for sign in read_signs() if sign.role == role]
         if living:
             return good(f"{len(living)} {'runs' if len(living) == 1 else 'run'}: {_listed(living)}.")
-        return problem(f"No {role} shows a sign of life: {what}.", f"Start it: {command}." + _WHY)
+        return problem(f"No {role} shows a sign of life: {what}.", _start(role))
 
     return look
 
@@ -30,10 +26,7 @@ def _of_role(role: str, what: str, command: str) -> Callable[[Visit], CheckOutco
 def _beat(visit: Visit) -> CheckOutcome:
     living = [sign for sign in read_signs() if sign.role == "beat"]
     if not living:
-        return problem(
-            "No beat shows a sign of life: retries are not sent, and nothing is cleaned up.",
-            "Start it: `systemctl start events-beat`, `docker compose up --detach beat`." + _WHY,
-        )
+        return problem("No beat shows a sign of life: retries are not sent, and nothing is cleaned up.", _start("beat"))
     if len(living) > 1:
         return problem(
             f"{len(living)} beats run, {_listed(living)}: every periodic task is sent more than once.",
@@ -89,7 +82,10 @@ def _shortened(names: list[str]) -> str:
 
 
 def _start(role: str) -> str:
-    return f"`systemctl start events-{role}`, `docker compose up --detach {role}`"
+    return (
+        f"Start it: `systemctl start events-{role}`, `docker compose up --detach {role}`. If it runs: it must have the"
+        " same REDIS_URL as this command, and gives its sign within some 5 s after Redis is back."
+    )
 
 
 def _needing(name: str, run: Callable[[Visit], CheckOutcome]) -> Check:
@@ -97,9 +93,9 @@ def _needing(name: str, run: Callable[[Visit], CheckOutcome]) -> Check:
 
 
 CHECKS = (
-    _needing("web", _of_role("web", "nobody accepts requests", _start("web"))),
-    _needing("worker", _of_role("worker", "accepted events are not processed", _start("worker"))),
-    _needing("sender", _of_role("sender", "webhooks are not sent", _start("sender"))),
+    _needing("web", _of_role("web", "nobody accepts requests")),
+    _needing("worker", _of_role("worker", "accepted events are not processed")),
+    _needing("sender", _of_role("sender", "webhooks are not sent")),
     _needing("beat", _beat),
     _needing("process_versions", _versions),
     _needing("process_clocks", _clocks),

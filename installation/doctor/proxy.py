@@ -11,7 +11,7 @@ from django.conf import settings
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
 from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
-from installation.doctor.requests import Answer, certificate_days, request
+from installation.doctor.requests import Answer, request
 from installation.doctor.settings_checks import is_loopback, public_host
 from installation.health.seen import BODY_BYTES, PATH, TOKEN_HEADER, Seen, make_token
 
@@ -40,7 +40,7 @@ def _certificate(visit: Visit) -> CheckOutcome:
         )
     except (OSError, http.client.HTTPException):
         return good("No certificate is known to be bad.")  # the next check says what does not answer
-    days = certificate_days(answer) or 0
+    days = answer.certificate_days or 0
     if days < _LAST_DAYS:
         return warning(
             f"The certificate of {public_host()} ends in {days:.0f} days.",
@@ -96,16 +96,13 @@ def _refused(answer: Answer) -> CheckOutcome:
             "Start the web server, and compare HOST and PORT with the address in the proxy's configuration.",
         )
     if 300 <= status < 400:
+        parts = urlsplit(answer.headers.get("location", ""))
+        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
         return problem(
-            f"{url} redirects to {_origin(answer.headers.get('location', ''))}.",
+            f"{url} redirects to {origin}.",
             "Set PUBLIC_URL to where people end up, or remove the redirect.",
         )
     return problem(f"{url} answers {status}.", "Something in front refuses requests: let them pass to the platform.")
-
-
-def _origin(location: str) -> str:
-    parts = urlsplit(location)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
 
 
 def _with_seen(judge: Callable[[Seen], CheckOutcome]) -> Callable[[Visit], CheckOutcome]:

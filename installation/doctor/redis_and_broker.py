@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 
 from core.broker.brokers import is_rabbitmq
+from core.postgresql.faults import causes
 from installation.doctor.checks import Check, Visit
 from installation.doctor.clocks import compare_clocks
 from installation.doctor.findings import CheckOutcome, good, problem, skipped, warning
@@ -131,7 +132,11 @@ def _url_of_broker() -> str:
 
 def _password(visit: Visit) -> CheckOutcome:
     urls = {"REDIS_URL": settings.REDIS_URL, "CELERY_BROKER_URL": settings.CELERY_BROKER_URL}
-    bare = {name: parts.hostname or "localhost" for name, url in urls.items() if _is_bare(parts := urlsplit(url))}
+    bare = {
+        name: parts.hostname or "localhost"
+        for name, url in urls.items()
+        if (parts := urlsplit(url)).scheme in ("redis", "rediss") and not parts.password
+    }
     if not bare:
         return good("Redis requires a password, or is on a private socket.")
     say = warning if all(is_here(host) for host in bare.values()) else problem
@@ -141,10 +146,6 @@ def _password(visit: Visit) -> CheckOutcome:
         "Set `requirepass` in redis.conf to `openssl rand -hex 24`, restart it, and write redis://:PASSWORD@host:6379/0;"
         " restart all processes.",
     )
-
-
-def _is_bare(parts: Any) -> bool:
-    return parts.scheme in ("redis", "rediss") and not parts.password
 
 
 def _memory(visit: Visit) -> CheckOutcome:
@@ -172,7 +173,9 @@ def _broker(visit: Visit) -> CheckOutcome:
             _TO_TAKE_WRITES,
         )
     except (OperationalError, AMQPError, RedisError, OSError) as error:
-        if not _is_refusal(error):
+        # kombu raises its own error from the one that says why.
+        refusals = (AccessRefused, AuthenticationError, NoPermissionError)
+        if not any(isinstance(cause, refusals) for cause in causes(error)):
             return problem(
                 f"The broker ({name}) does not answer ({type(error).__name__}): no task reaches a worker.",
                 "See that it runs and that CELERY_BROKER_URL has its host and port. What was accepted is kept,"
@@ -197,15 +200,6 @@ def send_to_nobody() -> None:
         # No queue has this name, so RabbitMQ drops the message. It confirms it, unless it takes none from anybody.
         with broker.Producer() as producer:
             producer.publish({}, exchange="", routing_key=_PROBE_KEY, confirm_timeout=_SECONDS, retry=False)
-
-
-def _is_refusal(error: BaseException | None) -> bool:
-    """kombu raises its own error from the one that says why."""
-    while error is not None:
-        if isinstance(error, AccessRefused | AuthenticationError | NoPermissionError):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _clock(visit: Visit) -> CheckOutcome:

@@ -13,12 +13,12 @@ SECONDS = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`certificate_ends`: Unix time, None without TLS."""
+    """`certificate_days`: until the certificate ends; None without TLS."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    certificate_ends: float | None
+    certificate_days: float | None
 
 
 def request(
@@ -39,26 +39,21 @@ def request(
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
     try:
         connection.connect()
-        ends = _certificate_ends(connection.sock)
+        days = _certificate_days(connection.sock)
         connection.request(method, parts.path or "/", body=body, headers={"User-Agent": "doctor", **(headers or {})})
         answer = connection.getresponse()
         return Answer(
             status=answer.status,
             headers={name.lower(): value for name, value in answer.getheaders()},
             body=answer.read(1024 * 1024),
-            certificate_ends=ends,
+            certificate_days=days,
         )
     finally:
         connection.close()
 
 
-def _certificate_ends(connected: Any) -> float | None:
+def _certificate_days(connected: Any) -> float | None:
     if not isinstance(connected, ssl.SSLSocket):
         return None
     certificate = connected.getpeercert() or {}
-    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))
-
-
-def certificate_days(answer: Answer) -> float | None:
-    """Until it ends; None without TLS."""
-    return None if answer.certificate_ends is None else (answer.certificate_ends - time.time()) / 86400
+    return (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86400

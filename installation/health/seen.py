@@ -73,16 +73,8 @@ def seen(request: HttpRequest) -> JsonResponse:
         forwarded_for_present=bool(forwarded_for),
         hops=len(forwarded_for.split(",")) if forwarded_for else 0,
         trusted_proxies=settings.TRUSTED_PROXIES,
-        body_bytes=_length(request),
+        body_bytes=sum(map(len, iter(lambda: request.read(_CHUNK), b""))),  # counted, not kept
         version=VERSION,
         revision=revision(),
     )
     return JsonResponse(asdict(told), headers={"Cache-Control": "no-store"})
-
-
-def _length(request: HttpRequest) -> int:
-    """Piece by piece: the body is counted, not kept."""
-    length = 0
-    while piece := request.read(_CHUNK):
-        length += len(piece)
-    return length

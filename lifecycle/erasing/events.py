@@ -55,7 +55,9 @@ class ErasureCriteria:
 
     def __post_init__(self) -> None:
         for path in [*(path for path, _ in self.where), *self.redact]:
-            _check_path(path)
+            first, *rest = path.split(".")
+            if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
+                raise InvalidCriteriaError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")
         if any(path == "annotations" for path, _ in self.where):
             raise InvalidCriteriaError("annotations can be redacted, but not searched.")
         if not (self.where or self.type or self.received_after or self.received_before):
@@ -64,8 +66,9 @@ class ErasureCriteria:
             raise InvalidCriteriaError("NUL characters cannot be stored, so no event has one.")
 
     def as_json(self) -> dict[str, Any]:
-        times = {name: value.isoformat() if value else None for name, value in self._times().items()}
-        return {**asdict(self), **times}
+        times = (self.received_after, self.received_before)
+        after, before = (moment.isoformat() if moment else None for moment in times)
+        return {**asdict(self), "received_after": after, "received_before": before}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -79,9 +82,6 @@ class ErasureCriteria:
             redact=stored["redact"],
             **times,
         )
-
-    def _times(self) -> dict[str, datetime | None]:
-        return {"received_after": self.received_after, "received_before": self.received_before}
 
 
 def read_conditions(texts: Sequence[str]) -> list[tuple[str, str]]:
@@ -180,19 +180,15 @@ def _page(organization_id: UUID, criteria: ErasureCriteria, cursor: UUID) -> lis
             conditions.append(f"received_at {sign} %({name})s")
             values[name] = moment
     for number, (path, value) in enumerate(criteria.where):
-        conditions.append(_condition(number, path))
+        if path in COLUMNS:
+            conditions.append(f"{path} = %(plain{number})s")
+        else:  # numbers and strings of JSON are different things, and people type neither quotes nor types
+            conditions.append(f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)")
         values |= {f"path{number}": text_array(path.split(".")[1:]), f"text{number}": json.dumps(value),
                    f"plain{number}": value, f"json{number}": _as_json(value)}  # fmt: skip
     with connection.cursor() as db:
         db.execute(_PAGE.format(conditions=" AND ".join(conditions)), values)
         return list(db.fetchall())
-
-
-def _condition(number: int, path: str) -> str:
-    if path in COLUMNS:
-        return f"{path} = %(plain{number})s"
-    # Numbers and strings of JSON are different things, and people type neither quotes nor types.
-    return f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)"
 
 
 def _as_json(value: str) -> str:
@@ -232,9 +228,3 @@ def _told(criteria: ErasureCriteria) -> dict[str, Any]:
         **times,
     }
     return {name: value for name, value in told.items() if value}
-
-
-def _check_path(path: str) -> None:
-    first, *rest = path.split(".")
-    if "\x00" in path or not (path in COLUMNS or (first == "data" and rest and all(rest))):
-        raise InvalidCriteriaError(f"{path} is neither data.<path> nor one of {', '.join(COLUMNS)}.")

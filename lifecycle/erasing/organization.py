@@ -65,14 +65,10 @@ def erase_organization(erasure: Erasure, now: datetime) -> int | None:
             erasure.removed_more(what, removed)
             return removed
     organization = Organization.objects.filter(pk=erasure.organization_id).first()
-    if organization and not _is_settled(organization, now):
+    # Something may still come in. One that somebody resumed meanwhile waits until it is suspended again.
+    if organization and (organization.suspended_at is None or organization.suspended_at > now - SETTLED_AFTER):
         return None
     return _finish(erasure, now)
-
-
-def _is_settled(organization: Organization, now: datetime) -> bool:
-    """Whether nothing more can come in. One that somebody resumed meanwhile waits until it is suspended again."""
-    return organization.suspended_at is not None and organization.suspended_at <= now - SETTLED_AFTER
 
 
 def models_of_organizations() -> list[type[Model]]:
@@ -117,7 +113,8 @@ def _finish(erasure: Erasure, now: datetime) -> int | None:
                 return None
         for model in models_of_organizations():
             if model not in _PARTITIONED:
-                erasure.removed_more(str(model._meta.verbose_name_plural), _remove_all(model, organization.pk))
+                removed = sum(iter(partial(_remove, model, organization.pk), 0))
+                erasure.removed_more(str(model._meta.verbose_name_plural), removed)
         LogEntry.objects.filter(content_type__model="organization", object_id=str(organization.pk)).delete()
         organization.delete()
     erasure.end(JobStatus.DONE, now)
@@ -125,10 +122,3 @@ def _finish(erasure: Erasure, now: datetime) -> int | None:
     actor = Actor(kind=erasure.actor_kind, label=erasure.actor_label)
     record(actor=actor, action="organization.erased", target=erasure, organization=None, changes=changes)
     return 1
-
-
-def _remove_all(model: type[Model], organization_id: UUID) -> int:
-    removed = 0
-    while batch := _remove(model, organization_id):
-        removed += batch
-    return removed

@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from amqp.exceptions import NotFound
 from celery import current_app
 from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
-from kombu.exceptions import ChannelError
 from prometheus_client.core import GaugeMetricFamily
 
+from core.broker.wakeup import queue_length
 from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
 from delivery.kinds import IS_SENT
@@ -169,17 +168,8 @@ def queues() -> Families:
     with current_app.connection_for_read(connect_timeout=2) as broker:
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=2)
         for name in names:
-            family.add_metric([name], _waiting_in(broker, name))
+            family.add_metric([name], queue_length(broker, name))
     yield family
-
-
-def _waiting_in(broker: Any, queue: str) -> int:
-    """An empty list does not exist in Redis, and a queue of RabbitMQ does not before its first worker."""
-    try:
-        with broker.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except (ChannelError, NotFound):
-        return 0
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -153,7 +153,10 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        caller = run_now(authenticate(SyncDatabase(), headers, also_suspended=_is_open_to_suspended(request)))
+        view: Any = (request.parser_context or {})["view"]
+        operation = view.operations.get(_method_of(request))
+        is_open = operation is not None and operation.open_to_suspended
+        caller = run_now(authenticate(SyncDatabase(), headers, also_suspended=is_open))
         request._request.caller = caller  # type: ignore[attr-defined]
         bind_contextvars(organization_id=caller.organization_id, key_prefix=caller.key_prefix)
         return caller, None
@@ -169,13 +172,6 @@ class HasScope(BasePermission):
         if needed := view.scopes.get(_method_of(request)):
             require_scope(caller_of(request), needed)
         return True
-
-
-def _is_open_to_suspended(request: Request) -> bool:
-    """Whether the operation says so of itself."""
-    view: Any = (request.parser_context or {})["view"]
-    operation = view.operations.get(_method_of(request))
-    return operation is not None and operation.open_to_suspended
 
 
 def _method_of(request: Request) -> str:

@@ -46,7 +46,10 @@ class Command(BaseCommand):
         parser.add_argument("--base-url", required=True, help="where the web server answers")
 
     def handle(self, *args: Any, file: Path, base_url: str, **options: Any) -> None:
-        known = _read(file)
+        try:
+            known: DemoAccess | None = DemoAccess(**json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError):
+            known = None
         access = bootstrap_demo(known=known, base_url=base_url)
         if access != known:
             write_private(file, json.dumps(asdict(access), indent=1))
@@ -99,10 +102,3 @@ def _is_whole(key: ApiKey, plaintext: str) -> bool:
     expired = key.expires_at is not None and key.expires_at <= timezone.now()
     same = hmac.compare_digest(bytes(key.key_hash), hash_key(plaintext))
     return same and not expired and set(key.scopes) == set(Scope)
-
-
-def _read(file: Path) -> DemoAccess | None:
-    try:
-        return DemoAccess(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None

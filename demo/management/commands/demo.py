@@ -10,7 +10,6 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -45,7 +44,11 @@ class Command(BaseCommand):
         data = DataDir.from_environment(os.environ)
         payloads, origin = github_payloads(data.root / "demo-payloads")
         self.stdout.write(f"{len(payloads)} payloads: {origin}")
-        client = _client(data.demo)
+        try:
+            demo = json.loads(data.demo.read_text())
+            client = Client(base_url=demo["base_url"], api_key=demo["api_key"])
+        except (OSError, ValueError, KeyError) as error:
+            raise CommandError(f"Cannot read {data.demo} ({error}): start `make run` without DEMO=false.") from error
         started = time.monotonic()
         sent = send(client, payloads * repeat)
         self.stdout.write(f"{len(sent)} events acknowledged in {time.monotonic() - started:.1f} s")
@@ -68,10 +71,13 @@ class Client:
         content = None if body is None else json.dumps(body).encode()
         said = ""
         for attempt in range(_ATTEMPTS):
+            connection = self._connection()
             try:
-                status, answer = self._exchange(method, path, content)
+                connection.request(method, path, body=content, headers=self._headers)
+                response = connection.getresponse()
+                status, answer = response.status, response.read()
             except (OSError, http.client.HTTPException) as error:
-                self._disconnect()
+                connection.close()  # the next request opens it anew
                 said = f"{type(error).__name__}: {error}"
             else:
                 if 200 <= status < 300:
@@ -83,20 +89,11 @@ class Client:
             time.sleep(min(0.1 * 2**attempt, _LONGEST_PAUSE_SECONDS))
         raise CommandError(f"{method} {path}: {said}")
 
-    def _exchange(self, method: str, path: str, content: bytes | None) -> tuple[int, bytes]:
+    def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = http.client.HTTPConnection(self._address, timeout=_REQUEST_SECONDS)
-            self._local.connection = connection
-        connection.request(method, path, body=content, headers=self._headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-
-    def _disconnect(self) -> None:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+            connection = self._local.connection = http.client.HTTPConnection(self._address, timeout=_REQUEST_SECONDS)
+        return connection
 
 
 def send(client: Client, payloads: list[Payload]) -> dict[str, str]:
@@ -163,11 +160,3 @@ def _summary(sent: Mapping[str, str], missing: set[str]) -> str:
     width = max(len(name) for name in expected)
     lines = [f"  {name:<{width}}  {number - lost[name]} of {number}" for name, number in sorted(expected.items())]
     return "\n".join([*lines, f"{len(sent) - len(missing)} of {len(sent)} events are in the inbox"])
-
-
-def _client(file: Path) -> Client:
-    try:
-        demo = json.loads(file.read_text())
-        return Client(base_url=demo["base_url"], api_key=demo["api_key"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CommandError(f"Cannot read {file} ({error}): start `make run` without DEMO=false.") from error

@@ -3,13 +3,14 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, PARTS, examine
-from installation.doctor.findings import CheckOutcome, Finding, Status, skipped, worst
+from installation.doctor.findings import Finding, Status, worst
 from installation.doctor.reporting import as_data, as_text
 
 _WIDEST = 110
@@ -56,5 +57,4 @@ def _accepted(finding: Finding) -> Finding:
     """A problem stays one: it is none that anybody can want."""
     if finding.status is not Status.WARNING:
         return finding
-    outcome: CheckOutcome = skipped(f"Accepted: {finding.what}")
-    return Finding(part=finding.part, name=finding.name, status=outcome.status, what=outcome.what, remedy="")
+    return replace(finding, status=Status.SKIPPED, what=f"Accepted: {finding.what}", remedy="")
