@@ -24,6 +24,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "have is a 422 that names it."
     ),
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SERVERS": [{"url": "/", "description": "The platform that serves this document."}],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "POSTPROCESSING_HOOKS": ["rest.openapi.add_shared_components"],
     "TAGS": [
@@ -35,6 +36,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "replays", "description": "Deliver old events again."},
         {"name": "jobs", "description": "Watch and cancel work in the background."},
         {"name": "api-keys", "description": "Manage the organization's API keys."},
+        {"name": "jobs", "description": "Watch and cancel what is done for many events at once."},
         {"name": "organization", "description": "Plan, limits and usage."},
     ],
 }

@@ -17,6 +17,7 @@ from core.field_errors import cut, pointer_to
 from core.postgresql.portions import Large, Portion, read_portion
 from core.problems import Problem, invalid
 from rest import large_answers
+from rest.compat import django_request
 from rest.large_answers import Slot, answer_of, json_members
 
 DEFAULT_LIMIT = 50
@@ -75,7 +76,7 @@ def list_answer(request: Request, page: Page, listing: Listing[M], *, owner: UUI
     make him skip one.
     """
     slot = Slot(owner.int)
-    return answer_of(request._request, _chunks(_Reader(page, listing, slot)), slot)
+    return answer_of(django_request(request), _chunks(_Reader(page, listing, slot)), slot)
 
 
 class _Reader(Generic[M]):

@@ -11,6 +11,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from core.log_lines import level_of, log_line
 from core.metrics import note_request, write_gathered_if_due
+from rest.compat import known_user
 from rest.doors.client_address import warn_of_unread_proxy
 
 logger = logging.getLogger("requests")
@@ -68,7 +69,7 @@ def _log(request: HttpRequest, response: HttpResponse, route: str, seconds: floa
     if caller := getattr(request, "caller", None):
         fields |= {"organization_id": caller.organization_id, "key_prefix": caller.key_prefix}
     # What the session knows was looked up already, or is not worth a query.
-    if (user := getattr(request, "_cached_user", None)) is not None and user.pk is not None:
+    if (user := known_user(request)) is not None and user.pk is not None:
         fields["user_id"] = user.pk
     data = getattr(response, "data", None)
     if response.status_code >= 400 and isinstance(data, dict) and "code" in data:

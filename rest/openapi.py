@@ -136,49 +136,31 @@ _IF_MATCH = Parameter(
     place="header",
 )
 
-_HEADERS: dict[str, dict[str, Any]] = {
-    "Request-Id": {
-        "description": "The request's id, to quote in questions about it.",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-        "example": EXAMPLE_ID,
-    },
-    "Server-Timing": {
-        "description": "How long the platform worked on the answer, in milliseconds.",
-        "required": True,
-        "schema": {"type": "string", "pattern": r"^app;dur=\d+(\.\d+)?$"},
-        "example": "app;dur=3.21",
-    },
-    "RateLimit-Policy": {
-        "description": "The organization's limit: `q` events in `w` seconds.",
-        "required": True,
-        "schema": {"type": "string", "pattern": r'^"plan";q=\d+;w=60$'},
-        "example": '"plan";q=100;w=60',
-    },
-    "RateLimit": {
-        "description": "`r` events are left; in `t` seconds the window ends.",
-        "required": True,
-        "schema": {"type": "string", "pattern": r'^"plan";r=\d+;t=\d+$'},
-        "example": '"plan";r=99;t=42',
-    },
-    "Retry-After": {
-        "description": "Seconds to wait before the next try.",
-        "required": True,
-        "schema": {"type": "integer", "minimum": 0},
-        "example": 1,
-    },
-    "ETag": {
-        "description": "The version of all that can be changed of the object, for `If-Match`.",
-        "required": True,
-        "schema": {"type": "string", "pattern": '^"[A-Za-z0-9_-]+"$'},
-        "example": '"k3Jx9QaZ"',
-    },
-    "WWW-Authenticate": {
-        "description": "How to authenticate.",
-        "required": True,
-        "schema": {"type": "string", "pattern": "^Bearer "},
-        "example": 'Bearer realm="events"',
-    },
+
+def _header(description: str, example: Any, **schema: Any) -> dict[str, Any]:
+    return {"description": description, "required": True, "schema": {"type": "string", **schema}, "example": example}
+
+
+_HEADERS = {
+    "Request-Id": _header(
+        "The request's id, to quote in questions about it.", EXAMPLE_ID, pattern="^[A-Za-z0-9._-]{1,128}$"
+    ),
+    "Server-Timing": _header(
+        "How long the platform worked on the answer, in milliseconds.", "app;dur=3.21", pattern=r"^app;dur=\d+(\.\d+)?$"
+    ),
+    "RateLimit-Policy": _header(
+        "The organization's limit: `q` events in `w` seconds.", '"plan";q=100;w=60', pattern=r'^"plan";q=\d+;w=60$'
+    ),
+    "RateLimit": _header(
+        "`r` events are left; in `t` seconds the window ends.", '"plan";r=99;t=42', pattern=r'^"plan";r=\d+;t=\d+$'
+    ),
+    "Retry-After": _header("Seconds to wait before the next try.", 1, type="integer", minimum=0),
+    "ETag": _header(
+        "The version of all that can be changed of the object, for `If-Match`.",
+        '"k3Jx9QaZ"',
+        pattern='^"[A-Za-z0-9_-]+"$',
+    ),
+    "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="events"', pattern="^Bearer "),
 }
 _ALWAYS = ("Request-Id", "Server-Timing")
 _LIMITS = ("RateLimit-Policy", "RateLimit")

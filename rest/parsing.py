@@ -11,6 +11,7 @@ from core import bounds
 from core.field_errors import cut
 from core.problems import Problem
 from rest.bodies import content_type, require_utf8
+from rest.compat import django_request
 
 
 class JSONParser(BaseParser):
@@ -37,7 +38,7 @@ def read_raw(request: Request, limit: int) -> bytes:
         _discard_body(request)
         raise Problem("payload_too_large", f"The body is over {limit} bytes.")
     try:
-        body = request._request.body
+        body = django_request(request).body
     except RequestDataTooBig as error:
         raise Problem("payload_too_large", f"The body is over {limit} bytes.") from error
     except RawPostDataException as error:
@@ -50,5 +51,5 @@ def read_raw(request: Request, limit: int) -> bytes:
 def _discard_body(request: Request) -> None:
     """A client that is still sending would never see the answer: let it finish, within bounds."""
     left = bounds.MAX_DISCARDED_BYTES
-    while left > 0 and (part := request._request.read(65536)):
+    while left > 0 and (part := django_request(request).read(65536)):
         left -= len(part)

@@ -11,10 +11,10 @@ from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.errors import _WaitTimeout
 
 from core import bounds
 from core.postgresql.availability import availability
+from core.postgresql.compat import WaitTimeout
 from core.turns import turns
 
 RV = TypeVar("RV")
@@ -67,7 +67,7 @@ class _Bounded(psycopg.BaseConnection[Any]):
         try:
             yield
         except psycopg.OperationalError as error:
-            if self._is_checked and error.sqlstate is None and not isinstance(error, _WaitTimeout):
+            if self._is_checked and error.sqlstate is None and not isinstance(error, WaitTimeout):
                 availability.suspect()
             elif error.sqlstate is None:
                 availability.failed(since=started, is_lost=True)
@@ -99,7 +99,7 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
         try:
             with self._watched():
                 return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
-        except _WaitTimeout as error:
+        except WaitTimeout as error:
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.pgconn.finish()
@@ -128,7 +128,7 @@ class WaitingConnection(_Bounded, psycopg.AsyncConnection[Any]):
         try:
             with self._watched():
                 return await super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
-        except _WaitTimeout as error:
+        except WaitTimeout as error:
             with suppress(psycopg.Error):
                 await self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.pgconn.finish()

@@ -45,6 +45,7 @@ from ingestion.models import Event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest import large_answers
+from rest.compat import django_request
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body
@@ -95,7 +96,7 @@ class LeaseView(APIView):
             slot.give_back()
         if lease is None:
             return Response(LeaseShown(lease_id=None, expires_at=None, events=[]))
-        return answer_of(request._request, _lease_chunks(lease, inbox, now), slot)
+        return answer_of(django_request(request), _lease_chunks(lease, inbox, now), slot)
 
 
 class AckView(APIView):

@@ -1,6 +1,6 @@
 """`/api/v1/subscriptions`: bodies and answers, as the views use them and as `/api/schema` shows them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import DisabledReason, SubscriptionKind, SubscriptionStatus
+from delivery.models import DisabledReason, SubscriptionKind
 from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
@@ -61,6 +61,8 @@ Headers = Annotated[
 MaxLeases = Annotated[
     int, Meta(ge=1, le=1000, description="After so many leases without an ack an event is a dead letter.")
 ]
+ShownStatus = Literal["active", "paused", "disabled"]
+SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 
 
 class NewWebhook(
@@ -159,7 +161,7 @@ class SubscriptionShown(Struct):
     headers: Annotated[
         dict[str, str], Meta(description="With masked values: `****` and the last four characters of a long one.")
     ]
-    status: Annotated[SubscriptionStatus, Meta(extra_json_schema={"enum": ["active", "paused", "disabled"]})]
+    status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
     created_at: Time
@@ -235,7 +237,6 @@ def _choice(name: str, description: str, values: list[str]) -> Parameter:
     return Parameter(name=name, description=description, schema={"type": "string", "enum": values})
 
 
-SHOWN_STATUSES = [status.value for status in SubscriptionStatus if status is not SubscriptionStatus.DELETED]
 SUBSCRIPTIONS = {
     "GET": Operation(
         id="list_subscriptions",

@@ -49,6 +49,7 @@ from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
+from rest.compat import django_request
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body
 from rest.versions import etag_of, expected_versions
@@ -282,7 +283,7 @@ def _body(request: Request) -> bytes:
 
 def _optional(request: Request, kind: type[T]) -> T:
     """The body, or what stands for none."""
-    if not request._request.body:
+    if not django_request(request).body:
         return kind()
     body = read_body(request, limit=MAX_BODY_BYTES)
     require_utf8_bytes(body)

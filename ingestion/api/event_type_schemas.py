@@ -9,7 +9,7 @@ from ingestion.models import Validation
 from ingestion.operations.catalogue import OTHER
 from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
 
-_JSON_SCHEMA = {"type": ["object", "boolean", "null"]}
+_JSON_SCHEMA = {"anyOf": [{"type": "object"}, {"type": "boolean"}, {"type": "null"}]}
 Description = Annotated[str, Meta(max_length=2000)]
 GivenSchema = Annotated[
     Raw,

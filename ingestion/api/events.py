@@ -24,6 +24,7 @@ from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
+from rest.compat import django_request
 from rest.lists import Listing, Page, list_answer, read_page, read_time
 from rest.parsing import read_raw
 
@@ -81,7 +82,7 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     body = read_raw(request, limit)
     with request_span(request.path, headers) as span:
         intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=body, span=span)
-        answer, request._request.rate_limit = run_now(receive(_PORTS, intake_request))  # type: ignore[attr-defined]
+        answer, django_request(request).rate_limit = run_now(receive(_PORTS, intake_request))  # type: ignore[attr-defined]
         if isinstance(answer, Problem):
             raise answer
         if span is not None:

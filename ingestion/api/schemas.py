@@ -212,9 +212,9 @@ EVENTS = {
         summary="Send an event",
         description=(
             "The answer comes after the event is committed.\n\n"
-            f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`), in binary mode (the"
-            f" `ce-` headers, with any body) and batched (`{_CLOUDEVENTS_BATCH}`). A CloudEvent's `source` and `id`"
-            " are its idempotency key. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
+            f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`) and in binary mode"
+            " (the `ce-` headers, with any body). A CloudEvent's `source` and `id` are its idempotency key. The"
+            " body may be compressed: `Content-Encoding: gzip` or `zstd`."
             f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
             " and the source `/platform`, are the platform's own: 422."
         ),
@@ -231,23 +231,12 @@ EVENTS = {
                 kind=NewEvent, examples={"all_fields": _SENT, "minimal": {"type": "invoice.paid", "data": None}}
             ),
             _STRUCTURED: Content(kind=NewCloudEvent, examples={"cloudevent": _CLOUDEVENT}),
-            _CLOUDEVENTS_BATCH: Content(
-                kind=Annotated[list[NewCloudEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)],
-                examples={"one_cloudevent": [_CLOUDEVENT]},
-            ),
         },
         answers={
-            202: Answer(
-                description="The event is committed.",
-                content=json_of((EventAccepted, BatchOutcome), accepted=_ACCEPTED, of_a_batch=_ALL_ACCEPTED),
-            ),
+            202: Answer(description="The event is committed.", content=json_of(EventAccepted, accepted=_ACCEPTED)),
             200: Answer(
                 description="An event with this idempotency key and the same content was committed before.",
                 content=json_of(EventAccepted, duplicate={**_ACCEPTED, "duplicate": True}),
-            ),
-            422: Answer(
-                description="Of a batch, every event was rejected.",
-                content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED),
             ),
         },
         problems=("idempotency_key_reused", *_INTAKE_PROBLEMS),

@@ -21,6 +21,7 @@ from organizations.keys.authentication import Caller, actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization
 from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
+from rest.compat import django_request
 from rest.lists import Listing, list_answer, read_page
 from rest.parsing import read_body
 
@@ -81,7 +82,9 @@ class RotateKeyView(APIView):
     def post(self, request: Request, key_id: UUID) -> Response:
         caller = caller_of(request)
         key = _own_key(request, key_id)
-        rotation = decode(read_body(request, limit=BODY_LIMIT), Rotation) if request._request.body else Rotation()
+        rotation = (
+            decode(read_body(request, limit=BODY_LIMIT), Rotation) if django_request(request).body else Rotation()
+        )
         refuse_if_over(key, now=timezone.now())
         _refuse_more_scopes(caller, key.scopes)
         wanted = key.expires_at if isinstance(rotation.expires_at, UnsetType) else rotation.expires_at

@@ -22,6 +22,7 @@ from organizations.audit import Actor, ActorKind, agent_of
 from organizations.keys.key_format import hash_key, public_id
 from organizations.keys.key_use import note_use
 from organizations.plans import limits_of
+from rest.compat import django_request
 from rest.doors.client_address import client_address
 
 # About 600 bytes an entry: at most some 12 MB in each process, also under a flood of made-up keys.
@@ -157,7 +158,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         operation = view.operations.get(_method_of(request))
         is_open = operation is not None and operation.open_to_suspended
         caller = run_now(authenticate(SyncDatabase(), headers, also_suspended=is_open))
-        request._request.caller = caller  # type: ignore[attr-defined]
+        django_request(request).caller = caller  # type: ignore[attr-defined]
         bind_contextvars(organization_id=caller.organization_id, key_prefix=caller.key_prefix)
         return caller, None
 
@@ -181,7 +182,7 @@ def _method_of(request: Request) -> str:
 
 def actor_of(request: Request) -> Actor:
     """Who acts by a DRF request, for the audit log."""
-    return caller_of(request).actor(client_address(request._request), agent_of(request._request))
+    return caller_of(request).actor(client_address(django_request(request)), agent_of(django_request(request)))
 
 
 def caller_of(request: Request) -> Caller:

@@ -20,6 +20,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from core.turns import turns
+from rest.compat import tell_finished
 from rest.doors import threads
 from rest.doors.asgi import ConnectionScope, Receive, Send
 
@@ -65,8 +66,7 @@ class DjangoHandler(ASGIHandler):
         request_started.send(sender=self.__class__, scope=scope)
         request, refusal = self.create_request(scope, BytesIO(body))
         response: Any = self.get_response(request) if request is not None else refusal
-        # For the signal that it sends when it is closed.
-        response._handler_class = self.__class__
+        tell_finished(response, self.__class__)
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
         if response.streaming:

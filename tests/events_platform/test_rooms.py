@@ -13,7 +13,7 @@ from installation.local.data_dir import CHECKOUT
 from tests.support.memory import FORGETTING
 
 _LINTER = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
-_ROOMS: list[str] = _LINTER["root_packages"]
+ROOMS: list[str] = _LINTER["root_packages"]
 _CONTRACTS = {contract["name"]: contract for contract in _LINTER["contracts"]}
 _PURE: list[str] = _CONTRACTS["Pure modules know neither Django nor the REST framework"]["source_modules"]
 # A folder is read at a glance up to so many files.
@@ -27,11 +27,11 @@ def files_of(room: str) -> list[Path]:
 
 def test_every_package_is_a_room() -> None:
     packages = {path.parent.name for path in CHECKOUT.glob("*/__init__.py")}
-    assert packages - _NO_ROOMS == set(_ROOMS)
-    assert _CONTRACTS["Rooms import one way"]["layers"] == _ROOMS
+    assert packages - _NO_ROOMS == set(ROOMS)
+    assert _CONTRACTS["Rooms import one way"]["layers"] == ROOMS
 
 
-@pytest.mark.parametrize("room", [*_ROOMS, "tests"])
+@pytest.mark.parametrize("room", [*ROOMS, "tests"])
 def test_no_folder_is_too_full(room: str) -> None:
     folders = Counter(path.parent for path in files_of(room))
     assert {str(path.relative_to(CHECKOUT)): count for path, count in folders.items() if count > _MOST_FILES} == {}
@@ -49,7 +49,7 @@ def test_a_pure_module_needs_nothing(module: str) -> None:
 
 def test_what_says_that_it_is_pure_is_held_to_it() -> None:
     said = set()
-    for room in _ROOMS:
+    for room in ROOMS:
         for path in files_of(room):
             words = ast.get_docstring(ast.parse(path.read_text())) or ""
             if "Pure" in words.replace(",", " ").replace(".", " ").split():
@@ -62,7 +62,7 @@ def test_what_a_module_remembers_is_forgotten_after_each_test() -> None:
     """Such a module has a function `forget_…()` without arguments, at its top."""
     found = {
         f"{'.'.join(path.relative_to(CHECKOUT).with_suffix('').parts)}.{node.name}"
-        for room in _ROOMS
+        for room in ROOMS
         for path in files_of(room)
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("forget_") and not ast.unparse(node.args)

@@ -19,7 +19,9 @@ from drf_spectacular.validation import validate_schema
 from playwright.sync_api import sync_playwright
 
 from core.problems import PROBLEM_TYPES
+from delivery.api.schemas import SHOWN_STATUSES
 from delivery.delivery_ids import delivery_id
+from delivery.models import SubscriptionStatus
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
@@ -84,6 +86,49 @@ def test_operations_are_named_once_and_grouped(document: dict[str, Any]) -> None
     names = [operation["operationId"] for operation in operations]
     assert len(set(names)) == len(names)
     assert {tag for operation in operations for tag in operation["tags"]} == {tag["name"] for tag in document["tags"]}
+
+
+def parts_of(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object in the document, whatever its depth."""
+    if isinstance(part, dict):
+        yield part
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from parts_of(each)
+
+
+def test_generators_of_clients_can_read_it(document: dict[str, Any]) -> None:
+    """Many refuse a value that an enum repeats, do not know lists of types, and need a server."""
+    enums = [part["enum"] for part in parts_of(document) if isinstance(part.get("enum"), list)]
+    assert [values for values in enums if len(set(values)) < len(values)] == []
+    assert [part for part in parts_of(document) if isinstance(part.get("type"), list)] == []
+    assert document["servers"][0]["url"] == "/"
+
+
+def test_a_deleted_subscription_is_no_part_of_it(document: dict[str, Any]) -> None:
+    assert {*SHOWN_STATUSES} == {*SubscriptionStatus.values} - {SubscriptionStatus.DELETED.value}
+    for name in ("SubscriptionShown", "SubscriptionCreated"):
+        assert sorted(document["components"]["schemas"][name]["properties"]["status"]["enum"]) == sorted(SHOWN_STATUSES)
+
+
+def test_a_batch_of_cloudevents_has_one_place_in_it(tenant: Tenant, document: dict[str, Any]) -> None:
+    """Else the answer to one event would be that to one or to many; the other place takes it nevertheless."""
+    media_type = "application/cloudevents-batch+json"
+    documented = {
+        path
+        for (_, path), operation in operations_of(document).items()
+        if media_type in operation.get("requestBody", {}).get("content", {})
+    }
+    assert documented == {"/api/v1/events/batch"}
+    accepted = document["paths"]["/api/v1/events"]["post"]["responses"]["202"]["content"]["application/json"]
+    assert accepted["schema"] == {"$ref": "#/components/schemas/EventAccepted"}
+    batch = [{"specversion": "1.0", "id": "1", "source": "/s", "type": "a.b", "data": 1}]
+    for path in ("/api/v1/events", "/api/v1/events/batch"):
+        headers = {"Authorization": f"Bearer {tenant.plaintext}"}
+        answer = tenant.client.post(path, json.dumps(batch), content_type=media_type, headers=headers)
+        assert answer.status_code == 202
+        assert len(answer.json()["results"]) == 1
 
 
 def test_every_operation_lists_what_it_can_answer(document: dict[str, Any]) -> None:

@@ -27,8 +27,6 @@ def _is_wrong(case: schemathesis.Case[Any]) -> bool:
 
 
 def _may_be_taken(case: schemathesis.Case[Any]) -> bool:
-    """A batch is taken for its good events; in CloudEvents' binary mode any body is data."""
+    """In CloudEvents' binary mode any body is data."""
     in_binary_mode = {name.lower() for name in case.headers or {}} >= _BINARY_MODE
-    return case.operation.definition.raw["operationId"] == "send_event" and (
-        in_binary_mode or case.media_type == "application/cloudevents-batch+json"
-    )
+    return in_binary_mode and case.operation.definition.raw["operationId"] == "send_event"
