@@ -1,16 +1,14 @@
-"""Finding an organization's subscriptions, deliveries and replays for the console's pages; another one's are a 404."""
+"""The lists of deliveries on the console's pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from django.db.models import Q
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.utils import timezone
 
-from console.access import OrganizationContext
 from console.paging import PAGE_SIZE, Listed, listed, read_id
-from delivery.models import Delivery, DeliveryStatus, Replay, Subscription
+from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.shown_status import shown_status, stored_as
 from ingestion.models import Event
 from organizations.models import TenantQuerySet
@@ -23,30 +21,6 @@ class Row:
     delivery: Delivery
     event_type: str
     status: DeliveryStatus
-
-
-def subscription_or_404(place: OrganizationContext, subscription_id: UUID) -> Subscription:
-    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted().select_related("organization")
-    found = rows.filter(pk=subscription_id).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def delivery_or_404(place: OrganizationContext, subscription: Subscription, delivery_id: UUID) -> Delivery:
-    rows = Delivery.objects.for_organization(place.organization.pk).filter(subscription=subscription.pk)
-    found = rows.filter(pk=delivery_id).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def replay_or_404(place: OrganizationContext, replay_id: UUID) -> Replay:
-    rows = Replay.objects.for_organization(place.organization.pk).select_related("organization", "subscription")
-    found = rows.filter(pk=replay_id).first()
-    if found is None:
-        raise Http404
-    return found
 
 
 def newest_deliveries(

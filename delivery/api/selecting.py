@@ -1,28 +1,16 @@
-"""Which subscription a request means, and which deliveries a list shows."""
+"""Which deliveries a list shows."""
 
 import heapq
 from functools import reduce
 from operator import or_
 from uuid import UUID
 
-from django.http import Http404
 from django.utils import timezone
-from rest_framework.request import Request
 
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.shown_status import stored_as
-from organizations.keys.authentication import caller_of
 from organizations.models import TenantQuerySet
 from rest.lists import Page
-
-
-def own_subscription(request: Request, subscription_id: UUID) -> Subscription:
-    """The caller's subscription, with its organization; Http404 for another's or a deleted one."""
-    shown = Subscription.objects.for_organization(caller_of(request).organization_id).not_deleted()
-    subscription = shown.select_related("organization").filter(pk=subscription_id).first()
-    if subscription is None:
-        raise Http404
-    return subscription
 
 
 def newest_deliveries(

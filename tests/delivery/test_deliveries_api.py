@@ -314,9 +314,7 @@ def test_a_retry_loses_against_a_change_at_the_same_moment(tenant: Tenant, hook:
     delivery = make_delivery(tenant, hook, "retrying", attempts=3)
     stale = Delivery.objects.get(pk=delivery.pk)
     Delivery.objects.filter(pk=delivery.pk).update(status="delivered", attempts=4, next_attempt_at=None)
-    with mock.patch(
-        "delivery.api.subscriptions._own_delivery", return_value=(stale, Subscription.objects.get(pk=hook))
-    ):
+    with mock.patch("delivery.api.subscriptions.own_delivery", return_value=stale):
         assert retry(tenant, delivery).json()["code"] == "wrong_state"
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("delivered", 4)
