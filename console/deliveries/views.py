@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import newest_deliveries, with_types
+from console.deliveries.queries import delivery_page, with_types
 from console.pages import READ, WRITE, organization_page
 from console.paging import read_text
 from console.rendering import render_page
@@ -30,7 +30,7 @@ def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id
     found = own_subscription(place.organization.pk, subscription_id)
     wanted = read_text(request, "status", length=20)
     status = DeliveryStatus(wanted) if wanted in DeliveryStatus.values else None
-    page = newest_deliveries(request, found, status)
+    page = delivery_page(request, found, status)
     context = {
         "subscription": found,
         "page": page,
@@ -66,7 +66,7 @@ def retry(request: HttpRequest, place: OrganizationContext, subscription_id: UUI
 def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Those that were given up, to be chosen from."""
     found = own_subscription(place.organization.pk, subscription_id)
-    page = newest_deliveries(request, found, DeliveryStatus.DEAD_LETTER)
+    page = delivery_page(request, found, DeliveryStatus.DEAD_LETTER)
     context = {"subscription": found, "page": page, "rows": with_types(found, page.rows)}
     return _render(request, place, "console/subscriptions/dead_letters.html", context)
 

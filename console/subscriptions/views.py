@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
-from console.deliveries.queries import newest_deliveries, with_types
+from console.deliveries.queries import delivery_page, with_types
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page, read_text
@@ -67,7 +67,7 @@ def subscription(request: HttpRequest, place: OrganizationContext, subscription_
         "health": health,
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
         "headers": show_headers(found.headers),
-        "rows": with_types(found, newest_deliveries(request, found, None, size=_RECENT).rows),
+        "rows": with_types(found, delivery_page(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),
         "secret": take_secret(request, about=str(found.pk)),
     }

@@ -27,7 +27,6 @@ from delivery.api.schemas import (
     TestEvent,
     TestResult,
 )
-from delivery.api.selecting import newest_deliveries
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -43,7 +42,7 @@ from delivery.operations import (
     show_secret,
     update_subscription,
 )
-from delivery.queries import own_delivery, own_subscription
+from delivery.queries import newest_deliveries, own_delivery, own_subscription
 from delivery.webhooks.test_send import send_test
 from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
@@ -215,7 +214,9 @@ class SubscriptionDeliveriesView(APIView):
         status = _read_choice(request, "status", DeliveryStatus.values)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         listing = Listing(
-            rows=newest_deliveries(subscription, DeliveryStatus(status) if status else None, page),
+            rows=newest_deliveries(
+                subscription, DeliveryStatus(status) if status else None, before=page.before, size=page.limit + 1
+            ),
             describe=lambda found: describe_deliveries(found, subscription),
         )
         return list_answer(request, page, listing, owner=subscription.organization_id)
