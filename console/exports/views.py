@@ -86,7 +86,7 @@ def export(request: HttpRequest, place: OrganizationContext, export_id: UUID) ->
         "most": MAX_EVENTS,
     }
     if "part" in request.GET:
-        return render(request, "console/exports/bar.html", context)
+        return render(request, "console/exports/_bar.html", context)
     return _render(request, place, "console/exports/export.html", context)
 
 

@@ -25,7 +25,7 @@ def job(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpR
         return redirect("console:replay-progress", place.organization.slug, found.pk)
     context = {"job": found, "organization": place.organization, "may": permissions(place)}
     if "part" in request.GET:
-        return render(request, "console/subscriptions/job_bar.html", context)
+        return render(request, "console/subscriptions/_job_bar.html", context)
     return render_page(request, "console/subscriptions/job.html", context, place=place, section="subscriptions")
 
 

@@ -69,7 +69,7 @@ def progress(request: HttpRequest, place: OrganizationContext, replay_id: UUID) 
         "may": permissions(place),
     }
     if "part" in request.GET:
-        return render(request, "console/subscriptions/replay_bar.html", context)
+        return render(request, "console/subscriptions/_replay_bar.html", context)
     return _render(request, place, "console/subscriptions/replay_progress.html", context)
 
 
