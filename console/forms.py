@@ -4,6 +4,7 @@ from typing import Any
 
 from django import forms
 
+from core.field_errors import steps_of
 from core.problems import Problem
 
 # More than anything that is given so may have.
@@ -58,4 +59,4 @@ def _place_of(name: str, place: str) -> str:
         return ""
     if name == "event_types" and place.isdigit():
         return f"Line {int(place) + 1}: "
-    return ", ".join(part.replace("~1", "/").replace("~0", "~") for part in place.split("/")) + ": "
+    return ", ".join(steps_of("/" + place)) + ": "

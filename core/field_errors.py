@@ -36,9 +36,14 @@ def cut(text: str) -> str:
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
 
 
-def pointer_to(name: str) -> str:
-    """The JSON pointer (RFC 6901) of a member, of which a very long name is cut."""
-    return "/" + cut(name).replace("~", "~0").replace("/", "~1")
+def pointer_to(*path: str | int) -> str:
+    """The JSON pointer (RFC 6901) of a member or an item, of which very long names are cut."""
+    return "".join("/" + cut(str(step)).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def steps_of(pointer: str) -> list[str]:
+    """The names and numbers of a JSON pointer: `/a~1b/0` → `["a/b", "0"]`."""
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
 
 
 def field_error(message: str) -> FieldError:

@@ -34,7 +34,6 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "deliveries", "description": "See what became of an event at one subscription, and try again."},
         {"name": "inbox", "description": "Take events from an inbox."},
         {"name": "replays", "description": "Deliver old events again."},
-        {"name": "jobs", "description": "Watch and cancel work in the background."},
         {"name": "api-keys", "description": "Manage the organization's API keys."},
         {"name": "jobs", "description": "Watch and cancel what is done for many events at once."},
         {"name": "organization", "description": "Plan, limits and usage."},

@@ -16,13 +16,15 @@ from uuid import UUID
 from django.db import DataError, OperationalError, connection
 from django.db.models import BooleanField
 from django.db.models.expressions import RawSQL
+from django.shortcuts import get_object_or_404
 from psycopg.errors import QueryCanceled
 
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 from core.postgresql.statement_limits import short_statements
 from core.problems import Problem
-from ingestion.models import Event, EventQuerySet, EventStatus, ProcessingFailure
+from ingestion.models import Event, EventQuerySet, EventStatus, EventType, ProcessingFailure
 from ingestion.operations.catalogue import OTHER
+from ingestion.operations.event_types import shown_event_types
 
 # Some 5 ms, of the largest of 200 organizations with 10 million events.
 SCANNED_EVENTS = 5_000
@@ -115,6 +117,16 @@ class EventPage:
     older: UUID | None = None
     looked_back_to: datetime | None = None
     timed_out: bool = False
+
+
+def own_event(organization_id: UUID, event_id: UUID) -> Event:
+    """With its status; Http404 for another organization's."""
+    return get_object_or_404(Event.objects.for_organization(organization_id).with_status(), pk=event_id)
+
+
+def own_event_type(organization_id: UUID, **wanted: str | int) -> EventType:
+    """By `name` or `pk`, with its organization; Http404 for another's, and for what is not shown."""
+    return get_object_or_404(shown_event_types(organization_id).select_related("organization"), **wanted)
 
 
 def search_events(organization_id: UUID, wanted: EventCriteria, *, size: int) -> EventPage:

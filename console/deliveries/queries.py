@@ -1,19 +1,16 @@
-"""Finding an organization's subscriptions, deliveries and replays for the console's pages; another one's are a 404."""
+"""The lists of deliveries on the console's pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
-from django.db.models import Q
-from django.http import Http404, HttpRequest
+from django.http import HttpRequest
 from django.utils import timezone
 
-from console.access import OrganizationContext
 from console.paging import PAGE_SIZE, Listed, listed, read_id
-from delivery.models import Delivery, DeliveryStatus, Replay, Subscription
-from delivery.shown_status import shown_status, stored_as
+from delivery.models import Delivery, DeliveryStatus, Subscription
+from delivery.queries import newest_deliveries
+from delivery.shown_status import shown_status
 from ingestion.models import Event
-from organizations.models import TenantQuerySet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,43 +22,12 @@ class Row:
     status: DeliveryStatus
 
 
-def subscription_or_404(place: OrganizationContext, subscription_id: UUID) -> Subscription:
-    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted().select_related("organization")
-    found = rows.filter(pk=subscription_id).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def delivery_or_404(place: OrganizationContext, subscription: Subscription, delivery_id: UUID) -> Delivery:
-    rows = Delivery.objects.for_organization(place.organization.pk).filter(subscription=subscription.pk)
-    found = rows.filter(pk=delivery_id).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def replay_or_404(place: OrganizationContext, replay_id: UUID) -> Replay:
-    rows = Replay.objects.for_organization(place.organization.pk).select_related("organization", "subscription")
-    found = rows.filter(pk=replay_id).first()
-    if found is None:
-        raise Http404
-    return found
-
-
-def newest_deliveries(
+def delivery_page(
     request: HttpRequest, subscription: Subscription, status: DeliveryStatus | None, *, size: int = PAGE_SIZE
 ) -> Listed[Delivery]:
-    """A page of the subscription's deliveries, by one query that asks the index for each status: quick on millions."""
-    deliveries = Delivery.objects.for_organization(subscription.organization_id).filter(subscription=subscription.pk)
-    if (before := read_id(request, "before")) is not None:
-        deliveries = deliveries.filter(pk__lt=before)
-    parts = [_newest(deliveries, condition, size) for condition in stored_as(subscription, status, now=timezone.now())]
-    if not parts:
-        return Listed(rows=[])
-    if len(parts) > 1:
-        parts = [parts[0].union(*parts[1:], all=True).order_by("-id")[: size + 1]]
-    return listed(list(parts[0]), request, size=size)
+    """A page of the subscription's deliveries, by one query."""
+    rows = newest_deliveries(subscription, status, before=read_id(request, "before"), size=size + 1)
+    return listed(list(rows.order_by("-pk")), request, size=size)
 
 
 def with_types(subscription: Subscription, deliveries: Sequence[Delivery]) -> list[Row]:
@@ -78,7 +44,3 @@ def with_types(subscription: Subscription, deliveries: Sequence[Delivery]) -> li
         )
         for delivery in deliveries
     ]
-
-
-def _newest(deliveries: TenantQuerySet[Delivery], condition: Q, size: int) -> TenantQuerySet[Delivery]:
-    return deliveries.filter(condition).order_by("-id")[: size + 1]

@@ -9,7 +9,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import delivery_or_404, newest_deliveries, subscription_or_404, with_types
+from console.deliveries.queries import delivery_page, with_types
 from console.pages import READ, WRITE, organization_page
 from console.paging import read_text
 from console.rendering import render_page
@@ -17,6 +17,7 @@ from core.problems import Problem
 from delivery.api.presenting import describe_delivery
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.operations import dead_letters_of, retry_delivery, retry_of_all, start_retry
+from delivery.queries import own_delivery, own_subscription
 from organizations.audit import actor_of
 
 # A page of the list.
@@ -26,10 +27,10 @@ _MAX_SELECTED = 50
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Newest first; `?status=` is one of DeliveryStatus."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     wanted = read_text(request, "status", length=20)
     status = DeliveryStatus(wanted) if wanted in DeliveryStatus.values else None
-    page = newest_deliveries(request, found, status)
+    page = delivery_page(request, found, status)
     context = {
         "subscription": found,
         "page": page,
@@ -45,8 +46,8 @@ def delivery(
     request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID
 ) -> HttpResponse:
     """One delivery with its attempts and what the endpoint answered."""
-    found = subscription_or_404(place, subscription_id)
-    row = delivery_or_404(place, found, delivery_id)
+    found = own_subscription(place.organization.pk, subscription_id)
+    row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
     context = {"subscription": found, "delivery": describe_delivery(row, found)}
     return _render(request, place, "console/subscriptions/delivery.html", context)
 
@@ -54,8 +55,8 @@ def delivery(
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def retry(request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
     """Make it due now."""
-    found = subscription_or_404(place, subscription_id)
-    row = delivery_or_404(place, found, delivery_id)
+    found = own_subscription(place.organization.pk, subscription_id)
+    row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
     retry_delivery(delivery=row, subscription=found, actor=actor_of(request), now=timezone.now())
     messages.success(request, "The delivery is due now.")
     return redirect("console:delivery", place.organization.slug, found.pk, row.pk)
@@ -64,8 +65,8 @@ def retry(request: HttpRequest, place: OrganizationContext, subscription_id: UUI
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Those that were given up, to be chosen from."""
-    found = subscription_or_404(place, subscription_id)
-    page = newest_deliveries(request, found, DeliveryStatus.DEAD_LETTER)
+    found = own_subscription(place.organization.pk, subscription_id)
+    page = delivery_page(request, found, DeliveryStatus.DEAD_LETTER)
     context = {"subscription": found, "page": page, "rows": with_types(found, page.rows)}
     return _render(request, place, "console/subscriptions/dead_letters.html", context)
 
@@ -73,7 +74,7 @@ def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def retry_selected(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """The dead letters whose boxes are ticked, at most a page of them."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     rows = Delivery.objects.for_organization(place.organization.pk).filter(
         subscription=found.pk, pk__in=_selected(request)
     )
@@ -91,7 +92,7 @@ def retry_selected(request: HttpRequest, place: OrganizationContext, subscriptio
 @organization_page(Action.RETRY_DELIVERIES, methods=READ + WRITE)
 def retry_all(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Every dead letter; says how many, and asks."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     if request.method != "POST":
         context = {"subscription": found, "dead": dead_letters_of(found)}
         return _render(request, place, "console/subscriptions/retry_all.html", context)

@@ -38,11 +38,6 @@ class Story:
     failure: ProcessingFailure | None
 
 
-def find_event(place: OrganizationContext, event_id: UUID) -> Event | None:
-    """With its status."""
-    return Event.objects.for_organization(place.organization.pk).with_status().filter(pk=event_id).first()
-
-
 def story_of(event: Event) -> Story:
     deliveries = deliveries_of(event)["deliveries"]
     wanted = Q(pk__in=[delivery.subscription for delivery in deliveries]) | ~Q(status=SubscriptionStatus.DELETED)

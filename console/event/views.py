@@ -11,23 +11,25 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.event.json_tree import MAX_SHOWN_BYTES, json_tree
-from console.event.queries import annotations_of, find_event, is_past_retention, replay_request, story_of
+from console.event.queries import annotations_of, is_past_retention, replay_request, story_of
 from console.pages import WRITE, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
 from core.problems import Problem
-from delivery.models import Delivery, Subscription
 from delivery.operations import create_replay, retry_delivery
+from delivery.queries import own_delivery, own_subscription
 from ingestion.api.presenting import describe_event
 from ingestion.models import Event
+from ingestion.queries import own_event
 from organizations.audit import actor_of
 
 
 @organization_page(Action.SEE_EVENTS)
 def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """The event with its data, for whoever may read that, and its timeline."""
-    found = find_event(place, event_id)
-    if found is None:
+    try:
+        found = own_event(place.organization.pk, event_id)
+    except Http404:
         days = place.organization.limits.retention_days
         gone = is_past_retention(place, event_id, now=timezone.now())
         context = {"gone": gone, "days": days, "event_id": event_id}
@@ -49,7 +51,7 @@ def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> H
 @organization_page(Action.SEE_PAYLOADS)
 def raw(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """The event as the API shows it, to copy or keep; `?part=data` is the data alone, as it is stored."""
-    found = _event_or_404(place, event_id)
+    found = own_event(place.organization.pk, event_id)
     if request.GET.get("part") == "data":
         body, name = found.data.encode(), f"{event_id}-data.json"
     else:
@@ -66,14 +68,8 @@ def raw(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> Htt
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def retry(request: HttpRequest, place: OrganizationContext, delivery_id: UUID) -> HttpResponse:
     """Make one delivery due now. What stands against it is said on the event's page, where the person is."""
-    organization_id = place.organization.pk
-    delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
-    if delivery is None:
-        raise Http404
-    subscriptions = Subscription.objects.for_organization(organization_id).select_related("organization")
-    subscription = subscriptions.filter(pk=delivery.subscription_id).first()
-    if subscription is None:
-        raise Http404
+    delivery = own_delivery(place.organization.pk, pk=delivery_id)
+    subscription = delivery.subscription
     try:
         retry_delivery(delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now())
     except Problem as problem:
@@ -86,8 +82,11 @@ def retry(request: HttpRequest, place: OrganizationContext, delivery_id: UUID) -
 @organization_page(Action.REPLAY_EVENTS, methods=WRITE)
 def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
     """A new delivery of the event to a subscription. Asks first when others would come along."""
-    found = _event_or_404(place, event_id)
-    subscription = _subscription_or_404(request, place)
+    found = own_event(place.organization.pk, event_id)
+    try:
+        subscription = own_subscription(place.organization.pk, UUID(request.POST.get("subscription", "")))
+    except ValueError as error:
+        raise Http404 from error
     values: dict[str, Any] = {
         "subscription": subscription,
         "criteria": replay_request(found),
@@ -114,25 +113,6 @@ def _data_of(found: Event) -> dict[str, Any]:
     """As a tree, or what it begins with when that would be too large; and as a command."""
     tree = json_tree(found.data)
     return {"tree": tree, "beginning": "" if tree else found.data[:2_000], "curl": event_as_curl(found)}
-
-
-def _event_or_404(place: OrganizationContext, event_id: UUID) -> Event:
-    found = find_event(place, event_id)
-    if found is None:
-        raise Http404
-    return found
-
-
-def _subscription_or_404(request: HttpRequest, place: OrganizationContext) -> Subscription:
-    try:
-        wanted = UUID(request.POST.get("subscription", ""))
-    except ValueError as error:
-        raise Http404 from error
-    rows = Subscription.objects.for_organization(place.organization.pk).not_deleted().select_related("organization")
-    found = rows.filter(pk=wanted).first()
-    if found is None:
-        raise Http404
-    return found
 
 
 def _to_event(place: OrganizationContext, event_id: UUID) -> HttpResponse:

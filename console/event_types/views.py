@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 
@@ -33,6 +33,7 @@ from ingestion.operations.event_types import (
     shown_event_types,
     update_event_type,
 )
+from ingestion.queries import own_event_type
 from ingestion.schemas.checking import Unchecked, schema_checks
 from organizations.audit import actor_of
 from rest.versions import version_of
@@ -120,7 +121,7 @@ def event_types(request: HttpRequest, place: OrganizationContext) -> HttpRespons
 @organization_page(Action.SEE_EVENT_TYPES)
 def event_type(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """One, with an example."""
-    found = _type_or_404(place, type_id)
+    found = own_event_type(place.organization.pk, pk=type_id)
     trend = trends_of(place.organization.pk, [found.name], now=timezone.now())[found.name]
     example = _example_of(place, found)
     context = {
@@ -159,7 +160,7 @@ def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
 def edit(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """Its description, schema and what that does; one button only checks the sample."""
-    found = _type_or_404(place, type_id)
+    found = own_event_type(place.organization.pk, pk=type_id)
     form = _edit_form(request.POST or None, place, found)
     checked = None
     if request.method == "POST" and form.is_valid():
@@ -174,7 +175,7 @@ def edit(request: HttpRequest, place: OrganizationContext, type_id: int) -> Http
                 )
             except Problem as problem:
                 if is_conflict(problem):
-                    return _conflict(request, place, _type_or_404(place, type_id), form)
+                    return _conflict(request, place, own_event_type(place.organization.pk, pk=type_id), form)
                 show_problem(form, problem)
             else:
                 messages.success(request, "Saved. It takes effect within two seconds.")
@@ -196,7 +197,7 @@ def _conflict(request: HttpRequest, place: OrganizationContext, found: EventType
 @organization_page(Action.MANAGE_EVENT_TYPES, methods=READ + WRITE)
 def delete(request: HttpRequest, place: OrganizationContext, type_id: int) -> HttpResponse:
     """Take away description and schema; asks first."""
-    found = _type_or_404(place, type_id)
+    found = own_event_type(place.organization.pk, pk=type_id)
     if request.method != "POST":
         return _render(request, place, "console/event_types/delete.html", {"type": found})
     delete_event_type(event_type=found, actor=actor_of(request))
@@ -240,14 +241,6 @@ def _form_page(
 ) -> HttpResponse:
     status = 422 if form.is_bound and form.errors else 200
     return _render(request, place, "console/event_types/form.html", {"form": form, **context}, status)
-
-
-def _type_or_404(place: OrganizationContext, type_id: int) -> EventType:
-    types = shown_event_types(place.organization.pk).select_related("organization")
-    found = types.filter(pk=type_id).first()
-    if found is None:
-        raise Http404
-    return found
 
 
 def _initial(place: OrganizationContext, found: EventType) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def all_events(request: HttpRequest) -> HttpResponse:
         return redirect("console:home")
     wanted = EventFilters.read(request.GET, now=timezone.now())
     found = newest_of_all(wanted, size=PAGE_SIZE)
-    context = {"found": found, "wanted": wanted, "ranges": RANGES, **_paging(found, wanted)}
+    context = {"found": found, "wanted": wanted, "ranges": RANGES, "page": _paging(found, wanted)}
     return render_page(request, "console/all_events.html", context, section="events")
 
 
@@ -59,7 +59,7 @@ def events(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         "current_view": next((view for view in views if view.query == wanted.base_query), None),
         "type_names": names,
         "emptiness": _why_empty(found, wanted, place, names, now),
-        **_paging(found, wanted),
+        "page": _paging(found, wanted),
     }
     return render_page(request, "console/events.html", context, place=place, section="events")
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
@@ -86,7 +86,7 @@ def export(request: HttpRequest, place: OrganizationContext, export_id: UUID) ->
         "most": MAX_EVENTS,
     }
     if "part" in request.GET:
-        return render(request, "console/exports/bar.html", context)
+        return render(request, "console/exports/_bar.html", context)
     return _render(request, place, "console/exports/export.html", context)
 
 
@@ -150,10 +150,7 @@ def _download_url(place: OrganizationContext, found: Export) -> str:
 
 def _export_or_404(place: OrganizationContext, export_id: UUID) -> Export:
     rows = Export.objects.for_organization(place.organization.pk).select_related("organization", "created_by")
-    found = rows.filter(pk=export_id).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(rows, pk=export_id)
 
 
 def _render(

@@ -3,15 +3,16 @@
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.pages import WRITE, organization_page
 from console.rendering import permissions, render_page
-from delivery.models import DeadLetterRetry, Replay
-from delivery.operations import cancel_job, find_job
+from delivery.models import Replay
+from delivery.operations import cancel_job
+from delivery.queries import own_job
 from organizations.audit import actor_of
 from organizations.jobs.models import JobStatus
 
@@ -19,29 +20,22 @@ from organizations.jobs.models import JobStatus
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def job(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpResponse:
     """How far it is; with `?part` only the bar, for htmx. A replay has a page of its own."""
-    found = _job_or_404(place, job_id)
+    found = own_job(place.organization.pk, job_id)
     if isinstance(found, Replay):
         return redirect("console:replay-progress", place.organization.slug, found.pk)
     context = {"job": found, "organization": place.organization, "may": permissions(place)}
     if "part" in request.GET:
-        return render(request, "console/subscriptions/job_bar.html", context)
+        return render(request, "console/subscriptions/_job_bar.html", context)
     return render_page(request, "console/subscriptions/job.html", context, place=place, section="subscriptions")
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def cancel(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpResponse:
     """At once: another one may take the rest."""
-    found = _job_or_404(place, job_id)
+    found = own_job(place.organization.pk, job_id)
     cancel_job(job=found, actor=actor_of(request), now=timezone.now())
     if found.status == JobStatus.CANCELLED:
         messages.success(request, "It is cancelled. What is due again stays due.")
     else:
         messages.error(request, "It was over already.")
     return redirect("console:job", place.organization.slug, found.pk)
-
-
-def _job_or_404(place: OrganizationContext, job_id: UUID) -> Replay | DeadLetterRetry:
-    found = find_job(organization_id=place.organization.pk, job_id=job_id)
-    if found is None:
-        raise Http404
-    return found

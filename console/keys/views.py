@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
@@ -22,6 +22,7 @@ from organizations.audit import actor_of
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey
 from organizations.operations import issue_key, refuse_if_over, revoke_key, rotate_key
+from organizations.queries import own_key
 
 _SCOPES = [
     (Scope.EVENTS_WRITE.value, "events:write: send events"),
@@ -97,7 +98,7 @@ def issue(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
 def rotate(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> HttpResponse:
     """A successor of the same name and scopes; asks how long the old one goes on, and the new one lives."""
-    key = _key_or_404(place, key_id)
+    key = own_key(place.organization.pk, key_id)
     refuse_if_over(key, now=timezone.now())
     form = RotationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -117,7 +118,7 @@ def rotate(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> Ht
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
 def revoke(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> HttpResponse:
     """Refuse the key from now on; asks first."""
-    key = _key_or_404(place, key_id)
+    key = own_key(place.organization.pk, key_id)
     if request.method != "POST":
         return _page(request, place, "console/keys/revoke.html", {"key": key})
     if revoke_key(key=key, actor=actor_of(request)):
@@ -149,14 +150,6 @@ def _page(
 
 def _about(place: OrganizationContext) -> str:
     return f"keys:{place.organization.pk}"
-
-
-def _key_or_404(place: OrganizationContext, key_id: UUID) -> ApiKey:
-    rows = ApiKey.objects.for_organization(place.organization.pk).select_related("organization")
-    key = rows.filter(pk=key_id).first()
-    if key is None:
-        raise Http404
-    return key
 
 
 def _to_list(place: OrganizationContext) -> HttpResponse:

@@ -101,7 +101,7 @@ def _person_now(request: HttpRequest) -> User:
 
 
 def _message(request: HttpRequest, arrived: Arrived, context: dict[str, object]) -> Message:
-    rows = render_to_string("console/live_rows.html", {"arrived": arrived, **context}, request)
+    rows = render_to_string("console/_live_rows.html", {"arrived": arrived, **context}, request)
     return Message(cursor=str(arrived.cursor), text=rows)
 
 

@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
@@ -92,9 +92,7 @@ def invite(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 def withdraw(request: HttpRequest, place: OrganizationContext, invitation_id: UUID) -> HttpResponse:
     """The link works no longer. It can be sent anew, so nobody is asked first."""
     rows = Invitation.objects.for_organization(place.organization.pk).select_related("organization")
-    invitation = rows.filter(pk=invitation_id).first()
-    if invitation is None:
-        raise Http404
+    invitation = get_object_or_404(rows, pk=invitation_id)
     if withdraw_invitation(invitation=invitation, actor=actor_of(request), now=timezone.now()):
         messages.success(request, f"The invitation of {invitation.email} was withdrawn.")
     else:
@@ -170,10 +168,7 @@ def _about(place: OrganizationContext) -> str:
 
 def _membership_or_404(place: OrganizationContext, membership_id: int) -> Membership:
     rows = Membership.objects.for_organization(place.organization.pk).select_related("user", "organization")
-    found = rows.filter(pk=membership_id).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(rows, pk=membership_id)
 
 
 def _to_list(place: OrganizationContext) -> HttpResponse:

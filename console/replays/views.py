@@ -10,7 +10,6 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import replay_or_404, subscription_or_404
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
@@ -21,6 +20,7 @@ from delivery.matching.matching import check_patterns
 from delivery.models import Replay
 from delivery.operations import cancel_job, create_replay
 from delivery.operations.replays import MAX_COUNTED
+from delivery.queries import own_replay, own_subscription
 from organizations.audit import actor_of
 from organizations.jobs.models import JobStatus
 
@@ -35,7 +35,7 @@ def replays(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 @organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
 def create(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """First counts and shows the number; the second button starts it."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     now = timezone.now()
     initial = {"received_after": now - timedelta(hours=24), "received_before": now}
     form = ReplayForm(request.POST or None, initial=initial)
@@ -61,7 +61,7 @@ def create(request: HttpRequest, place: OrganizationContext, subscription_id: UU
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def progress(request: HttpRequest, place: OrganizationContext, replay_id: UUID) -> HttpResponse:
     """How far it is; with `?part` only the bar, for htmx."""
-    found = replay_or_404(place, replay_id)
+    found = own_replay(place.organization.pk, replay_id)
     context = {
         "replay": found,
         "is_running": found.is_running,
@@ -69,14 +69,14 @@ def progress(request: HttpRequest, place: OrganizationContext, replay_id: UUID) 
         "may": permissions(place),
     }
     if "part" in request.GET:
-        return render(request, "console/subscriptions/replay_bar.html", context)
+        return render(request, "console/subscriptions/_replay_bar.html", context)
     return _render(request, place, "console/subscriptions/replay_progress.html", context)
 
 
 @organization_page(Action.REPLAY_EVENTS, methods=READ + WRITE)
 def cancel(request: HttpRequest, place: OrganizationContext, replay_id: UUID) -> HttpResponse:
     """Asks first."""
-    found = replay_or_404(place, replay_id)
+    found = own_replay(place.organization.pk, replay_id)
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
     cancel_job(job=found, actor=actor_of(request), now=timezone.now())

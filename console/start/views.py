@@ -38,7 +38,7 @@ def start(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 def status(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Whether the first event is there, for htmx."""
     context = {"first": _first_event(place), "organization": place.organization}
-    return render(request, "console/start_status.html", context)
+    return render(request, "console/_start_status.html", context)
 
 
 def _first_event(place: OrganizationContext) -> Event | None:

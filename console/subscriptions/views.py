@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
-from console.deliveries.queries import newest_deliveries, subscription_or_404, with_types
+from console.deliveries.queries import delivery_page, with_types
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page, read_text
@@ -32,6 +32,7 @@ from delivery.operations import (
     resume_subscription,
     update_subscription,
 )
+from delivery.queries import own_subscription
 from organizations.audit import actor_of
 from rest.versions import version_of
 
@@ -58,7 +59,7 @@ def subscriptions(request: HttpRequest, place: OrganizationContext) -> HttpRespo
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def subscription(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """One, with what is going on at it; after a form also its secret, this one time."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     [health] = health_of(place.organization, [found], now=timezone.now())
     replays = Replay.objects.for_organization(place.organization.pk).filter(subscription=found)
     context = {
@@ -66,7 +67,7 @@ def subscription(request: HttpRequest, place: OrganizationContext, subscription_
         "health": health,
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
         "headers": show_headers(found.headers),
-        "rows": with_types(found, newest_deliveries(request, found, None, size=_RECENT).rows),
+        "rows": with_types(found, delivery_page(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),
         "secret": take_secret(request, about=str(found.pk)),
     }
@@ -100,7 +101,7 @@ def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Change what it takes and where it goes."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     form = SubscriptionForm(request.POST or None, kind=SubscriptionKind(found.kind), subscription=found)
     if request.method == "POST" and form.is_valid():
         try:
@@ -112,7 +113,7 @@ def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID
             )
         except Problem as problem:
             if is_conflict(problem):
-                return _conflict(request, place, subscription_or_404(place, subscription_id), form)
+                return _conflict(request, place, own_subscription(place.organization.pk, subscription_id), form)
             show_problem(form, problem)
         else:
             messages.success(request, "Saved. It applies to events from now on.")
@@ -135,7 +136,7 @@ def _conflict(
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def delete(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Asks first."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     if request.method != "POST":
         [health] = health_of(place.organization, [found], now=timezone.now())
         context = {"subscription": found, "health": health}
@@ -148,7 +149,7 @@ def delete(request: HttpRequest, place: OrganizationContext, subscription_id: UU
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
 def pause(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Hold its deliveries."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     pause_subscription(subscription=found, actor=actor_of(request))
     messages.success(request, "Paused: its deliveries are held until it is resumed.")
     return to_subscription(place, found)
@@ -157,7 +158,7 @@ def pause(request: HttpRequest, place: OrganizationContext, subscription_id: UUI
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=WRITE)
 def resume(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Deliver again."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     resume_subscription(subscription=found, actor=actor_of(request))
     messages.success(request, "Resumed: what was held is sent first.")
     return to_subscription(place, found)

@@ -9,7 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import subscription_or_404
 from console.pages import READ, WRITE, organization_page
 from console.rendering import render_page
 from console.shown_once import keep_secret
@@ -17,6 +16,7 @@ from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
 from delivery.operations import rotate_secret, show_secret
 from delivery.operations.subscriptions import require_webhook
+from delivery.queries import own_subscription
 from delivery.webhooks.test_send import TestOutcome, send_test
 from organizations.audit import actor_of
 
@@ -24,7 +24,7 @@ from organizations.audit import actor_of
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """A new secret; asks how long the old one signs too."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     require_webhook(found)
     form = SecretForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -41,7 +41,7 @@ def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UU
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def reveal(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """The secret as it is; asks first, as the audit log tells that it was shown."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     require_webhook(found)
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/reveal.html", {"subscription": found})
@@ -53,7 +53,7 @@ def reveal(request: HttpRequest, place: OrganizationContext, subscription_id: UU
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
     """Send an event now and show the answer. The answer is kept nowhere, so this page answers the form itself."""
-    found = subscription_or_404(place, subscription_id)
+    found = own_subscription(place.organization.pk, subscription_id)
     require_webhook(found)
     form = SendTestForm(request.POST or None)
     outcome: TestOutcome | None = None

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.http import Http404
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -10,7 +9,7 @@ from rest_framework.views import APIView
 from delivery.api import event_schemas
 from delivery.api.presenting import deliveries_of
 from ingestion.api.presenting import describe_event
-from ingestion.models import Event
+from ingestion.queries import own_event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 
@@ -22,8 +21,5 @@ class EventView(APIView):
     operations = event_schemas.EVENT
 
     def get(self, request: Request, event_id: UUID) -> Response:
-        events = Event.objects.for_organization(caller_of(request).organization_id)
-        event = events.with_status().filter(pk=event_id).first()
-        if event is None:
-            raise Http404
+        event = own_event(caller_of(request).organization_id, event_id)
         return Response({**describe_event(event), "status": event.status, **deliveries_of(event)})

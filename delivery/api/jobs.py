@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.http import Http404
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,11 +12,11 @@ from core.times import format_time
 from delivery.api import job_schemas
 from delivery.api.job_schemas import JobShown, NewRetry
 from delivery.api.replays import BODY_LIMIT, in_utc
-from delivery.api.selecting import own_subscription
 from delivery.matching.matching import check_patterns
 from delivery.models import DeadLetterRetry, Replay
-from delivery.operations import cancel_job, find_job, start_retry
+from delivery.operations import cancel_job, start_retry
 from delivery.operations.jobs import KINDS
+from delivery.queries import own_job, own_subscription
 from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
@@ -33,7 +32,7 @@ class JobView(APIView):
 
     def get(self, request: Request, job_id: UUID) -> Response:
         check_parameters(request, ())
-        return Response(describe_job(_own_job(request, job_id)))
+        return Response(describe_job(own_job(caller_of(request).organization_id, job_id)))
 
 
 class CancelJobView(APIView):
@@ -44,7 +43,7 @@ class CancelJobView(APIView):
 
     def post(self, request: Request, job_id: UUID) -> Response:
         check_parameters(request, ())
-        job = _own_job(request, job_id)
+        job = own_job(caller_of(request).organization_id, job_id)
         cancel_job(job=job, actor=actor_of(request), now=timezone.now())
         return Response(describe_job(job))
 
@@ -57,7 +56,7 @@ class StartRetryView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         wanted = decode(read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}", NewRetry)
         after, before = wanted.received_after, wanted.received_before
         retry = DeadLetterRetry(
@@ -89,10 +88,3 @@ def describe_job(job: Replay | DeadLetterRetry, *, is_counted_only: bool = False
         finished_at=format_time(job.finished_at) if job.finished_at else None,
         failure=job.failure or None,
     )
-
-
-def _own_job(request: Request, job_id: UUID) -> Replay | DeadLetterRetry:
-    job = find_job(organization_id=caller_of(request).organization_id, job_id=job_id)
-    if job is None:
-        raise Http404
-    return job

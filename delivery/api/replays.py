@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
@@ -16,10 +15,10 @@ from core.problems import invalid
 from core.times import format_time
 from delivery.api import replay_schemas
 from delivery.api.replay_schemas import DeadLettersRetried, DeadLettersToRetry, NewReplay, ReplayShown
-from delivery.api.selecting import own_subscription
 from delivery.matching.matching import check_patterns
 from delivery.models import Replay
 from delivery.operations import ReplayRequest, cancel_job, create_replay, retry_dead_letters
+from delivery.queries import own_replay, own_subscription
 from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
@@ -55,7 +54,7 @@ class ReplaysView(APIView):
             only_undelivered=wanted.only_undelivered,
         )
         replay = create_replay(
-            subscription=own_subscription(request, wanted.subscription),
+            subscription=own_subscription(caller_of(request).organization_id, wanted.subscription),
             criteria=criteria,
             actor=actor_of(request),
             now=timezone.now(),
@@ -72,7 +71,7 @@ class ReplayView(APIView):
 
     def get(self, request: Request, replay_id: UUID) -> Response:
         check_parameters(request, ())
-        return Response(describe_replay(_own_replay(request, replay_id)))
+        return Response(describe_replay(own_replay(caller_of(request).organization_id, replay_id)))
 
 
 class CancelReplayView(APIView):
@@ -83,7 +82,7 @@ class CancelReplayView(APIView):
 
     def post(self, request: Request, replay_id: UUID) -> Response:
         check_parameters(request, ())
-        replay = _own_replay(request, replay_id)
+        replay = own_replay(caller_of(request).organization_id, replay_id)
         cancel_job(job=replay, actor=actor_of(request), now=timezone.now())
         return Response(describe_replay(replay))
 
@@ -96,7 +95,7 @@ class RetryDeadLettersView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
         wanted = decode(body, DeadLettersToRetry)
         outcome = retry_dead_letters(subscription=subscription, actor=actor_of(request), dry_run=wanted.dry_run)
@@ -130,11 +129,3 @@ def in_utc(pointer: str, moment: datetime) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise invalid(pointer, "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
-
-
-def _own_replay(request: Request, replay_id: UUID) -> Replay:
-    replays = Replay.objects.for_organization(caller_of(request).organization_id).select_related("organization")
-    replay = replays.filter(pk=replay_id).first()
-    if replay is None:
-        raise Http404
-    return replay

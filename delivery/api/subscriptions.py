@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
@@ -28,8 +27,7 @@ from delivery.api.schemas import (
     TestEvent,
     TestResult,
 )
-from delivery.api.selecting import newest_deliveries, own_subscription
-from delivery.models import LARGE_COLUMNS, Delivery, DeliveryStatus, Subscription, SubscriptionKind
+from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
     WebhookSecret,
@@ -44,6 +42,7 @@ from delivery.operations import (
     show_secret,
     update_subscription,
 )
+from delivery.queries import newest_deliveries, own_delivery, own_subscription
 from delivery.webhooks.test_send import send_test
 from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
@@ -106,10 +105,10 @@ class SubscriptionView(APIView):
     operations = schemas.SUBSCRIPTION
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
-        return _shown(own_subscription(request, subscription_id))
+        return _shown(own_subscription(caller_of(request).organization_id, subscription_id))
 
     def patch(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         changes = _changes(decode(_body(request), SubscriptionPatch))
         return _shown(
             update_subscription(
@@ -121,7 +120,7 @@ class SubscriptionView(APIView):
         )
 
     def delete(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         delete_subscription(subscription=subscription, actor=actor_of(request), expected=expected_versions(request))
         return Response(status=204)
 
@@ -133,7 +132,7 @@ class PauseView(APIView):
     operations = schemas.PAUSE
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         return _shown(pause_subscription(subscription=subscription, actor=actor_of(request)))
 
 
@@ -144,7 +143,7 @@ class ResumeView(APIView):
     operations = schemas.RESUME
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         return _shown(resume_subscription(subscription=subscription, actor=actor_of(request)))
 
 
@@ -155,7 +154,7 @@ class SecretView(APIView):
     operations = schemas.SECRET
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         return _secret_shown(show_secret(subscription=subscription, actor=actor_of(request), now=timezone.now()))
 
 
@@ -166,7 +165,7 @@ class RotateSecretView(APIView):
     operations = schemas.ROTATE_SECRET
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         rotation = _optional(request, SecretRotation)
         overlap = timedelta(seconds=rotation.overlap_seconds)
         return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
@@ -180,7 +179,7 @@ class TestView(APIView):
     operations = schemas.TEST
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         event = _optional(request, TestEvent)
         data = bytes(event.data)
         check_data(data)
@@ -214,9 +213,11 @@ class SubscriptionDeliveriesView(APIView):
     def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
         page = read_page(request, f"deliveries:{subscription_id}", ("status",))
         status = _read_choice(request, "status", DeliveryStatus.values)
-        subscription = own_subscription(request, subscription_id)
+        subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         listing = Listing(
-            rows=newest_deliveries(subscription, DeliveryStatus(status) if status else None, page),
+            rows=newest_deliveries(
+                subscription, DeliveryStatus(status) if status else None, before=page.before, size=page.limit + 1
+            ),
             describe=lambda found: describe_deliveries(found, subscription),
         )
         return list_answer(request, page, listing, owner=subscription.organization_id)
@@ -230,7 +231,8 @@ class DeliveryView(APIView):
 
     def get(self, request: Request, delivery_id: UUID) -> Response:
         check_parameters(request, ())
-        return Response(describe_delivery(*_own_delivery(request, delivery_id)))
+        delivery = own_delivery(caller_of(request).organization_id, pk=delivery_id)
+        return Response(describe_delivery(delivery, delivery.subscription))
 
 
 class RetryView(APIView):
@@ -241,24 +243,12 @@ class RetryView(APIView):
 
     def post(self, request: Request, delivery_id: UUID) -> Response:
         check_parameters(request, ())
-        delivery, subscription = _own_delivery(request, delivery_id)
+        delivery = own_delivery(caller_of(request).organization_id, pk=delivery_id)
+        subscription = delivery.subscription
         retried = retry_delivery(
             delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
         )
         return Response(describe_deliveries([retried], subscription)[0], status=202)
-
-
-def _own_delivery(request: Request, delivery_id: UUID) -> tuple[Delivery, Subscription]:
-    """A deleted subscription's deliveries can still be looked at."""
-    organization_id = caller_of(request).organization_id
-    delivery = Delivery.objects.for_organization(organization_id).filter(pk=delivery_id).first()
-    if delivery is None:
-        raise Http404
-    subscriptions = Subscription.objects.for_organization(organization_id).select_related("organization")
-    subscription = subscriptions.filter(pk=delivery.subscription_id).first()
-    if subscription is None:
-        raise Http404
-    return delivery, subscription
 
 
 def _shown(subscription: Subscription) -> Response:

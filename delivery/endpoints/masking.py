@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core.field_errors import FieldError
+from core.field_errors import FieldError, pointer_to
 from core.problems import Problem
 
 _MASK = "****"
@@ -48,4 +48,4 @@ def _not_its_mask(name: str) -> FieldError:
 
 def pointer_of(name: str) -> str:
     """To a header of this name, as a JSON pointer (RFC 6901)."""
-    return "/headers/" + name[:64].replace("~", "~0").replace("/", "~1")
+    return pointer_to("headers", name[:64])

@@ -12,7 +12,7 @@ from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
-from delivery.operations.jobs import cancel_job, find_job
+from delivery.operations.jobs import cancel_job
 from delivery.operations.replays import ReplayRequest, create_replay, run_replays
 from delivery.operations.subscriptions import (
     CreatedSubscription,
@@ -47,7 +47,6 @@ __all__ = [
     "extend_lease",
     "fan_out",
     "find_inbox",
-    "find_job",
     "inbox_deliveries",
     "lease_events",
     "nack_events",

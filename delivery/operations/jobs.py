@@ -1,7 +1,6 @@
 """The jobs of this room: what they are called, finding one by its id, and stopping it."""
 
 from datetime import datetime
-from uuid import UUID
 
 from django.db import transaction
 
@@ -10,14 +9,6 @@ from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 
 KINDS: dict[type[Replay | DeadLetterRetry], str] = {Replay: "replay", DeadLetterRetry: "dead_letter_retry"}
-
-
-def find_job(*, organization_id: UUID, job_id: UUID) -> Replay | DeadLetterRetry | None:
-    """The organization's job of this id, with its organization and subscription."""
-    retries = DeadLetterRetry.objects.for_organization(organization_id)
-    replays = Replay.objects.for_organization(organization_id).select_related("organization", "subscription")
-    retry = retries.select_related("organization", "subscription", "outcomes").filter(pk=job_id).first()
-    return retry or replays.filter(pk=job_id).first()
 
 
 @transaction.atomic

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from msgspec import UNSET, Raw
 from rest_framework.request import Request
@@ -19,6 +18,7 @@ from ingestion.formats.decoding import require_utf8_bytes
 from ingestion.models import EventType, Validation
 from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges, changeable_fields
+from ingestion.queries import own_event_type
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
@@ -68,10 +68,10 @@ class EventTypeView(APIView):
 
     def get(self, request: Request, name: str) -> Response:
         check_parameters(request, ())
-        return _shown(_own_type(request, name))
+        return _shown(own_event_type(caller_of(request).organization_id, name=name))
 
     def patch(self, request: Request, name: str) -> Response:
-        event_type = _own_type(request, name)
+        event_type = own_event_type(caller_of(request).organization_id, name=name)
         changes = _changes(_read(request, EventTypePatch))
         return _shown(
             update_event_type(
@@ -84,7 +84,9 @@ class EventTypeView(APIView):
 
     def delete(self, request: Request, name: str) -> Response:
         delete_event_type(
-            event_type=_own_type(request, name), actor=actor_of(request), expected=expected_versions(request)
+            event_type=own_event_type(caller_of(request).organization_id, name=name),
+            actor=actor_of(request),
+            expected=expected_versions(request),
         )
         return Response(status=204)
 
@@ -122,11 +124,3 @@ def _read(request: Request, kind: type[Any]) -> Any:
 
 def _organization(request: Request) -> Organization:
     return Organization.objects.get(pk=caller_of(request).organization_id)
-
-
-def _own_type(request: Request, name: str) -> EventType:
-    shown = shown_event_types(caller_of(request).organization_id).select_related("organization")
-    event_type = shown.filter(name=name).first()
-    if event_type is None:
-        raise Http404
-    return event_type

@@ -4,14 +4,13 @@ Web servers do not run this themselves: `ingestion.schemas.process` does, where 
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
-from core.field_errors import MAX_ERRORS, FieldError, cut
+from core.field_errors import MAX_ERRORS, FieldError, cut, pointer_to
 from ingestion.schemas.cost import SchemaCost, SchemaError, estimate_cost
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -102,18 +101,13 @@ def _schema_error(error: ValidationError) -> SchemaError:
     message = error.message
     if error.kind.name == "format":
         message = "This is no pattern that can be used; look-around, back-references and huge repetitions are not."
-    place = _pointer("", error.instance_path)
+    place = pointer_to(*error.instance_path)
     return SchemaError("invalid_schema", f"At {cut(place) or 'the top'}: {cut(message)}")
 
 
 def _field_error(error: ValidationError) -> FieldError:
     return FieldError(
-        pointer=_pointer("/data", error.instance_path),
+        pointer=pointer_to("data", *error.instance_path),
         code=_CAPITAL.sub("_", error.kind.name).lower(),
         detail=cut(error.message),
     )
-
-
-def _pointer(start: str, path: Sequence[str | int]) -> str:
-    """RFC 6901."""
-    return start + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

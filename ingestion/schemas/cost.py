@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from core.field_errors import cut
+from core.field_errors import cut, steps_of
 from ingestion.formats.json_depth import MAX_DEPTH
 
 # Subschemas that apply to one value, one inside the other. The validator recurses: 64 of them, at each of the 64
@@ -225,8 +225,7 @@ class _Graph:
                 raise SchemaError("unknown_reference", f"There is no {cut(reference)!r} in the schema.")
             return self._anchors[fragment]
         found = self._document
-        for part in unquote(fragment).split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
+        for name in steps_of(unquote(fragment)):
             try:
                 found = found[int(name)] if isinstance(found, list) else found[name]
             except (KeyError, IndexError, ValueError, TypeError) as error:

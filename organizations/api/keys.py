@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from msgspec import UnsetType
@@ -21,6 +20,7 @@ from organizations.keys.authentication import Caller, actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization
 from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
+from organizations.queries import own_key
 from rest.compat import django_request
 from rest.lists import Listing, list_answer, read_page
 from rest.parsing import read_body
@@ -65,11 +65,11 @@ class KeyView(APIView):
     operations = key_schemas.KEY
 
     def get(self, request: Request, key_id: UUID) -> Response:
-        return Response(_describe(_own_key(request, key_id)))
+        return Response(_describe(own_key(caller_of(request).organization_id, key_id)))
 
     def delete(self, request: Request, key_id: UUID) -> Response:
         actor = actor_of(request)
-        revoke_key(key=_own_key(request, key_id), actor=actor)
+        revoke_key(key=own_key(caller_of(request).organization_id, key_id), actor=actor)
         return Response(status=204)
 
 
@@ -81,7 +81,7 @@ class RotateKeyView(APIView):
 
     def post(self, request: Request, key_id: UUID) -> Response:
         caller = caller_of(request)
-        key = _own_key(request, key_id)
+        key = own_key(caller_of(request).organization_id, key_id)
         rotation = (
             decode(read_body(request, limit=BODY_LIMIT), Rotation) if django_request(request).body else Rotation()
         )
@@ -95,13 +95,6 @@ class RotateKeyView(APIView):
             actor=actor_of(request),
         )
         return Response(_describe_issued(issued), status=201)
-
-
-def _own_key(request: Request, key_id: UUID) -> ApiKey:
-    key = ApiKey.objects.for_organization(caller_of(request).organization_id).filter(pk=key_id).first()
-    if key is None:
-        raise Http404
-    return key
 
 
 def _refuse_more_scopes(caller: Caller, scopes: list[Any]) -> None:

@@ -1,5 +1,6 @@
 """Deliveries as the API shows them: lists, details, what an event tells of them, and retries by hand."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -194,9 +195,8 @@ def test_a_list_asks_the_index_for_each_status(tenant: Tenant, hook: str) -> Non
     """Without that, a page of a rare status would read all deliveries of a subscription."""
     with CaptureQueriesContext(connection) as captured:
         listed(tenant, hook, "?limit=10")
-    pages = [query["sql"] for query in captured if "delivery_delivery" in query["sql"] and "LIMIT 11" in query["sql"]]
-    assert len(pages) == 4
-    assert all('"status" =' in sql for sql in pages)
+    [page] = [query["sql"] for query in captured if "delivery_delivery" in query["sql"] and "LIMIT 11" in query["sql"]]
+    assert len(re.findall(r'"status" = \'[a-z_]+\'\) ORDER BY 1 DESC LIMIT 11\)', page)) == 4
 
 
 def test_a_list_holds_only_its_own(tenant: Tenant, other_tenant: Tenant, hook: str) -> None:
@@ -314,9 +314,7 @@ def test_a_retry_loses_against_a_change_at_the_same_moment(tenant: Tenant, hook:
     delivery = make_delivery(tenant, hook, "retrying", attempts=3)
     stale = Delivery.objects.get(pk=delivery.pk)
     Delivery.objects.filter(pk=delivery.pk).update(status="delivered", attempts=4, next_attempt_at=None)
-    with mock.patch(
-        "delivery.api.subscriptions._own_delivery", return_value=(stale, Subscription.objects.get(pk=hook))
-    ):
+    with mock.patch("delivery.api.subscriptions.own_delivery", return_value=stale):
         assert retry(tenant, delivery).json()["code"] == "wrong_state"
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("delivered", 4)

@@ -12,11 +12,11 @@ from django.test import Client, RequestFactory
 
 from console.manage_urls import of_organization
 from delivery.api import subscriptions as views
-from delivery.api.selecting import own_subscription
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
 from delivery.operations import SubscriptionChanges, update_subscription
 from delivery.operations import subscriptions as subscription_operations
+from delivery.queries import own_subscription
 from delivery.webhooks import guard
 from ingestion.models import EventType
 from organizations.models import Membership, Organization, Role
