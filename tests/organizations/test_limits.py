@@ -310,7 +310,7 @@ def test_views_of_a_person_have_a_limit(tenant: Tenant, monkeypatch: pytest.Monk
     set_limits(monkeypatch, saved_views=1)
     member, colleague = (as_role(tenant.organization, Role.MEMBER) for _ in range(2))
     assert "Saved as" in member.follow("views/save", name="One", query="type=a")
-    assert "You can keep 1 views. Delete one first." in member.follow("views/save", name="Two", query="")
+    assert "You can save at most 1 views. Delete one first." in member.follow("views/save", name="Two", query="")
     assert "Saved as" in member.follow("views/save", name="One", query="type=b")
     assert "Saved as" in colleague.follow("views/save", name="Two", query="")
     assert SavedView.objects.count() == 2
@@ -341,7 +341,7 @@ def test_files_of_exports_have_room_for_each_and_for_all(
     monkeypatch.setattr(export_limits, "_GIB", 1)
     refused = other.post("exports/new", query="", format="csv")
     assert refused.status_code == 503
-    assert "fill their room" in refused.content.decode()
+    assert "fill their space" in refused.content.decode()
 
 
 def test_an_export_ends_where_its_room_does(tenant: Tenant, admin: Site, monkeypatch: pytest.MonkeyPatch) -> None:
