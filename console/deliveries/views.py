@@ -15,7 +15,7 @@ from console.paging import read_text
 from console.rendering import render_page
 from core.problems import Problem
 from delivery.api.presenting import describe_delivery
-from delivery.models import Delivery, DeliveryStatus, Subscription
+from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Subscription
 from delivery.operations import dead_letters_of, retry_delivery, retry_of_all, start_retry
 from delivery.queries import own_delivery, own_subscription
 from organizations.audit import actor_of
@@ -67,7 +67,13 @@ def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_
     """Those that were given up, to be chosen from."""
     found = own_subscription(place.organization.pk, subscription_id)
     page = delivery_page(request, found, DeliveryStatus.DEAD_LETTER)
-    context = {"subscription": found, "page": page, "rows": with_types(found, page.rows)}
+    retries = DeadLetterRetry.objects.for_organization(place.organization.pk).filter(subscription=found)
+    context = {
+        "subscription": found,
+        "page": page,
+        "rows": with_types(found, page.rows),
+        "retry": retries.order_by("-pk").first(),
+    }
     return _render(request, place, "console/subscriptions/dead_letters.html", context)
 
 

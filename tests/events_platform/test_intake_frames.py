@@ -73,4 +73,4 @@ async def _no_django(*_: Any) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    return path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / ".venv") and path.parent.name != "tests"
+    return path.is_relative_to(ROOT) and not any(path.is_relative_to(ROOT / name) for name in (".venv", "tests"))

@@ -118,7 +118,7 @@ def test_two_platforms_run_side_by_side_and_a_killed_worker_is_replaced(launch: 
     assert wait_until(lambda: one.pid("worker") != worker.pid, seconds=START_SECONDS)
     survivors = [pid for pid, start in family.items() if started_at(pid) == start]
     assert survivors == [], "its own children do not outlive it"
-    assert "worker ended unexpectedly" in one.log.read_text()
+    assert "worker exited unexpectedly" in one.log.read_text()
 
     assert one.stop() == 0
     assert other.is_live(), "stopping one platform does not touch the other"

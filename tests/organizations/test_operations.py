@@ -145,4 +145,4 @@ def test_demo_has_examples_of_its_own_without_npm(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PATH", "/nowhere")
     payloads, said = demo_payloads.github_payloads(tmp_path)
     assert len(payloads) == 6
-    assert "our own" in said
+    assert "built-in" in said
