@@ -1,4 +1,4 @@
-"""The jobs of this room: what they are called, finding one by its id, and stopping it."""
+"""The jobs of this room: what they are called, and stopping one."""
 
 from datetime import datetime
 
