@@ -13,6 +13,8 @@ MAX_EVENTS = 1000
 DEFAULT_EVENTS = 100
 MAX_LEASE_SECONDS = 3600
 DEFAULT_LEASE_SECONDS = 30
+# Below what proxies and clients wait for an answer.
+MAX_WAIT_SECONDS = 20
 
 EventIds = Annotated[list[UUID], Meta(min_length=1, max_length=MAX_EVENTS)]
 LeaseSeconds = Annotated[int, Meta(ge=1, le=MAX_LEASE_SECONDS, description="For how long from now on, in seconds.")]
@@ -27,6 +29,9 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 
     max: Annotated[int, Meta(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
     lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS
+    wait_seconds: Annotated[
+        float, Meta(ge=0, le=MAX_WAIT_SECONDS, description="How long the answer may wait for the first event.")
+    ] = 0
 
 
 class Ack(Struct, forbid_unknown_fields=True):
@@ -129,7 +134,7 @@ LIST = {
                 content=json_of(InboxEventList, page={"data": [_EVENT], "next_cursor": None}),
             )
         },
-        problems=("not_found",),
+        problems=("not_found", "too_many_streams"),
     )
 }
 LEASE = {
@@ -141,11 +146,20 @@ LEASE = {
             " Until `expires_at` nobody else gets them; then those that were not acknowledged can be leased again."
             " An event that was leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
             " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
+            f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the answer waits until there is something: its status and"
+            " header fields come at once, its body follows. A body is optional: without one, the defaults apply."
         ),
         parameters=(INBOX,),
         body=json_of(
-            LeaseRequest, all_fields={"max": DEFAULT_EVENTS, "lease_seconds": DEFAULT_LEASE_SECONDS}, defaults={}
+            LeaseRequest,
+            all_fields={
+                "max": DEFAULT_EVENTS,
+                "lease_seconds": DEFAULT_LEASE_SECONDS,
+                "wait_seconds": MAX_WAIT_SECONDS,
+            },
+            defaults={},
         ),
+        body_required=False,
         answers={
             200: Answer(
                 description="The lease.",
