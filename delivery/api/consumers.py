@@ -96,6 +96,10 @@ class Consumers:
             if waiter.is_called:
                 self.call_next(inbox_id)
 
+    def have_line(self, inbox_id: UUID) -> bool:
+        """Whether somebody waits there already. Of any thread."""
+        return inbox_id in self._lines
+
     def call_next(self, inbox_id: UUID) -> None:
         """The inbox may have something."""
         for waiter in self._lines.get(inbox_id, ()):

@@ -99,8 +99,10 @@ class LeaseView(APIView):
         wanted = decode(body, LeaseRequest)
         caller, inbox, since = caller_of(request), _inbox_of(request), time.monotonic()
         slot = Slot(inbox.organization_id.int)
-        chunks = _lease(inbox, wanted, slot)
-        if chunks is None and wanted.wait_seconds and isinstance(django_request(request), ASGIRequest):
+        can_wait = wanted.wait_seconds > 0 and isinstance(django_request(request), ASGIRequest)
+        # Where others stand in line, it was empty a moment ago.
+        chunks = None if can_wait and consumers.have_line(inbox.pk) else _lease(inbox, wanted, slot)
+        if chunks is None and can_wait:
             room = waiting.hold(waiting.leases, inbox.organization_id.int)
             later = _waited(inbox, wanted, caller.key_id, room, since=since)
             return StreamingHttpResponse(later, content_type="application/json")

@@ -77,6 +77,12 @@ class Peer:
         assert reply is not None, self.received[:300]
         return reply
 
+    def read_until(self, part: bytes) -> None:
+        """Until `received` has it; fails when the connection ends before."""
+        while part not in self.received:
+            assert not self.has_ended, self.received[-300:]
+            self._take()
+
     def read_to_end(self) -> RawReply:
         while not self.has_ended:
             self._take()
