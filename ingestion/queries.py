@@ -42,8 +42,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
 # Numbers and strings of JSON are different things, and people type neither quotes nor types.
 _PATH = "data #> %s::text[] IN (%s::jsonb, %s::jsonb)"
+_ASKED_FOR = """organization_id = %(organization)s AND id >= %(low)s AND id < %(high)s
+    AND received_at >= %(time_from)s AND received_at < %(time_to)s"""
 # `type IN (…)` would have to read and sort all of them. What waits or has failed may be of a type that is not known.
-_NEWEST_OF_TYPES = """
+_NEWEST_OF_TYPES = f"""
 WITH known AS (
     SELECT name FROM ingestion_eventtype
     WHERE organization_id = %(organization)s AND starts_with(name, %(prefix)s) AND first_seen_at IS NOT NULL
@@ -52,26 +54,21 @@ WITH known AS (
     (SELECT unnest(event_ids) AS id FROM ingestion_outboxentry LIMIT %(unseen)s + 1)
     UNION ALL
     (SELECT event_id FROM ingestion_processingfailure WHERE organization_id = %(organization)s LIMIT %(unseen)s + 1)
+), few AS (
+    SELECT WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s
+        AND NOT EXISTS (
+            SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
+        )
 )
 SELECT newest.id
-FROM known CROSS JOIN LATERAL (
-    SELECT id FROM ingestion_event
-    WHERE organization_id = %(organization)s AND type = known.name AND id >= %(low)s AND id < %(high)s
-        AND received_at >= %(time_from)s AND received_at < %(time_to)s
-    ORDER BY id DESC LIMIT %(page)s
+FROM few CROSS JOIN known CROSS JOIN LATERAL (
+    SELECT id FROM ingestion_event WHERE type = known.name AND {_ASKED_FOR} ORDER BY id DESC LIMIT %(page)s
 ) AS newest
-WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s AND NOT EXISTS (
-    SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
-)
 UNION
-SELECT id FROM unseen JOIN ingestion_event USING (id)
-WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s
-    AND organization_id = %(organization)s AND starts_with(type, %(prefix)s) AND id >= %(low)s AND id < %(high)s
-    AND received_at >= %(time_from)s AND received_at < %(time_to)s AND NOT EXISTS (
-    SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
-)
+SELECT id FROM few CROSS JOIN unseen JOIN ingestion_event USING (id)
+WHERE starts_with(type, %(prefix)s) AND {_ASKED_FOR}
 ORDER BY id DESC LIMIT %(page)s
-"""
+"""  # noqa: S608 - the conditions are our own
 
 
 @dataclass(frozen=True, kw_only=True)

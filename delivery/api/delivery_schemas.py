@@ -6,6 +6,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from delivery.models import DeliveryStatus
+from delivery.shown_status import HeldReason
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -40,14 +41,18 @@ class DeliveryFields(Struct):
     event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
-        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
+        HeldReason | None,
         Meta(
             description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
             " organization is suspended."
         ),
     ]
     next_attempt_at: Annotated[
-        Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
+        Time | None,
+        Meta(
+            description="A time ahead: of one that is held by an open circuit, when that is over. Null when none is"
+            " known: it is due now, has ended, or is held until somebody acts."
+        ),
     ]
     last_error: str | None
     created_at: Time
@@ -136,7 +141,6 @@ RETRY = {
                         **_LISTED_DELIVERY,
                         "status": "pending",
                         "attempts": 0,
-                        "next_attempt_at": EXAMPLE_TIME,
                         "delivered_at": None,
                     },
                 ),

@@ -45,7 +45,7 @@ from delivery.operations import (
     lease_events,
     nack_events,
 )
-from delivery.shown_status import shown_status
+from delivery.shown_status import held_reason, shown_status
 from ingestion.api.presenting import describe_event
 from ingestion.models import Event
 from organizations.keys.authentication import caller_of
@@ -200,6 +200,8 @@ async def _waited(
     owner = inbox.organization_id.int
     ends_at = since + wanted.wait_seconds
     try:
+        # The server sends the head with the first byte; JSON may begin with a space.
+        yield b" "
         with consumers.stand_in_line(inbox.pk, key_id, since=since) as waiter:
             while await waiter.wait(ends_at - time.monotonic()):
                 slot = Slot(owner)
@@ -254,6 +256,7 @@ def _shown(
         InboxEvent(
             **describe_event(events[delivery.event_id]),
             status=shown_status(delivery, inbox, now=now),
+            held_reason=held_reason(delivery, inbox, now=now),
             leases=delivery.attempts,
             leased_until=_leased_until(delivery, now),
         )

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 LEASE = "/api/v1/inbox/lease"
 NOTHING = {"lease_id": None, "expires_at": None, "events": []}
 # Less than the wait, so that an answer which comes is one that was not merely waited for.
-IMPATIENT_SECONDS = 15
+IMPATIENT_SECONDS = 18
 LONG = {"wait_seconds": 20, "max": 1}
 
 
