@@ -128,10 +128,11 @@ REPLAYS = {
     "POST": Operation(
         id="create_replay",
         summary="Replay events",
-        description="Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of all"
-        " that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event types and the filter of the subscription apply, as they are now. A paused"
-        " or disabled subscription holds the deliveries until it is resumed. How many an organization can have running,"
-        " and start in a day, is told by `GET /api/v1/organization`.",
+        description="Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
+        " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
+        " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
+        " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
+        " `GET /api/v1/organization`.",
         body=json_of(
             NewReplay,
             everything=_NEW,

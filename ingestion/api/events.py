@@ -14,11 +14,11 @@ from core.postgresql.portions import own_columns
 from core.problems import Problem, invalid
 from core.tracing import request_span
 from ingestion.api import schemas
-from ingestion.api.presenting import describe_event
+from ingestion.api.presenting import describe_listed
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, WriteOutcome, store
-from ingestion.models import Event, EventStatus
+from ingestion.models import EventStatus
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
@@ -46,7 +46,7 @@ class EventsView(APIView):
         page = read_page(request, "events", _FILTERS)
         organization_id = caller_of(request).organization_id
         rows, older = events_to_read(organization_id, _read_criteria(request, page), size=page.limit)
-        listing = Listing(rows=rows, describe=_described, large=own_columns("data", "annotations"), older=older)
+        listing = Listing(rows=rows, describe=describe_listed, large=own_columns("data", "annotations"), older=older)
         return list_answer(request, page, listing, owner=organization_id)
 
 
@@ -88,10 +88,6 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
         if span is not None:
             span.note("http.response.status_code", answer.status)
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
-
-
-def _described(events: Sequence[Event]) -> list[dict[str, Any]]:
-    return [{**describe_event(event), "status": event.status} for event in events]
 
 
 def _headers(request: Request) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """An event as the API shows it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -31,3 +32,8 @@ def describe_event(event: Event) -> dict[str, Any]:
         "attributes": annotations.attributes,
         "schema_errors": annotations.schema_errors,
     }
+
+
+def describe_listed(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """As lists and the feed show them: with their status, which the query must have brought along."""
+    return [{**describe_event(event), "status": event.status} for event in events]

@@ -184,10 +184,13 @@ def _header(name: str, description: str, **schema: Any) -> Parameter:
     return Parameter(name=name, description=description, schema={"type": "string", **schema}, place="header")
 
 
-_FILTERS = (
+FEED_FILTERS = (
     _text("type", "Only events of this type; with a trailing `*`, of every type that starts so."),
     _text("source", "Only events from this source."),
     _text("subject", "Only events about this subject."),
+)
+_FILTERS = (
+    *FEED_FILTERS,
     _text("received_after", "Only events received after this time, in RFC 3339.", format="date-time"),
     _text("received_before", "Only events received before this time, in RFC 3339.", format="date-time"),
     _text("status", "Only events with this status.", enum=[status.value for status in EventStatus]),

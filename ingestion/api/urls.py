@@ -2,6 +2,7 @@ from django.urls import path, register_converter
 
 from ingestion.api.event_types import EventTypesView, EventTypeView
 from ingestion.api.events import BatchView, EventsView
+from ingestion.api.stream import EventStreamView
 
 
 class TypeNameConverter:
@@ -21,6 +22,7 @@ register_converter(TypeNameConverter, "type_name")
 urlpatterns = [
     path("events", EventsView.as_view(), name="api-events"),
     path("events/batch", BatchView.as_view(), name="api-events-batch"),
+    path("events/stream", EventStreamView.as_view(), name="api-events-stream"),
     path("event-types", EventTypesView.as_view(), name="api-event-types"),
     path("event-types/<type_name:name>", EventTypeView.as_view(), name="api-event-type"),
 ]

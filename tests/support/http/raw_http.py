@@ -80,8 +80,12 @@ class Peer:
     def read_until(self, part: bytes) -> None:
         """Until `received` has it; fails when the connection ends before."""
         while part not in self.received:
-            assert not self.has_ended, self.received[-300:]
-            self._take()
+            self.read_more()
+
+    def read_more(self) -> None:
+        """What comes next; fails when the connection ends."""
+        self._take()
+        assert not self.has_ended, self.received[-300:]
 
     def read_to_end(self) -> RawReply:
         while not self.has_ended:
