@@ -104,12 +104,35 @@ _STATUS = Parameter(
     description="Only deliveries with this status.",
     schema={"type": "string", "enum": DeliveryStatus.values},
 )
+_FILTERS = (
+    _STATUS,
+    Parameter(name="error", description="Only deliveries that failed last with this code, such as `timeout`."),
+    Parameter(
+        name="status_code",
+        description="Only deliveries of which an attempt was answered with this status of HTTP.",
+        schema={"type": "integer", "minimum": 100, "maximum": 599},
+    ),
+    Parameter(
+        name="event_type",
+        description="Only deliveries of events of this type; with a trailing `*`, of every type that starts so.",
+    ),
+    *(
+        Parameter(
+            name=f"received_{side}",
+            description=f"Only deliveries of events that were received {side} this time, in RFC 3339.",
+            schema={"type": "string", "format": "date-time"},
+        )
+        for side in ("after", "before")
+    ),
+)
 
 SUBSCRIPTION_DELIVERIES = {
     "GET": Operation(
         id="list_deliveries",
         summary="List the deliveries of a subscription",
-        parameters=(_STATUS, *PAGE),
+        description="With any filter but `status`, the newest 1 000 deliveries are looked at for a page, so it may have"
+        " fewer rows than `limit`, or none, and a `next_cursor` all the same.",
+        parameters=(*_FILTERS, *PAGE),
         answers={
             200: Answer(
                 description="A page of deliveries.",

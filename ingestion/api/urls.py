@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 
 from ingestion.api.event_types import EventTypesView, EventTypeView
-from ingestion.api.events import BatchView, EventsView
+from ingestion.api.events import BatchView
 from ingestion.api.stream import EventStreamView
 
 
@@ -20,7 +20,6 @@ class TypeNameConverter:
 register_converter(TypeNameConverter, "type_name")
 
 urlpatterns = [
-    path("events", EventsView.as_view(), name="api-events"),
     path("events/batch", BatchView.as_view(), name="api-events-batch"),
     path("events/stream", EventStreamView.as_view(), name="api-events-stream"),
     path("event-types", EventTypesView.as_view(), name="api-event-types"),
