@@ -55,8 +55,8 @@ _CERTIFICATES = {
     64: "it was not issued for the address in the URL; use the host name that it names",
 }
 _TLS = {
-    "WRONG_VERSION_NUMBER": "the port does not speak TLS; is the URL's scheme or port wrong?",
-    "HTTP_REQUEST": "the port does not speak TLS; is the URL's scheme or port wrong?",
+    "WRONG_VERSION_NUMBER": "the port does not speak TLS; check the scheme and the port of the URL",
+    "HTTP_REQUEST": "the port does not speak TLS; check the scheme and the port of the URL",
     "UNSUPPORTED_PROTOCOL": "the server offers only outdated versions of TLS; TLS 1.2 is needed",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the server accepts none of the versions of TLS that are offered, from 1.2 on",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server accepts no cipher that is offered, or wants a client certificate",

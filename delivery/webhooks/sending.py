@@ -137,6 +137,7 @@ class WebhookSender:
         async with self._slots:
             exchange = Exchange()
             current.set(exchange)
+            failure: tuple[AttemptError | None, str]
             try:
                 url = _checked(request.url, self._policy)
                 await self._exchange(url, request, exchange)

@@ -111,7 +111,7 @@ def test_a_port_that_does_not_speak_tls_is_named() -> None:
         (result,) = send(f"https://127.0.0.1:{port}/")
     assert result.error is AttemptError.TLS
     assert result.detail == (
-        "No secure connection could be made: the port does not speak TLS; is the URL's scheme or port wrong?"
+        "No secure connection could be made: the port does not speak TLS; check the scheme and the port of the URL."
     )
 
 
