@@ -72,21 +72,17 @@ def test_messages_are_taken_apart(message: str, pointer: str, code: str, detail:
 
 
 @pytest.mark.parametrize(
-    ("kind", "field", "detail"),
+    ("kind", "body", "detail"),
     [
-        (EventBody, "type", "This takes 1 to 255 of A-Za-z0-9._-/."),
-        (CloudEvent, "source", "This takes 1 to 1024 characters without white space."),
-        (NewInbox, "name", "This takes 1 to 100 of A-Za-z0-9._-."),
+        (EventBody, {"type": "a b", "data": 1}, "This takes 1 to 255 of A-Za-z0-9._-/."),
+        (CloudEvent, {"source": "a b"}, "This takes 1 to 1024 characters without white space."),
+        (NewInbox, {"kind": "inbox", "name": "a b"}, "This takes 1 to 100 of A-Za-z0-9._-."),
     ],
 )
-def test_no_pattern_is_quoted(kind: type, field: str, detail: str) -> None:
-    body = {"kind": "inbox", "specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": 1, "name": "a"}
-    known = {name: body[name] for name in [*kind.__struct_fields__, "kind"] if name in body}
-    if kind is not NewInbox:
-        del known["kind"]
+def test_no_pattern_is_quoted(kind: Any, body: Any, detail: str) -> None:
     with pytest.raises(Problem) as refused:
-        decode(json.dumps({**known, field: "a b"}).encode(), kind)
-    assert refused.value.errors == (FieldError(pointer=f"/{field}", code="invalid", detail=detail),)
+        decode(json.dumps(body).encode(), kind)
+    assert [error.detail for error in refused.value.errors] == [detail]
 
 
 def longest_run(text: str, letter: str = "n") -> int:
