@@ -25,7 +25,7 @@ from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest.compat import django_request
-from rest.lists import Listing, Page, list_answer, read_page, read_time
+from rest.lists import Listing, Page, list_answer, read_page, read_text, read_time
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
@@ -102,12 +102,11 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _read_criteria(request: Request, page: Page) -> EventCriteria:
-    given = request.query_params.get
-    status = given("status")
+    status = request.query_params.get("status")
     if status is not None and status not in list(EventStatus):
         raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")
     return EventCriteria(
-        **{name: given(name, "") for name in ("type", "source", "subject", "status")},
+        **{name: read_text(request, name) for name in ("type", "source", "subject", "status")},
         time_from=read_time(request, "received_after"),
         time_to=read_time(request, "received_before"),
         before=None if page.before is None else UUID(page.before),

@@ -99,14 +99,17 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
 
 
-def _readable(value: str) -> str:
-    """UTF-8 where it is UTF-8, else latin-1; without control characters; cut at MAX_VALUE characters."""
-    raw = value.encode("latin-1", "replace")
+def header_text(value: str) -> str:
+    """What a header says: UTF-8 where it is UTF-8, else latin-1, as HTTP servers give it."""
     try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+def _readable(value: str) -> str:
+    """Without control characters; cut at MAX_VALUE characters."""
+    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", header_text(value))
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + CUT
 
 
