@@ -57,7 +57,7 @@ from rest.doors.shares import Held
 from rest.doors.threads import for_streams
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import read_body, read_raw
+from rest.parsing import read_body, read_optional
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ class LeaseView(APIView):
 
     def post(self, request: Request) -> HttpResponseBase:
         check_parameters(request, ("inbox",))
-        body = read_body(request, limit=LEASE_BODY_LIMIT) if read_raw(request, LEASE_BODY_LIMIT) else b"{}"
-        wanted = decode(body, LeaseRequest)
+        wanted = read_optional(request, LeaseRequest, limit=LEASE_BODY_LIMIT)
         caller, inbox, since = caller_of(request), _inbox_of(request), time.monotonic()
         slot = Slot(inbox.organization_id.int)
         can_wait = wanted.wait_seconds > 0 and isinstance(django_request(request), ASGIRequest)

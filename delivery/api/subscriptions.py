@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
@@ -49,15 +49,13 @@ from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.compat import django_request
-from rest.lists import Listing, check_parameters, list_answer, read_page, read_time
-from rest.parsing import read_body
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_text, read_time
+from rest.parsing import read_body, read_optional
 from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
 BODY_LIMIT = 256 * 1024
 _DELIVERY_FILTERS = ("status", "error", "status_code", "event_type", "received_after", "received_before")
-T = TypeVar("T")
 
 
 class SubscriptionsView(APIView):
@@ -168,7 +166,7 @@ class RotateSecretView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        rotation = _optional(request, SecretRotation)
+        rotation = read_optional(request, SecretRotation, limit=MAX_BODY_BYTES)
         overlap = timedelta(seconds=rotation.overlap_seconds)
         return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
 
@@ -182,8 +180,9 @@ class TestView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        event = _optional(request, TestEvent)
+        event = read_optional(request, TestEvent, limit=MAX_BODY_BYTES)
         data = bytes(event.data)
+        require_utf8_bytes(data)
         check_data(data)
         outcome = send_test(
             subscription=subscription,
@@ -269,25 +268,15 @@ def _body(request: Request) -> bytes:
     return body
 
 
-def _optional(request: Request, kind: type[T]) -> T:
-    """The body, or what stands for none."""
-    if not django_request(request).body:
-        return kind()
-    body = read_body(request, limit=MAX_BODY_BYTES)
-    require_utf8_bytes(body)
-    return decode(body, kind)
-
-
 def _read_criteria(request: Request) -> DeliveryCriteria:
-    given = request.query_params.get
-    status, code = _read_choice(request, "status", DeliveryStatus.values), given("status_code")
+    status, code = _read_choice(request, "status", DeliveryStatus.values), request.query_params.get("status_code")
     if code is not None and not re.fullmatch(r"[1-5][0-9]{2}", code):
         raise invalid("/status_code", "invalid", "status_code is a status of HTTP, such as 503.")
     return DeliveryCriteria(
         status=DeliveryStatus(status) if status else None,
-        error=given("error", ""),
+        error=read_text(request, "error"),
         status_code=int(code) if code else None,
-        event_type=given("event_type", ""),
+        event_type=read_text(request, "event_type"),
         time_from=read_time(request, "received_after"),
         time_to=read_time(request, "received_before"),
     )

@@ -17,7 +17,7 @@ from organizations.keys.scopes import Scope
 from rest.compat import django_request
 from rest.doors import waiting
 from rest.doors.streams import MEDIA_TYPE
-from rest.lists import check_parameters
+from rest.lists import check_parameters, read_text
 
 _FILTERS = ("type", "source", "subject")
 
@@ -31,7 +31,7 @@ class EventStreamView(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         check_parameters(request, _FILTERS)
         caller = caller_of(request)
-        wanted = Filter(**{name: request.query_params.get(name, "") for name in _FILTERS})
+        wanted = Filter(**{name: read_text(request, name) for name in _FILTERS})
         place = _place(request, caller.organization_id)
         stream = Stream(caller.organization_id, caller.key_id, wanted, place)
         if isinstance(django_request(request), ASGIRequest):

@@ -106,9 +106,7 @@ def test_events_are_found_by_their_deliveries(
     assert tenant.get(f"{path}subscription={make_webhook(other_tenant.organization).pk}").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "query", ["delivery_status=x", "subscription=x", "delivery_status=", "subscription=&x=1"]
-)
+@pytest.mark.parametrize("query", ["delivery_status=x", "subscription=x", "delivery_status=", "subscription=&x=1"])
 def test_a_wrong_filter_is_named(tenant: Tenant, query: str) -> None:
     answer = tenant.get(f"/api/v1/events?{query}")
     assert answer.status_code == 422
