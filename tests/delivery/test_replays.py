@@ -113,8 +113,9 @@ def start_ids(tenant: Tenant, subscription_id: UUID, ids: list[Any], **values: A
 
 def test_named_events_alone_are_replayed(tenant: Tenant, webhook: Subscription) -> None:
     """Also those that were received in the very same moment as others, and a moment ago."""
-    events = make_events(tenant.organization, 4)
-    Event.objects.filter(pk__in=[event.pk for event in events]).update(received_at=timezone.now())
+    now = timezone.now()
+    events = make_events(tenant.organization, 4, at=now)
+    Event.objects.filter(pk__in=[event.pk for event in events]).update(received_at=now)
     wanted = [events[2].pk, events[0].pk]
     started = start_ids(tenant, webhook.pk, [*wanted, wanted[0]])
     assert (started.status_code, started.json()["total"]) == (202, 2)

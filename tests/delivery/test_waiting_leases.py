@@ -27,7 +27,7 @@ from tests.support.servers import Server, serve
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 LEASE = "/api/v1/inbox/lease"
-NOTHING = {"lease_id": None, "expires_at": None, "events": []}
+NOTHING: dict[str, Any] = {"lease_id": None, "expires_at": None, "events": []}
 # Less than the wait, so that an answer which comes is one that was not merely waited for.
 IMPATIENT_SECONDS = 18
 LONG = {"wait_seconds": 20, "max": 1}

@@ -14,6 +14,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from core.event_ids import lowest_id, time_of
+from core.problems import Problem
 from ingestion.feed import reading
 from ingestion.feed.reading import SETTLED, Place, Row, place_after, place_now, read_behind
 from ingestion.models import Event
@@ -218,7 +219,7 @@ def test_a_wrong_question_is_refused(tenant: Tenant, query: str, last: str, poin
 def test_streams_of_an_organization_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "event_streams", Budget(total=9, share=1))
     first = waiting.hold(waiting.event_streams, "one")
-    with pytest.raises(waiting.Problem) as refused:
+    with pytest.raises(Problem) as refused:
         waiting.hold(waiting.event_streams, "one")
     assert refused.value.problem_type.code == "too_many_streams"
     first.give_back()
