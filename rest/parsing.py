@@ -32,6 +32,11 @@ def read_body(request: Request, *, limit: int) -> bytes:
     return read_raw(request, limit)
 
 
+def read_optional(request: Request, *, limit: int) -> bytes:
+    """Likewise for a route that needs no body: `{}` when there is none, whatever its content type is said to be."""
+    return read_body(request, limit=limit) if read_raw(request, limit) else b"{}"
+
+
 def read_raw(request: Request, limit: int) -> bytes:
     """The body's bytes, whatever they are; 413 above `limit` bytes."""
     if int(request.META.get("CONTENT_LENGTH") or 0) > limit:

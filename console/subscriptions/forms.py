@@ -11,10 +11,11 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
-from console.forms import LinesField, TextField
+from console.forms import LinesField, TextField, WaitsField
 from core.field_errors import cut
 from core.problems import Problem
 from delivery.endpoints.masking import restore_masked
+from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
@@ -70,6 +71,27 @@ class SubscriptionForm(forms.Form):
         " the URL changes to another host: then enter it again.",
         widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
     )
+    tags = LinesField(
+        required=False,
+        max_length=MAX_TAG_LENGTH,
+        help_text="Words of your own, one per line, such as the customer that it belongs to.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    timeout_seconds = forms.FloatField(
+        required=False,
+        min_value=TIMEOUT_SECONDS[0],
+        max_value=TIMEOUT_SECONDS[1],
+        label="Time-out in seconds",
+        help_text="How long the endpoint has to answer. Empty: as the platform is set.",
+    )
+    retry_schedule = WaitsField(
+        required=False,
+        max_length=500,
+        label="Retries",
+        help_text="The waits in seconds before each, such as: 5 60 3600. “none” for no retry, empty for the platform’s"
+        " schedule.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
     max_leases = forms.IntegerField(
         min_value=1,
         max_value=1000,
@@ -116,6 +138,7 @@ class SubscriptionForm(forms.Form):
         """What to set, by the fields that this form has."""
         data = self.cleaned_data
         wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
+        wanted["tags"] = data["tags"] or None
         if "filter" in self.fields:
             wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
         return SubscriptionChanges(**wanted)
@@ -221,5 +244,8 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "event_types": subscription.event_types,
         "filter": json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "",
         "headers": [f"{name}: {value}" for name, value in show_headers(subscription.headers).items()],
+        "tags": subscription.tags or [],
+        "timeout_seconds": subscription.timeout_seconds,
+        "retry_schedule": subscription.retry_schedule,
         "max_leases": subscription.max_leases,
     }

@@ -14,8 +14,7 @@ from console.rendering import render_page
 from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
-from delivery.operations import rotate_secret, show_secret
-from delivery.operations.subscriptions import require_webhook
+from delivery.operations import require_webhook, rotate_secret, show_secret
 from delivery.queries import own_subscription
 from delivery.webhooks.test_send import TestOutcome, send_test
 from organizations.audit import actor_of

@@ -6,6 +6,13 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from delivery.endpoints.header_rules import MAX_HEADERS
+from delivery.endpoints.option_rules import (
+    MAX_RETRIES,
+    MAX_RETRY_SECONDS,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+    TIMEOUT_SECONDS,
+)
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, SubscriptionKind
@@ -48,7 +55,34 @@ GivenFilter = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(max_length=2000)]
-Label = Annotated[str, Meta(max_length=100, description="For people.")]
+Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
+Tags = Annotated[
+    list[str],
+    Meta(
+        description="Words of your own, such as the customer that the subscription belongs to. Null for none.",
+        extra_json_schema={"maxItems": MAX_TAGS, "items": {"type": "string", "maxLength": MAX_TAG_LENGTH}},
+    ),
+]
+TimeoutSeconds = Annotated[
+    float,
+    Meta(
+        ge=TIMEOUT_SECONDS[0],
+        le=TIMEOUT_SECONDS[1],
+        description="How long the endpoint has to answer. Null for what the platform is set to, which is 15 unless its"
+        " operator says otherwise.",
+    ),
+]
+RetrySchedule = Annotated[
+    list[int],
+    Meta(
+        description="The waits before each retry, in seconds, together at most 30 days; up to 20 % is added to each. An"
+        " empty list means no retry, null the platform's schedule.",
+        extra_json_schema={
+            "maxItems": MAX_RETRIES,
+            "items": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_SECONDS},
+        },
+    ),
+]
 InboxName = Annotated[str, Meta(pattern=INBOX_NAME)]
 Headers = Annotated[
     dict[str, str],
@@ -71,11 +105,14 @@ class NewWebhook(
     """A webhook to be made: events are sent to its URL."""
 
     url: Url
-    name: Label | UnsetType = UNSET
+    name: Label | UnsetType | None = UNSET
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
     headers: Headers | UnsetType = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
+    retry_schedule: RetrySchedule | UnsetType | None = UNSET
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
@@ -85,6 +122,7 @@ class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
+    tags: Tags | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -92,9 +130,12 @@ NewSubscription = NewWebhook | NewInbox
 
 
 class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to set; the rest stays. `url` and `headers` are for webhooks, `max_leases` is for inboxes."""
+    """What to set; the rest stays, and null clears an option.
 
-    name: Label | UnsetType = UNSET
+    `url`, `headers`, `timeout_seconds` and `retry_schedule` are for webhooks, `max_leases` is for inboxes.
+    """
+
+    name: Label | UnsetType | None = UNSET
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
@@ -109,6 +150,9 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
+    retry_schedule: RetrySchedule | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -161,6 +205,9 @@ class SubscriptionShown(Struct):
     headers: Annotated[
         dict[str, str], Meta(description="With masked values: `****` and the last four characters of a long one.")
     ]
+    tags: list[str] | None
+    timeout_seconds: float | None
+    retry_schedule: list[int] | None
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -211,6 +258,9 @@ _WEBHOOK = {
     "event_types": ["invoice.*"],
     "filter": {"data.amount": {"gte": 1000}},
     "headers": {"Authorization": "****cret"},
+    "tags": ["ledger"],
+    "timeout_seconds": None,
+    "retry_schedule": [10, 60, 600],
     "status": "active",
     "disabled_reason": None,
     "disabled_at": None,
@@ -267,6 +317,7 @@ SUBSCRIPTIONS = {
                 "event_types": ["invoice.*"],
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+                "retry_schedule": [10, 60, 600],
             },
             inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
         ),
@@ -292,6 +343,7 @@ SUBSCRIPTION = {
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
             no_filter={"filter": None, "description": "All of them."},
+            schedule_of_the_platform={"retry_schedule": None},
         ),
         answers={200: _SHOWN},
         problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),

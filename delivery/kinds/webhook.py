@@ -24,7 +24,7 @@ class Webhook(KindRules):
     """By Standard Webhooks 1.0."""
 
     name = "webhook"
-    own_fields = ("url", "headers")
+    own_fields = ("url", "headers", "timeout_seconds", "retry_schedule")
     is_sent = True
     plural = "Webhooks"
     explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."
@@ -50,6 +50,7 @@ class Webhook(KindRules):
             data=claimed.data,
             now=now,
             context=context,
+            timeout_seconds=claimed.timeout_seconds,
         )
         return await webhooks.send(request)
 

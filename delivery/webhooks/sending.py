@@ -193,7 +193,7 @@ class WebhookSender:
             await self._post(url, request, progress)
 
     async def _post(self, url: URL, request: WebhookRequest, progress: _Progress) -> None:
-        left = max(0.001, self._timeout_seconds - progress.elapsed())
+        left = max(0.001, (request.timeout_seconds or self._timeout_seconds) - progress.elapsed())
         progress.on_used_connection = False
         async with self._session.post(
             url,

@@ -16,11 +16,15 @@ USER_AGENT = "EventsPlatform/1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookRequest:
-    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is."""
+    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is.
+
+    `timeout_seconds` is None for that of the sender.
+    """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
+    timeout_seconds: float | None = None
 
 
 def build_request(
@@ -34,6 +38,7 @@ def build_request(
     data: str,
     now: datetime,
     context: TraceContext | None = None,
+    timeout_seconds: float | None = None,
 ) -> WebhookRequest:
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
@@ -60,6 +65,7 @@ def build_request(
             **(_trace_headers(context, headers) if context else {}),
         },
         body=body,
+        timeout_seconds=timeout_seconds,
     )
 
 
