@@ -15,8 +15,12 @@ from aiohttp.client_proto import ResponseHandler
 
 # Of the body; enough to see what went wrong, and an endpoint cannot fill the memory or the database.
 MAX_RESPONSE_BYTES = 20 * 1024
-# Of everything: heads, chunks, and the body as far as it is kept.
-MAX_RECEIVED_BYTES = 64 * 1024
+# Of a line of a head: servers write policies and cookies that are longer than the parser's default of 8 KiB.
+MAX_LINE_BYTES = 64 * 1024
+# Of header fields; with the next bound, which counts what they hold.
+MAX_RESPONSE_HEADERS = 256
+# Of everything: heads, chunks, and the body as far as it is kept. Less than chunks of a byte need for a whole body.
+MAX_RECEIVED_BYTES = 96 * 1024
 # Several may precede the final answer (RFC 9110, 15.2).
 MAX_INFORMATIONAL = 8
 # What TLS itself may send on top for one answer: two session tickets have some 500 bytes, a record's frame has 22.

@@ -14,7 +14,14 @@ from django.conf import settings
 from yarl import URL
 
 from delivery.attempt_errors import AttemptError
-from delivery.webhooks.answers import MAX_RESPONSE_BYTES, BoundedConnector, bound_tls, tls_context
+from delivery.webhooks.answers import (
+    MAX_LINE_BYTES,
+    MAX_RESPONSE_BYTES,
+    MAX_RESPONSE_HEADERS,
+    BoundedConnector,
+    bound_tls,
+    tls_context,
+)
 from delivery.webhooks.failures import error_of, sentence_of
 from delivery.webhooks.guard import GuardedResolver, NetworkPolicy, check_url, guarded_socket
 from delivery.webhooks.retry_schedule import parse_retry_after
@@ -24,8 +31,6 @@ MAX_DETAIL = 300
 MAX_CONCURRENT = 1000
 # Many servers close idle connections after 5 s (Node.js, Apache); a request on a closing connection is lost.
 KEEPALIVE_SECONDS = 4.0
-# An answer of many megabytes of headers is an attack; the default 8 KiB for each of 128 allows one megabyte.
-MAX_RESPONSE_HEADERS = 64
 DEFAULT_HEADERS = {"User-Agent": "events-platform-webhooks/1", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 # The check of a URL resolves nothing, so its outcome stays true; it is 17 of the 150 µs that a send takes.
@@ -151,6 +156,8 @@ class WebhookSender:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
             max_headers=MAX_RESPONSE_HEADERS,
             read_bufsize=MAX_RESPONSE_BYTES,
             response_class=_Response,
