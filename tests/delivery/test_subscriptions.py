@@ -251,7 +251,7 @@ def test_a_url_is_kept_as_given_and_refused_with_what_may_not_stand_in_it(
     async def look_up(host: str, port: int) -> list[SocketAddress]:
         raise OSError(None, "no such name")
 
-    monkeypatch.setattr(operations, "check_destination", partial(guard.check_destination, look_up=look_up))
+    monkeypatch.setattr(subscription_fields, "check_destination", partial(guard.check_destination, look_up=look_up))
     url = "https://example.com/a%2Fb/../it's?sig=%3A&x="
     assert create(tenant, url=url)["url"] == url
     answer = tenant.post(PATH, {**HOOK, "url": "https://example.com/<é>"})
