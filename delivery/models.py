@@ -40,6 +40,13 @@ class DisabledReason(models.TextChoices):
     GONE = "gone", "the endpoint answered 410 Gone"
 
 
+class Signature(models.TextChoices):
+    """Of webhooks, by Standard Webhooks: with a secret that both sides know, or with a private key."""
+
+    SYMMETRIC = "v1", "v1: a shared secret"
+    ASYMMETRIC = "v1a", "v1a: a public key"
+
+
 class DeliveryStatus(models.TextChoices):
     """As the API shows it. HELD is derived, and never stored (delivery.shown_status)."""
 
@@ -96,7 +103,10 @@ class Subscription(models.Model):
     retry_schedule = ArrayField(models.PositiveIntegerField(), null=True, blank=True)
     # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})
+    signature = models.CharField(max_length=4, choices=Signature.choices, null=True, blank=True)
     secret = models.TextField(blank=True, db_default="")
+    # Of the secret, where that is a private key.
+    public_key = models.CharField(max_length=60, blank=True, db_default="")
     previous_secret = models.TextField(blank=True, db_default="")
     previous_secret_until = models.DateTimeField(null=True, blank=True)
     # Health: since when there were only failures, and how many in a row.

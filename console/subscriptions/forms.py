@@ -19,7 +19,7 @@ from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import Subscription, SubscriptionKind
+from delivery.models import Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
 from ingestion.formats.decoding import check_data
 
@@ -92,6 +92,12 @@ class SubscriptionForm(forms.Form):
         " schedule.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
+    signature = forms.ChoiceField(
+        required=False,
+        choices=[("", "As the platform does: v1"), *Signature.choices],
+        help_text="v1a is verified with a public key, which need not be kept secret. After a change the secret before"
+        " signs too for a day.",
+    )
     max_leases = forms.IntegerField(
         min_value=1,
         max_value=1000,
@@ -139,6 +145,8 @@ class SubscriptionForm(forms.Form):
         data = self.cleaned_data
         wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
         wanted["tags"] = data["tags"] or None
+        if "signature" in self.fields:
+            wanted["signature"] = data["signature"] or None
         if "filter" in self.fields:
             wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
         return SubscriptionChanges(**wanted)
@@ -247,5 +255,6 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "tags": subscription.tags or [],
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
+        "signature": subscription.signature,
         "max_leases": subscription.max_leases,
     }

@@ -52,6 +52,8 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "tags": subscription.tags,
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
+        "signature": subscription.signature,
+        "public_key": subscription.public_key or None,
         "status": SubscriptionStatus(subscription.status),
         "disabled_reason": DisabledReason(subscription.disabled_reason) if subscription.disabled_reason else None,
         "disabled_at": _time(subscription.disabled_at),

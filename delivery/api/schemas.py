@@ -99,6 +99,15 @@ ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 
 
+SignatureVersion = Annotated[
+    Literal["v1", "v1a"],
+    Meta(
+        description="`v1`: an HMAC with a secret that both sides know; `v1a`: Ed25519, verified with a `public_key`."
+        " Null is `v1`. When it changes, the secret before signs too for 24 hours."
+    ),
+]
+
+
 class NewWebhook(
     Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
 ):
@@ -113,6 +122,7 @@ class NewWebhook(
     tags: Tags | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    signature: SignatureVersion | UnsetType | None = UNSET
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
@@ -132,7 +142,7 @@ NewSubscription = NewWebhook | NewInbox
 class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     """What to set; the rest stays, and null clears an option.
 
-    `url`, `headers`, `timeout_seconds` and `retry_schedule` are for webhooks, `max_leases` is for inboxes.
+    `max_leases` is for inboxes; what inboxes have no use for, such as `url` or `retry_schedule`, is for webhooks.
     """
 
     name: Label | UnsetType | None = UNSET
@@ -153,6 +163,7 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     tags: Tags | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    signature: SignatureVersion | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -208,6 +219,10 @@ class SubscriptionShown(Struct):
     tags: list[str] | None
     timeout_seconds: float | None
     retry_schedule: list[int] | None
+    signature: Literal["v1", "v1a"] | None
+    public_key: Annotated[
+        str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
+    ]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -217,7 +232,7 @@ class SubscriptionShown(Struct):
 
 
 class SubscriptionCreated(SubscriptionShown):
-    """A new subscription; a webhook with the secret that signs what it gets."""
+    """A new subscription; a webhook with the secret that signs what it gets, unless it has a `public_key`."""
 
     secret: Annotated[str, Meta(pattern="^whsec_")] | UnsetType = UNSET
 
@@ -227,9 +242,10 @@ class SubscriptionList(Listed[SubscriptionShown]):
 
 
 class SecretShown(Struct):
-    """The secret of a webhook."""
+    """The secret of a webhook; with `v1a` the public key, as nobody is shown the private one."""
 
-    secret: Annotated[str, Meta(pattern="^whsec_")]
+    secret: Annotated[str, Meta(pattern="^whsec_")] | None
+    public_key: Annotated[str, Meta(pattern="^whpk_")] | None
     previous_secret_expires_at: Annotated[
         Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
     ]
@@ -261,6 +277,8 @@ _WEBHOOK = {
     "tags": ["ledger"],
     "timeout_seconds": None,
     "retry_schedule": [10, 60, 600],
+    "signature": None,
+    "public_key": None,
     "status": "active",
     "disabled_reason": None,
     "disabled_at": None,
@@ -279,7 +297,9 @@ _WEBHOOK = {
 _SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
 _SECRET_ANSWER = Answer(
     description="The secret.",
-    content=json_of(SecretShown, secret={"secret": _SECRET, "previous_secret_expires_at": EXAMPLE_TIME}),
+    content=json_of(
+        SecretShown, secret={"secret": _SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
+    ),
 )
 
 

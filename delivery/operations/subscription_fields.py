@@ -34,6 +34,7 @@ class SubscriptionChanges:
     tags: Sequence[str] | UnsetType | None = UNSET
     timeout_seconds: float | UnsetType | None = UNSET
     retry_schedule: Sequence[int] | UnsetType | None = UNSET
+    signature: str | UnsetType | None = UNSET
     max_leases: int | UnsetType = UNSET
 
 
@@ -115,5 +116,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "tags": check_tags,
     "timeout_seconds": _as_it_is,
     "retry_schedule": check_retry_schedule,
+    "signature": _as_it_is,
     "max_leases": _as_it_is,
 }

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -11,12 +12,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.problems import Problem
-from core.secrets import encrypt_secret
 from delivery.endpoints.binding import require_values
 from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.sealed_headers import open_readable
 from delivery.kinds import RULES
-from delivery.models import DEFAULT_INBOX, Subscription, SubscriptionKind, SubscriptionStatus
+from delivery.models import DEFAULT_INBOX, Signature, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations.subscription_fields import (
     SubscriptionChanges,
     changeable_fields,
@@ -26,7 +26,9 @@ from delivery.operations.subscription_fields import (
     summary_of,
 )
 from delivery.operations.subscription_rows import CLEAN_RECORD, lock_row, log_change, rows_of
+from delivery.operations.webhook_secrets import columns_of_secret
 from delivery.usage import usage_of
+from delivery.webhooks.signing import generate_secret
 from organizations.audit import Actor
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import Organization
@@ -35,13 +37,15 @@ from rest.versions import require_version
 
 # Deleted ones count until their deliveries have left and retention takes their rows.
 MAX_ROWS_FACTOR = 10
+# For how long the secret before goes on signing when the kind of signature changes.
+OVERLAP = timedelta(days=1)
 # The inbox `default` takes every event, and is where consumers look that name none.
 _FIXED_OF_DEFAULT = ("name", "event_types", "filter")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreatedSubscription:
-    """`secret` is that of a webhook, `whsec_…`; None for an inbox."""
+    """`secret` is that of a webhook, `whsec_…`; None for an inbox, and for a webhook that is signed with a key pair."""
 
     subscription: Subscription
     secret: str | None
@@ -59,18 +63,18 @@ def create_subscription(
         fields["headers"] = restore_masked(fields["headers"], {})
     if kind is SubscriptionKind.INBOX and fields["name"] == DEFAULT_INBOX:
         raise Problem("inbox_exists", "Every organization has the inbox default.")
-    secret = RULES[kind].new_secret()
-    sealed = encrypt_secret(secret) if secret else ""
+    secret = RULES[kind].new_secret(fields.get("signature"))
+    of_secret = columns_of_secret(secret, None, timedelta()) if secret else {}
     with _one_inbox_of_each_name(), transaction.atomic():
         limits = hold_limits(organization.pk)
         _refuse_too_many(organization, limits)
         subscription = Subscription.objects.create(
-            organization=organization, kind=kind, secret=sealed, **stored_fields(fields)
+            organization=organization, kind=kind, **of_secret, **stored_fields(fields)
         )
         _refuse_too_much(organization, limits)
         log_change("created", subscription, actor, summary_of({}, fields))
     subscription.refresh_from_db()
-    return CreatedSubscription(subscription=subscription, secret=secret)
+    return CreatedSubscription(subscription=subscription, secret=None if subscription.public_key else secret)
 
 
 def update_subscription(
@@ -98,14 +102,20 @@ def update_subscription(
             raise Problem("wrong_state", f"The inbox default takes every event: its {fixed[0]} cannot be changed.")
         if before:
             after = {name: fields[name] for name in before}
-            # Another address is another endpoint.
-            record = CLEAN_RECORD if "url" in after else {}
-            rows_of(locked).update(changed_at=Now(), **stored_fields(after), **record)
+            rows_of(locked).update(changed_at=Now(), **stored_fields(after), **_what_follows(locked, after))
             if not after.keys().isdisjoint(("event_types", "filter")):
                 _refuse_too_much(locked.organization, locked.organization.limits)
             log_change("updated", locked, actor, summary_of(before, after))
     locked.refresh_from_db()
     return locked
+
+
+def _what_follows(locked: Subscription, after: dict[str, Any]) -> dict[str, Any]:
+    """Other columns that change along: another address is another endpoint, another signature needs another secret."""
+    columns = dict(CLEAN_RECORD) if "url" in after else {}
+    if "signature" in after and (after["signature"] == Signature.ASYMMETRIC) != bool(locked.public_key):
+        columns |= columns_of_secret(generate_secret(after["signature"]), locked, OVERLAP)
+    return columns
 
 
 def _with_stored_values(locked: Subscription, fields: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +136,7 @@ def delete_subscription(*, subscription: Subscription, actor: Actor, expected: S
         status=SubscriptionStatus.DELETED,
         changed_at=Now(),
         secret="",
+        public_key="",
         previous_secret="",
         previous_secret_until=None,
         headers={},

@@ -15,7 +15,7 @@ from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
 from delivery.operations import close_circuit, require_webhook
 from delivery.webhooks.sending import AttemptResult, WebhookSender
-from delivery.webhooks.signing import secret_key
+from delivery.webhooks.signing import SigningKey, secret_key
 from delivery.webhooks.webhook_requests import WebhookRequest, build_request
 from organizations.audit import Actor, record
 from rest.doors.shares import Budget, TooMuchError
@@ -88,7 +88,7 @@ async def _send(request: WebhookRequest) -> AttemptResult:
         return await sender.send(request)
 
 
-def _signing_keys(subscription: Subscription, now: datetime) -> list[bytes]:
+def _signing_keys(subscription: Subscription, now: datetime) -> list[SigningKey]:
     tokens = [subscription.secret]
     if subscription.previous_secret_until and subscription.previous_secret_until > now:
         tokens.append(subscription.previous_secret)

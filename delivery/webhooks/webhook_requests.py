@@ -9,7 +9,7 @@ import msgspec
 
 from core.times import format_time
 from core.tracing import TraceContext
-from delivery.webhooks.signing import sign
+from delivery.webhooks.signing import SigningKey, sign
 
 USER_AGENT = "EventsPlatform/1"
 
@@ -30,7 +30,7 @@ class WebhookRequest:
 def build_request(
     *,
     url: str,
-    secrets: Sequence[bytes],
+    secrets: Sequence[SigningKey],
     headers: Mapping[str, str],
     event_id: UUID,
     event_type: str,

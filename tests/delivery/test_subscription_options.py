@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {
     "tags": ["customer-1", "eu"],
     "timeout_seconds": 2.5,
     "retry_schedule": [1, 60, 3600],
+    "signature": "v1a",
 }
 
 
@@ -74,6 +75,7 @@ def test_options_are_taken_shown_and_cleared_one_by_one(tenant: Tenant) -> None:
         ({"retry_schedule": [5, 0]}, "/retry_schedule/1"),
         ({"retry_schedule": [10**30]}, "/retry_schedule/0"),
         ({"retry_schedule": [2_592_000, 1]}, "/retry_schedule"),
+        ({"signature": "v2"}, "/signature"),
     ],
 )
 def test_what_an_option_cannot_be_is_named(tenant: Tenant, body: dict[str, Any], pointer: str) -> None:

@@ -102,6 +102,8 @@ def test_it_works(tenant: Tenant) -> None:
         "tags": None,
         "timeout_seconds": None,
         "retry_schedule": None,
+        "signature": None,
+        "public_key": None,
         "status": "active",
         "disabled_reason": None,
         "disabled_at": None,
@@ -120,7 +122,11 @@ def test_it_works(tenant: Tenant) -> None:
     path = f"{PATH}/{created['id']}"
     assert tenant.get(path).json() == created
     assert tenant.get(f"{PATH}?kind=webhook").json() == {"data": [created], "next_cursor": None}
-    assert tenant.get(f"{path}/secret").json() == {"secret": secret, "previous_secret_expires_at": None}
+    assert tenant.get(f"{path}/secret").json() == {
+        "secret": secret,
+        "public_key": None,
+        "previous_secret_expires_at": None,
+    }
 
     changed = patch(tenant, created["id"], {"event_types": ["*"], "filter": None})
     assert changed.status_code == 200
