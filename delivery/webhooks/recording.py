@@ -157,10 +157,11 @@ def judge(outcome: AttemptOutcome, *, jitter: float) -> Verdict:
         return Verdict(DeliveryStatus.DEAD_LETTER, None, EVENT_GONE)
     if result.error is None:
         return Verdict(DeliveryStatus.DELIVERED, None, "")
+    own = outcome.claimed.retry_schedule
     due = next_attempt(
         attempts=outcome.claimed.attempts + 1,
         now=outcome.ended_at,
-        schedule=settings.WEBHOOK_RETRY_SCHEDULE,
+        schedule=settings.WEBHOOK_RETRY_SCHEDULE if own is None else own,
         jitter=jitter,
         retry_after=result.retry_after,
     )
