@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('delivery', '0007_dead_letter_retries'),
+        ('delivery', '0009_signatures'),
     ]
 
     operations = [
