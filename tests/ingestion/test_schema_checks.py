@@ -26,8 +26,8 @@ from ingestion.schemas import checking
 from ingestion.schemas import process as schema_process
 from ingestion.schemas.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
 from ingestion.schemas.compiling import MAX_COST, compile_schema
-from ingestion.schemas.cost import SchemaError
 from ingestion.schemas.messages import Question, Reply, receive, send
+from ingestion.schemas.parts import SchemaError
 from ingestion.schemas.process import CompiledSchemas
 from organizations.models import Organization
 from rest.problems import describe_problem
