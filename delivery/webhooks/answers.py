@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from delivery.attempts.exchange import Exchange, current
+
 # Of the body; enough to see what went wrong, and an endpoint cannot fill the memory or the database.
 MAX_RESPONSE_BYTES = 20 * 1024
 # Of a line of a head: servers write policies and cookies that are longer than the parser's default of 8 KiB.
@@ -43,6 +45,7 @@ class BoundedAnswer(ResponseHandler):
 
     _received = 0
     _messages = 0
+    _exchange: Exchange | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -54,6 +57,11 @@ class BoundedAnswer(ResponseHandler):
         self._received = self._messages = 0
         if tls := self._tls():
             tls.beside = 0
+        is_used = self._exchange is not None
+        if (exchange := current.get()) is not None:
+            peer = self.transport and self.transport.get_extra_info("peername")
+            exchange.note_request(str(peer[0]) if peer else None, on_used_connection=is_used)
+        self._exchange = exchange
         super().set_response_params(**options)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
@@ -64,6 +72,8 @@ class BoundedAnswer(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if not data:  # it goes on with what it had kept back
             super().data_received(data)
+        elif (exchange := self._exchange) is not None and exchange.answered_at is None:
+            exchange.note_answer()
         for begin in range(0, len(data), _SLICE):
             if self.transport is None or self.exception() is not None or self._has_enough():
                 return
@@ -108,6 +118,8 @@ class BoundedTls(ssl.SSLObject):
         taken = ssl.MemoryBIO()
         created: BoundedTls = super()._create(taken, *arguments, **options)  # type: ignore[misc] # not in typeshed
         created._incoming, created._slice = incoming, taken
+        if (exchange := current.get()) is not None:
+            exchange.note_tls()
         return created
 
     def do_handshake(self) -> None:

@@ -721,7 +721,7 @@ def test_a_test_event_arrives_signed_with_both_secrets(tenant: Tenant, receiver:
             "delivered": True,
             "status_code": 200,
             "error": None,
-            "detail": "HTTP 200",
+            "detail": "The endpoint answered 200 (OK).",
             "response": "taken",
         }
 
