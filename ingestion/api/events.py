@@ -81,7 +81,10 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     headers = _headers(request)
     body = read_raw(request, limit)
     with request_span(request.path, headers) as span:
-        intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=body, span=span)
+        request_id = django_request(request).request_id  # type: ignore[attr-defined]
+        intake_request = IntakeRequest(
+            caller=caller_of(request), request_id=request_id, headers=headers, body=body, span=span
+        )
         answer, django_request(request).rate_limit = run_now(receive(_PORTS, intake_request))  # type: ignore[attr-defined]
         if isinstance(answer, Problem):
             raise answer

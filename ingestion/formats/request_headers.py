@@ -91,7 +91,12 @@ def _named(name: str) -> tuple[str, bool]:
     """`"name":`, empty if it is not kept, and whether its values are secret."""
     if _ADDRESS.search(name):
         return "", False
-    return _quoted(_readable(name)) + ":", bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
+    return _quoted(_readable(name)) + ":", is_secret_name(name)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what goes by this name, in lower case and with hyphens, is shown to nobody."""
+    return bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
 
 
 def header_text(value: str) -> str:
