@@ -21,9 +21,9 @@ from ingestion.operations import process_outbox
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES
 from ingestion.schemas.catalogue import REFRESH_SECONDS, SchemaCatalogue
 from ingestion.schemas.checking import schema_checks
-from ingestion.schemas.compiling import DIALECT, MAX_COST, CompiledSchema, compile_schema
+from ingestion.schemas.compiling import MAX_COST, CompiledSchema, compile_schema
 from ingestion.schemas.cost import MAX_CHAIN, states_of_pattern
-from ingestion.schemas.parts import SchemaError
+from ingestion.schemas.parts import DIALECT, SchemaError
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
 
