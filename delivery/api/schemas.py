@@ -366,7 +366,8 @@ TEST = {
                         "status_code": 500,
                         "duration_ms": 42,
                         "error": "http_error",
-                        "detail": "HTTP 500",
+                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
+                        " log.",
                         "response": "Internal Server Error",
                     },
                 ),

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 from unittest import mock
@@ -239,6 +240,28 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_stored(tenant: Tenant, m
     assert answer.json()["errors"] == [
         {"pointer": "/url", "code": "unsafe_url", "detail": "The host resolves to a private address."}
     ]
+
+
+def test_a_url_is_kept_as_given_and_refused_with_what_may_not_stand_in_it(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
+        raise OSError(None, "no such name")
+
+    monkeypatch.setattr(operations, "check_destination", partial(guard.check_destination, look_up=look_up))
+    url = "https://example.com/a%2Fb/../it's?sig=%3A&x="
+    assert create(tenant, url=url)["url"] == url
+    answer = tenant.post(PATH, {**HOOK, "url": "https://example.com/<é>"})
+    assert (answer.status_code, answer.json()["errors"]) == (
+        422,
+        [
+            {
+                "pointer": "/url",
+                "code": "unsafe_url",
+                "detail": "The URL holds characters that must be percent-encoded: < é >.",
+            }
+        ],
+    )
 
 
 # --- Lists, tenants, scopes --------------------------------------------------------------------------------------
@@ -691,7 +714,7 @@ def test_a_test_event_arrives_signed_with_both_secrets(tenant: Tenant, receiver:
             "delivered": True,
             "status_code": 200,
             "error": None,
-            "detail": "HTTP 200",
+            "detail": "The endpoint answered 200 (OK).",
             "response": "taken",
         }
 
