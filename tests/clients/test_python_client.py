@@ -26,7 +26,9 @@ _CONSUMER = """
 import sys
 from events_client import Client
 def handle(event):
-    print(event.data, "again" if event.leases > 1 else "first", flush=True)
+    which = "again" if event.leases > 1 else "first"
+    sys.stdout.write(f"{event.data} {which}\\n")
+    sys.stdout.flush()
 with Client() as client:
     client.inbox(sys.argv[1]).consume(handle, lease_seconds=3, concurrency=4)
 """
@@ -70,9 +72,9 @@ def test_nothing_is_lost_while_servers_and_consumers_are_killed(platform: Platfo
             with client.events.buffer(max_events=20) as buffer:
                 for number in range(600):
                     buffer.send("kill.test", number)
-                    if number % 100 == 50:
+                    if number % 200 == 50:
                         buffer.flush(SECONDS)
-                        _kill_one(platform, number // 100)
+                        _kill_one(platform, number // 200)
                     if number == 300:
                         consumer.kill()
                         consumer.wait()
