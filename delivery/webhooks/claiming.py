@@ -73,7 +73,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          event.data::text, delivery.retry_id
+          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -95,7 +95,8 @@ def lease_seconds() -> float:
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
+    CloudEvent without a field here, are JSON texts.
     """
 
     id: UUID
@@ -116,6 +117,7 @@ class Claimed(msgspec.Struct, frozen=True):
     previous_secret: str
     data: str | None
     retry_id: UUID | None = None
+    attributes: str | None = None
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -137,7 +139,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-2], row[-2] and with_exponents(row[-2]), row[-1])) for row in rows]
+    return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -77,7 +77,8 @@ def test_what_cannot_be_sent_is_logged_and_fails_no_request(
 
 @pytest.mark.usefixtures("configured")
 def test_it_can_be_sent_in_the_background(server: Server) -> None:
-    with override_settings(EVENTS_CLIENT={**settings.EVENTS_CLIENT, "BUFFERED": True}):
+    chosen = {"URL": server.url, "API_KEY": KEY, "BUFFERED": True}
+    with override_settings(EVENTS_CLIENT=chosen):
         with transaction.atomic():
             send_on_commit("invoice.paid", 1)
         sending._buffer().close()

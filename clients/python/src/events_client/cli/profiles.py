@@ -82,7 +82,7 @@ def client_of(context: typer.Context, **options: Any) -> Client:
 
 def _keep_in_keyring(name: str, api_key: str) -> bool:
     try:
-        import keyring  # noqa: PLC0415 - optional
+        import keyring  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415 - optional
 
         keyring.set_password(SERVICE, name, api_key)
         return bool(keyring.get_password(SERVICE, name) == api_key)
