@@ -5,14 +5,17 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
-from delivery.endpoints.header_rules import MAX_HEADERS
-from delivery.endpoints.option_rules import (
-    MAX_RETRIES,
-    MAX_RETRY_SECONDS,
-    MAX_TAG_LENGTH,
-    MAX_TAGS,
-    TIMEOUT_SECONDS,
+from delivery.api.option_schemas import (
+    GivenAuth,
+    MutualTlsShown,
+    OAuth2Shown,
+    RetrySchedule,
+    SignatureVersion,
+    Tags,
+    TimeoutSeconds,
+    Url,
 )
+from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, SubscriptionKind
@@ -32,13 +35,6 @@ from rest.openapi import (
 MAX_OVERLAP = 30 * 24 * 3600
 _SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
-Url = Annotated[
-    str,
-    Meta(
-        max_length=2048,
-        description="Where to send: `https`, unless the platform allows `http`, and no private address.",
-    ),
-]
 EventTypes = Annotated[
     list[str],
     Meta(
@@ -56,33 +52,6 @@ GivenFilter = Annotated[
 ]
 Description = Annotated[str, Meta(max_length=2000)]
 Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
-Tags = Annotated[
-    list[str],
-    Meta(
-        description="Words of your own, such as the customer that the subscription belongs to. Null for none.",
-        extra_json_schema={"maxItems": MAX_TAGS, "items": {"type": "string", "maxLength": MAX_TAG_LENGTH}},
-    ),
-]
-TimeoutSeconds = Annotated[
-    float,
-    Meta(
-        ge=TIMEOUT_SECONDS[0],
-        le=TIMEOUT_SECONDS[1],
-        description="How long the endpoint has to answer. Null for what the platform is set to, which is 15 unless its"
-        " operator says otherwise.",
-    ),
-]
-RetrySchedule = Annotated[
-    list[int],
-    Meta(
-        description="The waits before each retry, in seconds, together at most 30 days; up to 20 % is added to each. An"
-        " empty list means no retry, null the platform's schedule.",
-        extra_json_schema={
-            "maxItems": MAX_RETRIES,
-            "items": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_SECONDS},
-        },
-    ),
-]
 InboxName = Annotated[str, Meta(pattern=INBOX_NAME)]
 Headers = Annotated[
     dict[str, str],
@@ -97,15 +66,6 @@ MaxLeases = Annotated[
 ]
 ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
-
-
-SignatureVersion = Annotated[
-    Literal["v1", "v1a"],
-    Meta(
-        description="`v1`: an HMAC with a secret that both sides know; `v1a`: Ed25519, verified with a `public_key`."
-        " Null is `v1`. When it changes, the secret before signs too for 24 hours."
-    ),
-]
 
 
 class NewWebhook(
@@ -123,6 +83,7 @@ class NewWebhook(
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
+    auth: GivenAuth | UnsetType | None = UNSET
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
@@ -164,6 +125,7 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
+    auth: GivenAuth | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -223,6 +185,7 @@ class SubscriptionShown(Struct):
     public_key: Annotated[
         str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
     ]
+    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without what is secret.")]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -279,6 +242,12 @@ _WEBHOOK = {
     "retry_schedule": [10, 60, 600],
     "signature": None,
     "public_key": None,
+    "auth": {
+        "type": "oauth2_client_credentials",
+        "token_url": "https://auth.example.com/token",
+        "client_id": "platform",
+        "scope": None,
+    },
     "status": "active",
     "disabled_reason": None,
     "disabled_at": None,
@@ -338,6 +307,12 @@ SUBSCRIPTIONS = {
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
                 "retry_schedule": [10, 60, 600],
+                "auth": {
+                    "type": "oauth2_client_credentials",
+                    "token_url": "https://auth.example.com/token",
+                    "client_id": "platform",
+                    "client_secret": "the-client's-secret",
+                },
             },
             inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
         ),
@@ -357,8 +332,8 @@ SUBSCRIPTION = {
         id="update_subscription",
         summary="Change a subscription",
         description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
-        " the inbox `default` takes. Stored header values go to no other endpoint: with a `url` of another scheme, host"
-        " or port they have to be given again.",
+        " the inbox `default` takes. Stored header values and secrets of `auth` go to no other endpoint: with a `url`"
+        " of another scheme, host or port they have to be given again.",
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},

@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from msgspec import Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -268,7 +270,10 @@ def _secret_shown(found: WebhookSecret) -> Response:
 
 
 def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges:
-    return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+    given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    if isinstance(auth := given.get("auth"), Struct):
+        given["auth"] = msgspec.to_builtins(auth)
+    return SubscriptionChanges(**given)
 
 
 def _body(request: Request) -> bytes:
