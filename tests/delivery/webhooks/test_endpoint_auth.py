@@ -170,7 +170,7 @@ def test_secrets_of_auth_are_shown_nowhere_and_encrypted(tenant: Tenant) -> None
     assert decrypt_secret(stored["client_secret"][1:]) == CLIENT_SECRET
     patch(tenant, created, auth={**OAUTH2, "client_secret": "another"})
     assert "another" not in json.dumps(list(AuditEntry.objects.values_list("changes", flat=True)))
-    tenant.delete(f"{PATH}/{created['id']}")
+    tenant.request("DELETE", f"{PATH}/{created['id']}", None)
     assert Subscription.objects.get(pk=created["id"]).auth is None
 
 

@@ -43,7 +43,7 @@ class Client:
 
 
 def demanding_client_certificates(folder: Path, address: str, *, days: int = 30) -> tuple[ssl.SSLContext, Path, Client]:
-    """A context for a server that lets in only whom its own authority vouches for; that authority; and such a client."""
+    """For a server that lets in only whom its own authority vouches for; the authority's file; and such a client."""
     authority_key, server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
     authority = _builder("authority", "authority", authority_key, ca=True, days=400).sign(
         authority_key, hashes.SHA256()

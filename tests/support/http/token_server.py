@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote_plus
 
-from oauthlib.oauth2 import BackendApplicationServer, RequestValidator
+from oauthlib.oauth2 import BackendApplicationServer, RequestValidator  # type: ignore[import-untyped]
 
 CLIENT_ID, CLIENT_SECRET = "platform", "s3cret & more"
 
@@ -21,22 +21,22 @@ class _Client:
 class _Validator(RequestValidator):  # type: ignore[misc] # oauthlib has no types
     """Knows one client, which has to use HTTP Basic (RFC 6749, 2.3.1)."""
 
-    def authenticate_client(self, request: Any, *_: Any, **__: Any) -> bool:
+    def authenticate_client(self, request: Any, *args: Any, **options: Any) -> bool:
         kind, _, coded = request.headers.get("Authorization", "").partition(" ")
         user, _, password = base64.b64decode(coded).decode().partition(":")
         request.client = _Client()
         return kind == "Basic" and (unquote_plus(user), unquote_plus(password)) == (CLIENT_ID, CLIENT_SECRET)
 
-    def validate_grant_type(self, client_id: str, grant_type: str, *_: Any, **__: Any) -> bool:
+    def validate_grant_type(self, client_id: str, grant_type: str, *args: Any, **options: Any) -> bool:
         return grant_type == "client_credentials"
 
-    def get_default_scopes(self, *_: Any, **__: Any) -> list[str]:
+    def get_default_scopes(self, *args: Any, **options: Any) -> list[str]:
         return ["webhooks"]
 
-    def validate_scopes(self, client_id: str, scopes: list[str], *_: Any, **__: Any) -> bool:
+    def validate_scopes(self, client_id: str, scopes: list[str], *args: Any, **options: Any) -> bool:
         return set(scopes) <= {"webhooks", "more"}
 
-    def save_bearer_token(self, token: dict[str, Any], *_: Any, **__: Any) -> None:
+    def save_bearer_token(self, token: dict[str, Any], *args: Any, **options: Any) -> None:
         pass
 
 
