@@ -96,7 +96,7 @@ class RetryDeadLettersView(APIView):
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        wanted = decode(read_optional(request, limit=BODY_LIMIT), DeadLettersToRetry)
+        wanted = read_optional(request, DeadLettersToRetry, limit=BODY_LIMIT)
         outcome = retry_dead_letters(subscription=subscription, actor=actor_of(request), dry_run=wanted.dry_run)
         return Response(
             DeadLettersRetried(total=outcome.total, retried=outcome.retried, remaining=outcome.total - outcome.retried)

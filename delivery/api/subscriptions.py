@@ -166,7 +166,7 @@ class RotateSecretView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        rotation = decode(read_optional(request, limit=BODY_LIMIT), SecretRotation)
+        rotation = read_optional(request, SecretRotation, limit=MAX_BODY_BYTES)
         overlap = timedelta(seconds=rotation.overlap_seconds)
         return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
 
@@ -180,10 +180,9 @@ class TestView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        body = read_optional(request, limit=MAX_BODY_BYTES)
-        require_utf8_bytes(body)
-        event = decode(body, TestEvent)
+        event = read_optional(request, TestEvent, limit=MAX_BODY_BYTES)
         data = bytes(event.data)
+        require_utf8_bytes(data)
         check_data(data)
         outcome = send_test(
             subscription=subscription,

@@ -76,7 +76,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
           subscription.timeout_seconds, subscription.retry_schedule, subscription.auth,
-          event.data::text, delivery.retry_id
+          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -93,8 +93,9 @@ MARGIN = timedelta(seconds=5)
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `timeout_seconds` and `retry_schedule` are None where the platform's settings count.
-    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    `timeout_seconds` and `retry_schedule` are None where the platform's settings count. `traceparent` and `tracestate`
+    are as the event came with them, valid or not. `data` and `attributes`, those of a CloudEvent without a field here,
+    are JSON texts.
     """
 
     id: UUID
@@ -118,6 +119,7 @@ class Claimed(msgspec.Struct, frozen=True):
     auth: dict[str, Any] | None
     data: str | None
     retry_id: UUID | None = None
+    attributes: str | None = None
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -139,7 +141,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "timeout": settings.WEBHOOK_TIMEOUT_SECONDS, "margin": MARGIN}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-2], row[-2] and with_exponents(row[-2]), row[-1])) for row in rows]
+    return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -81,7 +81,7 @@ class RotateKeyView(APIView):
     def post(self, request: Request, key_id: UUID) -> Response:
         caller = caller_of(request)
         key = own_key(caller_of(request).organization_id, key_id)
-        rotation = decode(read_optional(request, limit=BODY_LIMIT), Rotation)
+        rotation = read_optional(request, Rotation, limit=BODY_LIMIT)
         refuse_if_over(key, now=timezone.now())
         _refuse_more_scopes(caller, key.scopes)
         wanted = key.expires_at if isinstance(rotation.expires_at, UnsetType) else rotation.expires_at
