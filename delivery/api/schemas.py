@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from core.field_errors import text_like
 from delivery.api.option_schemas import (
@@ -16,11 +16,11 @@ from delivery.api.option_schemas import (
     TimeoutSeconds,
     Url,
 )
+from delivery.api.webhook_schemas import EXAMPLE_SECRET
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, SubscriptionKind
-from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -32,9 +32,6 @@ from rest.openapi import (
     Time,
     json_of,
 )
-
-MAX_OVERLAP = 30 * 24 * 3600
-_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 EventTypes = Annotated[
     list[str],
@@ -132,23 +129,6 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     max_leases: MaxLeases | UnsetType = UNSET
 
 
-class SecretRotation(Struct, forbid_unknown_fields=True):
-    """How long the previous secret signs too."""
-
-    overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP)] = 86_400
-
-
-class TestEvent(Struct, forbid_unknown_fields=True):
-    """The event to send."""
-
-    __test__ = False  # It is none of pytest's.
-
-    type: TypeName = "webhook.test"
-    data: Annotated[Raw, Meta(description="Any JSON.", extra_json_schema={})] = field(
-        default_factory=lambda: Raw(b'{"test":true}')
-    )
-
-
 class Circuit(Struct):
     """The endpoint rests after many failures in a row: its deliveries are held."""
 
@@ -207,30 +187,6 @@ class SubscriptionList(Listed[SubscriptionShown]):
     """Subscriptions, newest first."""
 
 
-class SecretShown(Struct):
-    """The secret of a webhook; with `v1a` the public key, as nobody is shown the private one."""
-
-    secret: Annotated[str, Meta(pattern="^whsec_")] | None
-    public_key: Annotated[str, Meta(pattern="^whpk_")] | None
-    previous_secret_expires_at: Annotated[
-        Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
-    ]
-
-
-class TestResult(Struct):
-    """What came of a test."""
-
-    __test__ = False
-
-    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
-    delivered: bool
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    duration_ms: Annotated[int, Meta(ge=0)]
-    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
-    detail: Annotated[str, Meta(description="The same in a sentence.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
-
-
 _WEBHOOK = {
     "id": EXAMPLE_ID,
     "kind": "webhook",
@@ -267,12 +223,6 @@ _WEBHOOK = {
     "max_leases": None,
 }
 _SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
-_SECRET_ANSWER = Answer(
-    description="The secret.",
-    content=json_of(
-        SecretShown, secret={"secret": _SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
-    ),
-)
 
 
 def _choice(name: str, description: str, values: list[str]) -> Parameter:
@@ -322,7 +272,7 @@ SUBSCRIPTIONS = {
         answers={
             201: Answer(
                 description="The new subscription.",
-                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": _SECRET}),
+                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}),
             )
         },
         problems=("inbox_exists", "limit_reached"),
@@ -374,55 +324,5 @@ RESUME = {
         " the rest of the endpoint, if it rests, and changes nothing else.",
         answers={200: _SHOWN},
         version="shown",
-    )
-}
-SECRET = {
-    "GET": Operation(
-        id="get_subscription_secret",
-        summary="Show the secret of a webhook",
-        description="The audit log notes it.",
-        answers={200: _SECRET_ANSWER},
-        problems=("wrong_state",),
-    )
-}
-ROTATE_SECRET = {
-    "POST": Operation(
-        id="rotate_subscription_secret",
-        summary="Rotate the secret of a webhook",
-        description="The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
-        " default. Of two rotations in a row only the last leaves a previous secret.",
-        body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
-        body_required=False,
-        answers={200: _SECRET_ANSWER},
-        problems=("wrong_state",),
-    )
-}
-TEST = {
-    "POST": Operation(
-        id="test_subscription",
-        summary="Test a webhook",
-        description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
-        " answer. The event is stored nowhere.",
-        body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="What came of it, good or bad.",
-                content=json_of(
-                    TestResult,
-                    refused={
-                        "event_id": EXAMPLE_ID,
-                        "delivered": False,
-                        "status_code": 500,
-                        "duration_ms": 42,
-                        "error": "http_error",
-                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
-                        " log.",
-                        "response": "Internal Server Error",
-                    },
-                ),
-            )
-        },
-        problems=("wrong_state", "rate_limited"),
     )
 }

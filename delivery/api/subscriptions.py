@@ -17,18 +17,15 @@ from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
-from delivery.api import delivery_schemas, schemas
+from delivery.api import delivery_schemas, schemas, webhook_schemas
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
     NewSubscription,
-    SecretRotation,
-    SecretShown,
     SubscriptionCreated,
     SubscriptionPatch,
-    TestEvent,
-    TestResult,
 )
+from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent, TestResult
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -151,7 +148,7 @@ class SecretView(APIView):
     """The secret of a webhook."""
 
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.SECRET
+    operations = webhook_schemas.SECRET
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -162,7 +159,7 @@ class RotateSecretView(APIView):
     """A new secret for a webhook."""
 
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.ROTATE_SECRET
+    operations = webhook_schemas.ROTATE_SECRET
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -176,7 +173,7 @@ class TestView(APIView):
 
     __test__ = False
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.TEST
+    operations = webhook_schemas.TEST
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
