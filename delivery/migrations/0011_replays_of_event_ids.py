@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('delivery', '0009_signatures'),
+        ('delivery', '0010_webhook_auth'),
     ]
 
     operations = [
