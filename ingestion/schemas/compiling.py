@@ -66,7 +66,7 @@ class CompiledSchema:
 
 
 def compile_schema(text: str, *, to_be_saved: bool = False) -> CompiledSchema:
-    """The schema in `text`, JSON that check_data() has passed. Never opens a connection. Raises SchemaError.
+    """The schema in `text`, JSON that check_jsonb() has passed. Never opens a connection. Raises SchemaError.
 
     One that could check no event of a useful size is not saved. If it was before there was this bound, or it was
     another one, small events are still checked.
