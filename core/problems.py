@@ -50,6 +50,9 @@ PROBLEM_TYPES = _types(
     ("wrong_state", 409, "Wrong state",
      "The object is of a kind, or in a state, that does not allow this; `detail` says why."),
     ("limit_reached", 409, "Limit reached", "The organization has as many of these as it can have. Delete one first."),
+    ("event_erased", 410, "Event erased",
+     "The event with this idempotency key was stored, and has been erased since or has passed its retention period."
+     " Nothing was stored; use a new key for a new event."),
     ("precondition_failed", 412, "Changed meanwhile",
      "The object is not what it was when you read it: `If-Match` names another version, and nothing was changed."
      " `errors` names what has changed. Read it again."),

@@ -72,7 +72,7 @@ def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Map
         if not outcome.duplicate:
             mailed = IdempotencyKey.objects.filter(organization=organization_id, key=_mail_key(kind, now)).exists()
             transaction.on_commit(partial(_after_commit, None if mailed else outcome.id))
-    elif outcome.problem_type.code != "idempotency_key_reused":
+    elif outcome.problem_type.code not in {"idempotency_key_reused", "event_erased"}:
         logger.error("the notice %s of organization %s was refused: %s", kind, organization_id, outcome)
 
 

@@ -13,10 +13,16 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from delivery.attempts.exchange import Exchange, current
+
 # Of the body; enough to see what went wrong, and an endpoint cannot fill the memory or the database.
 MAX_RESPONSE_BYTES = 20 * 1024
-# Of everything: heads, chunks, and the body as far as it is kept.
-MAX_RECEIVED_BYTES = 64 * 1024
+# Of a line of a head: servers write policies and cookies that are longer than the parser's default of 8 KiB.
+MAX_LINE_BYTES = 64 * 1024
+# Of header fields; with the next bound, which counts what they hold.
+MAX_RESPONSE_HEADERS = 256
+# Of everything: heads, chunks, and the body as far as it is kept. Less than chunks of a byte need for a whole body.
+MAX_RECEIVED_BYTES = 96 * 1024
 # Several may precede the final answer (RFC 9110, 15.2).
 MAX_INFORMATIONAL = 8
 # What TLS itself may send on top for one answer: two session tickets have some 500 bytes, a record's frame has 22.
@@ -39,6 +45,7 @@ class BoundedAnswer(ResponseHandler):
 
     _received = 0
     _messages = 0
+    _exchange: Exchange | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -50,6 +57,11 @@ class BoundedAnswer(ResponseHandler):
         self._received = self._messages = 0
         if tls := self._tls():
             tls.beside = 0
+        is_used = self._exchange is not None
+        if (exchange := current.get()) is not None:
+            peer = self.transport and self.transport.get_extra_info("peername")
+            exchange.note_request(str(peer[0]) if peer else None, on_used_connection=is_used)
+        self._exchange = exchange
         super().set_response_params(**options)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
@@ -60,6 +72,8 @@ class BoundedAnswer(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if not data:  # it goes on with what it had kept back
             super().data_received(data)
+        elif (exchange := self._exchange) is not None and exchange.answered_at is None:
+            exchange.note_answer()
         for begin in range(0, len(data), _SLICE):
             if self.transport is None or self.exception() is not None or self._has_enough():
                 return
@@ -104,6 +118,8 @@ class BoundedTls(ssl.SSLObject):
         taken = ssl.MemoryBIO()
         created: BoundedTls = super()._create(taken, *arguments, **options)  # type: ignore[misc] # not in typeshed
         created._incoming, created._slice = incoming, taken
+        if (exchange := current.get()) is not None:
+            exchange.note_tls()
         return created
 
     def do_handshake(self) -> None:

@@ -72,7 +72,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          delivery.retry_id, {stored_data.COLUMNS}
+          delivery.retry_id, (event.annotations -> 'attributes')::text, {stored_data.COLUMNS}
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -94,7 +94,8 @@ def lease_seconds() -> float:
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
+    CloudEvent without a field here, are JSON texts.
     """
 
     id: UUID
@@ -114,6 +115,7 @@ class Claimed(msgspec.Struct, frozen=True):
     secret: str
     previous_secret: str
     retry_id: UUID | None
+    attributes: str | None
     data: str | None
 
 

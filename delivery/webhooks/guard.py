@@ -136,6 +136,10 @@ def _embedded_ipv4(address: Address) -> IPv4Address | None:
 # --- URLs ----------------------------------------------------------------------------------------------------
 
 _URL = re.compile(r"(?P<scheme>[a-z]+)://(?P<authority>[^/?#]*)", re.IGNORECASE | re.ASCII)
+# What RFC 3986 does not let stand in a path and a query; `[`, `]` and `|`, which browsers send as they are, may.
+_ILLEGAL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%|\[\]-]")
+# Of the illegal characters that a refusal names.
+_MAX_NAMED = 10
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]{1,5})?", re.ASCII)
 _NAME = re.compile(r"(?!.{254})[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*")
 # The URL standard (WHATWG): a host whose last label is a number is an IPv4 address, in whatever notation.
@@ -148,7 +152,8 @@ def check_url(url: str, policy: NetworkPolicy) -> URL:
     """The URL as it will be requested, or UnsafeUrl. Nothing is resolved: that is vetted at connect time.
 
     What is returned went through the parser that aiohttp connects with, IDNA included, and its host is judged after
-    it: two parsers that disagree about a URL are how such checks are passed.
+    it: two parsers that disagree about a URL are how such checks are passed. Path and query are sent as they are
+    written, for they may be signed; the parser would write `%3A`, `'`, `..` and a `?` at the end in its own way.
     """
     _require_plain_text(url, policy)
     try:
@@ -161,7 +166,30 @@ def check_url(url: str, policy: NetworkPolicy) -> URL:
     if not port:
         raise UnsafeUrl("Port 0 does not exist.")
     _require_safe_host(host or "", policy)
-    return parsed
+    return _as_written(url, parsed)
+
+
+def _as_written(url: str, parsed: URL) -> URL:
+    """With the whole request target as its path, which nothing rewrites.
+
+    A URL that was stored with illegal characters before they were refused is sent as it always was: percent-encoded
+    by the parser, and without its fragment.
+    """
+    target = _URL.sub("", url, count=1)
+    if _ILLEGAL.search(target):
+        return parsed
+    path = target if target.startswith("/") else f"/{target}"
+    return URL.build(scheme=parsed.scheme, authority=parsed.raw_authority, path=path, encoded=True)
+
+
+def require_legal_characters(url: str) -> None:
+    """UnsafeUrl that names what may not stand in the path and the query of a URL that is stored anew."""
+    illegal = dict.fromkeys(_ILLEGAL.findall(_URL.sub("", url, count=1)))
+    if not illegal:
+        return
+    names = " ".join(list(illegal)[:_MAX_NAMED])
+    percent = " Two hexadecimal digits follow a %." if "%" in illegal else ""
+    raise UnsafeUrl(f"The URL holds characters that must be percent-encoded: {names}.{percent}")
 
 
 def _require_plain_text(url: str, policy: NetworkPolicy) -> None:
@@ -282,12 +310,13 @@ def guarded_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socke
 
 
 def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look_up_once) -> None:
-    """`check_url`, and what the host resolves to now, so that whoever stores the URL is told at once.
+    """`check_url`, its characters, and what its host resolves to now: whoever stores the URL is told at once.
 
     A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of an event
     loop.
     """
     parsed = check_url(url, policy)
+    require_legal_characters(url)
     try:
         found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
     except OSError:  # a TimeoutError is one too

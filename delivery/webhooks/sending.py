@@ -2,11 +2,11 @@
 
 import asyncio
 import functools
+import socket
 import ssl
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, Self
 
 import aiohttp
@@ -14,8 +14,17 @@ from django.conf import settings
 from yarl import URL
 
 from delivery.attempt_errors import AttemptError
-from delivery.webhooks.answers import MAX_RESPONSE_BYTES, BoundedConnector, bound_tls, tls_context
-from delivery.webhooks.failures import error_of, sentence_of
+from delivery.attempts.exchange import Exchange, Timings, current
+from delivery.attempts.headers import DEFAULT_HEADERS, kept_headers, shown_request_headers, storable
+from delivery.webhooks.answers import (
+    MAX_LINE_BYTES,
+    MAX_RESPONSE_BYTES,
+    MAX_RESPONSE_HEADERS,
+    BoundedConnector,
+    bound_tls,
+    tls_context,
+)
+from delivery.webhooks.failures import explain, judge_status
 from delivery.webhooks.guard import GuardedResolver, NetworkPolicy, check_url, guarded_socket
 from delivery.webhooks.retry_schedule import parse_retry_after
 from delivery.webhooks.webhook_requests import WebhookRequest
@@ -24,9 +33,6 @@ MAX_DETAIL = 300
 MAX_CONCURRENT = 1000
 # Many servers close idle connections after 5 s (Node.js, Apache); a request on a closing connection is lost.
 KEEPALIVE_SECONDS = 4.0
-# An answer of many megabytes of headers is an attack; the default 8 KiB for each of 128 allows one megabyte.
-MAX_RESPONSE_HEADERS = 64
-DEFAULT_HEADERS = {"User-Agent": "events-platform-webhooks/1", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 # The check of a URL resolves nothing, so its outcome stays true; it is 17 of the 150 µs that a send takes.
 _checked = functools.lru_cache(maxsize=1024)(check_url)
@@ -37,7 +43,9 @@ class AttemptResult:
     """What came of one attempt: delivered if `error` is None, that is after a 2xx that was read to its end or bound.
 
     `status` is None when no answer came. `detail` is a sentence for people, at most MAX_DETAIL characters.
-    `response_text` is the begin of the answer, safe for PostgreSQL, cut at MAX_RESPONSE_BYTES of the answer.
+    `response_text` is the begin of the answer, safe for PostgreSQL, cut at MAX_RESPONSE_BYTES of the answer;
+    `response_headers` of one field that came several times hold all values, MAX_HEADER_BYTES of all fields.
+    `request_headers` are those that were sent, or were about to be; what a subscription added is masked.
     """
 
     error: AttemptError | None
@@ -48,6 +56,10 @@ class AttemptResult:
     response_truncated: bool
     retry_after: timedelta | None
     remote_address: str | None
+    url: str = ""
+    timings: Timings = field(default_factory=Timings)
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    response_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def delivered(self) -> bool:
@@ -57,50 +69,6 @@ class AttemptResult:
     def gone(self) -> bool:
         """The endpoint says that it will never take anything again."""
         return self.status == 410
-
-
-@dataclass(kw_only=True)
-class _Progress:
-    """What is known of an attempt at any moment, so that one that breaks off still tells how far it came."""
-
-    started: float = field(default_factory=time.perf_counter)
-    on_used_connection: bool = False
-    status: int | None = None
-    retry_after: timedelta | None = None
-    remote_address: str | None = None
-    body: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.started
-
-    def result(self, error: AttemptError | None, detail: str) -> AttemptResult:
-        return AttemptResult(
-            error=error,
-            status=self.status,
-            detail=_storable(detail)[:MAX_DETAIL],
-            duration_ms=round(self.elapsed() * 1000),
-            response_text=_storable(self.body.decode("utf-8", "replace")),
-            response_truncated=self.truncated,
-            retry_after=self.retry_after,
-            remote_address=self.remote_address,
-        )
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL stores no NUL."""
-    return text.replace("\0", "")
-
-
-class _Response(aiohttp.ClientResponse):
-    """Remembers the peer: a short answer has given its connection back before anyone can ask for it."""
-
-    peer: str | None = None
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        if (transport := connection.transport) is not None and (name := transport.get_extra_info("peername")):
-            self.peer = str(name[0])
-        return await super().start(connection)
 
 
 class WebhookSender:
@@ -137,13 +105,11 @@ class WebhookSender:
         self._resolver = self._resolver or GuardedResolver(self._policy)
         connector = BoundedConnector(
             resolver=self._resolver,
-            socket_factory=functools.partial(guarded_socket, self._policy),
+            socket_factory=functools.partial(_noted_socket, self._policy),
             ssl=self._ssl_context,
             limit=0,  # `_slots` limits: in the connector's own queue the timeout would run already
             keepalive_timeout=KEEPALIVE_SECONDS,
         )
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_used_connection)
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers=DEFAULT_HEADERS,
@@ -151,10 +117,10 @@ class WebhookSender:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             raise_for_status=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
             max_headers=MAX_RESPONSE_HEADERS,
             read_bufsize=MAX_RESPONSE_BYTES,
-            response_class=_Response,
-            trace_configs=[tracing],
         )
         return self
 
@@ -169,68 +135,82 @@ class WebhookSender:
         After the sender was closed it raises, so that an attempt that was cut off does not count as a failed one.
         """
         async with self._slots:
-            progress = _Progress()
+            exchange = Exchange()
+            current.set(exchange)
+            failure: tuple[AttemptError | None, str]
             try:
                 url = _checked(request.url, self._policy)
-                await self._exchange(url, request, progress)
+                await self._exchange(url, request, exchange)
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
                 # uvloop reports some broken sockets by a RuntimeError. A sender that was closed is nobody's answer.
                 if self._session.closed:
                     raise
-                return progress.result(error_of(error), sentence_of(error))
-            return _judge(progress)
+                failure = explain(error, exchange.phase, url=request.url, seconds=self._timeout_seconds)
+            else:
+                failure = judge_status(exchange.status or 0)
+            return _result(request, exchange, *failure)
 
-    async def _exchange(self, url: URL, request: WebhookRequest, progress: _Progress) -> None:
+    async def _exchange(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
         """Post; once more if an idle connection was found closed, which says nothing about the endpoint.
 
         The second post cannot do harm even if the first arrived: `webhook-id` tells the receiver that it is the same.
         """
         try:
-            await self._post(url, request, progress)
+            await self._post(url, request, exchange)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not progress.on_used_connection or progress.status is not None:
+            if not exchange.on_used_connection or exchange.status is not None:
                 raise
-            await self._post(url, request, progress)
+            await self._post(url, request, exchange)
 
-    async def _post(self, url: URL, request: WebhookRequest, progress: _Progress) -> None:
-        left = max(0.001, self._timeout_seconds - progress.elapsed())
-        progress.on_used_connection = False
+    async def _post(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
+        left = max(0.001, self._timeout_seconds - exchange.elapsed())
+        exchange.begin()
         async with self._session.post(
             url,
             data=request.body,
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=left),
-            trace_request_ctx=progress,
         ) as response:
-            progress.status = response.status
-            progress.remote_address = getattr(response, "peer", None)
+            exchange.status = response.status
+            exchange.response_headers = kept_headers(response.raw_headers)
             if "Retry-After" in response.headers:
-                progress.retry_after = parse_retry_after(response.headers["Retry-After"], datetime.now(UTC))
-            await _read(response, progress)
+                exchange.retry_after = parse_retry_after(response.headers["Retry-After"], datetime.now(UTC))
+            await _read(response, exchange)
 
 
-async def _note_used_connection(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx.on_used_connection = True
+def _noted_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socket:
+    """A guarded one; that it is made tells that the name was looked up."""
+    made = guarded_socket(policy, info)
+    if (exchange := current.get()) is not None:
+        exchange.note_socket(str(info[4][0]))
+    return made
 
 
-async def _read(response: aiohttp.ClientResponse, progress: _Progress) -> None:
+async def _read(response: aiohttp.ClientResponse, exchange: Exchange) -> None:
     """Up to MAX_RESPONSE_BYTES; of a longer answer the rest is not awaited, its connection is dropped."""
-    while len(progress.body) < MAX_RESPONSE_BYTES:
-        chunk = await response.content.read(MAX_RESPONSE_BYTES - len(progress.body))
+    while len(exchange.body) < MAX_RESPONSE_BYTES:
+        chunk = await response.content.read(MAX_RESPONSE_BYTES - len(exchange.body))
         if not chunk:
             return
-        progress.body += chunk
+        exchange.body += chunk
     if not response.content.at_eof():
-        progress.truncated = True
+        exchange.truncated = True
         response.close()
 
 
-def _judge(progress: _Progress) -> AttemptResult:
-    """The verdict on an answer that was read."""
-    status = progress.status or 0
-    if 200 <= status < 300:
-        return progress.result(None, f"HTTP {status}")
-    if 300 <= status < 400:
-        return progress.result(AttemptError.REDIRECT, f"HTTP {status}: redirects are not followed")
-    return progress.result(AttemptError.HTTP_ERROR, f"HTTP {status}")
+def _result(request: WebhookRequest, exchange: Exchange, error: AttemptError | None, detail: str) -> AttemptResult:
+    return AttemptResult(
+        error=error,
+        status=exchange.status,
+        detail=storable(detail)[:MAX_DETAIL],
+        duration_ms=round(exchange.elapsed() * 1000),
+        response_text=storable(exchange.body.decode("utf-8", "replace")),
+        response_truncated=exchange.truncated,
+        retry_after=exchange.retry_after,
+        remote_address=exchange.remote_address,
+        url=request.url,
+        timings=exchange.timings(),
+        request_headers=shown_request_headers(request.url, request.headers, length=len(request.body)),
+        response_headers=exchange.response_headers,
+    )

@@ -239,7 +239,7 @@ EVENTS = {
                 content=json_of(EventAccepted, duplicate={**_ACCEPTED, "duplicate": True}),
             ),
         },
-        problems=("idempotency_key_reused", *_INTAKE_PROBLEMS),
+        problems=("idempotency_key_reused", "event_erased", *_INTAKE_PROBLEMS),
     ),
     "GET": Operation(
         id="list_events",

@@ -71,7 +71,7 @@ WITH given AS (
 SELECT id FROM stored
 """  # noqa: S608 - the names are our own
 
-# `same`: equal, or equal as JSON though the text differs; NULL when it does and retention has taken the event.
+# `same`: equal, or equal as JSON though the text differs. Without `received_at` the event has left.
 _HELD = f"""
 SELECT wanted.number, held.event_id, event.received_at,
        held.fingerprint = wanted.fingerprint OR
@@ -133,7 +133,8 @@ class Incoming(Struct, frozen=True, eq=False):
 async def store(database: PatientDatabase, events: Sequence[Incoming]) -> list[WriteOutcome]:
     """Commit what can be committed; returns each event's outcome, in order.
 
-    An outcome is an Accepted, or Problem 409 (reused key), 422 (PostgreSQL cannot hold it: this event alone), 503.
+    An outcome is an Accepted, or Problem 409 (reused key), 410 (the key's event has left), 422 (PostgreSQL cannot hold
+    it: this event alone), 503.
     Raises psycopg's OperationalError when PostgreSQL is away: then nothing is known to be committed.
     """
     outcomes: dict[Incoming, WriteOutcome] = {}
@@ -184,15 +185,17 @@ async def _write(
 
 
 async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, WriteOutcome]:
-    """Their keys are held by other events: the same content is a duplicate, another is a conflict.
+    """Their keys are held by other events: the same content is a duplicate, another is a conflict, a gone one is 410.
 
     An event whose claim has just gone gets no outcome: the next try takes the key.
     """
     outcomes: dict[Incoming, WriteOutcome] = {}
     for number, event_id, received_at, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
-        if same:
-            outcomes[event] = Accepted(id=event_id, received_at=received_at or timezone.now(), duplicate=True)
+        if received_at is None:
+            outcomes[event] = Problem("event_erased")
+        elif same:
+            outcomes[event] = Accepted(id=event_id, received_at=received_at, duplicate=True)
         else:
             outcomes[event] = Problem("idempotency_key_reused")
     return outcomes

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 from unittest import mock
@@ -175,6 +176,9 @@ def test_an_inbox_has_neither_url_nor_secret(tenant: Tenant) -> None:
         ({**HOOK, "filter": {"data.a": {"like": "x"}}}, "unknown_operator", "/filter/data.a/like"),
         ({**HOOK, "headers": {"Host": "x"}}, "reserved", "/headers/Host"),
         ({**HOOK, "headers": {"a": "b\r\nc: d"}}, "invalid_value", "/headers/a"),
+        ({**HOOK, "headers": {"X-B": "b", "X-A": 1}}, "invalid_value", "/headers/X-A"),
+        ({**HOOK, "headers": {"X-A": None}}, "invalid_value", "/headers/X-A"),
+        ({**HOOK, "headers": {"X/A~": {"a": 1}}}, "invalid_name", "/headers/X~1A~0"),
         ({**HOOK, "url": ""}, "unsafe_url", "/url"),
         ({**HOOK, "url": "not a url"}, "unsafe_url", "/url"),
         ({**HOOK, "url": "http://example.com/"}, "unsafe_url", "/url"),
@@ -239,6 +243,28 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_stored(tenant: Tenant, m
     assert answer.json()["errors"] == [
         {"pointer": "/url", "code": "unsafe_url", "detail": "The host resolves to a private address."}
     ]
+
+
+def test_a_url_is_kept_as_given_and_refused_with_what_may_not_stand_in_it(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
+        raise OSError(None, "no such name")
+
+    monkeypatch.setattr(operations, "check_destination", partial(guard.check_destination, look_up=look_up))
+    url = "https://example.com/a%2Fb/../it's?sig=%3A&x="
+    assert create(tenant, url=url)["url"] == url
+    answer = tenant.post(PATH, {**HOOK, "url": "https://example.com/<é>"})
+    assert (answer.status_code, answer.json()["errors"]) == (
+        422,
+        [
+            {
+                "pointer": "/url",
+                "code": "unsafe_url",
+                "detail": "The URL holds characters that must be percent-encoded: < é >.",
+            }
+        ],
+    )
 
 
 # --- Lists, tenants, scopes --------------------------------------------------------------------------------------
@@ -649,6 +675,10 @@ def test_a_request_is_what_the_specification_asks_for() -> None:
         b'{"id":"019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b","type":"invoice.paid",'
         b'"timestamp":"2026-11-24T11:00:00.000000Z","data":{"amount": 1.10, "who": "Zo\xc3\xab"}}'
     )
+    assert build_request(
+        url=URL, secrets=[], headers={}, event_id=event_id, event_type="t", received_at=now, now=now,
+        data='"AP8="', attributes='{"data_base64": true}',
+    ).body.endswith(b'"data":"AP8=","attributes":{"data_base64": true}}')  # fmt: skip
     signature = request.headers["webhook-signature"]
     assert dict(request.headers) == {
         "X-Token": "abc",
@@ -691,7 +721,7 @@ def test_a_test_event_arrives_signed_with_both_secrets(tenant: Tenant, receiver:
             "delivered": True,
             "status_code": 200,
             "error": None,
-            "detail": "HTTP 200",
+            "detail": "The endpoint answered 200 (OK).",
             "response": "taken",
         }
 

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 
 from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind
 from delivery.operations import SubscriptionChanges, create_subscription
-from ingestion.models import Event, IntakeCount
+from ingestion.models import Event, IdempotencyKey, IntakeCount
 from ingestion.operations import process_outbox
 from lifecycle.erasing.events import ErasureCriteria, start_event_erasure
 from lifecycle.erasing.organization import models_of_organizations, start_organization_erasure
@@ -200,6 +200,24 @@ def test_events_are_erased_by_what_they_say(tenant: Tenant, other_tenant: Tenant
     kept = json.dumps(list(AuditEntry.objects.values()) + list(Erasure.objects.values()), default=str)
     assert "data.user.email" in kept
     assert "a0@example.com" not in kept
+
+
+def test_the_key_of_an_erased_event_is_gone_until_it_expires(tenant: Tenant) -> None:
+    """A duplicate would name an event that nobody can read; so would one whose event retention took."""
+    event = {"type": "t.c", "data": {"user": "a0"}, "idempotency_key": "k"}
+    first = tenant.post("/api/v1/events", event).json()
+    process_outbox()
+    call_command("erase_events", organization=tenant.organization.slug, where=["data.user=a0"], yes=True)
+    for body in (event, {**event, "data": 1}):
+        reply = tenant.post("/api/v1/events", body)
+        assert (reply.status_code, reply.json()["code"]) == (410, "event_erased")
+    batch = tenant.post("/api/v1/events/batch", [event, {**event, "idempotency_key": "l"}]).json()
+    assert [item["status"] for item in batch["results"]] == ["rejected", "accepted"]
+    assert batch["results"][0]["error"]["code"] == "event_erased"
+    IdempotencyKey.objects.update(expires_at=timezone.now())
+    again = tenant.post("/api/v1/events", event)
+    assert again.status_code == 202
+    assert again.json()["id"] != first["id"]
 
 
 def test_parts_are_redacted_wherever_they_are_shown(tenant: Tenant) -> None:

@@ -13,6 +13,7 @@ import uvloop
 from delivery.attempt_errors import AttemptError
 from delivery.webhooks.answers import (
     MAX_INFORMATIONAL,
+    MAX_LINE_BYTES,
     MAX_RECEIVED_BYTES,
     MAX_RESPONSE_BYTES,
     BoundedAnswer,
@@ -99,6 +100,16 @@ def _sizes(length: int) -> Iterator[int]:
     """Chunks as a program makes them that writes line by line."""
     for begin in range(0, length, 100):
         yield min(100, length - begin)
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [(60_000, 200), (MAX_LINE_BYTES - len("x-policy"), 200), (MAX_LINE_BYTES, None)]
+)
+def test_an_answer_with_a_long_header_line_is_judged_by_its_status(length: int, status: int | None) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nx-policy: %s\r\ncontent-length: 5\r\n\r\ntaken" % (b"p" * length)
+    with answering(lambda: iter([answer])) as url:
+        (result,) = send(url)
+    assert (result.status, result.delivered) == (status, status == 200), result.detail
 
 
 def test_each_answer_on_a_connection_is_counted_by_itself() -> None:

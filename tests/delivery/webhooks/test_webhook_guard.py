@@ -24,6 +24,7 @@ from delivery.webhooks.guard import (
 from delivery.webhooks.name_service import LookUp, SocketAddress
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.webhook_requests import WebhookRequest
+from tests.support.http.raw_endpoint import answering
 from tests.support.http.receiver import receiving
 
 PUBLIC = NetworkPolicy(allow_http=True)
@@ -193,7 +194,7 @@ HOSTILE_URLS = [
 ]
 
 ACCEPTED_URLS = [
-    ("https://example.com", "https://example.com"),
+    ("https://example.com", "https://example.com/"),
     ("HTTPS://Example.COM:8443/Hook?x=1", "https://example.com:8443/Hook?x=1"),
     ("https://bücher.example/", "https://xn--bcher-kva.example/"),
     ("https://ｅｘａｍｐｌｅ.com/", "https://example.com/"),
@@ -264,6 +265,75 @@ def test_plain_http_is_refused_unless_allowed() -> None:
     with pytest.raises(UnsafeUrl):
         check_url("http://example.com/", NetworkPolicy())
     check_url("https://example.com/", NetworkPolicy())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/a%2Fb%3Ac%2f",
+        "/it's/../not/./this?q=%41'",
+        "/hook?",
+        "/hook?a=1&sig=a%2Bb%3D+/=&b[]=x|y,;:@!$()*~",
+        "//double//",
+        "/%E4%BD%A0?q=%7a",
+    ],
+)
+def test_path_and_query_are_sent_as_they_are_written(target: str) -> None:
+    heads: list[bytes] = []
+    with answering(lambda: iter([b"HTTP/1.1 204 No Content\r\n\r\n"]), heads=heads) as address:
+        check_destination(f"{address}{target}", LOOPBACK, look_up=answers("127.0.0.1"))
+        result = send(f"{address}{target}", LOOPBACK)
+    assert result.delivered, result.detail
+    assert heads[0].split(b"\r\n")[0] == f"POST {target} HTTP/1.1".encode()
+
+
+@pytest.mark.parametrize(("end", "target"), [("", "/"), ("?", "/?"), ("?sig=%2F", "/?sig=%2F")])
+def test_a_url_without_a_path_is_sent_with_the_least_that_http_needs(end: str, target: str) -> None:
+    heads: list[bytes] = []
+    with answering(lambda: iter([b"HTTP/1.1 204 No Content\r\n\r\n"]), heads=heads) as address:
+        send(f"{address}{end}", LOOPBACK)
+    assert heads[0].split(b"\r\n")[0] == f"POST {target} HTTP/1.1".encode()
+
+
+def test_an_international_name_is_sent_in_ascii() -> None:
+    heads: list[bytes] = []
+    with answering(lambda: iter([b"HTTP/1.1 204 No Content\r\n\r\n"]), heads=heads) as address:
+        result = send(address.replace("127.0.0.1", "bücher.example") + "/a%2F", LOOPBACK, answers("127.0.0.1"))
+    assert result.delivered, result.detail
+    assert b"\r\nHost: xn--bcher-kva.example:" in heads[0]
+
+
+@pytest.mark.parametrize(
+    ("end", "named"),
+    [
+        ("/grün?ü=ß", "ü ß"),
+        ("/a#b", "#"),
+        ('/"<>^`{}', '" < > ^ ` { }'),
+        ("/100%", "%"),
+        ("/?q=%2", "%"),
+        ("/?q=%g0&r=%0g", "%"),
+    ],
+)
+def test_what_may_not_stand_in_a_url_is_named_when_it_is_stored(end: str, named: str) -> None:
+    with pytest.raises(UnsafeUrl) as refused:
+        check_destination(f"https://bücher.example{end}", PUBLIC, look_up=answers(SOMEWHERE))
+    assert f"must be percent-encoded: {named}." in refused.value.reason
+    assert ("Two hexadecimal digits follow a %." in refused.value.reason) == (named == "%")
+
+
+def test_a_refusal_names_a_few_characters_of_many() -> None:
+    url = "https://example.com/" + "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
+    with pytest.raises(UnsafeUrl) as refused:
+        check_destination(url, PUBLIC, look_up=answers(SOMEWHERE))
+    assert len(refused.value.reason) < 100
+
+
+def test_a_url_of_before_such_characters_were_refused_is_sent_as_it_was() -> None:
+    heads: list[bytes] = []
+    with answering(lambda: iter([b"HTTP/1.1 204 No Content\r\n\r\n"]), heads=heads) as address:
+        result = send(f"{address}/grün?a=<b>#c", LOOPBACK)
+    assert result.delivered, result.detail
+    assert heads[0].startswith(b"POST /gr%C3%BCn?a=%3Cb%3E HTTP/1.1\r\n")
 
 
 # --- Names ---------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from delivery.attempt_errors import AttemptError
+from delivery.attempts.exchange import MAX_HEADER_BYTES
 from delivery.webhooks.answers import MAX_RESPONSE_BYTES
 from delivery.webhooks.guard import GuardedResolver, NetworkPolicy
 from delivery.webhooks.name_service import SocketAddress
@@ -22,10 +23,12 @@ from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.signing import generate_secret, secret_key, sign
 from delivery.webhooks.webhook_requests import WebhookRequest
 from tests.support.http.certificates import self_signed, signed_by_own_authority
+from tests.support.http.raw_endpoint import answering
 from tests.support.http.receiver import Receiver, receiver_process, receiving
 
 LOOPBACK = NetworkPolicy(allow_http=True, allow=(ip_network("127.0.0.1/32"),))
 SECRET = generate_secret()
+TAKEN = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ntaken"
 BODY = json.dumps({"type": "invoice.paid", "data": {"amount": 1, "note": "Grüße"}}, ensure_ascii=False).encode()
 
 
@@ -202,6 +205,41 @@ def test_closed_sender_raises_instead_of_blaming_the_endpoint(receiver: Receiver
         _run(go())
 
 
+# --- What is told of the request and the answer --------------------------------------------------------------
+
+
+def test_request_headers_are_told_as_they_are_sent_with_masked_values() -> None:
+    heads: list[bytes] = []
+    with answering(lambda: iter([TAKEN]), heads=heads) as url:
+        [result] = send_all(signed(f"{url}/hook?a", **{"Authorization": "Bearer s3cr3t-t0ken", "X-Team": "billing"}))
+    sent = dict(line.split(": ", 1) for line in heads[0].decode().split("\r\n")[1:])
+    own = {"Authorization": "****0ken", "X-Team": "****"}
+    assert result.request_headers == {**sent, **own}
+    assert result.url == f"{url}/hook?a"
+
+
+def test_response_headers_are_told_as_they_were_spelled() -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nX-One: 1\r\nset-cookie: a=1\r\nSet-Cookie: b=2\r\nX-Odd: \xff\r\ncontent-length: 0\r\n\r\n"
+    )
+    with answering(lambda: iter([answer])) as url:
+        result = send(url)
+    assert result.response_headers == {
+        "X-One": "1",
+        "set-cookie": "a=1, b=2",
+        "X-Odd": "\N{REPLACEMENT CHARACTER}",
+        "content-length": "0",
+    }
+
+
+def test_four_kilobytes_of_response_headers_are_kept() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nx-a: %s\r\nx-b: %s\r\ncontent-length: 0\r\n\r\n" % (b"a" * 3000, b"b" * 3000)
+    with answering(lambda: iter([answer])) as url:
+        result = send(url)
+    assert result.delivered
+    assert result.response_headers == {"x-a": "a" * 3000, "x-b": "b" * (MAX_HEADER_BYTES - 3006)}
+
+
 # --- Connections ---------------------------------------------------------------------------------------------
 
 
@@ -289,8 +327,7 @@ def test_an_authority_of_ones_own_is_trusted_once_its_file_is_named(tmp_path: Pa
 def test_unknown_certificate_is_refused(tmp_path: Path) -> None:
     result = send_tls(tmp_path, host="hooks.example.com", trusted=False)
     assert (result.error, result.status) == (AttemptError.TLS, None)
-    assert result.detail.startswith("No secure connection could be made.")
-    assert "signed certificate" in result.detail
+    assert "it is self-signed" in result.detail
 
 
 def test_plain_http_behind_https_is_a_tls_error(receiver: Receiver) -> None:

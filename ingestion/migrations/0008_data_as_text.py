@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 import ingestion.models
 
-# lz4 takes a fraction of the time of PostgreSQL's own compression; a server may have been built without it.
+# lz4 is quicker than PostgreSQL's own compression; a server may have been built without it.
 ADD_COLUMN = """
 DO $$
 BEGIN
@@ -26,7 +26,7 @@ END $$;
 CREATE_TRIGGER = """
 CREATE FUNCTION ingestion_forget_text() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.data IS DISTINCT FROM OLD.data AND NEW.data_text IS NOT DISTINCT FROM OLD.data_text THEN
+    IF NEW.data <> OLD.data AND NEW.data_text IS NOT DISTINCT FROM OLD.data_text THEN
         NEW.data_text := NULL;
     END IF;
     RETURN NEW;
@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
     """What a tenant sends is kept as text. Rows of before stay as they are until retention takes them (ADR 20)."""
 
     dependencies = [
-        ('ingestion', '0006_view_payload'),
+        ('ingestion', '0007_long_references'),
     ]
 
     operations = [
