@@ -215,7 +215,7 @@ def test_the_migration_stops_nobody_and_loses_nothing() -> None:
         actor=TESTER,
         now=timezone.now(),
     )
-    call_command("migrate", "ingestion", "0007_long_references", verbosity=0)
+    call_command("migrate", "ingestion", "0008_event_type_format", verbosity=0)
     sent: list[UUID] = []
 
     def send(session: "psycopg.Connection[Any]") -> None:

@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
     """What a tenant sends is kept as text. Rows of before stay as they are until retention takes them (ADR 20)."""
 
     dependencies = [
-        ('ingestion', '0007_long_references'),
+        ('ingestion', '0008_event_type_format'),
     ]
 
     operations = [
