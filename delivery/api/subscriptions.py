@@ -44,7 +44,7 @@ from delivery.operations import (
 )
 from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
-from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
+from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, on_one_line, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
@@ -186,7 +186,7 @@ class TestView(APIView):
         outcome = send_test(
             subscription=subscription,
             event_type=event.type,
-            data=data.decode(),
+            data=on_one_line(data),
             actor=actor_of(request),
             now=timezone.now(),
         )
