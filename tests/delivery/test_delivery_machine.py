@@ -17,7 +17,7 @@ from core.ports import SyncDatabase, run_now
 from delivery.attempt_errors import AttemptError
 from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
-from delivery.webhooks.claiming import Claimed, claim, lease_seconds
+from delivery.webhooks.claiming import MARGIN, Claimed, claim
 from delivery.webhooks.recording import AttemptOutcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult
 from ingestion.formats.decoding import DecodedEvent
@@ -103,7 +103,8 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert modelled.earliest is not None
             assert modelled.earliest <= now
             assert modelled.held_until is None or modelled.held_until <= now
-            modelled.holder, modelled.held_until = one, now + timedelta(seconds=lease_seconds())
+            lease = timedelta(seconds=django_settings.WEBHOOK_TIMEOUT_SECONDS) + MARGIN
+            modelled.holder, modelled.held_until = one, now + lease
         self.claims += claimed
 
     @precondition(lambda self: self.claims)
