@@ -70,6 +70,16 @@ def test_everyone_may_read_it(client: Client, document: dict[str, Any]) -> None:
     assert b"openapi: 3.1." in as_yaml.content
 
 
+def test_it_is_summed_up_for_programs_that_read_prose(client: Client, document: dict[str, Any]) -> None:
+    answer = client.get("/llms.txt")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    text = answer.content.decode()
+    assert text.startswith(f"# {document['info']['title']}\n\n> ")
+    for (method, path), operation in operations_of(document).items():
+        assert f"### {operation['summary']}\n\n`{method.upper()} {path}`" in text
+    assert all(f"- `{code}` (" in text for code in PROBLEM_TYPES)
+
+
 def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
     validate_schema(document)
     for schema in document["components"]["schemas"].values():
