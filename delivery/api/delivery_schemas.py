@@ -40,10 +40,10 @@ class DeliveryFields(Struct):
     event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
-        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
+        Literal["paused", "disabled", "circuit_open", "suspended", "rate_limited"] | None,
         Meta(
-            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
-            " organization is suspended."
+            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
+            " organization is suspended, or its turn by the subscription's rate limit has not come."
         ),
     ]
     next_attempt_at: Annotated[
