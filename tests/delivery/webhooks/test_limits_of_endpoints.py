@@ -1,6 +1,7 @@
 """Rate limits and limits of what is in flight: they hold for all senders together, and nobody spins for them."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,7 @@ def test_all_senders_together_keep_the_rate(organization: Organization) -> None:
     accept(organization, 40)
     moments = sorted(one.send_at for one in claims_at_once(subscription, 4) if one.send_at)
     assert 5 <= len(moments) <= 1 + (AHEAD.total_seconds() + 2) * 20
-    assert {later - earlier for earlier, later in zip(moments, moments[1:], strict=False)} == {timedelta(seconds=0.05)}
+    assert min(later - earlier for earlier, later in itertools.pairwise(moments)) >= timedelta(seconds=0.05)
 
 
 def test_one_in_ten_seconds_is_one_in_ten_seconds(organization: Organization) -> None:
@@ -120,10 +121,8 @@ def test_what_waits_for_its_turn_says_so(organization: Organization) -> None:
     assert held_reason(waiting, subscription, now=now) is HeldReason.RATE_LIMITED
     assert shown_status(waiting, subscription, now=now) is DeliveryStatus.HELD
     assert shown_next_attempt(waiting, subscription, now=now) == first.next_slot_at
-    held = Delivery.objects.filter(
-        *stored_as(subscription, DeliveryStatus.HELD, now=now)[:1], subscription=subscription
-    )
-    assert waiting in held
+    [of_pending, _] = stored_as(subscription, DeliveryStatus.HELD, now=now)
+    assert waiting in Delivery.objects.filter(of_pending, subscription=subscription)
     assert held_reason(waiting, subscription, now=now + timedelta(seconds=11)) is None
 
 
