@@ -23,7 +23,7 @@ from console.subscriptions.queries import health_of
 from core.problems import Problem
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
-from delivery.expiring import is_end_near
+from delivery.endpoints.certificate_ends import is_end_near
 from delivery.kinds import RULES
 from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (
