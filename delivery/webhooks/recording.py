@@ -1,6 +1,5 @@
 """Write down what came of attempts: the deliveries, the attempts, and the health of the subscriptions, in bulk."""
 
-import logging
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
-from core.log_lines import log_line
 from core.ports import Database
 from core.postgresql.arrays import array, text_array, uuid_array
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
@@ -20,7 +18,6 @@ from delivery.webhooks.claiming import Claimed
 from delivery.webhooks.retry_schedule import next_attempt
 from delivery.webhooks.sending import AttemptResult
 
-logger = logging.getLogger("attempts")
 # After so many failures in a row the circuit opens and the endpoint rests, for twice as long after each failed probe.
 CIRCUIT_FAILURES = 25
 CIRCUIT_SECONDS = 10
@@ -187,28 +184,7 @@ async def record_outcomes(
         (verdict.error or DELIVERED for outcome, verdict in zip(outcomes, verdicts, strict=True) if outcome.result),
         (outcome.result.duration_ms for outcome in attempts if outcome.result),
     )
-    for outcome in attempts:
-        _log(outcome)
     return dead, disabled
-
-
-def _log(outcome: AttemptOutcome) -> None:
-    """One line for an attempt. Without the URL and the answer, which are the tenant's."""
-    claimed, result, wanted = outcome.claimed, outcome.result, settings.LOG_ATTEMPTS
-    if result is None or wanted == "none" or (wanted == "errors" and result.error is None):
-        return
-    log_line(
-        logger,
-        "attempt",
-        outcome=result.error.value if result.error else DELIVERED,
-        status=result.status,
-        duration_ms=result.duration_ms,
-        attempt=claimed.attempts + 1,
-        organization_id=claimed.organization_id,
-        subscription_id=claimed.subscription_id,
-        delivery_id=claimed.id,
-        event_id=claimed.event_id,
-    )
 
 
 def _delivery_columns(outcomes: Sequence[AttemptOutcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:
