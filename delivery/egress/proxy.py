@@ -92,7 +92,7 @@ async def open_tunnel(proxy: Proxy, address: str, port: int) -> socket.socket:
     family, kind, protocol, _, proxy_address = found[0]
     made = socket.socket(family, kind, protocol)
     try:
-        made.setblocking(False)
+        made.setblocking(False)  # noqa: FBT003 - the system's own form
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with _on_the_way("The platform's proxy cannot be reached."):
             await loop.sock_connect(made, proxy_address)

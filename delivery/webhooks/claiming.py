@@ -129,9 +129,9 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth,
-          subscription.max_in_flight, picked.send_at, picked.next_slot_at,
-          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
+          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text,
+          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, subscription.max_in_flight,
+          picked.send_at, picked.next_slot_at
 """  # noqa: S608 - no input
 _CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -170,15 +170,18 @@ class Claimed(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret: str
     previous_secret: str
-    timeout_seconds: float | None
-    retry_schedule: list[int] | None
-    auth: dict[str, Any] | None
-    max_in_flight: int | None
-    send_at: datetime | None
-    next_slot_at: datetime | None
     data: str | None
     retry_id: UUID | None = None
     attributes: str | None = None
+    timeout_seconds: float | None = None
+    retry_schedule: list[int] | None = None
+    auth: dict[str, Any] | None = None
+    max_in_flight: int | None = None
+    send_at: datetime | None = None
+    next_slot_at: datetime | None = None
+
+
+_DATA = Claimed.__struct_fields__.index("data")
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -200,7 +203,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "timeout": settings.WEBHOOK_TIMEOUT_SECONDS, "margin": MARGIN}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
+    return [Claimed(*(*row[:_DATA], row[_DATA] and with_exponents(row[_DATA]), *row[_DATA + 1 :])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -1,4 +1,4 @@
-"""Sends webhooks: one POST, no redirects, no proxies but the operator's own, bounded time and answer, to vetted addresses only."""
+"""Sends webhooks: one POST, no redirects, bounded time and answer, to vetted addresses only, by no proxy but ours."""
 
 import asyncio
 import functools

@@ -6,8 +6,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-import environ
 import pytest
+from environs import ValidationError
 
 from delivery.attempt_errors import AttemptError
 from delivery.egress.proxy import Proxy
@@ -110,6 +110,6 @@ def test_it_is_told_who_asks(proxy: ConnectProxy, receiver: Receiver) -> None:
     "url", ["https://proxy:3128", "proxy:3128", "http://proxy", "http://proxy:x", "http://p:1/path"]
 )
 def test_what_is_no_proxy_stops_the_start_without_a_password_in_the_line(url: str) -> None:
-    with pytest.raises(environ.ImproperlyConfigured, match="Use http://host:port") as caught:
+    with pytest.raises(ValidationError, match="Use http://host:port") as caught:
         values.proxy(url)
     assert url not in str(caught.value)
