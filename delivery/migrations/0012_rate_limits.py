@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('delivery', '0010_webhook_auth'),
+        ('delivery', '0011_replays_of_event_ids'),
     ]
 
     operations = [
