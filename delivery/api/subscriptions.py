@@ -19,6 +19,7 @@ from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
 from delivery.api import delivery_schemas, schemas, webhook_schemas
+from delivery.api.option_schemas import RateLimit
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
@@ -267,6 +268,8 @@ def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges
     given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     if isinstance(auth := given.get("auth"), Struct):
         given["auth"] = msgspec.to_builtins(auth)
+    if isinstance(rate := given.get("rate_limit"), RateLimit):
+        given["rate_limit"] = rate.per_second
     return SubscriptionChanges(**given)
 
 
