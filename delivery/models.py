@@ -100,6 +100,11 @@ class Subscription(models.Model):
     url = models.CharField(max_length=2048, blank=True, db_default="")
     # Null is as the platform's settings say; an empty schedule means no retry.
     timeout_seconds = models.FloatField(null=True, blank=True)
+    # In a second, and at once, of all senders together. What is taken of it, see delivery.webhooks.claiming.
+    rate_limit = models.FloatField(null=True, blank=True)
+    max_in_flight = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Where there is a limit: when the next one may be sent, or, without a rate, when the last ones were taken.
+    next_slot_at = models.DateTimeField(null=True, blank=True)
     retry_schedule = ArrayField(models.PositiveIntegerField(), null=True, blank=True)
     # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})

@@ -89,6 +89,9 @@ def _lines(model: type[Model], organization: Organization) -> Iterator[bytes]:
     fields = [field for field in model._meta.concrete_fields if _is_shown(model, field)]
     for row in _rows(model, organization):
         members = {field.attname: _value(field, getattr(row, field.attname)) for field in fields}
+        if isinstance(row, Event):
+            del members["data_text"], members["data_jsonb"]
+            members["data"] = msgspec.Raw(row.data.encode())
         if isinstance(row, Subscription):
             members |= {"headers": show_headers(row.headers), "auth": show_auth(row.auth)}
         if isinstance(row, Membership):

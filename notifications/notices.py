@@ -22,7 +22,7 @@ from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
 from core.ports import SyncDatabase, run_now
 from core.times import format_time
-from delivery.expiring import tell_ends
+from delivery.endpoints.certificate_ends import tell_ends
 from delivery.listeners import DeadLetter, DisabledWebhook
 from delivery.models import Subscription
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent

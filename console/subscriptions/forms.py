@@ -17,14 +17,14 @@ from core.field_errors import cut
 from core.problems import Problem
 from delivery.api.option_schemas import GivenAuth
 from delivery.endpoints.masking import restore_masked
-from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
+from delivery.endpoints.option_rules import IN_FLIGHT, MAX_TAG_LENGTH, PER_SECOND, TIMEOUT_SECONDS
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
-from ingestion.formats.decoding import check_data
+from ingestion.formats.decoding import check_jsonb
 
 _MAX_FILTER = 256 * 1024
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
@@ -94,6 +94,20 @@ class SubscriptionForm(forms.Form):
         help_text="The waits in seconds before each, such as: 5 60 3600. “none” for no retry, empty for the platform’s"
         " schedule.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    rate_limit = forms.FloatField(
+        required=False,
+        min_value=PER_SECOND[0],
+        max_value=PER_SECOND[1],
+        label="Most in a second",
+        help_text="From all senders together; the others are held meanwhile. 0.1 is one in ten seconds.",
+    )
+    max_in_flight = forms.IntegerField(
+        required=False,
+        min_value=IN_FLIGHT[0],
+        max_value=IN_FLIGHT[1],
+        label="Most at once",
+        help_text="How many may be under way to the endpoint at the same time.",
     )
     signature = forms.ChoiceField(
         required=False,
@@ -245,7 +259,7 @@ def read_json(text: str) -> Any:
     """The value; a ValidationError says in which line the text ends to be JSON, or why jsonb cannot hold it."""
     try:
         value = msgspec.json.decode(text)
-        check_data(text.encode())
+        check_jsonb(text.encode())
     except msgspec.DecodeError as error:
         raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:
@@ -280,6 +294,8 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "tags": subscription.tags or [],
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
+        "rate_limit": subscription.rate_limit,
+        "max_in_flight": subscription.max_in_flight,
         "signature": subscription.signature,
         "auth": json.dumps(auth, indent=2) if auth else "",
         "max_leases": subscription.max_leases,

@@ -43,8 +43,8 @@ class DeliveryFields(Struct):
     held_reason: Annotated[
         HeldReason | None,
         Meta(
-            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
-            " organization is suspended."
+            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
+            " organization is suspended, or its turn by the subscription's rate limit has not come."
         ),
     ]
     next_attempt_at: Annotated[

@@ -47,7 +47,7 @@ from delivery.operations import (
 )
 from delivery.shown_status import held_reason, shown_status
 from ingestion.api.presenting import describe_event
-from ingestion.models import Event
+from ingestion.models import LARGE, LARGE_COLUMNS, Event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest import large_answers
@@ -273,18 +273,19 @@ def _events_of(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID
 def _large_columns(inbox: Subscription) -> Large:
     """Of the events: a list's deliveries bring them along, as far as there is room."""
     event = Event.objects.for_organization(inbox.organization_id).filter(pk=OuterRef("event_id"))
-    return {name: Subquery(event.values(name)) for name in ("data", "annotations")}
+    return {name: Subquery(event.values_list(value)[:1]) for name, value in LARGE.items()}
 
 
 def _with_data(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
-    """The events of deliveries that have brought `data` and `annotations` along."""
+    """The events of deliveries that have brought what is LARGE along."""
     wanted = [delivery.event_id for delivery in deliveries]
-    events = Event.objects.for_organization(inbox.organization_id).defer("data", "annotations").in_bulk(wanted)
+    events = Event.objects.for_organization(inbox.organization_id).defer(*LARGE_COLUMNS).in_bulk(wanted)
     for delivery in deliveries:
-        if delivery.data is None:  # type: ignore[attr-defined]
+        if delivery.data_text is None and delivery.data_jsonb is None:  # type: ignore[attr-defined]
             events.pop(delivery.event_id, None)  # it has left between the two queries
         elif event := events.get(delivery.event_id):
-            event.data, event.annotations = delivery.data, delivery.annotations  # type: ignore[attr-defined]
+            for name in LARGE_COLUMNS:
+                setattr(event, name, getattr(delivery, name))
     return events
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from core.postgresql.portions import running_octets
 from core.times import format_time
 from delivery.api.delivery_schemas import AttemptShown, DeliveryDetails, DeliveryShown
-from delivery.api.option_schemas import MutualTlsShown, OAuth2Shown
+from delivery.api.option_schemas import MutualTlsShown, OAuth2Shown, RateLimit
 from delivery.api.schemas import Circuit, Health, SubscriptionShown
 from delivery.delivery_ids import bounds_of_event
 from delivery.endpoints.sealed_auth import show_auth
@@ -55,6 +55,8 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "tags": subscription.tags,
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
+        "rate_limit": RateLimit(subscription.rate_limit) if subscription.rate_limit else None,
+        "max_in_flight": subscription.max_in_flight,
         "signature": subscription.signature,
         "public_key": subscription.public_key or None,
         "auth": _auth(subscription.auth),

@@ -19,6 +19,7 @@ from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
 from delivery.api import delivery_schemas, schemas, webhook_schemas
+from delivery.api.option_schemas import RateLimit
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
@@ -44,7 +45,7 @@ from delivery.operations import (
 )
 from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
-from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
+from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, on_one_line, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
@@ -186,7 +187,7 @@ class TestView(APIView):
         outcome = send_test(
             subscription=subscription,
             event_type=event.type,
-            data=data.decode(),
+            data=on_one_line(data),
             actor=actor_of(request),
             now=timezone.now(),
         )
@@ -267,6 +268,8 @@ def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges
     given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     if isinstance(auth := given.get("auth"), Struct):
         given["auth"] = msgspec.to_builtins(auth)
+    if isinstance(rate := given.get("rate_limit"), RateLimit):
+        given["rate_limit"] = rate.per_second
     return SubscriptionChanges(**given)
 
 
