@@ -82,7 +82,7 @@ class _Packed(msgspec.Struct, array_like=True):
 
     started: int
     status: int | None
-    timings: Timings
+    timings: tuple[int | None, int | None, int | None, int | None]
     beside: list[Any]
     common: bytes
 
@@ -103,7 +103,8 @@ def pack(record: AttemptRecord, *, event_id: UUID) -> bytes:
         detail=record.detail,
     )
     started = (record.started_at - _EPOCH) // timedelta(microseconds=1)
-    packed = _Packed(started, record.status, record.timings, beside, _squeezed(msgspec.json.encode(common)))
+    timings = msgspec.structs.astuple(record.timings)
+    packed = _Packed(started, record.status, timings, beside, _squeezed(msgspec.json.encode(common)))
     return msgspec.msgpack.encode(packed)
 
 
@@ -119,7 +120,7 @@ def unpack(packed: bytes, *, event_id: UUID) -> AttemptRecord:
         status=found.status,
         url=common.url,
         remote_address=common.address,
-        timings=found.timings,
+        timings=Timings(*found.timings),
         request_headers={name: _whole(name, part, derived, beside) for name, part in common.request},
         response_headers={name: _whole(name, part, derived, beside) for name, part in common.response},
         detail=common.detail,
@@ -142,9 +143,7 @@ def _second(moment: datetime) -> str:
     return str(int(moment.timestamp()))
 
 
-def _parted(
-    name: str, value: str, derived: Mapping[str, tuple[str, int]], beside: list[str | int | bytes]
-) -> _Header:
+def _parted(name: str, value: str, derived: Mapping[str, tuple[str, int]], beside: list[str | int | bytes]) -> _Header:
     """The header as it is common to attempts; its value is put beside when it differs each time."""
     lower = name.lower()
     if lower in derived and derived[lower][0] == value:

@@ -73,7 +73,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          event.data::text, delivery.retry_id
+          coalesce(delivery.earlier_attempts, 0), event.data::text, delivery.retry_id
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -95,7 +95,8 @@ def lease_seconds() -> float:
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `traceparent` and `tracestate` are as the event came with them, valid or not.
+    `traceparent` and `tracestate` are as the event came with them, valid or not. `attempts` are those since it last
+    started over, by which the schedule goes; before that there were `earlier_attempts`.
     """
 
     id: UUID
@@ -114,8 +115,14 @@ class Claimed(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret: str
     previous_secret: str
+    earlier_attempts: int
     data: str | None
     retry_id: UUID | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the next attempt; all of a delivery are numbered through, from 1."""
+        return self.earlier_attempts + self.attempts + 1
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:

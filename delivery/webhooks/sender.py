@@ -279,7 +279,7 @@ def _dead_letter(outcome: AttemptOutcome) -> DeadLetter:
         subscription_id=claimed.subscription_id,
         event_id=claimed.event_id,
         event_type=claimed.type,
-        attempts=claimed.attempts + (outcome.result is not None),
+        attempts=claimed.number - (outcome.result is None),
         last_error=error.value if error else EVENT_GONE,
     )
 

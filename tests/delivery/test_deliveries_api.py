@@ -13,7 +13,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from core.times import format_time
-from delivery.api import presenting
+from delivery.api import attempts
 from delivery.api.delivery_schemas import DeliveryFields
 from delivery.delivery_ids import delivery_id
 from delivery.kinds import webhook
@@ -236,12 +236,12 @@ def test_an_event_shows_only_the_begin_of_responses(tenant: Tenant, hook: str) -
     delivery = make_delivery(tenant, hook, "delivered")
     make_attempt(delivery, 1, status_code=200, response="x" * 20_000)
     (shown,) = tenant.get(f"/api/v1/events/{delivery.event_id}").json()["deliveries"]
-    assert shown["attempts"][0]["response"] == "x" * presenting.EXCERPT_LENGTH
+    assert shown["attempts"][0]["response"] == "x" * attempts.EXCERPT_LENGTH
     assert len(tenant.get(f"/api/v1/deliveries/{delivery.pk}").json()["attempts"][0]["response"]) == 20_000
 
 
 def test_of_many_attempts_the_latest_are_shown(tenant: Tenant, hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presenting, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(attempts, "MAX_ATTEMPTS", 3)
     delivery = make_delivery(tenant, hook, "retrying")
     for number in range(1, 6):
         make_attempt(delivery, number, error="timeout")
