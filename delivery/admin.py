@@ -217,7 +217,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
             (each.number, each.started_at.isoformat(" ", "seconds"), each.error or each.status_code, each.duration_ms)
             for each in newest.order_by("-pk").defer("response")[:ATTEMPTS_SHOWN]
         )
-        shown = [*rows]
+        shown: list[tuple[Any, ...]] = [*rows]
         if delivery.first_attempt is not None and len(shown) < ATTEMPTS_SHOWN:
             first = unpack(delivery.first_attempt, event_id=delivery.event_id)
             shown.append((1, first.started_at.isoformat(" ", "seconds"), first.status, delivery.first_duration_ms))

@@ -135,8 +135,8 @@ def _of_subscription(model: type[Model], organization: Organization, subscriptio
     if model is Attempt:
         attempts = Attempt.objects.for_organization(organization.pk).filter(subscription_id=subscription_id)
         event_ids = Delivery.objects.filter(pk=OuterRef("delivery_id")).values("event_id")
-        rows = attempts.annotate(event_id=Subquery(event_ids)).order_by("subscription_id", "pk")
-        yield from _pages(rows, size=LARGE_ROWS_PER_PAGE)
+        annotated = attempts.annotate(event_id=Subquery(event_ids)).order_by("subscription_id", "pk")
+        yield from _pages(annotated, size=LARGE_ROWS_PER_PAGE)
     else:
         deliveries = Delivery.objects.for_organization(organization.pk).filter(subscription=subscription_id)
         for status in DeliveryStatus:

@@ -12,9 +12,11 @@ from django.db.models.functions import Left
 
 from core.postgresql.portions import running_octets
 from core.times import format_time
-from delivery.api.delivery_schemas import AttemptShown, TimingsShown
+from delivery.api.delivery_schemas import AttemptShown, TestResult, TimingsShown
+from delivery.attempts.exchange import Timings
 from delivery.attempts.records import AttemptRecord, unpack
 from delivery.models import Attempt, Delivery
+from delivery.webhooks.test_send import TestOutcome
 from organizations.models import TenantQuerySet
 
 # A schedule has some ten attempts; more come from retries by hand.
@@ -80,6 +82,33 @@ def describe_attempts(delivery: Delivery, newest_first: Iterable[Any], *, first_
     return shown[MAX_ATTEMPTS - 1 :: -1]
 
 
+def describe_test(outcome: TestOutcome) -> TestResult:
+    """A test of a webhook, as an attempt is shown."""
+    result = outcome.result
+    return TestResult(
+        event_id=outcome.event_id,
+        delivered=result.delivered,
+        url=result.url,
+        started_at=format_time(outcome.started_at),
+        duration_ms=result.duration_ms,
+        timings=_timings(result.timings, result.duration_ms),
+        remote_address=result.remote_address,
+        request_headers=dict(result.request_headers),
+        request_body=outcome.body.decode(),
+        status_code=result.status,
+        response_headers=dict(result.response_headers),
+        response_body=result.response_text,
+        error=result.error and result.error.value,
+        error_detail=result.detail if result.error else None,
+        detail=result.detail,
+        response=result.response_text,
+    )
+
+
+def _timings(timings: Timings, duration_ms: int) -> TimingsShown:
+    return TimingsShown(**msgspec.structs.asdict(timings), total_ms=duration_ms)
+
+
 def _shown(
     record: AttemptRecord | None,
     *,
@@ -90,13 +119,12 @@ def _shown(
     error: str,
     response: str,
 ) -> AttemptShown:
-    timings = record and TimingsShown(**msgspec.structs.asdict(record.timings), total_ms=duration_ms)
     return AttemptShown(
         number=number,
         url=record.url if record else None,
         started_at=format_time(started_at),
         duration_ms=duration_ms,
-        timings=timings,
+        timings=_timings(record.timings, duration_ms) if record else None,
         remote_address=record.remote_address if record else None,
         request_headers=dict(record.request_headers) if record else None,
         status_code=status,

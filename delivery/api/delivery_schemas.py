@@ -69,6 +69,33 @@ class AttemptShown(Struct):
     response: Annotated[str, Meta(description="The same as `response_body`.")]
 
 
+class TestResult(Struct):
+    """What came of a test: what is shown of an attempt, too, but kept nowhere."""
+
+    __test__ = False
+
+    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
+    delivered: bool
+    url: str
+    started_at: Time
+    duration_ms: Milliseconds
+    timings: TimingsShown
+    remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
+    request_headers: Annotated[
+        HeaderFields, Meta(description="As sent; the values of the subscription's own are masked.")
+    ]
+    request_body: Annotated[str, Meta(description="As sent.")]
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    response_headers: Annotated[HeaderFields, Meta(description="Up to 4 KiB. Values of a repeated field are joined.")]
+    response_body: Annotated[str, Meta(description="The begin of the answer, up to 20 KiB.")]
+    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
+    error_detail: Annotated[
+        str | None, Meta(description="The same in a sentence that says what to do; null when it was delivered.")
+    ]
+    detail: Annotated[str, Meta(description="What came of it in a sentence, also when it was delivered.")]
+    response: Annotated[str, Meta(description="The same as `response_body`.")]
+
+
 class DeliveryFields(Struct):
     """An event on its way to a subscription."""
 
@@ -136,6 +163,20 @@ EXAMPLE_ATTEMPT = {
     "error": None,
     "error_detail": None,
     "response": "ok",
+}
+_FAULT = "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its log."
+EXAMPLE_TEST = {
+    **{name: value for name, value in EXAMPLE_ATTEMPT.items() if name != "number"},
+    "event_id": EXAMPLE_ID,
+    "delivered": False,
+    "request_body": f'{{"id":"{EXAMPLE_ID}","type":"invoice.paid","timestamp":"{EXAMPLE_TIME}",'
+    '"data":{"amount":12900}}',
+    "status_code": 500,
+    "response_body": "Internal Server Error",
+    "error": "http_error",
+    "error_detail": _FAULT,
+    "detail": _FAULT,
+    "response": "Internal Server Error",
 }
 EXAMPLE_DELIVERY = {
     "id": OTHER_ID,

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from delivery.api.delivery_schemas import EXAMPLE_TEST, TestResult
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
@@ -188,20 +189,6 @@ class SecretShown(Struct):
     ]
 
 
-class TestResult(Struct):
-    """What came of a test."""
-
-    __test__ = False
-
-    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
-    delivered: bool
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    duration_ms: Annotated[int, Meta(ge=0)]
-    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
-    detail: Annotated[str, Meta(description="The same in a sentence.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
-
-
 _WEBHOOK = {
     "id": EXAMPLE_ID,
     "kind": "webhook",
@@ -360,16 +347,7 @@ TEST = {
                 description="What came of it, good or bad.",
                 content=json_of(
                     TestResult,
-                    refused={
-                        "event_id": EXAMPLE_ID,
-                        "delivered": False,
-                        "status_code": 500,
-                        "duration_ms": 42,
-                        "error": "http_error",
-                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
-                        " log.",
-                        "response": "Internal Server Error",
-                    },
+                    refused=EXAMPLE_TEST,
                 ),
             )
         },

@@ -108,7 +108,7 @@ def pack(record: AttemptRecord, *, event_id: UUID) -> bytes:
     return msgspec.msgpack.encode(packed)
 
 
-def unpack(packed: bytes, *, event_id: UUID) -> AttemptRecord:
+def unpack(packed: bytes | memoryview, *, event_id: UUID) -> AttemptRecord:
     """What was packed."""
     found = _packed_decoder.decode(packed)
     common = _common_decoder.decode(zlib.decompressobj(-zlib.MAX_WBITS, _DICTIONARY).decompress(found.common))
@@ -127,7 +127,7 @@ def unpack(packed: bytes, *, event_id: UUID) -> AttemptRecord:
     )
 
 
-def without_answer(packed: bytes, *, event_id: UUID) -> bytes:
+def without_answer(packed: bytes | memoryview, *, event_id: UUID) -> bytes:
     """The same attempt, without what the endpoint said in headers."""
     return pack(msgspec.structs.replace(unpack(packed, event_id=event_id), response_headers={}), event_id=event_id)
 

@@ -165,9 +165,10 @@ def test_a_first_success_is_recorded_once_and_not_lost_when_another_has_the_deli
     mine, late = (succeeded(claimed, text) for text in ("mine", "late"))
     for outcome in (mine, mine, late, late):
         run_now(record_outcomes(SyncDatabase(), [outcome]))
-    shown = attempts_of(Delivery.objects.get())
+    delivery = Delivery.objects.get(subscription=subscription)
+    shown = attempts_of(delivery)
     assert sorted((attempt.number, attempt.response) for attempt in shown) == [(1, "late"), (1, "mine")]
-    assert Delivery.objects.get().attempts == 1
+    assert delivery.attempts == 1
 
 
 def succeeded(claimed: Claimed, text: str) -> AttemptOutcome:
