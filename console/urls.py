@@ -10,6 +10,7 @@ from console.events import views as events
 from console.home import views as home
 from console.live import views as live
 from console.overview import views as overview
+from console.rejected import views as rejected
 from console.start import views as start
 
 app_name = "console"
@@ -22,6 +23,7 @@ of_organization = [
     path("events/<uuid:event_id>/", event.event, name="event"),
     path("events/<uuid:event_id>/raw", event.raw, name="event-raw"),
     path("events/<uuid:event_id>/replay", event.replay, name="replay"),
+    path("rejected/", rejected.rejected, name="rejected"),
     path("deliveries/<uuid:delivery_id>/retry", event.retry, name="retry"),
     path("views/save", events.save, name="save-view"),
     path("views/<int:view_id>/delete", events.delete, name="delete-view"),

@@ -6,12 +6,18 @@ of what he sent, however long a name was, and however often it is wrong.
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Meta
 
 MAX_QUOTED = 100
 # Of one problem; what is wrong beyond these shows when they are mended.
 MAX_ERRORS = 20
 
 _UNKNOWN, _MISSING = "Object contains unknown field `", "Object missing required field `"
+_NO_MATCH = "Expected `str` matching regex "
+# What the patterns of fields mean, by their texts as msgspec quotes them.
+_MEANINGS: dict[str, str] = {}
 # What msgspec puts behind its sentence, and the path in it: names of our structs, indexes, `[...]` for a key.
 _AT = (" - at `$", " - at `key` in `$")
 _PATH = re.compile(r"(?:\.\w+|\[(?:\d+|\.\.\.)\])+", re.ASCII)
@@ -29,6 +35,12 @@ class FieldError:
     def __post_init__(self) -> None:
         if len(self.pointer) > MAX_QUOTED:
             object.__setattr__(self, "pointer", cut(self.pointer))
+
+
+def text_like(pattern: str, meaning: str, **more: Any) -> Meta:
+    """A string that `pattern` matches; a client is told what that means instead: `1 to 3 of a-z`."""
+    _MEANINGS[repr(pattern)] = meaning
+    return Meta(pattern=pattern, **more)
 
 
 def cut(text: str) -> str:
@@ -59,6 +71,8 @@ def field_error(message: str) -> FieldError:
     ):
         if sentence.startswith(start) and sentence.endswith("`"):
             return FieldError(pointer=place + pointer_to(sentence[len(start) : -1]), code=code, detail=detail)
+    if sentence.startswith(_NO_MATCH):
+        sentence = f"This takes {_MEANINGS.get(sentence.removeprefix(_NO_MATCH), 'text of another form')}."
     return FieldError(pointer=place, code="invalid", detail=cut(sentence))
 
 

@@ -12,6 +12,9 @@ from msgspec import Struct
 
 from core.times import format_time
 
+# Characters of a source and of a subject: object names and URLs are long.
+MAX_REFERENCE = 1024
+
 
 class EventField(NamedTuple):
     """A column of events, and the member of their JSON, both of this name. All but the type may be null.

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models.lookups import IsNull
 from django.utils import timezone
 
+from ingestion.fields import MAX_REFERENCE
 from ingestion.formats.stored_numbers import with_exponents
 from organizations.models import Organization, TenantQuerySet
 
@@ -85,8 +86,8 @@ class Event(models.Model):
         Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     type = models.CharField(max_length=255, db_collation="C")
-    source = models.CharField(max_length=255, null=True)
-    subject = models.CharField(max_length=255, null=True)
+    source = models.CharField(max_length=MAX_REFERENCE, null=True)
+    subject = models.CharField(max_length=MAX_REFERENCE, null=True)
     time = models.DateTimeField(null=True)
     data = JSONTextField()
     idempotency_key = models.CharField(max_length=255, null=True)

@@ -138,6 +138,14 @@ def _chunks(reader: _Reader[Any]) -> Iterator[bytes]:
     yield b',"next_cursor":' + msgspec.json.encode(reader.cursor) + b"}"
 
 
+def read_text(request: Request, name: str) -> str:
+    """A query parameter, or nothing when it is not given. 422 for an empty one: it would filter nothing."""
+    given = request.query_params.get(name)
+    if given == "":
+        raise invalid(f"/{name}", "invalid", f"The parameter {name} is empty. Leave it out to take any.")
+    return given or ""
+
+
 def read_time(request: Request, name: str) -> datetime | None:
     """A query parameter in RFC 3339, with its offset; None when it is not given."""
     given = request.query_params.get(name)

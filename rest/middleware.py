@@ -4,10 +4,12 @@ import re
 import time
 from collections.abc import Callable
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from uuid_utils.compat import uuid7
 
-from core.problems import problem_for_status
+from core.field_errors import cut
+from core.problems import Problem, problem_for_status
 from rest.problems import MEDIA_TYPE, problem_response
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -30,6 +32,16 @@ def is_below_api(path: str) -> bool:
 def server_timing(started: float) -> str:
     """The value of `Server-Timing`; `started` is of time.perf_counter()."""
     return f"app;dur={(time.perf_counter() - started) * 1000:.2f}"
+
+
+def _problem_of(request: HttpRequest, response: HttpResponse) -> Problem:
+    if response.status_code == 400:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            host = cut(request.META.get("HTTP_HOST", ""))
+            return Problem("bad_request", f"The host {host!r} is not among those of the setting ALLOWED_HOSTS.")
+    return problem_for_status(response.status_code)
 
 
 class RequestIdMiddleware:
@@ -57,7 +69,7 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         if is_below_api(request.path) and response.status_code >= 400 and response.get("Content-Type") not in _OUR_OWN:
-            problem = problem_response(problem_for_status(response.status_code), request.request_id)  # type: ignore[attr-defined]
+            problem = problem_response(_problem_of(request, response), request.request_id)  # type: ignore[attr-defined]
             for name, value in response.items():
                 # `Allow`, and what protects browsers; only the body is another one.
                 if not name.lower().startswith("content-") or name.lower() == "content-security-policy":

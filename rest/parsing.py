@@ -1,6 +1,6 @@
 """Request bodies: bounded, UTF-8 JSON. What they hold is decoded by core.decoding."""
 
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from django.core.exceptions import RequestDataTooBig
 from django.http.request import RawPostDataException
@@ -8,10 +8,13 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from core import bounds
+from core.decoding import decode
 from core.field_errors import cut
 from core.problems import Problem
 from rest.bodies import content_type, require_utf8
 from rest.compat import django_request
+
+T = TypeVar("T")
 
 
 class JSONParser(BaseParser):
@@ -30,6 +33,11 @@ def read_body(request: Request, *, limit: int) -> bytes:
         raise Problem("unsupported_media_type", f"Send application/json, not {cut(main) or 'nothing'}.")
     require_utf8(charset)
     return read_raw(request, limit)
+
+
+def read_optional(request: Request, kind: type[T], *, limit: int) -> T:
+    """The body as a struct of `kind`, or its defaults when there is no body."""
+    return decode(read_body(request, limit=limit), kind) if read_raw(request, limit) else kind()
 
 
 def read_raw(request: Request, limit: int) -> bytes:

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
 
+from ingestion.fields import MAX_REFERENCE
 from ingestion.models import EventStatus
 from ingestion.queries import EventCriteria
 
@@ -28,7 +29,7 @@ RANGES = {
 }
 _TEXTS = ("type", "source", "subject", "status", "path", "value")
 # As long as the columns; a path as deep as the intake takes, with room for names.
-_MAX_LENGTH = {"type": 256, "source": 255, "subject": 255, "status": 20, "path": 500, "value": 500}
+_MAX_LENGTH = {"type": 256, "source": MAX_REFERENCE, "subject": MAX_REFERENCE, "status": 20, "path": 500, "value": 500}
 _MAX_DEPTH = 64
 _LAST_YEAR = 2999
 

@@ -48,7 +48,7 @@ from rest import large_answers
 from rest.compat import django_request
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import read_body
+from rest.parsing import read_body, read_optional
 
 BODY_LIMIT = 128 * 1024
 
@@ -81,7 +81,7 @@ class LeaseView(APIView):
 
     def post(self, request: Request) -> HttpResponseBase:
         check_parameters(request, ("inbox",))
-        wanted = decode(read_body(request, limit=BODY_LIMIT), LeaseRequest)
+        wanted = read_optional(request, LeaseRequest, limit=BODY_LIMIT)
         inbox = _inbox_of(request)
         now = timezone.now()
         slot = Slot(inbox.organization_id.int)

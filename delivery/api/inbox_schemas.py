@@ -146,6 +146,7 @@ LEASE = {
         body=json_of(
             LeaseRequest, all_fields={"max": DEFAULT_EVENTS, "lease_seconds": DEFAULT_LEASE_SECONDS}, defaults={}
         ),
+        body_required=False,
         answers={
             200: Answer(
                 description="The lease.",

@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.decoding import decode
 from core.times import format_time
 from delivery.api import job_schemas
 from delivery.api.job_schemas import JobShown, NewRetry
@@ -21,7 +20,7 @@ from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.lists import check_parameters
-from rest.parsing import read_body, read_raw
+from rest.parsing import read_optional
 
 
 class JobView(APIView):
@@ -57,7 +56,7 @@ class StartRetryView(APIView):
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        wanted = decode(read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}", NewRetry)
+        wanted = read_optional(request, NewRetry, limit=BODY_LIMIT)
         after, before = wanted.received_after, wanted.received_before
         retry = DeadLetterRetry(
             organization=subscription.organization,

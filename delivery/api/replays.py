@@ -23,7 +23,7 @@ from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import read_body, read_raw
+from rest.parsing import read_body, read_optional
 
 BODY_LIMIT = 64 * 1024
 
@@ -96,8 +96,7 @@ class RetryDeadLettersView(APIView):
     def post(self, request: Request, subscription_id: UUID) -> Response:
         check_parameters(request, ())
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        body = read_body(request, limit=BODY_LIMIT) if read_raw(request, BODY_LIMIT) else b"{}"
-        wanted = decode(body, DeadLettersToRetry)
+        wanted = read_optional(request, DeadLettersToRetry, limit=BODY_LIMIT)
         outcome = retry_dead_letters(subscription=subscription, actor=actor_of(request), dry_run=wanted.dry_run)
         return Response(
             DeadLettersRetried(total=outcome.total, retried=outcome.retried, remaining=outcome.total - outcome.retried)

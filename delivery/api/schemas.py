@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
+from core.field_errors import text_like
 from delivery.api.delivery_schemas import EXAMPLE_TEST, TestResult
 from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
@@ -50,13 +51,14 @@ GivenFilter = Annotated[
 ]
 Description = Annotated[str, Meta(max_length=2000)]
 Label = Annotated[str, Meta(max_length=100, description="For people.")]
-InboxName = Annotated[str, Meta(pattern=INBOX_NAME)]
+InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
+# Of any values, so that check_headers() names the header whose value is no string.
 Headers = Annotated[
-    dict[str, str],
+    dict[str, Any],
     Meta(
         description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked, and a mask is no"
         " value.",
-        extra_json_schema={"maxProperties": MAX_HEADERS},
+        extra_json_schema={"maxProperties": MAX_HEADERS, "additionalProperties": {"type": "string"}},
     ),
 ]
 MaxLeases = Annotated[
@@ -102,10 +104,11 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     url: Url | UnsetType = UNSET
     headers: (
         Annotated[
-            dict[str, str],
+            dict[str, Any],
             Meta(
                 description="In place of all that there are. The mask of a value stands for it, under the same name (in"
-                " any case) and no other. With a `url` of another scheme, host or port give the values themselves."
+                " any case) and no other. With a `url` of another scheme, host or port give the values themselves.",
+                extra_json_schema={"additionalProperties": {"type": "string"}},
             ),
         ]
         | UnsetType

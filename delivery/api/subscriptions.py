@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.http.response import HttpResponseBase
@@ -48,14 +48,12 @@ from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.compat import django_request
 from rest.lists import Listing, check_parameters, list_answer, read_page
-from rest.parsing import read_body
+from rest.parsing import read_body, read_optional
 from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
 BODY_LIMIT = 256 * 1024
-T = TypeVar("T")
 
 
 class SubscriptionsView(APIView):
@@ -166,7 +164,7 @@ class RotateSecretView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        rotation = _optional(request, SecretRotation)
+        rotation = read_optional(request, SecretRotation, limit=MAX_BODY_BYTES)
         overlap = timedelta(seconds=rotation.overlap_seconds)
         return _secret_shown(rotate_secret(subscription=subscription, overlap=overlap, actor=actor_of(request)))
 
@@ -180,8 +178,9 @@ class TestView(APIView):
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        event = _optional(request, TestEvent)
+        event = read_optional(request, TestEvent, limit=MAX_BODY_BYTES)
         data = bytes(event.data)
+        require_utf8_bytes(data)
         check_data(data)
         outcome = send_test(
             subscription=subscription,
@@ -258,15 +257,6 @@ def _body(request: Request) -> bytes:
     body = read_body(request, limit=BODY_LIMIT)
     require_utf8_bytes(body)
     return body
-
-
-def _optional(request: Request, kind: type[T]) -> T:
-    """The body, or what stands for none."""
-    if not django_request(request).body:
-        return kind()
-    body = read_body(request, limit=MAX_BODY_BYTES)
-    require_utf8_bytes(body)
-    return decode(body, kind)
 
 
 def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from core.field_errors import FieldError
 from core.problems import Problem, invalid
@@ -24,7 +25,7 @@ _RESERVED = {
 _RESERVED_PREFIXES = ("webhook-", "proxy-", "x-forwarded-")
 
 
-def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def check_headers(headers: Mapping[str, Any]) -> dict[str, str]:
     """The headers, or a Problem that names every wrong one by `/headers/<name>`."""
     if len(headers) > MAX_HEADERS:
         raise invalid("/headers", "too_many", f"At most {MAX_HEADERS} headers.")
@@ -42,7 +43,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return dict(headers)
 
 
-def _what_is_wrong(name: str, value: str, seen: set[str]) -> tuple[str, str] | None:
+def _what_is_wrong(name: str, value: Any, seen: set[str]) -> tuple[str, str] | None:
     """Code and sentence for the first rule that a header breaks."""
     if _NAME.fullmatch(name) is None:
         return "invalid_name", "A header's name is made of letters, digits and !#$%&'*+-.^_`|~."

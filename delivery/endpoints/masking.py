@@ -1,6 +1,7 @@
 """Values of headers as they are shown: they may be tokens. Pure."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from core.field_errors import FieldError, pointer_to
 from core.problems import Problem
@@ -16,12 +17,12 @@ def mask(value: str) -> str:
     return _MASK + (value[-_SHOWN:] if len(value) >= _MIN_LENGTH else "")
 
 
-def is_mask(value: str) -> bool:
+def is_mask(value: Any) -> bool:
     """Whether it has the form of one, of whatever value."""
-    return value.startswith(_MASK) and len(value) <= len(_MASK) + _SHOWN
+    return isinstance(value, str) and value.startswith(_MASK) and len(value) <= len(_MASK) + _SHOWN
 
 
-def restore_masked(headers: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+def restore_masked(headers: Mapping[str, Any], stored: Mapping[str, str]) -> dict[str, Any]:
     """The headers; a mask stands for the stored value of its name, so that clients may send back what they got.
 
     Raises Problem 422 for a mask of anything else: it would be stored in place of the value.

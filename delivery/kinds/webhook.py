@@ -48,6 +48,7 @@ class Webhook(KindRules):
             event_type=claimed.type,
             received_at=claimed.received_at,
             data=claimed.data,
+            attributes=claimed.attributes,
             now=now,
             context=context,
         )

@@ -10,10 +10,12 @@ import msgspec
 from msgspec import structs
 
 from core.problems import invalid
-from ingestion.fields import MatchedFields
+from ingestion.fields import MAX_REFERENCE, MatchedFields
 
 MAX_SEGMENTS = 10
-MAX_LENGTH = 255
+MAX_PATH_LENGTH = 255
+# Of a value: any source and any subject can be compared with.
+MAX_LENGTH = MAX_REFERENCE
 
 MISSING: Final = object()
 ATTRIBUTES = MatchedFields.__struct_fields__
@@ -42,7 +44,7 @@ def compile_path(pointer: str, path: str) -> Callable[[EventView], Any]:
         return lambda event: MISSING if (value := get(event)) is None else value
     if not re.match(r"data(?:\.|\Z)", path):
         raise invalid(pointer, "unknown_field", f"Filters look at {', '.join(ATTRIBUTES)}, data and data.<name>.")
-    steps = _steps(pointer, bounded_text(pointer, path))
+    steps = _steps(pointer, bounded_text(pointer, path, most=MAX_PATH_LENGTH))
 
     def read(event: EventView) -> Any:
         value = event.data
@@ -79,10 +81,10 @@ def _steps(pointer: str, path: str) -> tuple[tuple[str, int], ...]:
     return tuple(steps)
 
 
-def bounded_text(pointer: str, value: str) -> str:
+def bounded_text(pointer: str, value: str, *, most: int = MAX_LENGTH) -> str:
     """The text; 422 for one that is too long or that PostgreSQL cannot hold."""
-    if len(value) > MAX_LENGTH:
-        raise invalid(pointer, "too_long", f"This takes at most {MAX_LENGTH} characters.")
+    if len(value) > most:
+        raise invalid(pointer, "too_long", f"This takes at most {most} characters.")
     if "\x00" in value:
         raise invalid(pointer, "nul_character", "NUL characters cannot be stored.")
     return value

@@ -73,7 +73,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          coalesce(delivery.earlier_attempts, 0), event.data::text, delivery.retry_id
+          coalesce(delivery.earlier_attempts, 0), event.data::text, delivery.retry_id,
+          (event.annotations -> 'attributes')::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -96,7 +97,8 @@ class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
     `traceparent` and `tracestate` are as the event came with them, valid or not. `attempts` are those since it last
-    started over, by which the schedule goes; before that there were `earlier_attempts`.
+    started over, by which the schedule goes; before that there were `earlier_attempts`. `data` and `attributes`, those
+    of a CloudEvent without a field here, are JSON texts.
     """
 
     id: UUID
@@ -118,6 +120,7 @@ class Claimed(msgspec.Struct, frozen=True):
     earlier_attempts: int
     data: str | None
     retry_id: UUID | None = None
+    attributes: str | None = None
 
     @property
     def number(self) -> int:
@@ -144,7 +147,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-2], row[-2] and with_exponents(row[-2]), row[-1])) for row in rows]
+    return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

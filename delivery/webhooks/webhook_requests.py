@@ -32,20 +32,24 @@ def build_request(
     event_type: str,
     received_at: datetime,
     data: str,
+    attributes: str | None = None,
     now: datetime,
     context: TraceContext | None = None,
 ) -> WebhookRequest:
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
+    `attributes`, JSON text too, are those of a CloudEvent, such as `datacontenttype`: the body has them as inboxes do.
+
     Body and `webhook-id` are the same in every attempt; the time and thus the signature are not. `headers` are the
     subscription's own, which passed `delivery.endpoints.header_rules`; the platform's win even so. `context` is sent
     on.
     """
-    body = b'{"id":"%s","type":%s,"timestamp":"%s","data":%s}' % (
+    body = b'{"id":"%s","type":%s,"timestamp":"%s","data":%s%s}' % (
         str(event_id).encode(),
         msgspec.json.encode(event_type),
         format_time(received_at).encode(),
         data.encode(),
+        b',"attributes":' + attributes.encode() if attributes else b"",
     )
     timestamp = int(now.timestamp())
     return WebhookRequest(

@@ -22,7 +22,7 @@ from ingestion.queries import own_event_type
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_text
 from rest.parsing import read_body
 from rest.versions import etag_of, expected_versions
 
@@ -38,7 +38,7 @@ class EventTypesView(APIView):
     def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "event-types", ("name",))
         types = shown_event_types(caller_of(request).organization_id)
-        if pattern := request.query_params.get("name"):
+        if pattern := read_text(request, "name"):
             prefix = pattern.endswith("*")
             types = types.filter(name__startswith=pattern[:-1]) if prefix else types.filter(name=pattern)
         listing = Listing(

@@ -25,7 +25,7 @@ from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest.compat import django_request
-from rest.lists import Listing, Page, list_answer, read_page, read_time
+from rest.lists import Listing, Page, list_answer, read_page, read_text, read_time
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
@@ -81,7 +81,10 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     headers = _headers(request)
     body = read_raw(request, limit)
     with request_span(request.path, headers) as span:
-        intake_request = IntakeRequest(caller=caller_of(request), headers=headers, body=body, span=span)
+        request_id = django_request(request).request_id  # type: ignore[attr-defined]
+        intake_request = IntakeRequest(
+            caller=caller_of(request), request_id=request_id, headers=headers, body=body, span=span
+        )
         answer, django_request(request).rate_limit = run_now(receive(_PORTS, intake_request))  # type: ignore[attr-defined]
         if isinstance(answer, Problem):
             raise answer
@@ -99,12 +102,11 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _read_criteria(request: Request, page: Page) -> EventCriteria:
-    given = request.query_params.get
-    status = given("status")
+    status = request.query_params.get("status")
     if status is not None and status not in list(EventStatus):
         raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")
     return EventCriteria(
-        **{name: given(name, "") for name in ("type", "source", "subject", "status")},
+        **{name: read_text(request, name) for name in ("type", "source", "subject", "status")},
         time_from=read_time(request, "received_after"),
         time_to=read_time(request, "received_before"),
         before=None if page.before is None else UUID(page.before),

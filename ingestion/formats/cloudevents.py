@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -21,11 +22,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from core.decoding import decode_with
-from core.field_errors import pointer_to
-from core.problems import invalid
+from core.field_errors import pointer_to, text_like
+from core.problems import Problem, invalid
+from ingestion.fields import MAX_REFERENCE
 from ingestion.formats.decoding import (
     DecodedEvent,
-    Text,
+    Reference,
     Time,
     TypeName,
     check_data,
@@ -41,24 +43,36 @@ from rest.bodies import content_type, require_utf8
 # The specification asks senders for at most 20 characters, and receivers for nothing.
 EXTENSION_NAME = re.compile(r"[a-z0-9]{1,64}")
 MAX_EXTENSIONS = 64
+# Characters of a string: `dataref`, `tracestate` and the names of objects are long.
+MAX_ATTRIBUTE = 4096
+# Of header fields. In latin-1, the last byte of an `à` in UTF-8 looks like a space, too.
+_WHITE_SPACE = " \t"
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
-Source = Annotated[str, Meta(pattern=r"\A\S{1,255}\Z")]
+# The default, which one mode says and another leaves out, or spells differently.
+_DEFAULT_TYPE = re.compile(
+    r'application/json\s*(?:;\s*charset\s*=\s*("?)(?:utf-?8|us-ascii)\1\s*)?', re.IGNORECASE | re.ASCII
+)
+
+Source = Annotated[
+    str, text_like(rf"\A\S{{1,{MAX_REFERENCE}}}\Z", f"1 to {MAX_REFERENCE} characters without white space")
+]
+Attribute = Annotated[str, Meta(min_length=1, max_length=MAX_ATTRIBUTE)]
 Attributes = dict[str, str | int | bool]
-Extension = Annotated[str, Meta(max_length=255)] | Annotated[int, Meta(ge=-(2**31), lt=2**31)] | bool | None
+Extension = Annotated[str, Meta(max_length=MAX_ATTRIBUTE)] | Annotated[int, Meta(ge=-(2**31), lt=2**31)] | bool | None
 
 
 class CloudEvent(Struct, kw_only=True, gc=False):
     """The attributes that the specification names; what else there is are extensions. A null is as good as absent."""
 
     specversion: Literal["1.0"]
-    id: Text
+    id: Attribute
     source: Source
     type: TypeName
-    subject: Text | UnsetType | None = UNSET
+    subject: Reference | UnsetType | None = UNSET
     time: Time | UnsetType | None = UNSET
-    datacontenttype: Text | UnsetType | None = UNSET
-    dataschema: Text | UnsetType | None = UNSET
+    datacontenttype: Attribute | UnsetType | None = UNSET
+    dataschema: Attribute | UnsetType | None = UNSET
     data: Raw | UnsetType = UNSET
     data_base64: str | UnsetType | None = UNSET
 
@@ -85,14 +99,15 @@ def decode_structured(body: bytes) -> DecodedEvent:
 def decode_binary(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
     """The event of `ce-` headers with its data as the body (HTTP Protocol Binding, 3.1). Raises Problem 400 to 422.
 
-    JSON, also by default, stays JSON; text becomes a JSON string; anything else is bytes. No body is null.
+    JSON, also by default, stays JSON; text and XML become a JSON string, as the structured mode has them; anything else
+    is bytes. No body is null.
     """
     attributes = {name[3:]: _header_text(name, value) for name, value in headers.items() if name.startswith("ce-")}
     for name in ("data", "data_base64", "datacontenttype"):
         if name in attributes:
             raise invalid(f"/{name}", "unknown_field", "In binary mode this is the body or the Content-Type.")
     if headers.get("content-type"):
-        attributes["datacontenttype"] = headers["content-type"].strip()
+        attributes["datacontenttype"] = headers["content-type"].strip(_WHITE_SPACE)
     known = {name: value for name, value in attributes.items() if name in _NAMES}
     event = decode_with(_decode_known, _encode(known))
     data, is_bytes = _body_as_data(headers, body)
@@ -121,7 +136,7 @@ def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_byte
 def _annotations(event: CloudEvent, extensions: Attributes, *, is_bytes: bool) -> str:
     attributes: Attributes = {"specversion": event.specversion, "id": event.id, **extensions}
     media_type = checked_text("/datacontenttype", event.datacontenttype)
-    if media_type and media_type != "application/json":  # the default, which one mode says and another leaves out
+    if media_type and not _DEFAULT_TYPE.fullmatch(media_type):
         attributes["datacontenttype"] = media_type
     if schema := checked_text("/dataschema", event.dataschema):
         attributes["dataschema"] = schema
@@ -177,8 +192,8 @@ def _checked_extensions(given: Mapping[str, bytes]) -> Attributes:
         try:
             value = _decode_extension(text)
         except msgspec.ValidationError as error:
-            detail = "An extension attribute is a string of up to 255 characters, a boolean or a 32-bit integer."
-            raise invalid(pointer, "invalid", detail) from error
+            kinds = f"a string of up to {MAX_ATTRIBUTE} characters, a boolean or a 32-bit integer"
+            raise invalid(pointer, "invalid", f"An extension attribute is {kinds}.") from error
         if isinstance(value, str):
             checked_text(pointer, value)
         if value is not None:
@@ -187,17 +202,17 @@ def _checked_extensions(given: Mapping[str, bytes]) -> Attributes:
 
 
 def _header_text(name: str, value: str) -> str:
-    """Unescape a double-quoted value, then percent-decode once (HTTP Protocol Binding, 3.1.3.2)."""
-    pointer = pointer_to(name[3:])
-    value = value.strip()
+    """Unescape a double-quoted value, then percent-decode once (HTTP Protocol Binding, 3.1.3.2).
+
+    What should be percent-encoded and comes as it is, in UTF-8, is taken: several of the official SDKs send it so.
+    """
+    value = value.strip(_WHITE_SPACE)
     if quoted := _QUOTED.fullmatch(value):
         value = re.sub(r"\\(.)", r"\1", quoted[1])
     try:
-        return unquote_to_bytes(value.encode("ascii")).decode()
-    except UnicodeEncodeError as error:
-        raise invalid(pointer, "invalid", "A header takes printable ASCII: percent-encode the rest.") from error
-    except UnicodeDecodeError as error:
-        raise invalid(pointer, "invalid", "The percent-encoded bytes are not UTF-8.") from error
+        return unquote_to_bytes(value.encode("latin-1")).decode()
+    except UnicodeError as error:
+        raise invalid(pointer_to(name[3:]), "invalid", "A header takes UTF-8, percent-encoded or as it is.") from error
 
 
 def _body_as_data(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bool]:
@@ -211,6 +226,11 @@ def _body_as_data(headers: Mapping[str, str], body: bytes) -> tuple[bytes, bool]
     if main.startswith("text/"):
         require_utf8(charset)
         return _text_as_data(body), False
+    if main.endswith(("/xml", "+xml")):
+        # It may say itself that it has another encoding.
+        with suppress(UnicodeDecodeError, Problem):
+            require_utf8(charset)
+            return _encode(body.decode()), False
     return b'"%s"' % binascii.b2a_base64(body, newline=False), True
 
 

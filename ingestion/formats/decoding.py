@@ -15,10 +15,11 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 from core.decoding import decode_with
-from core.field_errors import cut, pointer_to
+from core.field_errors import cut, pointer_to, text_like
 from core.problems import Problem, invalid
-from ingestion.fields import CONTENT
+from ingestion.fields import CONTENT, MAX_REFERENCE
 from ingestion.formats.json_depth import MAX_DEPTH
+from ingestion.formats.request_headers import header_text
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_BODY_BYTES = MAX_DATA_BYTES + 16 * 1024
@@ -30,7 +31,8 @@ PLATFORM_SOURCE = "/platform"
 PLATFORM_KEYS = ("op:", "op-mail:")
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
-TypeName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._\-/]{1,255}\Z")]
+Reference = Annotated[str, Meta(min_length=1, max_length=MAX_REFERENCE)]
+TypeName = Annotated[str, text_like(r"\A[A-Za-z0-9._\-/]{1,255}\Z", "1 to 255 of A-Za-z0-9._-/")]
 Time = Annotated[datetime, Meta(tz=True)]
 
 _NUMBERS = re.compile(rb"-?[0-9][0-9.eE+-]*")
@@ -52,8 +54,8 @@ class EventBody(Struct, forbid_unknown_fields=True, gc=False):
 
     type: TypeName
     data: Raw
-    source: Text | UnsetType | None = UNSET
-    subject: Text | UnsetType | None = UNSET
+    source: Reference | UnsetType | None = UNSET
+    subject: Reference | UnsetType | None = UNSET
     time: Time | UnsetType | None = UNSET
     idempotency_key: Text | UnsetType | None = UNSET
 
@@ -266,7 +268,8 @@ def check_time(time: datetime) -> None:
         raise invalid("/time", "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
 
 
-def _idempotency_key(in_body: str | None, header_key: str) -> str | None:
+def _idempotency_key(in_body: str | None, in_header: str) -> str | None:
+    header_key = header_text(in_header)
     if not 1 <= len(header_key) <= 255:
         raise invalid("/idempotency_key", "invalid", "The header Idempotency-Key takes 1 to 255 characters.")
     if in_body is not None and in_body != header_key:

@@ -91,17 +91,25 @@ def _named(name: str) -> tuple[str, bool]:
     """`"name":`, empty if it is not kept, and whether its values are secret."""
     if _ADDRESS.search(name):
         return "", False
-    return _quoted(_readable(name)) + ":", bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
+    return _quoted(_readable(name)) + ":", is_secret_name(name)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what goes by this name, in lower case and with hyphens, is shown to nobody."""
+    return bool(_SECRET_NAME.search(name)) and name not in _NO_SECRETS
+
+
+def header_text(value: str) -> str:
+    """What a header says: UTF-8 where it is UTF-8, else latin-1, as HTTP servers give it."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _readable(value: str) -> str:
-    """UTF-8 where it is UTF-8, else latin-1; without control characters; cut at MAX_VALUE characters."""
-    raw = value.encode("latin-1", "replace")
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Without control characters; cut at MAX_VALUE characters."""
+    text = _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", header_text(value))
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + CUT
 
 

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from core.ports import Database
 from core.problems import Problem
-from ingestion.intake.rejections import note_rejection
 from ingestion.metrics import note_events
 
 ACCEPTED = "accepted"
@@ -39,7 +38,6 @@ def note_outcome(organization_id: UUID, outcome: object) -> None:
     """An event's Accepted or Problem."""
     if isinstance(outcome, Problem):
         note(organization_id, outcome.problem_type.code)
-        note_rejection(organization_id, outcome.problem_type.code)
     else:
         note(organization_id, DUPLICATE if getattr(outcome, "duplicate", False) else ACCEPTED)
 

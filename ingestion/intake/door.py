@@ -175,7 +175,9 @@ class _Intake:
                     limit = MAX_BATCH_BODY_BYTES if batch else MAX_SINGLE_BODY_BYTES
                     declared = int(headers.get("content-length", 0))
                     body = await held.read(receive, limit, owner=caller.organization_id.int, declared=declared)
-                    request = IntakeRequest(caller=caller, headers=headers, body=body, hold=held.grow, span=span)
+                    request = IntakeRequest(
+                        caller=caller, request_id=request_id, headers=headers, body=body, hold=held.grow, span=span
+                    )
                     result, allowance = await (receive_batch if batch else receive_event)(self._ports, request)
                     if isinstance(result, Problem):
                         raise result  # noqa: TRY301 - the span is to see it

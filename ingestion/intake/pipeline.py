@@ -16,10 +16,12 @@ from core.times import format_time
 from core.tracing import Span
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.formats.batches import Results
+from ingestion.formats.beginnings import MAX_BEGINNING
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, batch_steps, decode_single
 from ingestion.formats.request_headers import kept_headers
 from ingestion.intake import counting
+from ingestion.intake.rejections import note_rejection
 from ingestion.intake.storing import Accepted, Incoming, WriteOutcome
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.models import EventStatus
@@ -63,6 +65,7 @@ class IntakeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     caller: Caller
+    request_id: str
     headers: Mapping[str, str]
     body: bytes
     hold: Callable[[int], None] | None = None
@@ -87,7 +90,7 @@ class Passed(NamedTuple):
 async def receive_event(ports: Ports, request: IntakeRequest) -> Passed:
     """One event: 202, or 200 for a duplicate. With a Problem nothing of it is stored, or not acknowledged."""
     organization_id = request.caller.organization_id
-    allowance = None
+    allowance = event = None
     try:
         allowance = await limiter.take(ports.redis, request.caller, 1)
         if not allowance.allowed:
@@ -102,7 +105,7 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Passed:
         if isinstance(outcome, Problem):
             raise outcome
     except Problem as problem:
-        counting.note_outcome(organization_id, problem)
+        _note_refused(request, problem, event, body=request.body)
         return Passed(problem, allowance)
     counting.note_outcome(organization_id, outcome)
     if request.span is not None:
@@ -142,10 +145,32 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Passed:
         good = [result for result in results if isinstance(result, Incoming)]
         stored = iter(await ports.store(good) if good else ())
     except Problem as problem:
-        counting.note_outcome(caller.organization_id, problem)
+        _note_refused(request, problem, None, body=request.body)
         return Passed(problem, allowance)
     outcomes = [next(stored) if isinstance(result, Incoming) else result for result in results]
+    for index, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
+        if isinstance(outcome, Problem):
+            event = None if isinstance(item, Problem) else item
+            data = "" if event is None else event.data[: 2 * MAX_BEGINNING]
+            _note_refused(request, outcome, event, index=index, body=data.encode())
     return Passed(await _batch_answer(ports, caller, outcomes), allowance)
+
+
+def _note_refused(
+    request: IntakeRequest, problem: Problem, event: DecodedEvent | None, *, index: int | None = None, body: bytes
+) -> None:
+    """Count it, and keep it for the page of rejected requests; `event` is what was decoded of it."""
+    organization_id = request.caller.organization_id
+    counting.note_outcome(organization_id, problem)
+    note_rejection(
+        organization_id,
+        problem,
+        request_id=request.request_id,
+        key_prefix=request.caller.key_prefix,
+        type="" if event is None else event.type,
+        index=index,
+        body=b"" if "content-encoding" in request.headers and index is None else body,
+    )
 
 
 def _origin(request: IntakeRequest) -> str | None:
@@ -217,7 +242,6 @@ async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[WriteOu
             status = "duplicate" if outcome.duplicate else "accepted"
             results.append({"index": index, "id": str(outcome.id), "status": status})
         else:
-            counting.note_outcome(caller.organization_id, outcome)
             if id(outcome) not in described:
                 described[id(outcome)] = _described(outcome, told)
                 if told % _DESCRIBED_A_STEP == 0:

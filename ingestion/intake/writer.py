@@ -51,7 +51,8 @@ class GroupCommitWriter:
     def store(self, events: Sequence[Incoming]) -> Awaitable[list[WriteOutcome]]:
         """The outcomes in order, after their commit. Raises Problem 503: the queue is full, or PostgreSQL is away."""
         # One request's events share their origin.
-        size = sum(len(event.event.data) for event in events) + len(events[0].origin or "")
+        own = sum(len(event.event.data) + len(event.event.annotations or "") for event in events)
+        size = own + len(events[0].origin or "")
         if self._batcher.count + len(events) > QUEUE_EVENTS or self._batcher.size + size > QUEUE_BYTES:
             raise _unavailable()
         self._require_calm()

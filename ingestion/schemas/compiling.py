@@ -31,6 +31,12 @@ SCHEMA_BYTES = 32 << 10
 CHARACTER_BYTES = 30
 STATE_BYTES = 4 << 10
 _META = Draft202012Validator({"$ref": DIALECT}, offline=True)
+# The library quotes the pattern, which is for programs.
+_OWN_WORDS = {
+    "pattern": "The text does not have the form that the schema's pattern describes.",
+    "not": "The value fits what the schema says that it may not fit.",
+    "propertyNames": "A name does not fit what the schema says of names.",
+}
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -109,5 +115,5 @@ def _field_error(error: ValidationError) -> FieldError:
     return FieldError(
         pointer=pointer_to("data", *error.instance_path),
         code=_CAPITAL.sub("_", error.kind.name).lower(),
-        detail=cut(error.message),
+        detail=_OWN_WORDS.get(error.kind.name) or cut(error.message),
     )

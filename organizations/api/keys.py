@@ -21,9 +21,8 @@ from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization
 from organizations.operations import IssuedKey, issue_key, refuse_if_over, revoke_key, rotate_key
 from organizations.queries import own_key
-from rest.compat import django_request
 from rest.lists import Listing, list_answer, read_page
-from rest.parsing import read_body
+from rest.parsing import read_body, read_optional
 
 BODY_LIMIT = 64 * 1024
 
@@ -82,9 +81,7 @@ class RotateKeyView(APIView):
     def post(self, request: Request, key_id: UUID) -> Response:
         caller = caller_of(request)
         key = own_key(caller_of(request).organization_id, key_id)
-        rotation = (
-            decode(read_body(request, limit=BODY_LIMIT), Rotation) if django_request(request).body else Rotation()
-        )
+        rotation = read_optional(request, Rotation, limit=BODY_LIMIT)
         refuse_if_over(key, now=timezone.now())
         _refuse_more_scopes(caller, key.scopes)
         wanted = key.expires_at if isinstance(rotation.expires_at, UnsetType) else rotation.expires_at

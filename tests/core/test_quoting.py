@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from core.decoding import decode
 from core.field_errors import MAX_QUOTED, FieldError, field_error, pointer_to
 from core.problems import Problem
+from delivery.api.schemas import NewInbox
+from ingestion.formats.cloudevents import CloudEvent
+from ingestion.formats.decoding import EventBody
 from ingestion.models import Event
 from notifications.notices import NoticeKind, announce
 from tests.conftest import Tenant
@@ -66,6 +69,20 @@ def test_an_unknown_field_has_its_place(name: str) -> None:
 )
 def test_messages_are_taken_apart(message: str, pointer: str, code: str, detail: str) -> None:
     assert field_error(message) == FieldError(pointer=pointer, code=code, detail=detail)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "detail"),
+    [
+        (EventBody, {"type": "a b", "data": 1}, "This takes 1 to 255 of A-Za-z0-9._-/."),
+        (CloudEvent, {"source": "a b"}, "This takes 1 to 1024 characters without white space."),
+        (NewInbox, {"kind": "inbox", "name": "a b"}, "This takes 1 to 100 of A-Za-z0-9._-."),
+    ],
+)
+def test_no_pattern_is_quoted(kind: Any, body: Any, detail: str) -> None:
+    with pytest.raises(Problem) as refused:
+        decode(json.dumps(body).encode(), kind)
+    assert [error.detail for error in refused.value.errors] == [detail]
 
 
 def longest_run(text: str, letter: str = "n") -> int:

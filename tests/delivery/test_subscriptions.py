@@ -176,6 +176,9 @@ def test_an_inbox_has_neither_url_nor_secret(tenant: Tenant) -> None:
         ({**HOOK, "filter": {"data.a": {"like": "x"}}}, "unknown_operator", "/filter/data.a/like"),
         ({**HOOK, "headers": {"Host": "x"}}, "reserved", "/headers/Host"),
         ({**HOOK, "headers": {"a": "b\r\nc: d"}}, "invalid_value", "/headers/a"),
+        ({**HOOK, "headers": {"X-B": "b", "X-A": 1}}, "invalid_value", "/headers/X-A"),
+        ({**HOOK, "headers": {"X-A": None}}, "invalid_value", "/headers/X-A"),
+        ({**HOOK, "headers": {"X/A~": {"a": 1}}}, "invalid_name", "/headers/X~1A~0"),
         ({**HOOK, "url": ""}, "unsafe_url", "/url"),
         ({**HOOK, "url": "not a url"}, "unsafe_url", "/url"),
         ({**HOOK, "url": "http://example.com/"}, "unsafe_url", "/url"),
@@ -672,6 +675,10 @@ def test_a_request_is_what_the_specification_asks_for() -> None:
         b'{"id":"019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b","type":"invoice.paid",'
         b'"timestamp":"2026-11-24T11:00:00.000000Z","data":{"amount": 1.10, "who": "Zo\xc3\xab"}}'
     )
+    assert build_request(
+        url=URL, secrets=[], headers={}, event_id=event_id, event_type="t", received_at=now, now=now,
+        data='"AP8="', attributes='{"data_base64": true}',
+    ).body.endswith(b'"data":"AP8=","attributes":{"data_base64": true}}')  # fmt: skip
     signature = request.headers["webhook-signature"]
     assert dict(request.headers) == {
         "X-Token": "abc",

@@ -308,6 +308,21 @@ def test_odd_bytes_in_headers_harm_no_event(door: Server, sender: Sender) -> Non
     assert all("x-odd" in headers for headers in kept)
 
 
+def test_attributes_in_plain_utf8_are_those_of_the_structured_mode(door: Server, sender: Sender) -> None:
+    """As the official SDKs of Go, Rust and JavaScript send them."""
+    attributes = {"specversion": "1.0", "id": "1", "source": "/käse", "type": "t", "subject": "Zoë – à", "ext": "€"}
+    body = json.dumps({**attributes, "data": EVENT}).encode()
+    assert sender.client.post("/api/v1/events", body, **{"Content-Type": "application/cloudevents+json"}).status == 202
+    assert send_raw(door, sender, [(f"ce-{name}", value) for name, value in attributes.items()]) == 200
+    (event,) = stored()
+    assert event.subject == "Zoë – à"
+
+
+def test_an_idempotency_key_in_plain_utf8_is_that_of_the_body(door: Server, sender: Sender) -> None:
+    assert sender.client.post("/api/v1/events", {**EVENT, "idempotency_key": "Zoë – à"}).status == 202
+    assert send_raw(door, sender, [("Idempotency-Key", "Zoë – à")]) == 200
+
+
 def send_raw(door: Server, sender: Sender, headers: list[tuple[str, str]]) -> int:
     """The status of an event with these headers, byte by byte: surrogates stand for bytes."""
     body = json.dumps(EVENT).encode()
@@ -326,3 +341,4 @@ def test_methods_and_paths_beside_the_doors_are_djangos(sender: Sender) -> None:
     assert sender.client.get("/api/v1/events").json()["data"] == []
     wrong_host = sender.client.post("/api/v1/events", EVENT, Host="evil.example")
     assert (wrong_host.status, wrong_host.headers["content-type"]) == (400, "application/problem+json")
+    assert wrong_host.json()["detail"] == "The host 'evil.example' is not among those of the setting ALLOWED_HOSTS."

@@ -92,7 +92,7 @@ def _good(number: int, n: int) -> bytes:
 
 async def _send(ports: Ports, caller: Caller, receive: Receive, headers: Headers, body: bytes) -> set[UUID]:
     """The ids that the answer acknowledges, those of duplicates too."""
-    answer = (await receive(ports, IntakeRequest(caller=caller, headers=headers, body=body))).result
+    answer = (await receive(ports, IntakeRequest(caller=caller, request_id="1", headers=headers, body=body))).result
     if isinstance(answer, Problem):
         assert answer.status_code < 500
         return set()

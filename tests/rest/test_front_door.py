@@ -216,6 +216,7 @@ def test_a_compressed_body_counts_as_what_it_becomes(every_byte_counts: None) ->
     with HeldBody(budget) as held:
         request = IntakeRequest(
             caller=None,  # type: ignore[arg-type]
+            request_id="1",
             headers={"content-encoding": "gzip"},
             body=gzip.compress(b" " * 90_000),
             hold=held.grow,

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import json
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -212,6 +213,25 @@ def test_a_small_page_is_whole_and_costs_one_statement(tenant: Tenant) -> None:
     assert len([query for query in captured if "ingestion_event" in query["sql"]]) == 1
     assert len(answer.json()["data"]) == 50
     assert answer.json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_packed"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("*", True), ("gzip;q=0", False), ("gzip; q=0.0, br", False),
+     ("identity", False), ("x-gzipped", False), ("", False)],
+)  # fmt: skip
+def test_a_list_is_compressed_for_who_asks(tenant: Tenant, small: None, asked: str, is_packed: bool) -> None:
+    plain = tenant.get(event_rows(tenant.organization))
+    answer = tenant.get("/api/v1/events?limit=1000", **{"Accept-Encoding": asked})
+    sent = b"".join(answer)
+    assert answer.streaming
+    assert answer.get("Content-Encoding") == ("gzip" if is_packed else None)
+    assert answer["Vary"] == "Accept-Encoding"
+    unpacked = gzip.decompress(sent) if is_packed else sent
+    assert json.loads(unpacked)["data"] == json.loads(b"".join(plain))["data"]
+    assert len(sent) * 5 < len(unpacked) or not is_packed
+    whole = tenant.get("/api/v1/organization", **{"Accept-Encoding": asked})
+    assert "Content-Encoding" not in whole
 
 
 # --- Slots -----------------------------------------------------------------------------------------------------------

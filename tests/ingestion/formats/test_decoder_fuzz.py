@@ -33,8 +33,8 @@ def check_event(event: DecodedEvent) -> None:
     assert len(event.data.encode()) <= MAX_DATA_BYTES
     assert depth_of(json.loads(event.data, parse_int=str, parse_float=str)) <= MAX_DEPTH
     assert re.fullmatch(r"[A-Za-z0-9._\-/]{1,255}", event.type)
-    for text in (event.source, event.subject, event.idempotency_key):
-        assert text is None or (1 <= len(text) <= 255 and "\x00" not in text and not LONE_SURROGATE.search(text))
+    for text, most in ((event.source, 1024), (event.subject, 1024), (event.idempotency_key, 255)):
+        assert text is None or (1 <= len(text) <= most and "\x00" not in text and not LONE_SURROGATE.search(text))
     if event.time:
         event.time.astimezone(UTC)
     if event.annotations:
