@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from benchmarks.chain.running import run_chain
 from benchmarks.console import run_console
 from benchmarks.delivery import run_delivery
 from benchmarks.hostile.running import run_hostile
@@ -20,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options, Progress], Told]] = {
     "intake": run_intake,
     "pipeline": run_pipeline,
     "delivery": run_delivery,
+    "chain": run_chain,
     "console": run_console,
     "retention": run_retention,
     "hostile": run_hostile,

@@ -89,6 +89,18 @@ def running_lab(keep: Path | None = None) -> Iterator[Lab]:
 
     With `keep` they run in that folder, which stays for the next time.
     """
+    with empty_lab(keep) as lab, lab.data.locked():
+        servers = EmbeddedServers(lab.data, lab.output, lab.environ)
+        try:
+            servers.start()
+            yield lab
+        finally:
+            servers.stop()
+
+
+@contextmanager
+def empty_lab(keep: Path | None = None) -> Iterator[Lab]:
+    """The same folder without servers: for what starts its own in it."""
     environ = {name: value for name, value in os.environ.items() if name not in _NAMED_SERVERS}
     base = DataDir.from_environment(environ)
     base.make()
@@ -97,13 +109,7 @@ def running_lab(keep: Path | None = None) -> Iterator[Lab]:
     data = DataDir(keep.expanduser().resolve() if keep else base.root / f"benchmark-{os.getpid()}")
     data.make()
     try:
-        with data.locked():
-            servers = EmbeddedServers(data, output, environ)
-            try:
-                servers.start()
-                yield Lab(data=data, output=output, environ=environ)
-            finally:
-                servers.stop()
+        yield Lab(data=data, output=output, environ=environ)
     finally:
         if keep is None:
             shutil.rmtree(data.root, ignore_errors=True)

@@ -100,7 +100,7 @@ def memory_watched(pid: int) -> Iterator[PeakMemory]:
 def serving(lab: Lab, program: Program, *, port: int, health: str) -> Iterator[WebServer]:
     """Start `program`, which listens on `port`, and wait until `health` answers 200; the end leaves nothing of it."""
     with running(lab, program) as child:
-        _wait_until_answers(child, f"http://{HOST}:{port}{health}")
+        wait_until_answers(child, f"http://{HOST}:{port}{health}")
         yield WebServer(name=program.name, port=port, pid=pid_of(child))
 
 
@@ -119,8 +119,9 @@ def running(lab: Lab, program: Program, *, stop_seconds: float = _STOP_SECONDS) 
         child.wait_stopped(lambda: False)
 
 
-def _wait_until_answers(child: Child, url: str) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+def wait_until_answers(child: Child, url: str, *, seconds: float = _START_SECONDS) -> None:
+    """An UpError when `url` does not answer 200 within so many seconds, or the program ends."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not child.running():
             raise UpError(f"{child.program.name} ended at once.")

@@ -48,7 +48,7 @@ FROM delivery_subscription AS subscription CROSS JOIN LATERAL (
 ) AS due
 WHERE subscription.kind = 'webhook'
 """
-_TABLE_SIZES: LiteralString = """
+TABLE_SIZES: LiteralString = """
 SELECT coalesce(parent.relname, child.relname), sum(pg_total_relation_size(child.oid))::int8
 FROM pg_class AS child
 LEFT JOIN pg_inherits ON inhrelid = child.oid LEFT JOIN pg_class AS parent ON parent.oid = inhparent
@@ -59,7 +59,7 @@ SELECT count(*) FROM delivery_delivery AS delivery JOIN delivery_subscription AS
     ON subscription.id = delivery.subscription_id
 WHERE subscription.kind = 'webhook' AND delivery.status = 'delivered' AND delivery.attempts = 1
 """
-_ALL_DONE: LiteralString = """
+ALL_DONE: LiteralString = """
 SELECT NOT EXISTS (SELECT FROM ingestion_outboxentry)
    AND NOT EXISTS (
        SELECT FROM delivery_delivery WHERE next_attempt_at IS NOT NULL
@@ -115,7 +115,7 @@ class _Scene:
 
     def wait_until_done(self) -> None:
         with self.target.connected() as connection:
-            wait_until(lambda: bool(_one(connection, _ALL_DONE)), what="all was delivered", seconds=_DRAIN_SECONDS)
+            wait_until(lambda: bool(_one(connection, ALL_DONE)), what="all was delivered", seconds=_DRAIN_SECONDS)
 
 
 def _soaked(scene: _Scene, peak: float, pieces: int, progress: Progress) -> Soak:
@@ -170,7 +170,7 @@ class _Watch:
             memory={name: largest_mebibytes(pid) for name, pid in self._programs.items()},
             outbox_age=_one(connection, _OUTBOX_AGE),
             due_age=_one(connection, _DUE_AGE),
-            tables={name: size / _MEBIBYTE for name, size in connection.execute(_TABLE_SIZES).fetchall()},
+            tables={name: size / _MEBIBYTE for name, size in connection.execute(TABLE_SIZES).fetchall()},
         )
 
 

@@ -26,7 +26,7 @@ UNREACHED_LIMIT = 2_000_000_000
 _TEXTBOOK_DATABASE = "textbook"
 _TEXTBOOK_SETTINGS = "benchmarks.textbook.settings"
 _TEXTBOOK_REDIS = 2
-_OUR_TABLES = (
+OUR_TABLES = (
     "ingestion_event",
     "ingestion_outboxentry",
     "ingestion_idempotencykey",
@@ -124,7 +124,7 @@ class Target:
 
 # The module that makes tenants, and the tables that fill, the events first.
 _PARTS = {
-    OURS: ("benchmarks.platform_tenants", _OUR_TABLES),
+    OURS: ("benchmarks.platform_tenants", OUR_TABLES),
     TEXTBOOK: ("benchmarks.textbook.tenants", _TEXTBOOK_TABLES),
 }
 

@@ -34,6 +34,24 @@ class LinesField(forms.CharField):
         return "\n".join(value) if isinstance(value, list | tuple) else value
 
 
+class WaitsField(forms.CharField):
+    """Whole numbers of seconds, separated by spaces or commas; `none` for no wait at all. None when it is empty."""
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value).replace(",", " ")
+        if not text.strip():
+            return None
+        if text.strip().lower() == "none":
+            return []
+        try:
+            return [int(each) for each in text.split()]
+        except ValueError as error:
+            raise forms.ValidationError("Whole numbers of seconds, such as: 5 60 3600") from error
+
+    def prepare_value(self, value: Any) -> Any:
+        return (" ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value
+
+
 class TextField(forms.CharField):
     """Text of several lines. Browsers end each as mails do; stored is what the API would store."""
 

@@ -15,7 +15,6 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 
 from core.problems import Problem
 from delivery import operations
@@ -28,8 +27,6 @@ from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
 
 ATTEMPTS_SHOWN = 20
-# A URL may have 2 048 characters; a list has no room for them.
-LABEL_LENGTH = 48
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -62,7 +59,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Subscription")
     def label(self, subscription: Subscription) -> str:
-        return Truncator(subscription.name or subscription.url).chars(LABEL_LENGTH)
+        return subscription.label
 
     @admin.display(description="See its")
     def lists(self, subscription: Subscription) -> SafeString:
@@ -199,7 +196,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Subscription")
     def to(self, delivery: Delivery) -> str:
-        return Truncator(delivery.subscription.name or delivery.subscription.url).chars(LABEL_LENGTH)
+        return delivery.subscription.label
 
     @admin.display(description="Fault")
     def side(self, delivery: Delivery) -> str:

@@ -10,7 +10,7 @@ from django.db import connection
 from core.event_ids import lowest_id
 from core.postgresql.arrays import text_array
 from delivery.dead_letter_sides import THEIRS, Fault
-from delivery.models import DeliveryStatus
+from delivery.models import DeliveryStatus, label_of
 
 # A side is no column of an index: it is looked for among so many of the newest of each subscription.
 LOOKED_AT = 500
@@ -39,7 +39,7 @@ ORDER BY newest.id DESC LIMIT %(limit)s
 # In the order of the page from the start, so that counting ends when the page is full. OFFSET keeps it a query of its
 # own: PostgreSQL would count for all of them, and sort what it found.
 _DEAD_LETTERS = """
-SELECT ordered.id, coalesce(nullif(ordered.name, ''), ordered.url), ordered.kind, ordered.status,
+SELECT ordered.id, ordered.name, ordered.url, ordered.kind, ordered.status,
        ordered.organization_id, ordered.organization_name, counted.ours, counted.theirs
 FROM (
     SELECT subscription.id, subscription.name, subscription.url, subscription.kind, subscription.status,
@@ -83,13 +83,18 @@ class DeadLetters:
     """Those of one subscription, `ours` and `theirs` among its newest COUNTED."""
 
     subscription_id: UUID
-    label: str
+    name: str
+    url: str
     kind: str
     status: str
     organization_id: UUID
     organization_name: str
     ours: int
     theirs: int
+
+    @property
+    def label(self) -> str:
+        return label_of(self.name, self.url)
 
     @property
     def is_capped(self) -> bool:

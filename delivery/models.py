@@ -40,6 +40,13 @@ class DisabledReason(models.TextChoices):
     GONE = "gone", "the endpoint answered 410 Gone"
 
 
+class Signature(models.TextChoices):
+    """Of webhooks, by Standard Webhooks: with a secret that both sides know, or with a private key."""
+
+    SYMMETRIC = "v1", "v1: a shared secret"
+    ASYMMETRIC = "v1a", "v1a: a public key"
+
+
 class DeliveryStatus(models.TextChoices):
     """As the API shows it. HELD is derived, and never stored (delivery.shown_status)."""
 
@@ -55,6 +62,8 @@ OPEN_STATUSES = (DeliveryStatus.PENDING, DeliveryStatus.RETRYING)
 
 # What a subscription may have much of.
 LARGE_COLUMNS = ("description", "event_types", "filter", "headers")
+# Of a URL, where a subscription is called by it.
+LABEL_LENGTH = 48
 
 
 class SubscriptionQuerySet(TenantQuerySet["Subscription"]):
@@ -76,6 +85,7 @@ class Subscription(models.Model):
     # The address of an inbox within its organization; a label for people on a webhook.
     name = models.CharField(max_length=100, blank=True)
     description = models.TextField(blank=True, db_default="")
+    tags = ArrayField(models.CharField(max_length=100), null=True, blank=True)
     event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
     filter = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -88,9 +98,15 @@ class Subscription(models.Model):
 
     # Webhooks only. Secrets are encrypted; the previous one signs too until its time is over.
     url = models.CharField(max_length=2048, blank=True, db_default="")
+    # Null is as the platform's settings say; an empty schedule means no retry.
+    timeout_seconds = models.FloatField(null=True, blank=True)
+    retry_schedule = ArrayField(models.PositiveIntegerField(), null=True, blank=True)
     # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})
+    signature = models.CharField(max_length=4, choices=Signature.choices, null=True, blank=True)
     secret = models.TextField(blank=True, db_default="")
+    # Of the secret, where that is a private key.
+    public_key = models.CharField(max_length=60, blank=True, db_default="")
     previous_secret = models.TextField(blank=True, db_default="")
     previous_secret_until = models.DateTimeField(null=True, blank=True)
     # Health: since when there were only failures, and how many in a row.
@@ -138,9 +154,27 @@ class Subscription(models.Model):
         """Whether it is the inbox that every organization has."""
         return self.kind == SubscriptionKind.INBOX and self.name == DEFAULT_INBOX
 
+    @property
+    def label(self) -> str:
+        """What it is called wherever people see it."""
+        return label_of(self.name, self.url)
+
     def __str__(self) -> str:
-        # Only the host: the path of a URL is often a secret, and this text goes into the audit log.
-        return f"{self.kind} {self.name or urlsplit(self.url).hostname}"
+        return f"{self.kind} {self.label}"
+
+
+def label_of(name: str, url: str) -> str:
+    """A subscription's name, or else host and path of its URL, shortened in the middle. Never the query: it may hold a
+    token, and this text goes into the audit log.
+    """
+    if name:
+        return name
+    parts = urlsplit(url)
+    address = parts.netloc + parts.path.rstrip("/")
+    if len(address) <= LABEL_LENGTH:
+        return address
+    half = LABEL_LENGTH // 2
+    return f"{address[:half]}…{address[1 - half :]}"
 
 
 class DeliveryQuerySet(TenantQuerySet["Delivery"]):

@@ -419,7 +419,7 @@ LOGGING: dict[str, Any] = configuration(
 )
 # `summary`: a line for each request, but the good ones of the intake share one a second.
 LOG_REQUESTS: str = env.str("LOG_REQUESTS", "summary", validate=validate.OneOf(["all", "summary", "errors", "none"]))
-LOG_ATTEMPTS: str = env.str("LOG_ATTEMPTS", "all", validate=validate.OneOf(["all", "errors", "none"]))
+LOG_ATTEMPTS: str = env.str("LOG_ATTEMPTS", "summary", validate=validate.OneOf(["all", "summary", "errors", "none"]))
 
 # --- Metrics -------------------------------------------------------------------------------------------------
 

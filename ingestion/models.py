@@ -154,6 +154,13 @@ class Validation(models.TextChoices):
     REJECT = "reject"
 
 
+class Format(models.TextChoices):
+    """What a schema's `format` does: nothing, as JSON Schema has it, or it has to fit as anything else."""
+
+    ANNOTATE = "annotate"
+    ASSERT = "assert"
+
+
 class EventType(models.Model):
     """A type of events: seen (then kept by processing), described by its organization, or both."""
 
@@ -165,7 +172,8 @@ class EventType(models.Model):
     description = models.TextField(blank=True, db_default="")
     schema = JSONTextField(null=True, blank=True)
     validation = models.CharField(max_length=10, choices=Validation.choices, db_default=Validation.OFF)
-    # When schema or validation last changed: what the intake looks for to know that it must read them again.
+    format = models.CharField(max_length=10, choices=Format.choices, db_default=Format.ANNOTATE)
+    # When schema, validation or format last changed: what the intake looks for to know that it must read them again.
     changed_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     objects = TenantQuerySet["EventType"].as_manager()

@@ -11,14 +11,15 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
-from console.forms import LinesField, TextField
+from console.forms import LinesField, TextField, WaitsField
 from core.field_errors import cut
 from core.problems import Problem
 from delivery.endpoints.masking import restore_masked
+from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import Subscription, SubscriptionKind
+from delivery.models import Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
 from ingestion.formats.decoding import check_data
 
@@ -70,6 +71,33 @@ class SubscriptionForm(forms.Form):
         " the URL changes to another host: then enter it again.",
         widget=forms.Textarea(attrs={"rows": 2, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
     )
+    tags = LinesField(
+        required=False,
+        max_length=MAX_TAG_LENGTH,
+        help_text="Words of your own, one per line, such as the customer that it belongs to.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    timeout_seconds = forms.FloatField(
+        required=False,
+        min_value=TIMEOUT_SECONDS[0],
+        max_value=TIMEOUT_SECONDS[1],
+        label="Time-out in seconds",
+        help_text="How long the endpoint has to answer. Empty: as the platform is set.",
+    )
+    retry_schedule = WaitsField(
+        required=False,
+        max_length=500,
+        label="Retries",
+        help_text="The waits in seconds before each, such as: 5 60 3600. “none” for no retry, empty for the platform’s"
+        " schedule.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    signature = forms.ChoiceField(
+        required=False,
+        choices=[("", "As the platform does: v1"), *Signature.choices],
+        help_text="v1a is verified with a public key, which need not be kept secret. After a change the secret before"
+        " signs too for a day.",
+    )
     max_leases = forms.IntegerField(
         min_value=1,
         max_value=1000,
@@ -116,6 +144,9 @@ class SubscriptionForm(forms.Form):
         """What to set, by the fields that this form has."""
         data = self.cleaned_data
         wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
+        wanted["tags"] = data["tags"] or None
+        if "signature" in self.fields:
+            wanted["signature"] = data["signature"] or None
         if "filter" in self.fields:
             wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
         return SubscriptionChanges(**wanted)
@@ -221,5 +252,9 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "event_types": subscription.event_types,
         "filter": json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "",
         "headers": [f"{name}: {value}" for name, value in show_headers(subscription.headers).items()],
+        "tags": subscription.tags or [],
+        "timeout_seconds": subscription.timeout_seconds,
+        "retry_schedule": subscription.retry_schedule,
+        "signature": subscription.signature,
         "max_leases": subscription.max_leases,
     }

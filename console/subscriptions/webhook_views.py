@@ -15,8 +15,7 @@ from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
 from delivery.api.attempts import describe_test
-from delivery.operations import rotate_secret, show_secret
-from delivery.operations.subscriptions import require_webhook
+from delivery.operations import require_webhook, rotate_secret, show_secret
 from delivery.queries import own_subscription
 from delivery.webhooks.test_send import TestOutcome, send_test
 from organizations.audit import actor_of
@@ -31,7 +30,8 @@ def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UU
     if request.method == "POST" and form.is_valid():
         overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
         rotated = rotate_secret(subscription=found, overlap=overlap, actor=actor_of(request))
-        keep_secret(request, about=str(found.pk), secret=rotated.secret)
+        if rotated.secret:
+            keep_secret(request, about=str(found.pk), secret=rotated.secret)
         messages.success(request, "The secret was rotated.")
         return to_subscription(place, found)
     context = {"form": form, "subscription": found}
@@ -47,7 +47,8 @@ def reveal(request: HttpRequest, place: OrganizationContext, subscription_id: UU
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/reveal.html", {"subscription": found})
     shown = show_secret(subscription=found, actor=actor_of(request), now=timezone.now())
-    keep_secret(request, about=str(found.pk), secret=shown.secret)
+    if shown.secret:
+        keep_secret(request, about=str(found.pk), secret=shown.secret)
     return to_subscription(place, found)
 
 

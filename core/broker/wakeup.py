@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 BROKER_ERRORS = (OperationalError, ChannelError, RedisError, OSError)
 # One wake-up drains everything that waits, so more of them within this time would only fill the broker.
 PAUSE_SECONDS = 0.05
+# What is asked for often comes in larger portions: each of those who asked during a pause makes the next one longer.
+# With forty of them a second a pause stays as it is; with more it grows up to the longest.
+_SECONDS_PER_WISH = 0.025
+LONGEST_PAUSE_SECONDS = 0.2
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 # How long RabbitMQ may take to confirm one; Redis confirms nothing.
@@ -43,6 +47,7 @@ class Waker:
         self._queue = queue
         self._arguments = arguments
         self._wanted = threading.Event()
+        self._wishes = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -52,6 +57,7 @@ class Waker:
 
     def wake(self) -> None:
         """Returns at once; the wake-up follows."""
+        self._wishes += 1  # about: threads that come at once may count as one
         if not self._wanted.is_set():
             self._wanted.set()
             with self._lock:
@@ -63,7 +69,8 @@ class Waker:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            time.sleep(PAUSE_SECONDS if self.send() else PAUSE_AFTER_FAILURE_SECONDS)
+            wishes, self._wishes = self._wishes, 0
+            time.sleep(pause_after(wishes) if self.send() else PAUSE_AFTER_FAILURE_SECONDS)
 
     def send(self) -> bool:
         """Whether the broker took it; never raises for a broker that is away."""
@@ -79,6 +86,11 @@ class Waker:
             logger.warning("a wake-up was not sent, the sweep will do its work: %s", type(error).__name__)
             return False
         return True
+
+
+def pause_after(wishes: int) -> float:
+    """Seconds until the next wake-up, when so many have asked for this one."""
+    return min(max(PAUSE_SECONDS, wishes * _SECONDS_PER_WISH), LONGEST_PAUSE_SECONDS)
 
 
 def queue_length(broker: Any, queue: str) -> int:

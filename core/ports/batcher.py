@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 Q = TypeVar("Q")
@@ -21,8 +22,9 @@ class _Waiting(NamedTuple, Generic[Q, A]):
 class Batcher(Generic[Q, A]):
     """Of one event loop. `answer_all` answers many items, in their order; what it raises, all of these raise.
 
-    There is no timer: an item that finds nothing running is answered at once. A call takes the oldest items that count
-    no more than `most` and have no more than `most_bytes` together, and at least one.
+    An item that finds nothing running is answered at once. A call takes the oldest items that count no more than `most`
+    and have no more than `most_bytes` together, and at least one. With a `pause` calls begin so many seconds after each
+    other, or once items wait that count `enough`; without one there is no timer.
     """
 
     def __init__(
@@ -31,10 +33,15 @@ class Batcher(Generic[Q, A]):
         *,
         most: int = MOST,
         most_bytes: float = float("inf"),
+        pause: float = 0.0,
+        enough: int = MOST,
     ) -> None:
         self._answer_all = answer_all
         self._most = most
         self._most_bytes = most_bytes
+        self._pause = pause
+        self._enough = enough
+        self._has_enough = asyncio.Event()
         self._waiting: deque[_Waiting[Q, A]] = deque()
         self._running: asyncio.Task[None] | None = None
         # Of all that has no answer yet, what is being answered included.
@@ -47,6 +54,8 @@ class Batcher(Generic[Q, A]):
         self._waiting.append(_Waiting(item, count, size, answer))
         self.count += count
         self.size += size
+        if self.count >= self._enough:
+            self._has_enough.set()
         if self._running is None:
             self._running = loop.create_task(self._run())
         return answer
@@ -55,6 +64,7 @@ class Batcher(Generic[Q, A]):
         """Until nothing waits."""
         try:
             while self._waiting:
+                began = asyncio.get_running_loop().time()
                 taken = self._take()
                 try:
                     answers = await self._answer_all([waiting.item for waiting in taken])
@@ -62,8 +72,17 @@ class Batcher(Generic[Q, A]):
                     self._hand_out(taken, error)
                 else:
                     self._hand_out(taken, answers)
+                if self._pause:
+                    await self._rest(until=began + self._pause)
         finally:
             self._running = None
+
+    async def _rest(self, *, until: float) -> None:
+        if self.count < self._enough:
+            self._has_enough.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._has_enough.wait()
 
     def _take(self) -> list[_Waiting[Q, A]]:
         taken: list[_Waiting[Q, A]] = []

@@ -8,6 +8,13 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from core.field_errors import text_like
 from delivery.api.delivery_schemas import EXAMPLE_TEST, TestResult
 from delivery.endpoints.header_rules import MAX_HEADERS
+from delivery.endpoints.option_rules import (
+    MAX_RETRIES,
+    MAX_RETRY_SECONDS,
+    MAX_TAG_LENGTH,
+    MAX_TAGS,
+    TIMEOUT_SECONDS,
+)
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, SubscriptionKind
@@ -50,7 +57,34 @@ GivenFilter = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(max_length=2000)]
-Label = Annotated[str, Meta(max_length=100, description="For people.")]
+Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
+Tags = Annotated[
+    list[str],
+    Meta(
+        description="Words of your own, such as the customer that the subscription belongs to. Null for none.",
+        extra_json_schema={"maxItems": MAX_TAGS, "items": {"type": "string", "maxLength": MAX_TAG_LENGTH}},
+    ),
+]
+TimeoutSeconds = Annotated[
+    float,
+    Meta(
+        ge=TIMEOUT_SECONDS[0],
+        le=TIMEOUT_SECONDS[1],
+        description="How long the endpoint has to answer. Null for what the platform is set to, which is 15 unless its"
+        " operator says otherwise.",
+    ),
+]
+RetrySchedule = Annotated[
+    list[int],
+    Meta(
+        description="The waits before each retry, in seconds, together at most 30 days; up to 20 % is added to each. An"
+        " empty list means no retry, null the platform's schedule.",
+        extra_json_schema={
+            "maxItems": MAX_RETRIES,
+            "items": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_SECONDS},
+        },
+    ),
+]
 InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
 # Of any values, so that check_headers() names the header whose value is no string.
 Headers = Annotated[
@@ -68,17 +102,30 @@ ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 
 
+SignatureVersion = Annotated[
+    Literal["v1", "v1a"],
+    Meta(
+        description="`v1`: an HMAC with a secret that both sides know; `v1a`: Ed25519, verified with a `public_key`."
+        " Null is `v1`. When it changes, the secret before signs too for 24 hours."
+    ),
+]
+
+
 class NewWebhook(
     Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
 ):
     """A webhook to be made: events are sent to its URL."""
 
     url: Url
-    name: Label | UnsetType = UNSET
+    name: Label | UnsetType | None = UNSET
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
     headers: Headers | UnsetType = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
+    retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    signature: SignatureVersion | UnsetType | None = UNSET
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
@@ -88,6 +135,7 @@ class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
+    tags: Tags | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -95,9 +143,12 @@ NewSubscription = NewWebhook | NewInbox
 
 
 class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
-    """What to set; the rest stays. `url` and `headers` are for webhooks, `max_leases` is for inboxes."""
+    """What to set; the rest stays, and null clears an option.
 
-    name: Label | UnsetType = UNSET
+    `max_leases` is for inboxes; what inboxes have no use for, such as `url` or `retry_schedule`, is for webhooks.
+    """
+
+    name: Label | UnsetType | None = UNSET
     description: Description | UnsetType = UNSET
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
@@ -113,6 +164,10 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         ]
         | UnsetType
     ) = UNSET
+    tags: Tags | UnsetType | None = UNSET
+    timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
+    retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    signature: SignatureVersion | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -165,6 +220,13 @@ class SubscriptionShown(Struct):
     headers: Annotated[
         dict[str, str], Meta(description="With masked values: `****` and the last four characters of a long one.")
     ]
+    tags: list[str] | None
+    timeout_seconds: float | None
+    retry_schedule: list[int] | None
+    signature: Literal["v1", "v1a"] | None
+    public_key: Annotated[
+        str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
+    ]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -174,7 +236,7 @@ class SubscriptionShown(Struct):
 
 
 class SubscriptionCreated(SubscriptionShown):
-    """A new subscription; a webhook with the secret that signs what it gets."""
+    """A new subscription; a webhook with the secret that signs what it gets, unless it has a `public_key`."""
 
     secret: Annotated[str, Meta(pattern="^whsec_")] | UnsetType = UNSET
 
@@ -184,9 +246,10 @@ class SubscriptionList(Listed[SubscriptionShown]):
 
 
 class SecretShown(Struct):
-    """The secret of a webhook."""
+    """The secret of a webhook; with `v1a` the public key, as nobody is shown the private one."""
 
-    secret: Annotated[str, Meta(pattern="^whsec_")]
+    secret: Annotated[str, Meta(pattern="^whsec_")] | None
+    public_key: Annotated[str, Meta(pattern="^whpk_")] | None
     previous_secret_expires_at: Annotated[
         Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
     ]
@@ -201,6 +264,11 @@ _WEBHOOK = {
     "event_types": ["invoice.*"],
     "filter": {"data.amount": {"gte": 1000}},
     "headers": {"Authorization": "****cret"},
+    "tags": ["ledger"],
+    "timeout_seconds": None,
+    "retry_schedule": [10, 60, 600],
+    "signature": None,
+    "public_key": None,
     "status": "active",
     "disabled_reason": None,
     "disabled_at": None,
@@ -219,7 +287,9 @@ _WEBHOOK = {
 _SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
 _SECRET_ANSWER = Answer(
     description="The secret.",
-    content=json_of(SecretShown, secret={"secret": _SECRET, "previous_secret_expires_at": EXAMPLE_TIME}),
+    content=json_of(
+        SecretShown, secret={"secret": _SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
+    ),
 )
 
 
@@ -257,6 +327,7 @@ SUBSCRIPTIONS = {
                 "event_types": ["invoice.*"],
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+                "retry_schedule": [10, 60, 600],
             },
             inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
         ),
@@ -282,6 +353,7 @@ SUBSCRIPTION = {
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
             no_filter={"filter": None, "description": "All of them."},
+            schedule_of_the_platform={"retry_schedule": None},
         ),
         answers={200: _SHOWN},
         problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),

@@ -246,7 +246,13 @@ def _shown(subscription: Subscription) -> Response:
 
 def _secret_shown(found: WebhookSecret) -> Response:
     until = found.previous_until
-    return Response(SecretShown(secret=found.secret, previous_secret_expires_at=format_time(until) if until else None))
+    return Response(
+        SecretShown(
+            secret=found.secret,
+            public_key=found.public_key or None,
+            previous_secret_expires_at=format_time(until) if until else None,
+        )
+    )
 
 
 def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges:

@@ -29,8 +29,8 @@ class KindRules:
     def check_name(self, name: str) -> None:
         """Raises Problem 422 when a subscription of this kind cannot have this name."""
 
-    def new_secret(self) -> str | None:
-        """The secret of a new subscription, for a kind that has one."""
+    def new_secret(self, signature: str | None) -> str | None:
+        """The secret of a new subscription with this option, for a kind that has one."""
         return None
 
     def wake(self) -> None:

@@ -9,7 +9,7 @@ from core.tracing import TraceContext
 from delivery.endpoints.sealed_headers import open_value
 from delivery.kinds.rules import KindRules
 from delivery.wakeup import wake_sending
-from delivery.webhooks.signing import generate_secret, secret_key
+from delivery.webhooks.signing import SigningKey, generate_secret, secret_key
 from delivery.webhooks.webhook_requests import build_request
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class Webhook(KindRules):
     """By Standard Webhooks 1.0."""
 
     name = "webhook"
-    own_fields = ("url", "headers")
+    own_fields = ("url", "headers", "timeout_seconds", "retry_schedule", "signature")
     is_sent = True
     plural = "Webhooks"
     explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."
 
-    def new_secret(self) -> str | None:
-        return generate_secret()
+    def new_secret(self, signature: str | None) -> str | None:
+        return generate_secret(signature)
 
     def wake(self) -> None:
         wake_sending()
@@ -51,10 +51,11 @@ class Webhook(KindRules):
             attributes=claimed.attributes,
             now=now,
             context=context,
+            timeout_seconds=claimed.timeout_seconds,
         )
         return await webhooks.send(request)
 
 
 @lru_cache(maxsize=10_000)
-def _key(token: str) -> bytes:
+def _key(token: str) -> SigningKey:
     return secret_key(decrypt_secret(token))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -47,7 +47,7 @@ class SubscriptionIndex:
     def of(self, organization_ids: Collection[UUID]) -> dict[UUID, Matcher[Wanted]]:
         """As they are in the caller's transaction: a subscription that is committed misses no event after it."""
         self._forget_changed()
-        if missing := [pk for pk in organization_ids if pk not in self._known]:
+        if missing := self.unknown(organization_ids):
             self._known.update(_read(missing))
         found = {pk: self._known[pk].matcher for pk in organization_ids}
         total = sum(known.size for known in self._known.values()) if missing else 0
@@ -55,15 +55,20 @@ class SubscriptionIndex:
             total -= self._known.popitem(last=False)[1].size
         return found
 
-    def forget(self) -> None:
-        self._known.clear()
+    def unknown(self, organization_ids: Collection[UUID]) -> list[UUID]:
+        """Those that it has not read yet, or forgotten."""
+        return [pk for pk in organization_ids if pk not in self._known]
+
+    def forget(self, organization_ids: Iterable[UUID] | None = None) -> None:
+        """These, or all."""
+        for pk in list(self._known) if organization_ids is None else organization_ids:
+            self._known.pop(pk, None)
 
     def _forget_changed(self) -> None:
         now = time.monotonic()
         with connection.cursor() as cursor:
             cursor.execute(_CHANGED, [now - self._read_at + OVERLAP_SECONDS])
-            for (organization_id,) in cursor.fetchall():
-                self._known.pop(organization_id, None)
+            self.forget(pk for (pk,) in cursor.fetchall())
         self._read_at = now
 
 

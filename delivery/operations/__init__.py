@@ -10,23 +10,19 @@ from delivery.operations.dead_letters import (
 )
 from delivery.operations.deliveries import retry_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
+from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription
 from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job
 from delivery.operations.replays import ReplayRequest, create_replay, run_replays
+from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields
 from delivery.operations.subscriptions import (
     CreatedSubscription,
-    SubscriptionChanges,
-    WebhookSecret,
-    changeable_fields,
     create_subscription,
     delete_subscription,
-    pause_subscription,
-    resume_subscription,
-    rotate_secret,
-    show_secret,
     update_subscription,
 )
+from delivery.operations.webhook_secrets import WebhookSecret, require_webhook, rotate_secret, show_secret
 
 __all__ = [
     "CreatedSubscription",
@@ -39,6 +35,7 @@ __all__ = [
     "ack_events",
     "cancel_job",
     "changeable_fields",
+    "close_circuit",
     "create_replay",
     "create_subscription",
     "dead_letters_of",
@@ -51,6 +48,7 @@ __all__ = [
     "lease_events",
     "nack_events",
     "pause_subscription",
+    "require_webhook",
     "resume_subscription",
     "retry_dead_letters",
     "retry_delivery",

@@ -35,8 +35,9 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
     if not events:
         return
     organizations = {event.organization_id for event in events}
-    default_inboxes(organizations)
+    made = _make_missing_inboxes(subscription_index.unknown(organizations))
     interests = subscription_index.of(organizations)
+    subscription_index.forget(made)  # which this transaction may yet take back
     matches = [(event, wanted) for event, view in _views(events, interests)
                for wanted in interests[event.organization_id].match(view)]  # fmt: skip
     _insert(matches)
@@ -54,6 +55,14 @@ def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
         )
         ids = _existing(organization_ids)
     return ids
+
+
+def _make_missing_inboxes(organization_ids: Collection[UUID]) -> set[UUID]:
+    """The organizations that had no inbox `default`. One that has it keeps it, so that it need not be asked again."""
+    missing = set(organization_ids) - _existing(organization_ids).keys() if organization_ids else set()
+    if missing:
+        default_inboxes(missing)
+    return missing
 
 
 def _existing(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:

@@ -4,7 +4,7 @@ from django.db import transaction
 
 from delivery.models import Subscription
 from delivery.operations.replays import wake_replays
-from delivery.operations.subscriptions import CLEAN_RECORD
+from delivery.operations.subscription_rows import CLEAN_RECORD
 from delivery.wakeup import wake_sending
 from organizations.models import Organization
 

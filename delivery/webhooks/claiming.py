@@ -63,7 +63,9 @@ asked AS (
 ),
 """
 _TAKE = f"""
-UPDATE delivery_delivery AS delivery SET next_attempt_at = now() + %(lease_time)s, lease_id = %(lease)s
+UPDATE delivery_delivery AS delivery
+SET next_attempt_at = now() + coalesce(subscription.timeout_seconds, %(timeout)s) * interval '1 s' + %(margin)s,
+    lease_id = %(lease)s
 FROM picked
 JOIN delivery_subscription AS subscription ON subscription.id = picked.subscription_id
 LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
@@ -73,8 +75,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          coalesce(delivery.earlier_attempts, 0), event.data::text, delivery.retry_id,
-          (event.annotations -> 'attributes')::text
+          subscription.timeout_seconds, subscription.retry_schedule, coalesce(delivery.earlier_attempts, 0),
+          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -85,20 +87,16 @@ WHERE delivery.id = given.id AND delivery.lease_id = given.lease_id
 """
 # A wait for a turn comes on top of the attempt, and the record. Not more: a claim that PostgreSQL has made, and whose
 # answer was lost when it hung, holds its deliveries for as long as this.
-_MARGIN_SECONDS = 5
-
-
-def lease_seconds() -> float:
-    """How long a taker that dies keeps its deliveries."""
-    return settings.WEBHOOK_TIMEOUT_SECONDS + _MARGIN_SECONDS
+MARGIN = timedelta(seconds=5)
 
 
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `traceparent` and `tracestate` are as the event came with them, valid or not. `attempts` are those since it last
-    started over, by which the schedule goes; before that there were `earlier_attempts`. `data` and `attributes`, those
-    of a CloudEvent without a field here, are JSON texts.
+    `timeout_seconds` and `retry_schedule` are None where the platform's settings count. `traceparent` and `tracestate`
+    are as the event came with them, valid or not. `attempts` are those since it last started over, by which the
+    schedule goes; before that there were `earlier_attempts`. `data` and `attributes`, those of a CloudEvent without a
+    field here, are JSON texts.
     """
 
     id: UUID
@@ -117,6 +115,8 @@ class Claimed(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret: str
     previous_secret: str
+    timeout_seconds: float | None
+    retry_schedule: list[int] | None
     earlier_attempts: int
     data: str | None
     retry_id: UUID | None = None
@@ -145,7 +145,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 
 
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
-    lease = {"lease": uuid7(), "lease_time": timedelta(seconds=lease_seconds())}
+    lease = {"lease": uuid7(), "timeout": settings.WEBHOOK_TIMEOUT_SECONDS, "margin": MARGIN}
     rows = await database.fetch(statement, {**values, **lease})
     return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
 

@@ -1,6 +1,5 @@
 """Write down what came of attempts: the deliveries, the attempts, and the health of the subscriptions, in bulk."""
 
-import logging
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ import msgspec
 from django.conf import settings
 from uuid_utils.compat import uuid7
 
-from core.log_lines import log_line
 from core.ports import Database
 from core.postgresql.arrays import array, bytes_array, text_array, uuid_array
 from delivery.attempts.records import pack
@@ -21,7 +19,6 @@ from delivery.webhooks.claiming import Claimed
 from delivery.webhooks.retry_schedule import next_attempt
 from delivery.webhooks.sending import AttemptResult
 
-logger = logging.getLogger("attempts")
 # After so many failures in a row the circuit opens and the endpoint rests, for twice as long after each failed probe.
 CIRCUIT_FAILURES = 25
 CIRCUIT_SECONDS = 10
@@ -187,10 +184,11 @@ def judge(outcome: AttemptOutcome, *, jitter: float) -> Verdict:
         return Verdict(DeliveryStatus.DEAD_LETTER, None, EVENT_GONE)
     if result.error is None:
         return Verdict(DeliveryStatus.DELIVERED, None, "")
+    own = outcome.claimed.retry_schedule
     due = next_attempt(
         attempts=outcome.claimed.attempts + 1,
         now=outcome.ended_at,
-        schedule=settings.WEBHOOK_RETRY_SCHEDULE,
+        schedule=settings.WEBHOOK_RETRY_SCHEDULE if own is None else own,
         jitter=jitter,
         retry_after=result.retry_after,
     )
@@ -220,28 +218,7 @@ async def record_outcomes(
         (verdict.error or DELIVERED for outcome, verdict in zip(outcomes, verdicts, strict=True) if outcome.result),
         (outcome.result.duration_ms for outcome in attempts if outcome.result),
     )
-    for outcome in attempts:
-        _log(outcome)
     return dead, disabled
-
-
-def _log(outcome: AttemptOutcome) -> None:
-    """One line for an attempt. Without the URL and the answer, which are the tenant's."""
-    claimed, result, wanted = outcome.claimed, outcome.result, settings.LOG_ATTEMPTS
-    if result is None or wanted == "none" or (wanted == "errors" and result.error is None):
-        return
-    log_line(
-        logger,
-        "attempt",
-        outcome=result.error.value if result.error else DELIVERED,
-        status=result.status,
-        duration_ms=result.duration_ms,
-        attempt=claimed.number,
-        organization_id=claimed.organization_id,
-        subscription_id=claimed.subscription_id,
-        delivery_id=claimed.id,
-        event_id=claimed.event_id,
-    )
 
 
 def _delivery_columns(outcomes: Sequence[AttemptOutcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:

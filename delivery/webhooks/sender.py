@@ -24,6 +24,7 @@ from core.postgresql.faults import is_passing
 from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
+from delivery.webhooks.attempt_log import AttemptLog
 from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, AttemptOutcome, Disabled, record_outcomes
 from delivery.webhooks.sending import AttemptResult, WebhookSender
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 # A claim follows another when so many have ended, or after a pause: what becomes due meanwhile waits no longer.
 FREED = 50
 PAUSE_SECONDS = 0.02
+# Records are made together that come within so short a time, up to so many: each costs two statements.
+RECORD_PAUSE_SECONDS = 0.05
 # When all that is due must wait for those in flight, or only those are left.
 _LONG_PAUSE_SECONDS = 0.25
 # Looking through all subscriptions for what is due takes longer the more there are: at most a twentieth of the time.
@@ -52,7 +55,8 @@ class Sender:
     def __init__(self, database: Database, webhooks: WebhookSender) -> None:
         self._database = database
         self._webhooks = webhooks
-        self._recorder: Batcher[AttemptOutcome, None] = Batcher(self._record)
+        self._recorder: Batcher[AttemptOutcome, None] = Batcher(self._record, pause=RECORD_PAUSE_SECONDS, enough=FREED)
+        self._log = AttemptLog()
         self._returner: Batcher[Claimed, None] = Batcher(self._return)
         self._shares = Shares()
         self._turns: dict[UUID, asyncio.Semaphore] = {}
@@ -199,6 +203,7 @@ class Sender:
             dead, disabled = await self._recorded(outcomes)
         finally:
             self._records_wait = False
+        self._log.note(outcomes)
         if dead or disabled:
             failed = {one.claimed.subscription_id: one for one in outcomes if one.result and one.result.error}
             await asyncio.to_thread(_announce, dead, [(one, failed.get(one.subscription_id)) for one in disabled])

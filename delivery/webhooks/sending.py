@@ -159,10 +159,14 @@ class WebhookSender:
                 # uvloop reports some broken sockets by a RuntimeError. A sender that was closed is nobody's answer.
                 if self._session.closed:
                     raise
-                failure = explain(error, exchange.phase, url=request.url, seconds=self._timeout_seconds)
+                failure = explain(error, exchange.phase, url=request.url, seconds=self._seconds_of(request))
             else:
                 failure = judge_status(exchange.status or 0)
             return _result(request, exchange, *failure)
+
+    def _seconds_of(self, request: WebhookRequest) -> float:
+        """How long the attempt may take."""
+        return request.timeout_seconds or self._timeout_seconds
 
     async def _exchange(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
         """Post; once more if an idle connection was found closed, which says nothing about the endpoint.
@@ -177,7 +181,7 @@ class WebhookSender:
             await self._post(url, request, exchange)
 
     async def _post(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
-        left = max(0.001, self._timeout_seconds - exchange.elapsed())
+        left = max(0.001, self._seconds_of(request) - exchange.elapsed())
         exchange.begin()
         async with self._session.post(
             url,

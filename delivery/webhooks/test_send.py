@@ -13,9 +13,9 @@ from core.problems import Problem
 from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
-from delivery.operations.subscriptions import close_circuit, require_webhook
+from delivery.operations import close_circuit, require_webhook
 from delivery.webhooks.sending import AttemptResult, WebhookSender
-from delivery.webhooks.signing import secret_key
+from delivery.webhooks.signing import SigningKey, secret_key
 from delivery.webhooks.webhook_requests import WebhookRequest, build_request
 from organizations.audit import Actor, record
 from rest.doors.shares import Budget, TooMuchError
@@ -42,7 +42,7 @@ class TestOutcome:
 def send_test(*, subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
     """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
 
-    It takes up to WEBHOOK_TIMEOUT_SECONDS. An endpoint that takes it is well again: what waited for it is sent. Call it
+    It takes up to the webhook's time-out. An endpoint that takes it is well again: what waited for it is sent. Call it
     outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
     suspended, 429 while too many are under way.
     """
@@ -71,6 +71,7 @@ def _send_test(subscription: Subscription, event_type: str, data: str, actor: Ac
         received_at=now,
         data=data,
         now=now,
+        timeout_seconds=subscription.timeout_seconds,
     )
     with transaction.atomic():
         record(
@@ -91,7 +92,7 @@ async def _send(request: WebhookRequest) -> AttemptResult:
         return await sender.send(request)
 
 
-def _signing_keys(subscription: Subscription, now: datetime) -> list[bytes]:
+def _signing_keys(subscription: Subscription, now: datetime) -> list[SigningKey]:
     tokens = [subscription.secret]
     if subscription.previous_secret_until and subscription.previous_secret_until > now:
         tokens.append(subscription.previous_secret)

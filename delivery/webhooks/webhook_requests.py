@@ -9,24 +9,28 @@ import msgspec
 
 from core.times import format_time
 from core.tracing import TraceContext
-from delivery.webhooks.signing import sign
+from delivery.webhooks.signing import SigningKey, sign
 
 USER_AGENT = "EventsPlatform/1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookRequest:
-    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is."""
+    """What to POST. `headers` hold the signature and the content type; `body` goes out as it is.
+
+    `timeout_seconds` is None for that of the sender.
+    """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
+    timeout_seconds: float | None = None
 
 
 def build_request(
     *,
     url: str,
-    secrets: Sequence[bytes],
+    secrets: Sequence[SigningKey],
     headers: Mapping[str, str],
     event_id: UUID,
     event_type: str,
@@ -35,6 +39,7 @@ def build_request(
     attributes: str | None = None,
     now: datetime,
     context: TraceContext | None = None,
+    timeout_seconds: float | None = None,
 ) -> WebhookRequest:
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
@@ -64,6 +69,7 @@ def build_request(
             **(_trace_headers(context, headers) if context else {}),
         },
         body=body,
+        timeout_seconds=timeout_seconds,
     )
 
 

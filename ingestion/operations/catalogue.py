@@ -1,8 +1,12 @@
-"""The catalogue of event types. What is beyond its bound is counted together, as one type that no event can have."""
+"""Counts of events by type and hour, and the catalogue of types.
+
+What is beyond the bound of the catalogue is counted together, as one type that no event can have.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -24,14 +28,40 @@ WHERE NOT EXISTS (
 _HOW_MANY = """
 SELECT organization_id, count(*) FROM ingestion_eventtype WHERE organization_id = ANY(%s::uuid[]) GROUP BY 1
 """
-_ADD = """
-INSERT INTO ingestion_eventtype AS known (organization_id, name, first_seen_at, last_seen_at, count)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::bigint[])
-ON CONFLICT (organization_id, name) DO UPDATE
-SET count = known.count + excluded.count,
-    first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
-    last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)
+# Rows in the order of their keys, so that two workers never lock crosswise.
+_COUNT = """
+WITH given AS (
+    SELECT * FROM unnest(
+        %s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[], %s::bigint[]
+    ) AS given (organization_id, type, hour, first_seen_at, last_seen_at, count)
+), catalogued AS (
+    INSERT INTO ingestion_eventtype AS known (organization_id, name, first_seen_at, last_seen_at, count)
+    SELECT organization_id, type, min(first_seen_at), max(last_seen_at), sum(count)::bigint
+    FROM given GROUP BY organization_id, type ORDER BY organization_id, type COLLATE "C"
+    ON CONFLICT (organization_id, name) DO UPDATE
+    SET count = known.count + excluded.count,
+        first_seen_at = least(known.first_seen_at, excluded.first_seen_at),
+        last_seen_at = greatest(known.last_seen_at, excluded.last_seen_at)
+)
+INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
+SELECT organization_id, type, hour, count FROM given ORDER BY organization_id, type COLLATE "C", hour
+ON CONFLICT (organization_id, type, hour) DO UPDATE SET count = stat.count + excluded.count
 """
+# Types that the catalogue had when this process looked, so that they need not be looked for again. One that was removed
+# since comes back, whatever the bound: it is a soft one.
+_MOST_KNOWN = 20_000
+_known: set[Key] = set()
+
+
+class SeenTogether(NamedTuple):
+    """Events of one organization, type and hour."""
+
+    organization_id: UUID
+    type: str
+    hour: datetime
+    first: datetime
+    last: datetime
+    events: int
 
 
 def types_to_fold(seen: Collection[Key]) -> set[Key]:
@@ -39,11 +69,16 @@ def types_to_fold(seen: Collection[Key]) -> set[Key]:
 
     A soft limit: two workers at once may each add a few more.
     """
+    doubtful = set(seen) - _known
+    if not doubtful:
+        return set()
     new: defaultdict[UUID, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(_NEW, [uuid_array(pk for pk, _ in seen), [name for _, name in seen]])
+        cursor.execute(_NEW, [uuid_array(pk for pk, _ in doubtful), [name for _, name in doubtful]])
         for organization_id, name in cursor.fetchall():
             new[organization_id].append(name)
+            doubtful.discard((organization_id, name))
+        _remember(doubtful)
         if not new:
             return set()
         cursor.execute(_HOW_MANY, [uuid_array(new)])
@@ -54,7 +89,13 @@ def types_to_fold(seen: Collection[Key]) -> set[Key]:
     return {(pk, name) for pk, names in new.items() for name in sorted(names)[room.get(pk, 0) :]}
 
 
-def add_to_catalogue(rows: Sequence[tuple[UUID, str, datetime, datetime, int]]) -> None:
-    """`rows`: organization, type, first and last seen, count; sorted, so that two workers never lock crosswise."""
+def add_counts(rows: Sequence[SeenTogether]) -> None:
+    """Add to the hourly counts and to the catalogue, by one statement."""
     with connection.cursor() as cursor:
-        cursor.execute(_ADD, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(_COUNT, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _remember(types: set[Key]) -> None:
+    if len(_known) + len(types) > _MOST_KNOWN:
+        _known.clear()
+    _known.update(types)

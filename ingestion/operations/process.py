@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -20,7 +20,7 @@ from core.tracing import batch_span
 from ingestion.fields import MatchedFields
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
-from ingestion.operations.catalogue import OTHER, add_to_catalogue, types_to_fold
+from ingestion.operations.catalogue import OTHER, SeenTogether, add_counts, types_to_fold
 from ingestion.trace_contexts import contexts_of
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ ENTRIES_PER_CLAIM = 50
 EVENTS_PER_BATCH = 5_000
 FAILURES_PER_BATCH = 200
 FIRST_RETRY = timedelta(seconds=10)
+_by_id = attrgetter("id")
 
 
 class StoredEvent(MatchedFields, frozen=True):
@@ -42,21 +43,22 @@ class StoredEvent(MatchedFields, frozen=True):
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 event_handlers: Registry[Callable[[Sequence[StoredEvent]], None]] = Registry()
 
-_CLAIM = """
-DELETE FROM ingestion_outboxentry WHERE id IN (
-    SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
-) RETURNING event_ids
-"""
+# With their events; of one that retention has taken meanwhile nothing but its entry is left.
+_CLAIM = f"""
+WITH claimed AS (
+    DELETE FROM ingestion_outboxentry WHERE id IN (
+        SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+    ) RETURNING event_ids
+)
+SELECT (SELECT count(*) FROM claimed), {", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__)}
+FROM claimed CROSS JOIN LATERAL unnest(event_ids) AS named (id)
+LEFT JOIN LATERAL (SELECT * FROM ingestion_event WHERE ingestion_event.id = named.id LIMIT 1) AS event ON true
+"""  # noqa: S608 - the names are our own
 # The bounds keep the search to the partitions that matter.
 _LOAD = f"""
 SELECT {", ".join(StoredEvent.__struct_fields__)} FROM ingestion_event
 WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
 """  # noqa: S608 - the names are our own
-_COUNT = """
-INSERT INTO ingestion_hourlystat AS stat (organization_id, type, hour, count)
-SELECT * FROM unnest(%s::uuid[], %s::text[], %s::timestamptz[], %s::bigint[])
-ON CONFLICT (organization_id, type, hour) DO UPDATE SET count = stat.count + excluded.count
-"""
 
 
 def process_outbox(*, batches: int = 100) -> int:
@@ -84,42 +86,47 @@ def retry_failed(*, now: datetime | None = None) -> int:
         return sum(_process_one(event, failures[event.id]) for event in events)
 
 
-@transaction.atomic
 def _process_batch() -> tuple[int, bool]:
-    """Claim entries, process their events: all of it or nothing. A claimed entry is gone when this commits.
+    """Claim entries, process their events: all of it or nothing. A claimed entry is gone when that is committed.
 
     Returns how many events, and whether no more waited.
     """
-    ids, is_last = _claim()
-    if not ids:
-        return 0, True
-    events = _load(ids)
     try:
-        with batch_span("process events", count=len(ids), contexts=lambda: contexts_of(ids)), transaction.atomic():
-            _process(events)
+        return _claimed(_process)
     except SoftTimeLimitExceeded:
         raise  # the task's time is over, whatever it waited for
     except Exception as error:
         if is_passing(error):
             raise  # PostgreSQL's trouble, not the events': the batch stays in the outbox
-        logger.exception("a batch of %d events failed; processing them one by one", len(events))
-        for event in events:
-            _process_one(event, None)
-    return len(ids), is_last
+        logger.exception("a batch of events failed; processing them one by one")
+    return _claimed(_process_each)
 
 
-def _claim() -> tuple[list[UUID], bool]:
-    """The events of the oldest entries that nobody else has: about EVENTS_PER_BATCH, or all; and whether it is all."""
-    ids: list[UUID] = []
+@transaction.atomic
+def _claimed(process: Callable[[Sequence[StoredEvent]], None]) -> tuple[int, bool]:
+    count, is_last, events = _claim()
+    if events:
+        ids = [event.id for event in events]
+        with batch_span("process events", count=len(ids), contexts=lambda: contexts_of(ids)):
+            process(events)
+    return count, is_last
+
+
+def _claim() -> tuple[int, bool, list[StoredEvent]]:
+    """The oldest entries that nobody else has: how many events they name, whether no more waited, and the events.
+
+    About EVENTS_PER_BATCH, or all; in the order of their ids.
+    """
+    count, is_last = 0, False
+    events: list[StoredEvent] = []
     with connection.cursor() as cursor:
-        while len(ids) < EVENTS_PER_BATCH:
+        while count < EVENTS_PER_BATCH and not is_last:
             cursor.execute(_CLAIM, [ENTRIES_PER_CLAIM])
-            entries = cursor.fetchall()
-            for (event_ids,) in entries:
-                ids += event_ids
-            if len(entries) < ENTRIES_PER_CLAIM:
-                return ids, True
-    return ids, False
+            rows = cursor.fetchall()
+            events += [StoredEvent(*columns) for _, *columns in rows if columns[0] is not None]
+            count += len(rows)
+            is_last = not rows or rows[0][0] < ENTRIES_PER_CLAIM
+    return count, is_last, sorted(events, key=_by_id)
 
 
 def _load(ids: Collection[UUID]) -> list[StoredEvent]:
@@ -131,9 +138,15 @@ def _load(ids: Collection[UUID]) -> list[StoredEvent]:
 
 
 def _process(events: Sequence[StoredEvent]) -> None:
-    _count(events)
+    """The counts come last: their rows are everybody's, and held until the commit."""
     for handler in event_handlers:
         handler(events)
+    _count(events)
+
+
+def _process_each(events: Sequence[StoredEvent]) -> None:
+    for event in events:
+        _process_one(event, None)
 
 
 def _process_one(event: StoredEvent, failure: ProcessingFailure | None) -> bool:
@@ -181,17 +194,10 @@ def _record_failure(event: StoredEvent, failure: ProcessingFailure | None, error
 
 
 def _count(events: Sequence[StoredEvent]) -> None:
-    """Hourly stats and the catalogue of types; rows in sorted order, so that two workers never lock crosswise."""
-    if not events:
-        return
+    """Those of an organization, a type and an hour together."""
     folded = types_to_fold({(event.organization_id, event.type) for event in events})
-    hours: Counter[tuple[UUID, str, datetime]] = Counter()
-    seen: dict[tuple[UUID, str], list[datetime]] = {}
+    groups: dict[tuple[UUID, str, datetime], list[datetime]] = {}
     for event in events:
         name = OTHER if (event.organization_id, event.type) in folded else event.type
-        hours[event.organization_id, name, hour_of(event.received_at)] += 1
-        seen.setdefault((event.organization_id, name), []).append(event.received_at)
-    stats = [(*key, count) for key, count in sorted(hours.items())]
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, [list(column) for column in zip(*stats, strict=True)])
-    add_to_catalogue([(*key, min(times), max(times), len(times)) for key, times in sorted(seen.items())])
+        groups.setdefault((event.organization_id, name, hour_of(event.received_at)), []).append(event.received_at)
+    add_counts([SeenTogether(*key, min(times), max(times), len(times)) for key, times in groups.items()])

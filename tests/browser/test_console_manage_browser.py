@@ -11,7 +11,7 @@ from console.events.filters import EventFilters
 from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat
 from delivery.models import DeliveryStatus, Replay
-from delivery.operations import subscriptions as subscription_operations
+from delivery.operations import subscription_fields
 from delivery.webhooks import guard
 from organizations.models import Membership, Role
 from organizations.operations import invite_member
@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
 
-from delivery.operations import subscriptions as subscription_operations
+from delivery.operations import subscription_fields
 from delivery.webhooks import guard
 from ingestion import queries as event_search
 from tests.conftest import Tenant
@@ -110,7 +110,7 @@ class Walk:
 
 @pytest.fixture(autouse=True)
 def _any_destination(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture

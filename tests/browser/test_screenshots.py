@@ -19,7 +19,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from playwright.sync_api import Page
 
-from delivery.operations import subscriptions as subscription_operations
+from delivery.operations import subscription_fields
 from delivery.webhooks import guard
 from tests.support.people.every_page import session_of
 from tests.support.people.people_browser import PHONE, Tab, needs_chromium, open_tab
@@ -80,7 +80,7 @@ class Camera:
 
 @pytest.fixture(autouse=True)
 def _any_destination(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 def test_pictures(live_server: Any) -> None:

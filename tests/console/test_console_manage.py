@@ -11,8 +11,7 @@ from django.utils import timezone
 from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
-from delivery.operations import run_dead_letter_retries, run_replays
-from delivery.operations import subscriptions as subscription_operations
+from delivery.operations import run_dead_letter_retries, run_replays, subscription_fields
 from delivery.webhooks import guard
 from ingestion.models import EventType, IntakeCount
 from organizations.audit import Actor, record
@@ -33,7 +32,7 @@ OWNER, ADMIN, MEMBER, VIEWER = Role.OWNER, Role.ADMIN, Role.MEMBER, Role.VIEWER
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names resolve to nothing, so that no test depends on a network; addresses are vetted all the same."""
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture

@@ -59,3 +59,36 @@ def test_a_call_takes_what_fits_by_count_and_bytes_and_at_least_one_item() -> No
 
     asyncio.run(scenario())
     assert calls == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
+
+
+def test_with_a_pause_items_gather_for_a_call_until_there_are_enough() -> None:
+    calls: list[list[int]] = []
+
+    async def answer(items: Sequence[int]) -> list[int]:
+        calls.append(list(items))
+        return list(items)
+
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(answer, pause=3600.0, enough=3)
+        assert await batcher.ask(0) == 0, "the first one waits for nothing"
+        waiting = [batcher.ask(1)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        waiting.append(batcher.ask(2))
+        assert not any(one.done() for one in waiting)
+        assert await asyncio.gather(*waiting, batcher.ask(3)) == [1, 2, 3]
+
+    asyncio.run(scenario())
+    assert calls == [[0], [1, 2, 3]]
+
+
+def test_a_pause_ends_by_itself() -> None:
+    async def answer(items: Sequence[int]) -> list[int]:
+        return list(items)
+
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(answer, pause=0.01, enough=3)
+        assert await batcher.ask(0) == 0
+        assert await asyncio.wait_for(batcher.ask(1), 60) == 1
+
+    asyncio.run(scenario())

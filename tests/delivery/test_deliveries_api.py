@@ -20,7 +20,7 @@ from delivery.attempts.records import AttemptRecord, pack
 from delivery.delivery_ids import delivery_id
 from delivery.kinds import webhook
 from delivery.models import Attempt, Delivery, DeliveryStatus, ManualRetry, Subscription, SubscriptionStatus
-from delivery.operations import subscriptions
+from delivery.operations import subscription_fields
 from delivery.operations.retention import forget_responses
 from delivery.webhooks import guard
 from ingestion.models import Event
@@ -33,7 +33,7 @@ OPEN = ("pending", "retrying")
 
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from delivery.api.attempts import attempts_of
 from delivery.attempt_errors import AttemptError
 from delivery.models import Delivery, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
-from delivery.webhooks.claiming import Claimed, claim, lease_seconds
+from delivery.webhooks.claiming import MARGIN, Claimed, claim
 from delivery.webhooks.recording import AttemptOutcome, record_outcomes
 from delivery.webhooks.sending import AttemptResult
 from ingestion.formats.decoding import DecodedEvent
@@ -104,7 +104,8 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert modelled.earliest is not None
             assert modelled.earliest <= now
             assert modelled.held_until is None or modelled.held_until <= now
-            modelled.holder, modelled.held_until = one, now + timedelta(seconds=lease_seconds())
+            lease = timedelta(seconds=django_settings.WEBHOOK_TIMEOUT_SECONDS) + MARGIN
+            modelled.holder, modelled.held_until = one, now + lease
         self.claims += claimed
 
     @precondition(lambda self: self.claims)

@@ -25,7 +25,7 @@ from delivery.endpoints.binding import endpoint_of
 from delivery.endpoints.masking import mask, restore_masked
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
-from delivery.operations import subscriptions as operations
+from delivery.operations import holding, subscription_fields
 from delivery.webhooks import guard
 from delivery.webhooks.name_service import SocketAddress
 from delivery.webhooks.sending import AttemptResult
@@ -45,7 +45,7 @@ HOOK: dict[str, Any] = {"kind": "webhook", "url": URL}
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names resolve to nothing, so that no test depends on a network; addresses are vetted all the same."""
-    monkeypatch.setattr(operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture
@@ -99,6 +99,11 @@ def test_it_works(tenant: Tenant) -> None:
         "kind": "webhook",
         **wanted,
         "headers": {},
+        "tags": None,
+        "timeout_seconds": None,
+        "retry_schedule": None,
+        "signature": None,
+        "public_key": None,
         "status": "active",
         "disabled_reason": None,
         "disabled_at": None,
@@ -117,7 +122,11 @@ def test_it_works(tenant: Tenant) -> None:
     path = f"{PATH}/{created['id']}"
     assert tenant.get(path).json() == created
     assert tenant.get(f"{PATH}?kind=webhook").json() == {"data": [created], "next_cursor": None}
-    assert tenant.get(f"{path}/secret").json() == {"secret": secret, "previous_secret_expires_at": None}
+    assert tenant.get(f"{path}/secret").json() == {
+        "secret": secret,
+        "public_key": None,
+        "previous_secret_expires_at": None,
+    }
 
     changed = patch(tenant, created["id"], {"event_types": ["*"], "filter": None})
     assert changed.status_code == 200
@@ -238,7 +247,7 @@ def test_a_name_that_leads_inside_is_refused_when_it_is_stored(tenant: Tenant, m
     def check(url: str, policy: guard.NetworkPolicy) -> None:
         guard.check_destination(url, policy, look_up=look_up)
 
-    monkeypatch.setattr(operations, "check_destination", check)
+    monkeypatch.setattr(subscription_fields, "check_destination", check)
     answer = tenant.post(PATH, HOOK)
     assert answer.json()["errors"] == [
         {"pointer": "/url", "code": "unsafe_url", "detail": "The host resolves to a private address."}
@@ -251,7 +260,7 @@ def test_a_url_is_kept_as_given_and_refused_with_what_may_not_stand_in_it(
     async def look_up(host: str, port: int) -> list[SocketAddress]:
         raise OSError(None, "no such name")
 
-    monkeypatch.setattr(operations, "check_destination", partial(guard.check_destination, look_up=look_up))
+    monkeypatch.setattr(subscription_fields, "check_destination", partial(guard.check_destination, look_up=look_up))
     url = "https://example.com/a%2Fb/../it's?sig=%3A&x="
     assert create(tenant, url=url)["url"] == url
     answer = tenant.post(PATH, {**HOOK, "url": "https://example.com/<é>"})
@@ -554,7 +563,7 @@ def test_pausing_and_resuming_twice_changes_nothing_more(
     for _ in range(2):
         paused = tenant.post(f"{path}/pause")
         assert (paused.status_code, paused.json()["status"]) == (200, "paused")
-    with mock.patch.object(operations, "wake_sending") as wake, django_capture_on_commit_callbacks(execute=True):
+    with mock.patch.object(holding, "wake_sending") as wake, django_capture_on_commit_callbacks(execute=True):
         for _ in range(2):
             resumed = tenant.post(f"{path}/resume")
             assert (resumed.status_code, resumed.json()["status"]) == (200, "active")
@@ -811,7 +820,7 @@ def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver, set
 def test_no_connection_is_held_while_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """A name server may take seconds."""
     held: list[object] = []
-    monkeypatch.setattr(operations, "check_destination", lambda *_: held.append(connection.connection))
+    monkeypatch.setattr(subscription_fields, "check_destination", lambda *_: held.append(connection.connection))
     tenant = make_tenant()
     settings.DATABASE_POOL_SIZE = 1
     created = create(tenant)

@@ -1,13 +1,16 @@
 """The way of an event: accepted over REST, processed, in the inbox, acknowledged."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from delivery.models import Delivery
+from delivery.models import Delivery, Subscription
 from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, ProcessingFailure
 from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
 from ingestion.operations.process import StoredEvent, event_handlers
@@ -243,3 +246,28 @@ def test_an_ack_tells_unknown_events_and_inboxes(tenant: Tenant) -> None:
     assert tenant.get("/api/v1/inbox?inbox=none").status_code == 404
     assert tenant.get("/api/v1/inbox?status=none").status_code == 422
     assert tenant.post("/api/v1/inbox/ack", {"event_ids": []}).status_code == 422
+
+
+def test_a_batch_costs_a_few_statements_however_many_its_events_are(tenant: Tenant) -> None:
+    def statements(events: int) -> list[str]:
+        for number in range(events):
+            assert tenant.post("/api/v1/events", {**EVENT, "data": number}).status_code == 202
+        with CaptureQueriesContext(connection) as asked:
+            assert process_outbox() == events
+        return [query["sql"] for query in asked if "SAVEPOINT" not in query["sql"]]
+
+    statements(1)  # the organization and its types become known
+    Subscription.objects.update(changed_at=timezone.now() - timedelta(hours=1))  # else it is read again and again
+    statements(1)
+    assert len(statements(1)) == len(statements(30)) == 4  # claim, what changed, deliveries, counts
+
+
+def test_what_a_batch_that_was_taken_back_had_made_is_made_again(tenant: Tenant) -> None:
+    """The inbox `default` of a new organization is made with its first events."""
+    assert tenant.post("/api/v1/events", EVENT).status_code == 202
+    handlers = [*event_handlers.functions, mock.Mock(side_effect=OperationalError)]
+    with mock.patch.object(event_handlers, "functions", handlers), pytest.raises(OperationalError):
+        process_outbox()
+    assert not Subscription.objects.for_organization(tenant.organization.pk).exists()
+    assert process_outbox() == 1
+    assert list(Delivery.objects.values_list("subscription__organization", flat=True)) == [tenant.organization.pk]

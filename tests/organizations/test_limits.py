@@ -16,7 +16,7 @@ from console.models import Export, ExportPart, ExportStatus, SavedView
 from delivery.matching import interests
 from delivery.matching.interests import subscription_index
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
-from delivery.operations import default_inboxes
+from delivery.operations import default_inboxes, subscription_fields
 from delivery.operations import deliveries as delivery_operations
 from delivery.operations import subscriptions as subscription_operations
 from delivery.webhooks import guard
@@ -42,7 +42,7 @@ HOOK = {"kind": "webhook", "url": "https://example.com/hook"}
 
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 @pytest.fixture

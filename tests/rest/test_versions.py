@@ -14,8 +14,7 @@ from console.manage_urls import of_organization
 from delivery.api import subscriptions as views
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
-from delivery.operations import SubscriptionChanges, update_subscription
-from delivery.operations import subscriptions as subscription_operations
+from delivery.operations import SubscriptionChanges, subscription_fields, update_subscription
 from delivery.queries import own_subscription
 from delivery.webhooks import guard
 from ingestion.models import EventType
@@ -34,7 +33,7 @@ SCHEMA = {"type": "object", "required": ["amount"], "properties": {"amount": {"t
 
 @pytest.fixture(autouse=True)
 def _no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_operations, "check_destination", guard.check_url)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_url)
 
 
 def webhook(tenant: Tenant) -> str:

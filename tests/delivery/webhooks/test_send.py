@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connections
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -40,7 +39,7 @@ from ingestion.models import Event
 from organizations.models import Organization
 from organizations.operations import resume_organization, suspend_organization
 from tests.factories import TESTER, make_organization
-from tests.support.events.delivering import SECRET, accept, webhook
+from tests.support.events.delivering import SECRET, accept, in_thread, send_due, webhook
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.waiting import wait_until
 
@@ -63,37 +62,6 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def organization() -> Organization:
     return make_organization()
-
-
-async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Its connection of Django's ends with it: the database is removed after the tests."""
-
-    def run() -> Any:
-        try:
-            return function(*arguments)
-        finally:
-            connections.close_all()
-
-    return await asyncio.to_thread(run)
-
-
-def send_due(until: Callable[[], bool] = lambda: False) -> int:
-    """By a new sender, until nothing is due, or earlier."""
-
-    async def run() -> int:
-        database = SingleDatabase()
-        async with WebhookSender.from_settings() as webhooks:
-            sender = Sender(database, webhooks)
-            running = asyncio.create_task(sender.run())
-            while not (running.done() or await in_thread(until)):
-                await asyncio.sleep(0.01)
-            sender.stop()
-            try:
-                return await running
-            finally:
-                await database.close()
-
-    return asyncio.run(run())
 
 
 def make_due(subscription: Subscription) -> None:

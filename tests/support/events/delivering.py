@@ -1,12 +1,17 @@
 """Events that are accepted, webhooks that want them, and what has arrived."""
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.db import connections
+
 from core.ports import SyncDatabase, run_now
+from core.ports.asynchronous import SingleDatabase
 from core.secrets import encrypt_secret
 from delivery.models import (
     Delivery,
@@ -14,6 +19,8 @@ from delivery.models import (
     SubscriptionKind,
     SubscriptionStatus,
 )
+from delivery.webhooks.sender import Sender
+from delivery.webhooks.sending import WebhookSender
 from delivery.webhooks.signing import generate_secret
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
@@ -63,3 +70,34 @@ def accept(organization: Organization, count: int = 1, data: str = '{"amount": 1
     run_now(store(SyncDatabase(), incoming))
     process_outbox()
     return [one.id for one in incoming]
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Its connection of Django's ends with it: the database is removed after the tests."""
+
+    def run() -> Any:
+        try:
+            return function(*arguments)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
+def send_due(until: Callable[[], bool] = lambda: False) -> int:
+    """By a new sender, until nothing is due, or earlier."""
+
+    async def run() -> int:
+        database = SingleDatabase()
+        async with WebhookSender.from_settings() as webhooks:
+            sender = Sender(database, webhooks)
+            running = asyncio.create_task(sender.run())
+            while not (running.done() or await in_thread(until)):
+                await asyncio.sleep(0.01)
+            sender.stop()
+            try:
+                return await running
+            finally:
+                await database.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,121 @@
+"""The fields of a subscription that can be set: how each is checked, stored, read again and logged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from core.postgresql.lending import give_back
+from core.problems import invalid
+from delivery.endpoints.header_rules import check_headers
+from delivery.endpoints.option_rules import check_retry_schedule, check_tags
+from delivery.endpoints.sealed_headers import open_readable, seal_headers
+from delivery.kinds import RULES
+from delivery.matching.filters import compile_filter
+from delivery.matching.matching import check_patterns
+from delivery.models import Subscription, SubscriptionKind
+from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_destination
+
+# These may hold tokens or be long, and are shown elsewhere: the audit log only says that they changed.
+_NOT_FOR_THE_LOG = ("url", "headers", "filter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionChanges:
+    """What to set; UNSET leaves a field as it is, or as it is by default. None clears an option."""
+
+    name: str | UnsetType | None = UNSET
+    description: str | UnsetType = UNSET
+    event_types: Sequence[str] | UnsetType = UNSET
+    filter: Mapping[str, Any] | UnsetType | None = UNSET
+    url: str | UnsetType = UNSET
+    headers: Mapping[str, str] | UnsetType = UNSET
+    tags: Sequence[str] | UnsetType | None = UNSET
+    timeout_seconds: float | UnsetType | None = UNSET
+    retry_schedule: Sequence[int] | UnsetType | None = UNSET
+    signature: str | UnsetType | None = UNSET
+    max_leases: int | UnsetType = UNSET
+
+
+def changeable_fields(subscription: Subscription) -> dict[str, Any]:
+    """What update_subscription() can set, as it is; rest.versions makes the version from it."""
+    others = {name for rules in RULES.values() for name in rules.own_fields} - set(subscription.rules.own_fields)
+    names = [name for name in SubscriptionChanges.__dataclass_fields__ if name not in others]
+    return {name: current_value(subscription, name) for name in names}
+
+
+def current_value(subscription: Subscription, name: str) -> Any:
+    value = getattr(subscription, name)
+    return open_readable(value) if name == "headers" else value
+
+
+def stored_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """As the row holds them."""
+    return {name: seal_headers(value) if name == "headers" else value for name, value in fields.items()}
+
+
+def summary_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """For the audit log: old and new values, or that there was a change."""
+    return {name: "changed" if name in _NOT_FOR_THE_LOG else [before.get(name), value] for name, value in after.items()}
+
+
+def checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict[str, Any]:
+    """The columns to set. Raises Problem 422 for the first field that a subscription of this kind cannot have so."""
+    given = {name: value for name, value in vars(changes).items() if value is not UNSET}
+    for owner in RULES.values():
+        for name in owner.own_fields:
+            if owner.name != kind and name in given:
+                raise invalid(f"/{name}", "wrong_kind", f"Only a subscription of the kind {owner.name} has this.")
+    if "name" in given:
+        given["name"] = given["name"] or ""
+        RULES[kind].check_name(given["name"])
+    return {name: _CHECKS[name](value) for name, value in given.items()}
+
+
+def _checked_url(url: str) -> str:
+    # A name server may take seconds.
+    give_back()
+    try:
+        check_destination(url, NetworkPolicy.from_settings())
+    except UnsafeUrl as error:
+        raise invalid("/url", "unsafe_url", error.reason) from error
+    return url
+
+
+def _checked_patterns(patterns: Sequence[str]) -> list[str]:
+    return list(check_patterns(patterns))
+
+
+def _checked_filter(value: Any) -> Any:
+    if value is not None:
+        compile_filter(value)
+    return value
+
+
+def _text_of(pointer: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if "\x00" in text:
+            raise invalid(pointer, "nul_character", "NUL characters cannot be stored.")
+        return text
+
+    return check
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": _text_of("/name"),
+    "description": _text_of("/description"),
+    "event_types": _checked_patterns,
+    "filter": _checked_filter,
+    "url": _checked_url,
+    "headers": check_headers,
+    "tags": check_tags,
+    "timeout_seconds": _as_it_is,
+    "retry_schedule": check_retry_schedule,
+    "signature": _as_it_is,
+    "max_leases": _as_it_is,
+}
