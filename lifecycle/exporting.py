@@ -18,6 +18,7 @@ from django.db.models import BinaryField, Field, Model, OuterRef, Subquery
 from core.event_ids import LOWEST_ID
 from core.times import format_time
 from delivery.attempts.records import unpack
+from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from ingestion.models import Event, JSONTextField
@@ -90,7 +91,7 @@ def _lines(model: type[Model], organization: Organization) -> Iterator[bytes]:
     for row in _rows(model, organization):
         members = {field.attname: _value(field, getattr(row, field.attname)) for field in fields}
         if isinstance(row, Subscription):
-            members["headers"] = show_headers(row.headers)
+            members |= {"headers": show_headers(row.headers), "auth": show_auth(row.auth)}
         if isinstance(row, Delivery):
             members["first_attempt"] = row.first_attempt and unpack(row.first_attempt, event_id=row.event_id)
         if isinstance(row, Attempt):

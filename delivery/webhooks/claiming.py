@@ -75,7 +75,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          subscription.timeout_seconds, subscription.retry_schedule, coalesce(delivery.earlier_attempts, 0),
+          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth,
+          coalesce(delivery.earlier_attempts, 0),
           event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
@@ -117,6 +118,7 @@ class Claimed(msgspec.Struct, frozen=True):
     previous_secret: str
     timeout_seconds: float | None
     retry_schedule: list[int] | None
+    auth: dict[str, Any] | None
     earlier_attempts: int
     data: str | None
     retry_id: UUID | None = None
