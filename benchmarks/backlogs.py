@@ -36,7 +36,8 @@ SELECT count(*) FROM (
 _RECORDED: LiteralString = """
 SELECT count(*) FROM delivery_delivery AS delivery
 WHERE subscription_id = %s AND status = 'delivered' AND attempts = 1
-  AND (SELECT count(*) FROM delivery_attempt WHERE delivery_id = delivery.id AND error = '') = 1
+  AND (SELECT count(*) FROM delivery_attempt WHERE delivery_id = delivery.id AND error = '')
+      + (first_attempt IS NOT NULL)::int = 1
 """
 _ALL_RECORDED: LiteralString = """
 SELECT NOT EXISTS (SELECT FROM delivery_delivery WHERE subscription_id = %s AND next_attempt_at IS NOT NULL)

@@ -19,6 +19,7 @@ from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
 from delivery.api import delivery_schemas, schemas, webhook_schemas
+from delivery.api.attempts import describe_test
 from delivery.api.option_schemas import RateLimit
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
@@ -27,7 +28,7 @@ from delivery.api.schemas import (
     SubscriptionCreated,
     SubscriptionPatch,
 )
-from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent, TestResult
+from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -191,18 +192,7 @@ class TestView(APIView):
             actor=actor_of(request),
             now=timezone.now(),
         )
-        result = outcome.result
-        return Response(
-            TestResult(
-                event_id=outcome.event_id,
-                delivered=result.delivered,
-                status_code=result.status,
-                duration_ms=result.duration_ms,
-                error=result.error and result.error.value,
-                detail=result.detail,
-                response=result.response_text,
-            )
-        )
+        return Response(describe_test(outcome))
 
 
 class SubscriptionDeliveriesView(APIView):
