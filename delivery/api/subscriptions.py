@@ -35,12 +35,14 @@ from delivery.operations import (
     create_subscription,
     default_inboxes,
     delete_subscription,
+    fill_page,
     pause_subscription,
     resume_subscription,
     retry_delivery,
     rotate_secret,
     show_secret,
     update_subscription,
+    wake_inbox,
 )
 from delivery.queries import newest_deliveries, own_delivery, own_subscription
 from delivery.webhooks.test_send import send_test
@@ -213,6 +215,8 @@ class SubscriptionDeliveriesView(APIView):
         page = read_page(request, f"deliveries:{subscription_id}", ("status",))
         status = _read_choice(request, "status", DeliveryStatus.values)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
+        wake_inbox(subscription)
+        fill_page(subscription, before=UUID(page.before) if page.before else None, size=page.limit + 1)
         listing = Listing(
             rows=newest_deliveries(
                 subscription, DeliveryStatus(status) if status else None, before=page.before, size=page.limit + 1

@@ -22,6 +22,7 @@ from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
+from delivery.operations.sleeping_inboxes import wake_inbox
 from delivery.usage import usage_of
 from ingestion.models import Event, EventQuerySet
 from organizations.audit import Actor, record
@@ -81,7 +82,10 @@ def create_replay(
     if replay.received_after >= replay.received_before:
         raise invalid("/received_after", "empty_window", "received_after must be before received_before and now.")
     replay.total = _count(replay)
-    return replay if dry_run else _start(replay, actor)
+    if dry_run:
+        return replay
+    wake_inbox(subscription)
+    return _start(replay, actor)
 
 
 def wake_replays() -> None:

@@ -10,6 +10,7 @@ from django_redis import get_redis_connection
 from delivery.matching.interests import forget_interests
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
+from ingestion.operations.catalogue import forget_types
 from ingestion.schemas.catalogue import forget_schemas
 from installation.health.page import forget_examination
 from installation.health.readiness import forget_readiness
@@ -31,6 +32,7 @@ FORGETTING: tuple[Callable[[], None], ...] = (
     forget_rejections,
     forget_schemas,
     forget_status,
+    forget_types,
 )
 
 
