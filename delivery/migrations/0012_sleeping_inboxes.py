@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('delivery', '0009_signatures'),
+        ('delivery', '0011_replays_of_event_ids'),
     ]
 
     operations = [
