@@ -132,6 +132,11 @@ class Subscription(models.Model):
 
     # Inboxes only: after so many leases without an ack an event is a dead letter.
     max_leases = models.PositiveIntegerField(db_default=20)
+    # One that nobody has read sleeps, and gets no deliveries. Once it is read, those of the events from `unfilled_from`
+    # on and before `unfilled_to` are made as they are asked for; both are null when none is missing.
+    sleeps = models.BooleanField(db_default=False)
+    unfilled_from = models.UUIDField(null=True, blank=True, editable=False)
+    unfilled_to = models.UUIDField(null=True, blank=True, editable=False)
 
     objects = SubscriptionQuerySet.as_manager()
 

@@ -37,12 +37,14 @@ from delivery.operations import (
     create_subscription,
     default_inboxes,
     delete_subscription,
+    fill_page,
     pause_subscription,
     resume_subscription,
     retry_delivery,
     rotate_secret,
     show_secret,
     update_subscription,
+    wake_inbox,
 )
 from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
@@ -205,6 +207,8 @@ class SubscriptionDeliveriesView(APIView):
         page = read_page(request, f"deliveries:{subscription_id}", _DELIVERY_FILTERS)
         wanted = _read_criteria(request)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
+        wake_inbox(subscription)
+        fill_page(subscription, before=UUID(page.before) if page.before else None, size=page.limit + 1)
         rows, older = search_deliveries(subscription, wanted, before=page.before, size=page.limit + 1)
         listing = Listing(rows=rows, describe=lambda found: describe_deliveries(found, subscription), older=older)
         return list_answer(request, page, listing, owner=subscription.organization_id)

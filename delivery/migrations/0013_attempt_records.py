@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """An attempt says what was sent and answered; a first one that succeeds is kept in its delivery's row."""
 
     dependencies = [
-        ('delivery', '0011_replays_of_event_ids'),
+        ("delivery", "0012_rate_limits"),
     ]
 
     operations = [

@@ -33,6 +33,7 @@ from rest import large_answers
 from rest.doors.shares import Budget
 from rest.large_answers import MAX_BYTES, Slot
 from tests.conftest import Tenant, make_tenant
+from tests.factories import inbox_of
 from tests.support.servers import serve
 
 KIB = 1024
@@ -79,7 +80,7 @@ def event_rows(organization: Organization) -> str:
 
 def inbox_rows(organization: Organization) -> str:
     ids = make_events(organization, 40, json.dumps("x" * 1_000))
-    inbox = default_inboxes([organization.pk])[organization.pk]
+    inbox = inbox_of(organization)
     now = timezone.now()
     Delivery.objects.bulk_create(
         Delivery(
