@@ -155,15 +155,15 @@ class Places:
 
     @asynccontextmanager
     async def place(
-        self, owner: Owner, *, most_waiting: int = bounds.MAX_WAITING, seconds: float = bounds.WAITING_SECONDS
+        self, owner: Owner, *, most_waiting: int | None = None, seconds: float | None = None
     ) -> AsyncIterator[None]:
-        """Raises Problem 503 when too many wait already, or it takes too long."""
+        """Raises Problem 503 when too many wait already, or it takes too long: MAX_WAITING, WAITING_SECONDS."""
         queue = self._queues.setdefault(owner, _Queue(self._share))
-        if queue.length >= self._share + most_waiting:
+        if queue.length >= self._share + (most_waiting or bounds.MAX_WAITING):
             raise busy("Too many requests wait")
         queue.length += 1
         try:
-            await self._enter(queue, owner, seconds)
+            await self._enter(queue, owner, seconds or bounds.WAITING_SECONDS)
             try:
                 yield
             finally:
