@@ -23,9 +23,10 @@ from psycopg.errors import QueryCanceled
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 from core.postgresql.statement_limits import short_statements
 from core.problems import Problem
-from ingestion.models import Event, EventQuerySet, EventStatus, EventType, ProcessingFailure
+from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet, EventStatus, EventType, ProcessingFailure
 from ingestion.operations.catalogue import OTHER
 from ingestion.operations.event_types import shown_event_types
+from ingestion.stored_data import AS_JSONB
 
 # Some 5 ms, of the largest of 200 organizations with 10 million events.
 SCANNED_EVENTS = 5_000
@@ -42,7 +43,7 @@ MAX_UNSEEN = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
 # Numbers and strings of JSON are different things, and people type neither quotes nor types.
-_PATH = "data #> %s::text[] IN (%s::jsonb, %s::jsonb)"
+_PATH = f"{AS_JSONB} #> %s::text[] IN (ingestion_jsonb(%s), ingestion_jsonb(%s))"
 _ASKED_FOR = """organization_id = %(organization)s AND id >= %(low)s AND id < %(high)s
     AND received_at >= %(time_from)s AND received_at < %(time_to)s"""
 # `type IN (…)` would have to read and sort all of them. What waits or has failed may be of a type that is not known.
@@ -277,7 +278,7 @@ def _one_by_one(events: EventQuerySet, wanted: EventCriteria) -> EventQuerySet:
 
 
 def _newest(events: EventQuerySet, size: int) -> EventQuerySet:
-    return events.with_status().defer("data", "annotations").order_by("-pk")[: size + 1]
+    return events.with_status().defer(*LARGE_COLUMNS).order_by("-pk")[: size + 1]
 
 
 def _values(text: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
-from ingestion.formats.decoding import check_data
+from ingestion.formats.decoding import check_jsonb
 
 _MAX_FILTER = 256 * 1024
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
@@ -259,7 +259,7 @@ def read_json(text: str) -> Any:
     """The value; a ValidationError says in which line the text ends to be JSON, or why jsonb cannot hold it."""
     try:
         value = msgspec.json.decode(text)
-        check_data(text.encode())
+        check_jsonb(text.encode())
     except msgspec.DecodeError as error:
         raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:

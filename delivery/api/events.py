@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.postgresql.portions import own_columns
 from core.problems import invalid
 from delivery.api import event_schemas
 from delivery.api.event_deliveries import count_deliveries, events_with
@@ -17,6 +16,7 @@ from delivery.queries import own_subscription
 from ingestion.api import events
 from ingestion.api.events import FILTERS, read_criteria
 from ingestion.api.presenting import describe_event, describe_listed
+from ingestion.models import LARGE
 from ingestion.queries import events_among, own_event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
@@ -49,7 +49,7 @@ class EventsView(events.EventsView):
         listing = Listing(
             rows=events_among(organization_id, criteria, ids),
             describe=describe_listed,
-            large=own_columns("data", "annotations"),
+            large=LARGE,
             older=older,
         )
         return list_answer(request, page, listing, owner=organization_id)

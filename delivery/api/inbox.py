@@ -35,11 +35,12 @@ from delivery.api.inbox_schemas import (
     Nack,
     NackOutcome,
 )
-from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Subscription
+from delivery.models import DEFAULT_INBOX, OPEN_STATUSES, Delivery, DeliveryStatus, Subscription
 from delivery.operations import (
     Lease,
     ack_events,
     extend_lease,
+    fill_page,
     find_inbox,
     inbox_deliveries,
     lease_events,
@@ -47,7 +48,7 @@ from delivery.operations import (
 )
 from delivery.shown_status import held_reason, shown_status
 from ingestion.api.presenting import describe_event
-from ingestion.models import Event
+from ingestion.models import LARGE, LARGE_COLUMNS, Event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest import large_answers
@@ -79,6 +80,8 @@ class InboxView(APIView):
         if status not in DeliveryStatus.values:
             raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
         inbox = _inbox_of(request)
+        if status in (*OPEN_STATUSES, DeliveryStatus.HELD):
+            fill_page(inbox, before=UUID(page.before) if page.before else None, size=page.limit + 1)
         listing = Listing(
             rows=inbox_deliveries(inbox=inbox, status=DeliveryStatus(status)),
             describe=lambda found: _shown(found, _with_data(found, inbox), inbox, timezone.now()),
@@ -273,18 +276,19 @@ def _events_of(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID
 def _large_columns(inbox: Subscription) -> Large:
     """Of the events: a list's deliveries bring them along, as far as there is room."""
     event = Event.objects.for_organization(inbox.organization_id).filter(pk=OuterRef("event_id"))
-    return {name: Subquery(event.values(name)) for name in ("data", "annotations")}
+    return {name: Subquery(event.values_list(value)[:1]) for name, value in LARGE.items()}
 
 
 def _with_data(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
-    """The events of deliveries that have brought `data` and `annotations` along."""
+    """The events of deliveries that have brought what is LARGE along."""
     wanted = [delivery.event_id for delivery in deliveries]
-    events = Event.objects.for_organization(inbox.organization_id).defer("data", "annotations").in_bulk(wanted)
+    events = Event.objects.for_organization(inbox.organization_id).defer(*LARGE_COLUMNS).in_bulk(wanted)
     for delivery in deliveries:
-        if delivery.data is None:  # type: ignore[attr-defined]
+        if delivery.data_text is None and delivery.data_jsonb is None:  # type: ignore[attr-defined]
             events.pop(delivery.event_id, None)  # it has left between the two queries
         elif event := events.get(delivery.event_id):
-            event.data, event.annotations = delivery.data, delivery.annotations  # type: ignore[attr-defined]
+            for name in LARGE_COLUMNS:
+                setattr(event, name, getattr(delivery, name))
     return events
 
 

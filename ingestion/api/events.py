@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from core.ports import SyncDatabase, SyncRedis, run_now
-from core.postgresql.portions import own_columns
 from core.problems import Problem, invalid
 from core.tracing import request_span
 from ingestion.api import schemas
@@ -18,7 +17,7 @@ from ingestion.api.presenting import describe_listed
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, WriteOutcome, store
-from ingestion.models import EventStatus
+from ingestion.models import LARGE, EventStatus
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
@@ -46,7 +45,7 @@ class EventsView(APIView):
         page = read_page(request, "events", FILTERS)
         organization_id = caller_of(request).organization_id
         rows, older = events_to_read(organization_id, read_criteria(request, page), size=page.limit)
-        listing = Listing(rows=rows, describe=describe_listed, large=own_columns("data", "annotations"), older=older)
+        listing = Listing(rows=rows, describe=describe_listed, large=LARGE, older=older)
         return list_answer(request, page, listing, owner=organization_id)
 
 

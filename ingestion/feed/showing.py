@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import msgspec
-from django.db.models import F
+from django.db.models import Value
 
 from core.postgresql.portions import octets
 from ingestion.api.presenting import describe_listed
-from ingestion.models import Event
+from ingestion.models import LARGE, Event
 from rest.large_answers import PORTION_BYTES
 
 # What many streams of an organization show at once is read and encoded once.
@@ -38,7 +38,7 @@ def _portions(organization_id: UUID, event_ids: Sequence[UUID]) -> Iterator[list
         sizes = {event_id: len(_remembered[event_id]) for event_id in event_ids if event_id in _remembered}
     if missing := [event_id for event_id in event_ids if event_id not in sizes]:
         events = Event.objects.for_organization(organization_id).filter(pk__in=missing)
-        sizes |= dict(events.annotate(size=octets(F("data")) + octets(F("annotations"))).values_list("pk", "size"))
+        sizes |= dict(events.annotate(size=sum(map(octets, LARGE.values()), Value(0))).values_list("pk", "size"))
     portion: list[UUID] = []
     total = 0
     for event_id in event_ids:

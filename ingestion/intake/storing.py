@@ -21,6 +21,7 @@ from core.postgresql.faults import is_passing
 from core.problems import Problem, invalid
 from ingestion.fields import CONTENT_NAMES, FIELDS
 from ingestion.formats.decoding import DecodedEvent
+from ingestion.stored_data import AS_JSONB
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3
@@ -45,8 +46,8 @@ _STORE = f"""
 WITH given AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[],
-        %(annotations)s::text[], %(shares)s::int[]
-    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share)
+        %(annotations)s::text[], %(shares)s::int[], %(rounded)s::text[]
+    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share, rounded)
 ), claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
@@ -57,9 +58,10 @@ WITH given AS (
     RETURNING event_id
 ), stored AS (
     INSERT INTO ingestion_event
-        (id, organization_id, {_NAMES}, data, received_at, batch_id, annotations)
-    SELECT id, organization_id, {_NAMES}, data::jsonb, %(received_at)s, %(batch)s,
-           coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
+        (id, organization_id, {_NAMES}, data_text, data, received_at, batch_id, annotations)
+    SELECT id, organization_id, {_NAMES}, data,
+           CASE WHEN EXISTS (SELECT FROM ingestion_alsoasjsonb) THEN coalesce(rounded, data)::jsonb END,
+           %(received_at)s, %(batch)s, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
 ), queued AS (
@@ -69,16 +71,18 @@ WITH given AS (
 SELECT id FROM stored
 """  # noqa: S608 - the names are our own
 
-# `same`: equal as JSON, though the text differs. Without `received_at` the event has left.
+# `same`: equal, or equal as JSON though the text differs. Without `received_at` the event has left.
 _HELD = f"""
-SELECT wanted.number, held.event_id, held.fingerprint, event.received_at,
-       ({_content_of("event")}, event.data, event.annotations -> 'attributes')
+SELECT wanted.number, held.event_id, event.received_at,
+       held.fingerprint = wanted.fingerprint OR
+       ({_content_of("event")}, {AS_JSONB}, event.annotations -> 'attributes')
        IS NOT DISTINCT FROM
-       ({_content_of("wanted")}, wanted.data::jsonb,
+       ({_content_of("wanted")}, ingestion_jsonb(wanted.sent),
         coalesce((%(shared)s::jsonb[])[wanted.share], wanted.annotations::jsonb) -> 'attributes') AS same
 FROM unnest(
-    %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(annotations)s::text[], %(shares)s::int[]
-) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, data, annotations, share, number)
+    %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[], %(annotations)s::text[],
+    %(shares)s::int[]
+) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, sent, fingerprint, annotations, share, number)
 JOIN ingestion_idempotencykey AS held
   ON held.organization_id = wanted.organization_id AND held.key = wanted.idempotency_key
 LEFT JOIN ingestion_event AS event ON event.id = held.event_id
@@ -186,11 +190,11 @@ async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -
     An event whose claim has just gone gets no outcome: the next try takes the key.
     """
     outcomes: dict[Incoming, WriteOutcome] = {}
-    for number, event_id, fingerprint, received_at, same in await database.fetch(_HELD, _columns(events)):
+    for number, event_id, received_at, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if received_at is None:
             outcomes[event] = Problem("event_erased")
-        elif same or bytes(fingerprint) == event.event.fingerprint:
+        elif same:
             outcomes[event] = Accepted(id=event_id, received_at=received_at, duplicate=True)
         else:
             outcomes[event] = Problem("idempotency_key_reused")
@@ -204,6 +208,7 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
         "organizations": uuid_array(event.organization_id for event in events),
         **{field.name: text_array(map(field.text, decoded)) for field in FIELDS},
         "data": text_array(event.data for event in decoded),
+        "rounded": text_array(event.rounded for event in decoded),
         "fingerprints": array(
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),

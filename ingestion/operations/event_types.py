@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
 from core.problems import Problem, invalid
-from ingestion.formats.decoding import check_data
+from ingestion.formats.decoding import check_jsonb
 from ingestion.models import EventType, Format, Validation
 from ingestion.schemas.checking import schema_checks
 from ingestion.schemas.messages import Reply
@@ -135,7 +135,7 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
     if len(raw) > MAX_SCHEMA_BYTES:
         raise Problem("payload_too_large", f"schema is over {MAX_SCHEMA_BYTES} bytes.")
     try:
-        check_data(raw)
+        check_jsonb(raw)
     except Problem as problem:
         raise _about_schema(problem) from problem
     if not connection.in_atomic_block:
@@ -148,7 +148,7 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
 
 
 def _about_schema(problem: Problem) -> Problem:
-    """check_data() speaks of an event's data."""
+    """check_jsonb() speaks of an event's data."""
     errors = [
         FieldError(pointer="/schema", code=error.code, detail=error.detail.replace("data", "schema", 1))
         for error in problem.errors

@@ -72,7 +72,7 @@ class CompiledSchema:
 
 
 def compile_schema(text: str, *, to_be_saved: bool = False, asserts_format: bool = False) -> CompiledSchema:
-    """The schema in `text`, JSON that check_data() has passed. Never opens a connection. Raises SchemaError.
+    """The schema in `text`, JSON that check_jsonb() has passed. Never opens a connection. Raises SchemaError.
 
     `asserts_format`: values have to have the formats that it names, as far as the validator knows these.
     One that could check no event of a useful size is not saved. If it was before there was this bound, or it was

@@ -435,7 +435,7 @@ def test_live_misses_no_event_that_is_committed_late(tenant: Tenant, member: Cli
         id=late_id,
         organization=tenant.organization,
         type="late",
-        data=1,
+        data_text="1",
         received_at=timezone.now(),
         batch_id=uuid7(),
     )
