@@ -46,7 +46,7 @@ class HealthFilter(admin.SimpleListFilter):
 class SubscriptionAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume")
     # Secrets are shown nowhere but to their owners; headers may hold tokens.
-    exclude = ("secret", "previous_secret", "headers")
+    exclude = ("secret", "previous_secret", "headers", "auth")
     heavy_fields = LARGE_COLUMNS
     list_display = ("label", "kind", "organization", "status", "failing_since", "last_error", "created_at")
     list_filter = (HealthFilter, OrganizationFilter)

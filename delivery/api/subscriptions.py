@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from msgspec import Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,18 +17,15 @@ from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
-from delivery.api import delivery_schemas, schemas
+from delivery.api import delivery_schemas, schemas, webhook_schemas
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
     NewSubscription,
-    SecretRotation,
-    SecretShown,
     SubscriptionCreated,
     SubscriptionPatch,
-    TestEvent,
-    TestResult,
 )
+from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent, TestResult
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -149,7 +148,7 @@ class SecretView(APIView):
     """The secret of a webhook."""
 
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.SECRET
+    operations = webhook_schemas.SECRET
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -160,7 +159,7 @@ class RotateSecretView(APIView):
     """A new secret for a webhook."""
 
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.ROTATE_SECRET
+    operations = webhook_schemas.ROTATE_SECRET
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -174,7 +173,7 @@ class TestView(APIView):
 
     __test__ = False
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.TEST
+    operations = webhook_schemas.TEST
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -267,7 +266,10 @@ def _secret_shown(found: WebhookSecret) -> Response:
 
 
 def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges:
-    return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+    given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    if isinstance(auth := given.get("auth"), Struct):
+        given["auth"] = msgspec.to_builtins(auth)
+    return SubscriptionChanges(**given)
 
 
 def _body(request: Request) -> bytes:

@@ -74,7 +74,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          subscription.timeout_seconds, subscription.retry_schedule, delivery.retry_id,
+          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, delivery.retry_id,
           (event.annotations -> 'attributes')::text, {stored_data.COLUMNS}
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
@@ -115,6 +115,7 @@ class Claimed(msgspec.Struct, frozen=True):
     previous_secret: str
     timeout_seconds: float | None
     retry_schedule: list[int] | None
+    auth: dict[str, Any] | None
     retry_id: UUID | None
     attributes: str | None
     data: str | None
