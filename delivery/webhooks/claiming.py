@@ -113,12 +113,12 @@ class Claimed(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret: str
     previous_secret: str
-    timeout_seconds: float | None
-    retry_schedule: list[int] | None
-    auth: dict[str, Any] | None
-    retry_id: UUID | None
-    attributes: str | None
-    data: str | None
+    timeout_seconds: float | None = None
+    retry_schedule: list[int] | None = None
+    auth: dict[str, Any] | None = None
+    retry_id: UUID | None = None
+    attributes: str | None = None
+    data: str | None = None
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
