@@ -280,6 +280,8 @@ class Replay(Job):
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="replays")
     received_after = models.DateTimeField()
     received_before = models.DateTimeField()
+    # Only these, which were received in that time; NULL for all of it.
+    event_ids = ArrayField(models.UUIDField(), null=True, blank=True)
     event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
     only_undelivered = models.BooleanField(db_default=False)
     total = models.BigIntegerField()

@@ -169,7 +169,7 @@ def _delivery_members(
         "event_id": delivery.event_id,
         "event_type": event_type,
         "status": shown_status(delivery, subscription, now=now).value,
-        "held_reason": held.value if held else None,
+        "held_reason": held,
         "next_attempt_at": _time(shown_next_attempt(delivery, subscription, now=now)),
         "last_error": delivery.last_error or None,
         "created_at": format_time(delivery.created_at),

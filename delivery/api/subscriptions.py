@@ -1,5 +1,6 @@
 """`/api/v1/subscriptions` and `/api/v1/deliveries`."""
 
+import re
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -41,18 +42,19 @@ from delivery.operations import (
     show_secret,
     update_subscription,
 )
-from delivery.queries import newest_deliveries, own_delivery, own_subscription
+from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
 from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, on_one_line, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_text, read_time
 from rest.parsing import read_body, read_optional
 from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
 BODY_LIMIT = 256 * 1024
+_DELIVERY_FILTERS = ("status", "error", "status_code", "event_type", "received_after", "received_before")
 
 
 class SubscriptionsView(APIView):
@@ -209,15 +211,11 @@ class SubscriptionDeliveriesView(APIView):
     operations = delivery_schemas.SUBSCRIPTION_DELIVERIES
 
     def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
-        page = read_page(request, f"deliveries:{subscription_id}", ("status",))
-        status = _read_choice(request, "status", DeliveryStatus.values)
+        page = read_page(request, f"deliveries:{subscription_id}", _DELIVERY_FILTERS)
+        wanted = _read_criteria(request)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        listing = Listing(
-            rows=newest_deliveries(
-                subscription, DeliveryStatus(status) if status else None, before=page.before, size=page.limit + 1
-            ),
-            describe=lambda found: describe_deliveries(found, subscription),
-        )
+        rows, older = search_deliveries(subscription, wanted, before=page.before, size=page.limit + 1)
+        listing = Listing(rows=rows, describe=lambda found: describe_deliveries(found, subscription), older=older)
         return list_answer(request, page, listing, owner=subscription.organization_id)
 
 
@@ -276,6 +274,20 @@ def _body(request: Request) -> bytes:
     body = read_body(request, limit=BODY_LIMIT)
     require_utf8_bytes(body)
     return body
+
+
+def _read_criteria(request: Request) -> DeliveryCriteria:
+    status, code = _read_choice(request, "status", DeliveryStatus.values), request.query_params.get("status_code")
+    if code is not None and not re.fullmatch(r"[1-5][0-9]{2}", code):
+        raise invalid("/status_code", "invalid", "status_code is a status of HTTP, such as 503.")
+    return DeliveryCriteria(
+        status=DeliveryStatus(status) if status else None,
+        error=read_text(request, "error"),
+        status_code=int(code) if code else None,
+        event_type=read_text(request, "event_type"),
+        time_from=read_time(request, "received_after"),
+        time_to=read_time(request, "received_before"),
+    )
 
 
 def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:

@@ -13,11 +13,11 @@ from core.ports import SyncDatabase, SyncRedis, run_now
 from core.problems import Problem, invalid
 from core.tracing import request_span
 from ingestion.api import schemas
-from ingestion.api.presenting import describe_event
+from ingestion.api.presenting import describe_listed
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, WriteOutcome, store
-from ingestion.models import LARGE, Event, EventStatus
+from ingestion.models import LARGE, EventStatus
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
@@ -28,11 +28,11 @@ from rest.lists import Listing, Page, list_answer, read_page, read_text, read_ti
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
-_FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
+FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
 
 
 class EventsView(APIView):
-    """Send an event; list events."""
+    """Send an event; list events. The room that knows what became of them adds filters of its own."""
 
     scopes = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
     operations = schemas.EVENTS
@@ -42,10 +42,10 @@ class EventsView(APIView):
         return _through_the_intake(request, receive)
 
     def get(self, request: Request) -> HttpResponseBase:
-        page = read_page(request, "events", _FILTERS)
+        page = read_page(request, "events", FILTERS)
         organization_id = caller_of(request).organization_id
-        rows, older = events_to_read(organization_id, _read_criteria(request, page), size=page.limit)
-        listing = Listing(rows=rows, describe=_described, large=LARGE, older=older)
+        rows, older = events_to_read(organization_id, read_criteria(request, page), size=page.limit)
+        listing = Listing(rows=rows, describe=describe_listed, large=LARGE, older=older)
         return list_answer(request, page, listing, owner=organization_id)
 
 
@@ -92,15 +92,12 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
 
 
-def _described(events: Sequence[Event]) -> list[dict[str, Any]]:
-    return [{**describe_event(event), "status": event.status} for event in events]
-
-
 def _headers(request: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _read_criteria(request: Request, page: Page) -> EventCriteria:
+def read_criteria(request: Request, page: Page) -> EventCriteria:
+    """The FILTERS of a list of events. Raises Problem 422."""
     status = request.query_params.get("status")
     if status is not None and status not in list(EventStatus):
         raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")
