@@ -32,7 +32,7 @@ pytestmark = pytest.mark.django_db
 def event_at(organization: Organization, moment: datetime, **values: object) -> Event:
     """A processed event of that time."""
     event_id = UUID(int=lowest_id(moment).int | (uuid7().int & ((1 << 80) - 1)))
-    defaults = {"type": "a", "data": {"n": 1}, "received_at": moment, "batch_id": uuid7()}
+    defaults = {"type": "a", "data_text": '{"n": 1}', "received_at": moment, "batch_id": uuid7()}
     return Event.objects.create(id=event_id, organization=organization, **{**defaults, **values})
 
 
