@@ -130,7 +130,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
           {stored_data.COLUMNS}, delivery.retry_id, (event.annotations -> 'attributes')::text,
           subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, subscription.max_in_flight,
-          picked.send_at, picked.next_slot_at
+          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0)
 """  # noqa: S608 - no input
 _CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -148,9 +148,10 @@ class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
     `timeout_seconds` and `retry_schedule` are None where the platform's settings count. With a rate limit it is not to
-    be sent before `send_at`, which is at most AHEAD, and more can be claimed from `next_slot_at` on. `traceparent` and
-    `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a CloudEvent without a
-    field here, are JSON texts.
+    be sent before `send_at`, which is at most AHEAD, and more can be claimed from `next_slot_at` on. `attempts` are
+    those since it last started over, by which the schedule goes; before that there were `earlier_attempts`.
+    `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
+    CloudEvent without a field here, are JSON texts.
     """
 
     id: UUID
@@ -178,6 +179,12 @@ class Claimed(msgspec.Struct, frozen=True):
     max_in_flight: int | None = None
     send_at: datetime | None = None
     next_slot_at: datetime | None = None
+    earlier_attempts: int = 0
+
+    @property
+    def number(self) -> int:
+        """Of the next attempt; all of a delivery are numbered through, from 1."""
+        return self.earlier_attempts + self.attempts + 1
 
 
 _DATA = Claimed.__struct_fields__.index("data")

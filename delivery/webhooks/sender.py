@@ -231,7 +231,8 @@ class Sender:
             self._records_wait = False
         self._log.note(outcomes)
         if dead or disabled:
-            await asyncio.to_thread(_announce, dead, disabled)
+            failed = {one.claimed.subscription_id: one for one in outcomes if one.result and one.result.error}
+            await asyncio.to_thread(_announce, dead, [(one, failed.get(one.subscription_id)) for one in disabled])
         return [None] * len(outcomes)
 
     async def _recorded(self, outcomes: Sequence[AttemptOutcome]) -> tuple[list[AttemptOutcome], list[Disabled]]:
@@ -286,15 +287,15 @@ def _note_result(span: Span, result: AttemptResult) -> None:
         span.fail(result.error.value)
 
 
-def _announce(dead: Sequence[AttemptOutcome], disabled: Sequence[Disabled]) -> None:
+def _announce(dead: Sequence[AttemptOutcome], disabled: Sequence[tuple[Disabled, AttemptOutcome | None]]) -> None:
     """Tell the organizations. In a thread, as it uses Django's connection; what fails here is only not told."""
     now = timezone.now()
     try:
         with transaction.atomic():
             for outcome in dead:
                 tell_dead_letter(_dead_letter(outcome), now=now)
-            for one in disabled:
-                tell_disabled_webhook(_disabled_webhook(one), now=now)
+            for one, failed in disabled:
+                tell_disabled_webhook(_disabled_webhook(one, failed), now=now)
     except Exception:
         logger.exception("notices of %d dead letters were not stored", len(dead))
     finally:
@@ -310,15 +311,19 @@ def _dead_letter(outcome: AttemptOutcome) -> DeadLetter:
         subscription_id=claimed.subscription_id,
         event_id=claimed.event_id,
         event_type=claimed.type,
-        attempts=claimed.attempts + (outcome.result is not None),
+        attempts=claimed.number - (outcome.result is None),
         last_error=error.value if error else EVENT_GONE,
+        error_detail=outcome.result.detail if outcome.result else "Its event was gone before it could be sent.",
     )
 
 
-def _disabled_webhook(disabled: Disabled) -> DisabledWebhook:
+def _disabled_webhook(disabled: Disabled, failed: AttemptOutcome | None) -> DisabledWebhook:
+    result = failed and failed.result
     return DisabledWebhook(
         organization_id=disabled.organization_id,
         subscription_id=disabled.subscription_id,
         url=disabled.url,
         reason=disabled.reason,
+        last_error=result.error.value if result and result.error else "",
+        error_detail=result.detail if result else "",
     )

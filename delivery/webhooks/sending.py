@@ -17,6 +17,7 @@ from yarl import URL
 from delivery.attempt_errors import AttemptError
 from delivery.attempts.exchange import Exchange, Timings, current
 from delivery.attempts.headers import DEFAULT_HEADERS, kept_headers, shown_request_headers, storable
+from delivery.attempts.records import AttemptRecord
 from delivery.authorizing.client_certificates import ClientContexts
 from delivery.authorizing.tokens import Token, TokenFailure, Tokens, fetch_token
 from delivery.egress.proxy import Proxy, TunnelingConnector
@@ -74,6 +75,19 @@ class AttemptResult:
     def gone(self) -> bool:
         """The endpoint says that it will never take anything again."""
         return self.status == 410
+
+    def record(self, started_at: datetime) -> AttemptRecord:
+        """What is kept of it besides the answer's body; `started_at` is by the database's clock."""
+        return AttemptRecord(
+            started_at=started_at,
+            status=self.status,
+            url=self.url,
+            remote_address=self.remote_address,
+            timings=self.timings,
+            request_headers=self.request_headers,
+            response_headers=self.response_headers,
+            detail=self.detail,
+        )
 
 
 class WebhookSender:
