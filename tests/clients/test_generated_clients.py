@@ -67,8 +67,8 @@ def test_a_client_of_openapi_python_client_works(document: Path) -> None:
     command = [generator, "generate", "--path", document.name, "--output-path", "generated", "--meta", "none"]
     made = subprocess.run(command, cwd=document.parent, capture_output=True, text=True, check=True)
     # One form of a batch is left out; nothing else.
-    assert made.stdout.count("WARNING") == 1, made.stdout
-    assert "Unsupported content type application/x-ndjson" in made.stdout
+    assert made.stderr.count("WARNING") == 1, made.stderr
+    assert "Unsupported content type application/x-ndjson" in made.stderr
     (document.parent / "use.py").write_text(IN_PYTHON)
     # The generator's own environment has what its clients need.
     python = Path(generator).resolve().read_text().splitlines()[0].removeprefix("#!")

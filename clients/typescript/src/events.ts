@@ -7,10 +7,11 @@ export type NewEvent = Schemas["NewEvent"];
 export type EventAccepted = Schemas["EventAccepted"];
 export type BatchItem = Schemas["BatchItem"];
 export type BatchOutcome = Schemas["BatchOutcome"];
-export type EventShown = Schemas["EventShown"];
+type EventPage = operations["list_events"]["responses"][200]["content"]["application/json"];
+/** An event of a list. */
+export type EventShown = EventPage["data"][number];
 /** An event with what became of it. */
 export type EventDetails = operations["get_event"]["responses"][200]["content"]["application/json"];
-type EventPage = Schemas["EventList"];
 
 export interface SendOptions {
   source?: string;
