@@ -1,5 +1,6 @@
 """Small things that every page of the console writes."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from django import template
@@ -73,6 +74,12 @@ def grouped(number: int) -> str:
 def steps(timings: TimingsShown) -> list[Segment]:
     """How long each step of an attempt took."""
     return timing_bar(timings)
+
+
+@register.filter
+def header_lines(headers: Mapping[str, str]) -> str:
+    """`name: value`, one a line."""
+    return "\n".join(f"{name}: {value}" for name, value in headers.items())
 
 
 @register.filter
