@@ -8,7 +8,7 @@ from rest_framework.views import APIView
 
 from delivery.api import event_schemas
 from delivery.api.presenting import deliveries_of
-from ingestion.api.presenting import describe_event
+from ingestion.api.presenting import describe_with_status
 from ingestion.queries import own_event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
@@ -22,4 +22,4 @@ class EventView(APIView):
 
     def get(self, request: Request, event_id: UUID) -> Response:
         event = own_event(caller_of(request).organization_id, event_id)
-        return Response({**describe_event(event), "status": event.status, **deliveries_of(event)})
+        return Response({**describe_with_status(event), **deliveries_of(event)})

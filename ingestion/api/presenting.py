@@ -31,3 +31,12 @@ def describe_event(event: Event) -> dict[str, Any]:
         "attributes": annotations.attributes,
         "schema_errors": annotations.schema_errors,
     }
+
+
+def describe_with_status(event: Event) -> dict[str, Any]:
+    """describe_event() of an event of a query with_status(), with what that adds."""
+    return {
+        **describe_event(event),
+        "status": event.status,
+        "deliver_at": format_time(event.deliver_at) if event.deliver_at else None,
+    }
