@@ -15,9 +15,9 @@ import django
 # Past the longest period of any plan.
 OLDEST_DAYS = 400
 _MAKE = """
-INSERT INTO ingestion_event (id, organization_id, type, source, subject, data, received_at, batch_id)
+INSERT INTO ingestion_event (id, organization_id, type, source, subject, data_text, received_at, batch_id)
 SELECT made.id, organizations.ids[1 + n %% cardinality(organizations.ids)], 'invoice.paid', '/billing', 'inv_' || n,
-       jsonb_build_object('number', n, 'amount', n * 7 %% 100000, 'customer', jsonb_build_object('id', n %% 9973)),
+       json_build_object('number', n, 'amount', n * 7 %% 100000, 'customer', json_build_object('id', n %% 9973))::text,
        made.at, made.id
 FROM generate_series(1, %(events)s) AS n
 CROSS JOIN (SELECT array_agg(id ORDER BY id) FROM organizations_organization) AS organizations (ids)

@@ -46,6 +46,19 @@ MAX_DISCARDED_BYTES = 16 * MIB
 # has kept us waiting longest is closed.
 MAX_CONNECTIONS = 800
 
+# Answers that stay open while there is nothing to say: waiting leases, and streams of events. They have no thread and
+# no connection to PostgreSQL, so they come on top of MAX_CONNECTIONS, as far as there are descriptors.
+MAX_WAITING_LEASES = 1_500
+MAX_WAITING_LEASES_OF_ONE = 1_000
+MAX_EVENT_STREAMS = 500
+MAX_EVENT_STREAMS_OF_ONE = 100
+# Descriptors that a process asks for, when it is given fewer.
+WANTED_DESCRIPTORS = 4_096
+USUAL_DESCRIPTORS = 1_024
+# All consumers of an organization may come back at once, as after a restart: so many may queue for their place.
+MAX_QUEUED_LEASES = 1_000
+QUEUED_LEASE_SECONDS = 20.0
+
 # Bodies that came with a key and are read or worked on. One is copied while it is decoded.
 MAX_BYTES_IN_FLIGHT = 16 * MIB
 # The first bytes of each body are bounded by the number of connections and count for nobody: small events are taken

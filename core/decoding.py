@@ -1,7 +1,8 @@
 """JSON into msgspec structs; bad input names its field. Pure."""
 
+import json
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -9,6 +10,14 @@ from core.field_errors import cut, field_error
 from core.problems import Problem
 
 T = TypeVar("T")
+
+
+def parse(text: str | bytes) -> Any:
+    """The value of valid JSON. Numbers beyond the range of a double are infinite, where msgspec alone would refuse."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.ValidationError:
+        return json.loads(text)
 
 
 def decode(body: bytes, kind: type[T]) -> T:

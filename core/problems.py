@@ -65,6 +65,9 @@ PROBLEM_TYPES = _types(
      "Another scheme, host or port is another endpoint: stored header values go there only when they are given again."
      " `errors` names them."),
     ("rate_limited", 429, "Too many requests", "Wait for the seconds of `Retry-After`, then try again."),
+    ("too_many_streams", 429, "Too many streams",
+     "The organization has as many event streams, or waiting leases, open at this server as it can have. Close one, or"
+     " try again after `Retry-After`."),
     ("cpu_time_spent", 429, "CPU time spent",
      "The organization's schemas or large bodies have taken their share of CPU time: this was not taken. Try again"
      " after `Retry-After`."),

@@ -1,5 +1,6 @@
 """Subscriptions, deliveries and dead letters in the admin: to look at, to hold and to try again."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
 from delivery.dead_letter_sides import THEIRS, Fault, side_of
 from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from organizations.audit import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
@@ -46,7 +48,7 @@ class HealthFilter(admin.SimpleListFilter):
 class SubscriptionAdmin(ReadOnlyAdmin):
     actions = ("pause", "resume")
     # Secrets are shown nowhere but to their owners; headers may hold tokens.
-    exclude = ("secret", "previous_secret", "headers")
+    exclude = ("secret", "previous_secret", "headers", "auth")
     heavy_fields = LARGE_COLUMNS
     list_display = ("label", "kind", "organization", "status", "failing_since", "last_error", "created_at")
     list_filter = (HealthFilter, OrganizationFilter)
@@ -165,10 +167,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
     actions = ("retry",)
     change_list_template = "admin/deliveries.html"
     heavy_fields = tuple(f"subscription__{name}" for name in LARGE_COLUMNS)
-    list_display = ("id", "status", "last_error", "side", "to", "organization", "created_at", "attempts")
+    exclude = ("status", "next_attempt_at")
+    list_display = ("id", "shown", "last_error", "side", "to", "organization", "created_at", "attempts")
     list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
-    list_select_related = ("organization", "subscription")
-    readonly_fields = ("event", "tries")
+    list_select_related = ("organization", "subscription__organization")
+    readonly_fields = ("shown", "next_attempt", "event", "tries")
     search_fields = ("id",)
     search_help_text = "A whole id."
 
@@ -191,6 +194,17 @@ class DeliveryAdmin(ReadOnlyAdmin):
         except ValidationError:
             messages.warning(request, "Search for a whole id.")
             return queryset.none(), False
+
+    @admin.display(description="Status")
+    def shown(self, delivery: Delivery) -> str:
+        now = timezone.now()
+        reason = held_reason(delivery, delivery.subscription, now=now)
+        status = shown_status(delivery, delivery.subscription, now=now)
+        return f"{status.label} ({reason})" if reason else str(status.label)
+
+    @admin.display(description="Next attempt at", empty_value="–")
+    def next_attempt(self, delivery: Delivery) -> datetime | None:
+        return shown_next_attempt(delivery, delivery.subscription, now=timezone.now())
 
     @admin.display(description="Subscription")
     def to(self, delivery: Delivery) -> str:

@@ -30,6 +30,7 @@ THEIRS: Collection[str] = (
     AttemptError.TLS.value,
     AttemptError.REDIRECT.value,
     AttemptError.INVALID_RESPONSE.value,
+    AttemptError.TOKEN.value,
     MAX_LEASES_ERROR,
     EXPIRED,
     SUBSCRIPTION_DELETED,

@@ -61,7 +61,7 @@ OPEN_STATUSES = (DeliveryStatus.PENDING, DeliveryStatus.RETRYING)
 
 
 # What a subscription may have much of.
-LARGE_COLUMNS = ("description", "event_types", "filter", "headers")
+LARGE_COLUMNS = ("description", "event_types", "filter", "headers", "auth")
 # Of a URL, where a subscription is called by it.
 LABEL_LENGTH = 48
 
@@ -72,8 +72,8 @@ class SubscriptionQuerySet(TenantQuerySet["Subscription"]):
         return self.exclude(status=SubscriptionStatus.DELETED)
 
     def light(self) -> Self:
-        """Without what may be large and is not looked at where there are many: their filters and headers."""
-        return self.defer("description", "filter", "headers")
+        """Without what may be large and is not looked at where there are many: their filters, headers and auth."""
+        return self.defer("description", "filter", "headers", "auth")
 
 
 class Subscription(models.Model):
@@ -104,6 +104,10 @@ class Subscription(models.Model):
     # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})
     signature = models.CharField(max_length=4, choices=Signature.choices, null=True, blank=True)
+    # See delivery.endpoints.sealed_auth. When its certificate ends, and when the organization was told so.
+    auth = models.JSONField(null=True, blank=True)
+    auth_expires_at = models.DateTimeField(null=True, blank=True)
+    auth_end_told_at = models.DateTimeField(null=True, blank=True)
     secret = models.TextField(blank=True, db_default="")
     # Of the secret, where that is a private key.
     public_key = models.CharField(max_length=60, blank=True, db_default="")
@@ -276,6 +280,8 @@ class Replay(Job):
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="replays")
     received_after = models.DateTimeField()
     received_before = models.DateTimeField()
+    # Only these, which were received in that time; NULL for all of it.
+    event_ids = ArrayField(models.UUIDField(), null=True, blank=True)
     event_types = ArrayField(models.CharField(max_length=256), db_default=["*"])
     only_undelivered = models.BooleanField(db_default=False)
     total = models.BigIntegerField()

@@ -24,7 +24,7 @@ _STORED = (*OPEN_STATUSES, DeliveryStatus.DELIVERED, DeliveryStatus.DEAD_LETTER)
 
 
 class HeldReason(StrEnum):
-    """What a held delivery waits for."""
+    """What a held delivery waits for. Another one is given by held_reason(), and found in lists by stored_as()."""
 
     PAUSED = "paused"
     DISABLED = "disabled"

@@ -42,8 +42,10 @@ _NO_MEANING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"}
 _SHORT = 16 * bounds.KIB
 # The first that the path begins with. Endpoints of the API have limits of their own, below this one; the longest form
 # holds a filter of 256 KiB, as a browser encodes it.
+_LEASE = "/api/v1/inbox/lease"
 _BODY_LIMITS = (
     (SINGLE, MAX_BATCH_BODY_BYTES),
+    (_LEASE, _SHORT),
     (_KEYED, MAX_SINGLE_BODY_BYTES),
     ("/console/sign-in/", _SHORT),
     ("/console/", bounds.MIB),
@@ -164,7 +166,10 @@ class FrontDoor:
             places = self._api if keyed else self._pages
             request.scope[OWNER] = request.owner
             self._time.note(request.owner)
-        await request.place.enter_async_context(places.place(request.owner))
+        patience: dict[str, Any] = {}
+        if request.path == _LEASE:
+            patience = {"most_waiting": bounds.MAX_QUEUED_LEASES, "seconds": bounds.QUEUED_LEASE_SECONDS}
+        await request.place.enter_async_context(places.place(request.owner, **patience))
         request.held.push_async_exit(request.place)
         return receive
 

@@ -5,6 +5,7 @@ gunicorn 27 waits for every connection to close, up to its graceful timeout, als
 
 import asyncio
 import os
+import resource
 import sys
 from heapq import nsmallest
 from logging.config import dictConfig
@@ -16,6 +17,7 @@ from core import bounds
 from observability.logs import configuration_of
 from rest.doors.connections import Clock, Protocol
 from rest.doors.streams import end_streams
+from rest.doors.waiting import number_held
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0
@@ -23,6 +25,15 @@ _ACCEPTED_SECONDS = 0.1
 # How long a thread that computes keeps the interpreter from the event loop, which asks for it after each of the dozen
 # system calls that an event takes: with Python's 5 ms, one list of somebody cost an event some 50 ms.
 _SWITCH_SECONDS = 0.0005
+
+
+def _ask_for_descriptors() -> int:
+    """How many files and connections this process may have open: as many as it wants, where it may raise that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = bounds.WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, bounds.WANTED_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return bounds.WANTED_DESCRIPTORS if soft == resource.RLIM_INFINITY else max(soft, most)
 
 
 class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
@@ -39,6 +50,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
 
     def init_process(self) -> None:
         sys.setswitchinterval(_SWITCH_SECONDS)
+        self._spare_descriptors = _ask_for_descriptors() - bounds.USUAL_DESCRIPTORS
         self.protocols: set[Protocol] = set()
         self._clock = Clock()
         gasgi.ASGIProtocol = Protocol
@@ -55,7 +67,7 @@ class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
         """
         self.protocols.add(new)
         most = self.cfg.worker_connections
-        if len(self.protocols) <= most:
+        if len(self.protocols) <= most + min(number_held(), self._spare_descriptors):
             return
         waiting = [one for one in self.protocols if one is not new and one.waits_for_client]
         for one in nsmallest(most // 20 + 1, waiting or [new], key=lambda one: one.waits_since):

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from ingestion.models import VIEW_PAYLOAD, Event, EventType, ProcessingFailure
+from ingestion.models import LARGE_COLUMNS, VIEW_PAYLOAD, Event, EventType, ProcessingFailure
 from ingestion.operations.requeue import requeue_failures
 from organizations.audit import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
@@ -28,7 +28,7 @@ _METADATA = (
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    heavy_fields = ("data", "annotations")
+    heavy_fields = LARGE_COLUMNS
     list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)

@@ -1,5 +1,6 @@
 """Events and what is kept about them. An event's row never changes; its status is derived (docs/adr/0004)."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -108,7 +109,10 @@ class Event(models.Model):
     source = models.CharField(max_length=MAX_REFERENCE, null=True)
     subject = models.CharField(max_length=MAX_REFERENCE, null=True)
     time = models.DateTimeField(null=True)
-    data = JSONTextField()
+    # JSON as it was sent. The other one is for the version before: its events have nothing else, and events for it have
+    # both (docs/adr/0020).
+    data_text = models.TextField(null=True)
+    data_jsonb = JSONTextField(null=True, db_column="data")
     idempotency_key = models.CharField(max_length=255, null=True)
     received_at = models.DateTimeField()
     batch_id = models.UUIDField()
@@ -132,6 +136,26 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.id}"
+
+    @property
+    def data(self) -> str:
+        """JSON text."""
+        return self.data_jsonb if self.data_text is None else self.data_text
+
+
+# What may be large of an event, and how it is read where that matters: no jsonb beside the text.
+LARGE_COLUMNS = ("data_text", "data_jsonb", "annotations")
+LARGE: Mapping[str, models.F | models.Case] = {
+    "data_text": models.F("data_text"),
+    "data_jsonb": models.Case(models.When(data_text=None, then=models.F("data_jsonb"))),
+    "annotations": models.F("annotations"),
+}
+
+
+class AlsoAsJsonb(models.Model):
+    """While its one row is there, events are written as the version before reads them, too (docs/adr/0020)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
 
 
 class OutboxQuerySet(models.QuerySet["OutboxEntry"]):
@@ -216,6 +240,13 @@ class Validation(models.TextChoices):
     REJECT = "reject"
 
 
+class Format(models.TextChoices):
+    """What a schema's `format` does: nothing, as JSON Schema has it, or it has to fit as anything else."""
+
+    ANNOTATE = "annotate"
+    ASSERT = "assert"
+
+
 class EventType(models.Model):
     """A type of events: seen (then kept by processing), described by its organization, or both."""
 
@@ -227,7 +258,8 @@ class EventType(models.Model):
     description = models.TextField(blank=True, db_default="")
     schema = JSONTextField(null=True, blank=True)
     validation = models.CharField(max_length=10, choices=Validation.choices, db_default=Validation.OFF)
-    # When schema or validation last changed: what the intake looks for to know that it must read them again.
+    format = models.CharField(max_length=10, choices=Format.choices, db_default=Format.ANNOTATE)
+    # When schema, validation or format last changed: what the intake looks for to know that it must read them again.
     changed_at = models.DateTimeField(null=True, blank=True, db_index=True)
 
     objects = TenantQuerySet["EventType"].as_manager()

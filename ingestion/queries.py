@@ -9,6 +9,7 @@ long is tried once more with FEW_EVENTS.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,9 +24,10 @@ from psycopg.errors import QueryCanceled
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 from core.postgresql.statement_limits import short_statements
 from core.problems import Problem
-from ingestion.models import Event, EventQuerySet, EventStatus, EventType, ProcessingFailure, Schedule
+from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet, EventStatus, EventType, ProcessingFailure, Schedule
 from ingestion.operations.catalogue import OTHER
 from ingestion.operations.event_types import shown_event_types
+from ingestion.stored_data import AS_JSONB
 from organizations.models import TenantQuerySet
 
 # Some 5 ms, of the largest of 200 organizations with 10 million events.
@@ -43,9 +45,11 @@ MAX_UNSEEN = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
 # Numbers and strings of JSON are different things, and people type neither quotes nor types.
-_PATH = "data #> %s::text[] IN (%s::jsonb, %s::jsonb)"
+_PATH = f"{AS_JSONB} #> %s::text[] IN (ingestion_jsonb(%s), ingestion_jsonb(%s))"
+_ASKED_FOR = """organization_id = %(organization)s AND id >= %(low)s AND id < %(high)s
+    AND received_at >= %(time_from)s AND received_at < %(time_to)s"""
 # `type IN (…)` would have to read and sort all of them. What waits, or has failed, may be of a type that is not known.
-_NEWEST_OF_TYPES = """
+_NEWEST_OF_TYPES = f"""
 WITH known AS (
     SELECT name FROM ingestion_eventtype
     WHERE organization_id = %(organization)s AND starts_with(name, %(prefix)s) AND first_seen_at IS NOT NULL
@@ -57,26 +61,21 @@ WITH known AS (
     UNION ALL
     (SELECT event_id FROM ingestion_schedule
      WHERE organization_id = %(organization)s AND status IN ('scheduled', 'cancelled') LIMIT %(unseen)s + 1)
+), few AS (
+    SELECT WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s
+        AND NOT EXISTS (
+            SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
+        )
 )
 SELECT newest.id
-FROM known CROSS JOIN LATERAL (
-    SELECT id FROM ingestion_event
-    WHERE organization_id = %(organization)s AND type = known.name AND id >= %(low)s AND id < %(high)s
-        AND received_at >= %(time_from)s AND received_at < %(time_to)s
-    ORDER BY id DESC LIMIT %(page)s
+FROM few CROSS JOIN known CROSS JOIN LATERAL (
+    SELECT id FROM ingestion_event WHERE type = known.name AND {_ASKED_FOR} ORDER BY id DESC LIMIT %(page)s
 ) AS newest
-WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s AND NOT EXISTS (
-    SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
-)
 UNION
-SELECT id FROM unseen JOIN ingestion_event USING (id)
-WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s
-    AND organization_id = %(organization)s AND starts_with(type, %(prefix)s) AND id >= %(low)s AND id < %(high)s
-    AND received_at >= %(time_from)s AND received_at < %(time_to)s AND NOT EXISTS (
-    SELECT FROM ingestion_eventtype WHERE organization_id = %(organization)s AND name = %(other)s
-)
+SELECT id FROM few CROSS JOIN unseen JOIN ingestion_event USING (id)
+WHERE starts_with(type, %(prefix)s) AND {_ASKED_FOR}
 ORDER BY id DESC LIMIT %(page)s
-"""
+"""  # noqa: S608 - the conditions are our own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +164,12 @@ def events_to_read(organization_id: UUID, wanted: EventCriteria, *, size: int) -
     return (events.of_status(EventStatus(wanted.status)) if wanted.status else events).with_status(), found.older
 
 
+def events_among(organization_id: UUID, wanted: EventCriteria, ids: Collection[UUID]) -> EventQuerySet:
+    """Those of a bounded number of events that are asked for, with their status, in any order."""
+    events = _one_by_one(select_events(organization_id, wanted), wanted)
+    return events.filter(pk__in=ids).with_status()
+
+
 def newest_of_all(wanted: EventCriteria, *, size: int) -> EventPage:
     """A page of everybody's events, for staff; only the time can be chosen."""
     found = list(_newest(_in_time(Event.objects.all(), wanted), size).select_related("organization"))
@@ -210,7 +215,7 @@ def _floor(organization_id: UUID, wanted: EventCriteria, size: int) -> UUID | No
 
     By ids alone, which an index answers without reading the events: the exact time would have it read each.
     """
-    low, high = _id_bounds(wanted)
+    low, high = id_bounds(wanted)
     events = Event.objects.for_organization(organization_id).filter(pk__gte=low, pk__lt=high)
     if wanted.type and not wanted.type.endswith("*"):
         events = events.of_type(wanted.type)
@@ -219,7 +224,7 @@ def _floor(organization_id: UUID, wanted: EventCriteria, size: int) -> UUID | No
 
 def _newest_of_types(organization_id: UUID, wanted: EventCriteria, size: int) -> list[UUID]:
     """Of the types that begin so, as processing has seen them. None when there are too many of them or none yet."""
-    low, high = _id_bounds(wanted)
+    low, high = id_bounds(wanted)
     values: dict[str, Any] = {
         "organization": organization_id,
         "prefix": wanted.type[:-1],
@@ -239,7 +244,7 @@ def _newest_of_types(organization_id: UUID, wanted: EventCriteria, size: int) ->
 
 def _marked(organization_id: UUID, wanted: EventCriteria, size: int) -> list[UUID]:
     """The newest events that a row beside them gives the status that is asked for, in that time, from that position."""
-    low, high = _id_bounds(wanted)
+    low, high = id_bounds(wanted)
     marks: TenantQuerySet[Any] = ProcessingFailure.objects.all()
     if wanted.status != EventStatus.FAILED:
         marks = Schedule.objects.filter(status=wanted.status)
@@ -249,7 +254,7 @@ def _marked(organization_id: UUID, wanted: EventCriteria, size: int) -> list[UUI
 
 def _in_time(events: EventQuerySet, wanted: EventCriteria) -> EventQuerySet:
     """Time bounds are bounds of the id too: they prune partitions, and the index ends there."""
-    low, high = _id_bounds(wanted)
+    low, high = id_bounds(wanted)
     events = events.filter(pk__gte=low, pk__lt=high)
     if wanted.time_from:
         events = events.filter(received_at__gte=wanted.time_from)
@@ -258,7 +263,7 @@ def _in_time(events: EventQuerySet, wanted: EventCriteria) -> EventQuerySet:
     return events
 
 
-def _id_bounds(wanted: EventCriteria) -> tuple[UUID, UUID]:
+def id_bounds(wanted: EventCriteria) -> tuple[UUID, UUID]:
     """The first is inclusive, the second exclusive."""
     low = lowest_id(max(wanted.time_from, _FIRST) - _SLACK) if wanted.time_from else LOWEST_ID
     time_to = lowest_id(min(wanted.time_to, _NEVER) + _SLACK) if wanted.time_to else HIGHEST_ID
@@ -281,7 +286,7 @@ def _one_by_one(events: EventQuerySet, wanted: EventCriteria) -> EventQuerySet:
 
 
 def _newest(events: EventQuerySet, size: int) -> EventQuerySet:
-    return events.with_status().defer("data", "annotations").order_by("-pk")[: size + 1]
+    return events.with_status().defer(*LARGE_COLUMNS).order_by("-pk")[: size + 1]
 
 
 def _values(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from django.db.models import BinaryField, Field, Model
 
 from core.event_ids import LOWEST_ID
 from core.times import format_time
+from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from ingestion.models import Event, JSONTextField
@@ -88,8 +89,11 @@ def _lines(model: type[Model], organization: Organization) -> Iterator[bytes]:
     fields = [field for field in model._meta.concrete_fields if _is_shown(model, field)]
     for row in _rows(model, organization):
         members = {field.attname: _value(field, getattr(row, field.attname)) for field in fields}
+        if isinstance(row, Event):
+            del members["data_text"], members["data_jsonb"]
+            members["data"] = msgspec.Raw(row.data.encode())
         if isinstance(row, Subscription):
-            members["headers"] = show_headers(row.headers)
+            members |= {"headers": show_headers(row.headers), "auth": show_auth(row.auth)}
         if isinstance(row, Membership):
             members |= {"username": row.user.get_username(), "email": row.user.email}
         yield msgspec.json.encode(members) + b"\n"

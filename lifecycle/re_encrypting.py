@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Model
 
 from core.secrets import UnreadableSecretError, encrypt_secret, is_current, re_encrypt
+from delivery.endpoints.auth_rules import SECRETS
 from delivery.endpoints.sealed_headers import SEAL
 from delivery.models import Subscription
 
@@ -103,7 +104,13 @@ def _subscription(row: Any, tally: Tally) -> dict[str, Any]:
         "secret": tally.renew_token(row.secret),
         "previous_secret": tally.renew_token(row.previous_secret),
         "headers": {name: tally.renew_header(value) for name, value in row.headers.items()},
+        "auth": row.auth and _auth(row.auth, tally),
     }
+
+
+def _auth(stored: dict[str, str], tally: Tally) -> dict[str, str]:
+    secrets = SECRETS[stored["type"]]
+    return {name: tally.renew_header(value) if name in secrets else value for name, value in stored.items()}
 
 
 def _authenticator(row: Any, tally: Tally) -> dict[str, Any]:

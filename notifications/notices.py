@@ -22,7 +22,9 @@ from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
 from core.ports import SyncDatabase, run_now
 from core.times import format_time
+from delivery.expiring import tell_ends
 from delivery.listeners import DeadLetter, DisabledWebhook
+from delivery.models import Subscription
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
@@ -42,12 +44,14 @@ class NoticeKind(models.TextChoices):
     SUBSCRIPTION_DISABLED = "subscription.disabled", "A subscription was disabled"
     DEAD_LETTER = "delivery.dead_letter", "An event could not be delivered"
     LIMIT_REACHED = "organization.limit_reached", "The event limit was reached"
+    CERTIFICATE_ENDS = "subscription.certificate_ends", "A client certificate ends soon"
 
 
 _TEMPLATES = {
     NoticeKind.SUBSCRIPTION_DISABLED: "delivery/subscription_disabled.txt",
     NoticeKind.DEAD_LETTER: "delivery/dead_letter.txt",
     NoticeKind.LIMIT_REACHED: "delivery/limit_reached.txt",
+    NoticeKind.CERTIFICATE_ENDS: "delivery/certificate_ends.txt",
 }
 
 
@@ -104,6 +108,26 @@ def announce_disabled(webhook: DisabledWebhook, *, now: datetime) -> None:
             "subscription_id": str(webhook.subscription_id),
             "url": webhook.url,
             "reason": webhook.reason,
+        },
+        now=now,
+    )
+
+
+def announce_certificate_ends(*, now: datetime) -> int:
+    """Tell organizations, once each, of client certificates that end within 14 days; returns how many."""
+    return tell_ends(partial(_announce_certificate_end, now=now), now=now)
+
+
+def _announce_certificate_end(subscription: Subscription, *, now: datetime) -> None:
+    assert subscription.auth_expires_at is not None  # noqa: S101 - as it was found by it
+    announce(
+        organization_id=subscription.organization_id,
+        kind=NoticeKind.CERTIFICATE_ENDS,
+        subject=str(subscription.pk),
+        data={
+            "subscription_id": str(subscription.pk),
+            "subscription": subscription.label,
+            "expires_at": format_time(subscription.auth_expires_at),
         },
         now=now,
     )

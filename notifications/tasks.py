@@ -16,6 +16,11 @@ def announce_limits() -> None:
     notices.announce_limits(now=timezone.now())
 
 
+@shared_task(name="notifications.announce_certificate_ends")
+def announce_certificate_ends() -> None:
+    notices.announce_certificate_ends(now=timezone.now())
+
+
 @shared_task(name="delivery.send_mails")
 def send_mails() -> None:
     mails.send_mails()

@@ -109,11 +109,13 @@ def note_version(*, using: str, **_: Any) -> None:
     noted = _noted()
     if noted and parsed(noted[0]) >= parsed(VERSION):
         return
+    # What has been done to the data since may leave out versions that came right before.
+    oldest = max([oldest_beside(VERSION), *(noted[1:] if noted else ())], key=parsed)
     with connections[using].cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {_TABLE} (id, version, oldest) VALUES (1, %s, %s)"  # noqa: S608
             " ON CONFLICT (id) DO UPDATE SET version = excluded.version, oldest = excluded.oldest",
-            [VERSION, oldest_beside(VERSION)],
+            [VERSION, oldest],
         )
 
 

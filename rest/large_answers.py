@@ -21,7 +21,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from core.turns import Owner, fair_time
-from rest.doors.shares import Budget
+from rest.doors.shares import Budget, Held
 from rest.doors.threads import for_streams
 
 # What an answer holds at most: the lists end their page before it, a lease takes no more. One row may be larger.
@@ -39,27 +39,11 @@ _TAKES_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,
 _LEVEL = 1
 
 
-class Slot:
+class Slot(Held):
     """The right to make an answer of more than a portion; `owner` is the organization that it is for."""
 
     def __init__(self, owner: Owner) -> None:
-        self.owner = owner
-        self.is_held = False
-
-    def take(self) -> bool:
-        """Whether it is held now; False when the process or the owner has too many of them."""
-        if not self.is_held:
-            self.is_held = _slots.try_take(self.owner)
-        return self.is_held
-
-    def give_back(self) -> None:
-        """Also when it is not held."""
-        if self.is_held:
-            self.is_held = False
-            _slots.give_back(self.owner)
-
-    # An answer may end in many ways, such as a client that goes away before it begins.
-    __del__ = give_back
+        super().__init__(_slots, owner)
 
 
 _slots = Budget(total=MAX_SLOTS, share=MAX_SLOTS_EACH)

@@ -1,5 +1,6 @@
 """Rows for tests."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -55,8 +56,9 @@ START = datetime(2026, 1, 7, 12, tzinfo=UTC)
 
 
 def make_events(organization: Organization, count: int, at: datetime = START, **values: Any) -> list[Event]:
-    """Processed events, received a millisecond apart from `at` on."""
-    values = {"type": "invoice.paid", "data": {"n": 1}, "batch_id": uuid7(), **values}
+    """Processed events, received a millisecond apart from `at` on; `data` is any JSON value."""
+    data = json.dumps(values.pop("data", {"n": 1}))
+    values = {"type": "invoice.paid", "data_text": data, "batch_id": uuid7(), **values}
     moments = [at + timedelta(milliseconds=number) for number in range(count)]
     return Event.objects.bulk_create(
         [Event(id=event_id_at(moment), organization=organization, received_at=moment, **values) for moment in moments],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.http import HttpRequest
 from django.utils import timezone
@@ -9,17 +10,19 @@ from django.utils import timezone
 from console.paging import PAGE_SIZE, Listed, listed, read_id
 from delivery.models import Delivery, DeliveryStatus, Subscription
 from delivery.queries import newest_deliveries
-from delivery.shown_status import shown_status
+from delivery.shown_status import HeldReason, held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A delivery with the type of its event, which is empty once that has aged out, and the status as it is shown."""
+    """A delivery with the type of its event, which is empty once that has aged out, and how it is shown."""
 
     delivery: Delivery
     event_type: str
     status: DeliveryStatus
+    held_reason: HeldReason | None
+    next_attempt_at: datetime | None
 
 
 def delivery_page(
@@ -41,6 +44,8 @@ def with_types(subscription: Subscription, deliveries: Sequence[Delivery]) -> li
             delivery=delivery,
             event_type=types.get(delivery.event_id, ""),
             status=shown_status(delivery, subscription, now=now),
+            held_reason=held_reason(delivery, subscription, now=now),
+            next_attempt_at=shown_next_attempt(delivery, subscription, now=now),
         )
         for delivery in deliveries
     ]

@@ -18,6 +18,12 @@ class _Number(str):
     __slots__ = ()
 
 
+class _Members(list[tuple[str, Any]]):
+    """Those of an object, as a name may be there twice."""
+
+    __slots__ = ()
+
+
 class _TooManyError(Exception):
     """The tree has more than MAX_NODES nodes."""
 
@@ -26,7 +32,7 @@ def json_tree(text: str) -> SafeString | None:
     """The HTML of JSON text; None when it is too large to show."""
     if len(text) > MAX_SHOWN_BYTES:
         return None
-    value = json.loads(text, parse_int=_Number, parse_float=_Number)
+    value = json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=_Members)
     parts: list[str] = []
     try:
         _write(value, parts, depth=0)
@@ -39,14 +45,14 @@ def json_tree(text: str) -> SafeString | None:
 def _write(value: Any, parts: list[str], *, depth: int) -> None:
     if len(parts) > MAX_NODES * 4:
         raise _TooManyError
-    if isinstance(value, dict) and value:
+    if isinstance(value, _Members) and value:
         _open(parts, depth, f"{{ {_names(value)} }}", len(value))
-        for name, item in value.items():
+        for name, item in value:
             parts.append(f'<li><span class="json-name">{escape(json.dumps(name, ensure_ascii=False))}</span>: ')
             _write(item, parts, depth=depth + 1)
             parts.append("</li>")
         _close(parts, depth)
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list) and not isinstance(value, _Members) and value:
         _open(parts, depth, f"[ {len(value)} ]", len(value))
         for item in value:
             parts.append("<li>")
@@ -71,8 +77,8 @@ def _close(parts: list[str], depth: int) -> None:
         parts.append("</details>")
 
 
-def _names(value: dict[str, Any]) -> str:
-    text = ", ".join(value)
+def _names(value: _Members) -> str:
+    text = ", ".join(name for name, _ in value)
     return text if len(text) <= _PREVIEW else text[:_PREVIEW] + "…"
 
 
@@ -82,5 +88,5 @@ def _leaf(value: Any) -> str:
     elif isinstance(value, str):
         kind, text = "string", json.dumps(value, ensure_ascii=False)
     else:
-        kind, text = "word", json.dumps(value)
+        kind, text = "word", "{}" if isinstance(value, _Members) else json.dumps(value)
     return f'<span class="json-{kind}">{escape(text)}</span>'

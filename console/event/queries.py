@@ -13,7 +13,6 @@ from core.event_ids import time_of
 from delivery.api.delivery_schemas import DeliveryDetails
 from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
-from delivery.operations import ReplayRequest
 from delivery.shown_status import HeldReason
 from ingestion.models import Event, ProcessingFailure
 
@@ -56,15 +55,6 @@ def annotations_of(event: Event) -> dict[str, Any]:
     return dict(msgspec.json.decode(event.annotations)) if event.annotations else {}
 
 
-def replay_request(event: Event) -> ReplayRequest:
-    """What was received of this type in the very same microsecond: this event, and others only of its batch."""
-    return ReplayRequest(
-        received_after=event.received_at,
-        received_before=event.received_at + timedelta(microseconds=1),
-        event_types=[event.type],
-    )
-
-
 def is_past_retention(place: OrganizationContext, event_id: UUID, *, now: datetime) -> bool:
     """Whether an event of this id would be gone by now; ids tell their time."""
     return time_of(event_id) < now - timedelta(days=place.organization.limits.retention_days)
@@ -77,7 +67,7 @@ def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:
         DeliveryStatus.DEAD_LETTER: "Retry",
         DeliveryStatus.RETRYING: "Retry now",
         DeliveryStatus.PENDING: "",
-        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN.value else "",
+        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN else "",
     }
     button = "" if is_gone else labels[DeliveryStatus(delivery.status)]
     return Step(delivery=delivery, subscription=subscription, button=button)

@@ -11,12 +11,12 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.event.json_tree import MAX_SHOWN_BYTES, json_tree
-from console.event.queries import annotations_of, is_past_retention, replay_request, story_of
+from console.event.queries import annotations_of, is_past_retention, story_of
 from console.pages import WRITE, organization_page, words_of
 from console.rendering import render_page
 from console.snippets import event_as_curl
 from core.problems import Problem
-from delivery.operations import create_replay, retry_delivery
+from delivery.operations import ReplayRequest, create_replay, retry_delivery
 from delivery.queries import own_delivery, own_subscription
 from ingestion.api.presenting import describe_with_status
 from ingestion.models import Event
@@ -82,7 +82,7 @@ def retry(request: HttpRequest, place: OrganizationContext, delivery_id: UUID) -
 
 @organization_page(Action.REPLAY_EVENTS, methods=WRITE)
 def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
-    """A new delivery of the event to a subscription. Asks first when others would come along."""
+    """A new delivery of the event to a subscription."""
     found = own_event(place.organization.pk, event_id)
     try:
         subscription = own_subscription(place.organization.pk, UUID(request.POST.get("subscription", "")))
@@ -90,15 +90,11 @@ def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> 
         raise Http404 from error
     values: dict[str, Any] = {
         "subscription": subscription,
-        "criteria": replay_request(found),
+        "criteria": ReplayRequest(event_ids=[found.pk]),
         "actor": actor_of(request),
         "now": timezone.now(),
     }
-    count = create_replay(**values, dry_run=True).total
-    if count > 1 and request.POST.get("confirmed") != str(count):
-        context = {"event": found, "subscription": subscription, "count": count}
-        return render_page(request, "console/confirm_replay.html", context, place=place, section="events")
-    if count == 0:
+    if create_replay(**values, dry_run=True).total == 0:
         messages.error(request, f"{subscription} does not receive events of type {found.type}.")
         return _to_event(place, event_id)
     try:

@@ -22,7 +22,7 @@ from console.subscriptions.forms import JSONTextField
 from core.field_errors import FieldError
 from core.problems import Problem
 from ingestion.formats.decoding import MAX_DATA_BYTES
-from ingestion.models import Event, EventType, Validation
+from ingestion.models import Event, EventType, Format, Validation
 from ingestion.operations.event_types import (
     MAX_SCHEMA_BYTES,
     EventTypeChanges,
@@ -42,6 +42,10 @@ _MODES = [
     (Validation.OFF.value, "Off: events are not checked"),
     (Validation.WARN.value, "Warn: events that do not match are accepted and marked"),
     (Validation.REJECT.value, "Reject: events that do not match are refused"),
+]
+_FORMATS = [
+    (Format.ANNOTATE.value, "Only say what is meant"),
+    (Format.ASSERT.value, "Have to fit"),
 ]
 # Characters of an example; the event's own page shows all of it.
 _SHOWN = 20_000
@@ -69,6 +73,13 @@ class EventTypeForm(forms.Form):
     validation = forms.ChoiceField(
         choices=_MODES, widget=forms.RadioSelect, initial=Validation.OFF.value, label="What the schema does"
     )
+    format = forms.ChoiceField(
+        choices=_FORMATS,
+        required=False,
+        widget=forms.RadioSelect,
+        initial=Format.ANNOTATE.value,
+        label="Formats in the schema, such as email",
+    )
     sample = JSONTextField(
         required=False,
         max_length=MAX_DATA_BYTES,
@@ -82,13 +93,15 @@ class EventTypeForm(forms.Form):
             description=data["description"],
             schema=data["schema"] or None,
             validation=Validation(data["validation"]),
+            format=Format(data["format"] or Format.ANNOTATE),
         )
 
     def wanted(self) -> dict[str, Any]:
         """The fields as changes() would set them."""
         changes = self.changes()
         schema = compact(changes.schema) if isinstance(changes.schema, str) else None
-        return {"description": changes.description, "schema": schema, "validation": str(changes.validation)}
+        chosen = {"validation": str(changes.validation), "format": str(changes.format)}
+        return {"description": changes.description, "schema": schema, **chosen}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +233,8 @@ def _check(request: HttpRequest, place: OrganizationContext, form: EventTypeForm
     if not schema or not sample:
         form.add_error("sample" if schema else "schema", "Checking requires a schema and a sample.")
         return Checked(errors=())
-    reply = schema_checks.check_now(place.organization.pk, [schema], [(0, sample)])
+    asserting = (0,) if form.cleaned_data["format"] == Format.ASSERT else ()
+    reply = schema_checks.check_now(place.organization.pk, [schema], [(0, sample)], asserting)
     if isinstance(reply, Unchecked):
         form.add_error("schema", str(schema_checks.problem_of(reply, place.organization.pk).detail))
         return Checked(errors=())
@@ -249,6 +263,7 @@ def _initial(place: OrganizationContext, found: EventType) -> dict[str, Any]:
         "description": found.description,
         "schema": _pretty(found.schema),
         "validation": found.validation,
+        "format": found.format,
         "sample": _pretty(example.data) if example else "",
     }
 

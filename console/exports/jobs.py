@@ -26,8 +26,8 @@ from console.exports.limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
 from console.paging import PAGE_SIZE
 from core.broker.wakeup import Waker
-from core.postgresql.portions import own_columns, read_portion
-from ingestion.models import Event
+from core.postgresql.portions import read_portion
+from ingestion.models import LARGE, Event
 from ingestion.queries import search_events, select_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
@@ -188,7 +188,7 @@ def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
     )
     is_cut = True
     while is_cut:
-        portion = read_portion(left, own_columns("data", "annotations"), count=len(events), size=PORTION_BYTES)
+        portion = read_portion(left, LARGE, count=len(events), size=PORTION_BYTES)
         for event in portion.rows:
             event.status = statuses[event.pk]
             yield event

@@ -2,19 +2,15 @@
 
 from uuid import UUID
 
-from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 
 from console.access import Action, OrganizationContext
+from console.jobs.cancelling import cancel_and_tell
 from console.pages import WRITE, organization_page
 from console.rendering import permissions, render_page
 from delivery.models import Replay
-from delivery.operations import cancel_job
 from delivery.queries import own_job
-from organizations.audit import actor_of
-from organizations.jobs.models import JobStatus
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -31,11 +27,9 @@ def job(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpR
 
 @organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
 def cancel(request: HttpRequest, place: OrganizationContext, job_id: UUID) -> HttpResponse:
-    """At once: another one may take the rest."""
+    """At once: another one may take the rest. Not a replay, which is for who may replay."""
     found = own_job(place.organization.pk, job_id)
-    cancel_job(job=found, actor=actor_of(request), now=timezone.now())
-    if found.status == JobStatus.CANCELLED:
-        messages.success(request, "It is cancelled. What is due again stays due.")
-    else:
-        messages.error(request, "It was over already.")
+    if isinstance(found, Replay):
+        raise Http404
+    cancel_and_tell(request, found, cancelled="It is cancelled. What is due again stays due.")
     return redirect("console:job", place.organization.slug, found.pk)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from core.event_ids import lowest_id
-from ingestion.models import Event, EventQuerySet
+from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet
 from organizations.models import Organization
 
 # As long as replays wait for; a group commit takes milliseconds.
@@ -57,7 +57,7 @@ def _page(organization: Organization | None, pattern: str, since: UUID, limit: i
         rows = rows.for_organization(organization.pk)
         if pattern:
             rows = rows.of_type(pattern)
-    found = rows.filter(pk__gte=since).with_status().defer("data", "annotations").order_by("-pk")[:limit]
+    found = rows.filter(pk__gte=since).with_status().defer(*LARGE_COLUMNS).order_by("-pk")[:limit]
     if organization is None:
         return list(found.select_related("organization"))
     events = list(found)

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.forms import show_problem
+from console.jobs.cancelling import cancel_and_tell
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
 from console.rendering import permissions, render_page
@@ -18,11 +18,10 @@ from console.subscriptions.forms import ReplayForm
 from core.problems import Problem
 from delivery.matching.matching import check_patterns
 from delivery.models import Replay
-from delivery.operations import cancel_job, create_replay
+from delivery.operations import create_replay
 from delivery.operations.replays import MAX_COUNTED
 from delivery.queries import own_replay, own_subscription
 from organizations.audit import actor_of
-from organizations.jobs.models import JobStatus
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -79,11 +78,7 @@ def cancel(request: HttpRequest, place: OrganizationContext, replay_id: UUID) ->
     found = own_replay(place.organization.pk, replay_id)
     if request.method != "POST":
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
-    cancel_job(job=found, actor=actor_of(request), now=timezone.now())
-    if found.status == JobStatus.CANCELLED:
-        messages.success(request, "The replay was canceled. What it has delivered stays delivered.")
-    else:
-        messages.error(request, "The replay had already ended.")
+    cancel_and_tell(request, found, cancelled="The replay was canceled. What it has delivered stays delivered.")
     return redirect("console:replay-progress", place.organization.slug, found.pk)
 
 

@@ -9,7 +9,7 @@ from console.access import Action, OrganizationContext
 from console.pages import organization_page
 from console.rendering import render_page
 from console.snippets import first_event_snippets
-from ingestion.models import Event
+from ingestion.models import LARGE_COLUMNS, Event
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey
 
@@ -43,4 +43,4 @@ def status(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 
 def _first_event(place: OrganizationContext) -> Event | None:
     events = Event.objects.for_organization(place.organization.pk)
-    return events.with_status().defer("data", "annotations").order_by("-pk").first()
+    return events.with_status().defer(*LARGE_COLUMNS).order_by("-pk").first()

@@ -12,16 +12,19 @@ from django.http import QueryDict
 from msgspec import UNSET
 
 from console.forms import LinesField, TextField, WaitsField
+from core.decoding import decode
 from core.field_errors import cut
 from core.problems import Problem
+from delivery.api.option_schemas import GivenAuth
 from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
+from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
-from ingestion.formats.decoding import check_data
+from ingestion.formats.decoding import check_jsonb
 
 _MAX_FILTER = 256 * 1024
 _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week")]
@@ -98,6 +101,16 @@ class SubscriptionForm(forms.Form):
         help_text="v1a is verified with a public key, which need not be kept secret. After a change the secret before"
         " signs too for a day.",
     )
+    auth = JSONTextField(
+        required=False,
+        max_length=64 * 1024,
+        label="Authorization",
+        help_text="For endpoints that ask for more than a header, as JSON:"
+        ' {"type": "oauth2_client_credentials", "token_url": …, "client_id": …, "client_secret": …, "scope": …} or'
+        ' {"type": "mtls", "certificate": …, "private_key": …} in PEM. Secrets are not shown; what you leave out is'
+        " kept.",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
+    )
     max_leases = forms.IntegerField(
         min_value=1,
         max_value=1000,
@@ -140,6 +153,15 @@ class SubscriptionForm(forms.Form):
             raise forms.ValidationError(f"At most {MAX_PATTERNS} lines.")
         return types
 
+    def clean_auth(self) -> GivenAuth | None:
+        """As the API would read it."""
+        text: str = self.cleaned_data["auth"]
+        try:
+            return decode(text.encode(), GivenAuth) if text else None  # type: ignore[arg-type] # a union
+        except Problem as problem:
+            details = [f"{error.pointer.strip('/')}: {error.detail}".strip(": ") for error in problem.errors]
+            raise forms.ValidationError(details or [str(problem.detail)]) from problem
+
     def changes(self) -> SubscriptionChanges:
         """What to set, by the fields that this form has."""
         data = self.cleaned_data
@@ -147,6 +169,7 @@ class SubscriptionForm(forms.Form):
         wanted["tags"] = data["tags"] or None
         if "signature" in self.fields:
             wanted["signature"] = data["signature"] or None
+            wanted["auth"] = msgspec.to_builtins(data["auth"])
         if "filter" in self.fields:
             wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
         return SubscriptionChanges(**wanted)
@@ -222,7 +245,7 @@ def read_json(text: str) -> Any:
     """The value; a ValidationError says in which line the text ends to be JSON, or why jsonb cannot hold it."""
     try:
         value = msgspec.json.decode(text)
-        check_data(text.encode())
+        check_jsonb(text.encode())
     except msgspec.DecodeError as error:
         raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:
@@ -244,7 +267,9 @@ def _what_is_wrong(text: str) -> str:
 
 
 def _initial(subscription: Subscription) -> dict[str, Any]:
-    wanted = subscription.filter
+    wanted, auth = subscription.filter, show_auth(subscription.auth)
+    if auth:
+        auth.pop("expires_at", None)
     return {
         "url": subscription.url,
         "name": subscription.name,
@@ -256,5 +281,6 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
         "signature": subscription.signature,
+        "auth": json.dumps(auth, indent=2) if auth else "",
         "max_leases": subscription.max_leases,
     }

@@ -21,7 +21,9 @@ from console.shown_once import keep_secret, take_secret
 from console.subscriptions.forms import SubscriptionForm
 from console.subscriptions.queries import health_of
 from core.problems import Problem
+from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
+from delivery.expiring import is_end_near
 from delivery.kinds import RULES
 from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (
@@ -67,6 +69,8 @@ def subscription(request: HttpRequest, place: OrganizationContext, subscription_
         "health": health,
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
         "headers": show_headers(found.headers),
+        "auth": show_auth(found.auth),
+        "auth_ends_soon": is_end_near(found, now=timezone.now()),
         "rows": with_types(found, delivery_page(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),
         "secret": take_secret(request, about=str(found.pk)),

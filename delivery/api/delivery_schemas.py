@@ -6,6 +6,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from delivery.models import DeliveryStatus
+from delivery.shown_status import HeldReason
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -40,14 +41,18 @@ class DeliveryFields(Struct):
     event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
-        Literal["paused", "disabled", "circuit_open", "suspended"] | None,
+        HeldReason | None,
         Meta(
             description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
             " organization is suspended."
         ),
     ]
     next_attempt_at: Annotated[
-        Time | None, Meta(description="A time ahead. Null when none is set: it is due now, has ended, or is held.")
+        Time | None,
+        Meta(
+            description="A time ahead: of one that is held by an open circuit, when that is over. Null when none is"
+            " known: it is due now, has ended, or is held until somebody acts."
+        ),
     ]
     last_error: str | None
     created_at: Time
@@ -99,12 +104,35 @@ _STATUS = Parameter(
     description="Only deliveries with this status.",
     schema={"type": "string", "enum": DeliveryStatus.values},
 )
+_FILTERS = (
+    _STATUS,
+    Parameter(name="error", description="Only deliveries that failed last with this code, such as `timeout`."),
+    Parameter(
+        name="status_code",
+        description="Only deliveries of which an attempt was answered with this status of HTTP.",
+        schema={"type": "integer", "minimum": 100, "maximum": 599},
+    ),
+    Parameter(
+        name="event_type",
+        description="Only deliveries of events of this type; with a trailing `*`, of every type that starts so.",
+    ),
+    *(
+        Parameter(
+            name=f"received_{side}",
+            description=f"Only deliveries of events that were received {side} this time, in RFC 3339.",
+            schema={"type": "string", "format": "date-time"},
+        )
+        for side in ("after", "before")
+    ),
+)
 
 SUBSCRIPTION_DELIVERIES = {
     "GET": Operation(
         id="list_deliveries",
         summary="List the deliveries of a subscription",
-        parameters=(_STATUS, *PAGE),
+        description="With any filter but `status`, the newest 1 000 deliveries are looked at for a page, so it may have"
+        " fewer rows than `limit`, or none, and a `next_cursor` all the same.",
+        parameters=(*_FILTERS, *PAGE),
         answers={
             200: Answer(
                 description="A page of deliveries.",
@@ -136,7 +164,6 @@ RETRY = {
                         **_LISTED_DELIVERY,
                         "status": "pending",
                         "attempts": 0,
-                        "next_attempt_at": EXAMPLE_TIME,
                         "delivered_at": None,
                     },
                 ),

@@ -1,12 +1,16 @@
 """`/api/v1/inbox`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError
 from django.db.models import OuterRef, Subquery
-from django.http import Http404
+from django.http import Http404, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
@@ -17,7 +21,9 @@ from core.decoding import decode
 from core.postgresql.portions import Large
 from core.problems import Problem, invalid
 from core.times import format_time
+from core.turns import fair_time
 from delivery.api import inbox_schemas
+from delivery.api.consumers import consumers
 from delivery.api.inbox_schemas import (
     Ack,
     AckOutcome,
@@ -39,18 +45,26 @@ from delivery.operations import (
     lease_events,
     nack_events,
 )
-from delivery.shown_status import shown_status
+from delivery.shown_status import held_reason, shown_status
 from ingestion.api.presenting import describe_event
-from ingestion.models import Event
+from ingestion.models import LARGE, LARGE_COLUMNS, Event
 from organizations.keys.authentication import caller_of
 from organizations.keys.scopes import Scope
 from rest import large_answers
 from rest.compat import django_request
+from rest.doors import waiting
+from rest.doors.shares import Held
+from rest.doors.threads import for_streams
 from rest.large_answers import Slot, answer_of, json_members
 from rest.lists import Listing, check_parameters, list_answer, read_page
 from rest.parsing import read_body, read_optional
 
+logger = logging.getLogger(__name__)
+
 BODY_LIMIT = 128 * 1024
+# It is held for as long as its consumer waits.
+LEASE_BODY_LIMIT = 16 * 1024
+_NOTHING = msgspec.json.encode(LeaseShown(lease_id=None, expires_at=None, events=[]))
 
 
 class InboxView(APIView):
@@ -81,22 +95,17 @@ class LeaseView(APIView):
 
     def post(self, request: Request) -> HttpResponseBase:
         check_parameters(request, ("inbox",))
-        wanted = read_optional(request, LeaseRequest, limit=BODY_LIMIT)
-        inbox = _inbox_of(request)
-        now = timezone.now()
+        wanted = read_optional(request, LeaseRequest, limit=LEASE_BODY_LIMIT)
+        caller, inbox, since = caller_of(request), _inbox_of(request), time.monotonic()
         slot = Slot(inbox.organization_id.int)
-        lease = lease_events(
-            inbox=inbox,
-            limit=wanted.max,
-            duration=timedelta(seconds=wanted.lease_seconds),
-            now=now,
-            max_bytes=large_answers.MAX_BYTES if slot.take() else large_answers.PORTION_BYTES,
-        )
-        if lease is None or sum(lease.sizes) <= large_answers.PORTION_BYTES:
-            slot.give_back()
-        if lease is None:
-            return Response(LeaseShown(lease_id=None, expires_at=None, events=[]))
-        return answer_of(django_request(request), _lease_chunks(lease, inbox, now), slot)
+        can_wait = wanted.wait_seconds > 0 and isinstance(django_request(request), ASGIRequest)
+        # Where others stand in line, it was empty a moment ago.
+        chunks = None if can_wait and consumers.have_line(inbox.pk) else _lease(inbox, wanted, slot)
+        if chunks is None and can_wait:
+            room = waiting.hold(waiting.leases, inbox.organization_id.int)
+            later = _waited(inbox, wanted, caller.key_id, room, since=since)
+            return StreamingHttpResponse(later, content_type="application/json")
+        return answer_of(django_request(request), iter([_NOTHING]) if chunks is None else chunks, slot)
 
 
 class AckView(APIView):
@@ -168,6 +177,56 @@ def _inbox_of(request: Request) -> Subscription:
     return inbox
 
 
+def _lease(inbox: Subscription, wanted: LeaseRequest, slot: Slot) -> Iterator[bytes] | None:
+    """A lease as the answer shows it; None when there is nothing. It holds `slot` if it is more than a portion."""
+    now = timezone.now()
+    lease = lease_events(
+        inbox=inbox,
+        limit=wanted.max,
+        duration=timedelta(seconds=wanted.lease_seconds),
+        now=now,
+        max_bytes=large_answers.MAX_BYTES if slot.take() else large_answers.PORTION_BYTES,
+    )
+    if lease is None or sum(lease.sizes) <= large_answers.PORTION_BYTES:
+        slot.give_back()
+    return None if lease is None else _lease_chunks(lease, inbox, now)
+
+
+async def _waited(
+    inbox: Subscription, wanted: LeaseRequest, key_id: UUID, room: Held, *, since: float
+) -> AsyncIterator[bytes]:
+    """The answer, once there is something or the time is over. The inbox is looked at anew: it may be paused by now."""
+    owner = inbox.organization_id.int
+    ends_at = since + wanted.wait_seconds
+    try:
+        # The server sends the head with the first byte; JSON may begin with a space.
+        yield b" "
+        with consumers.stand_in_line(inbox.pk, key_id, since=since) as waiter:
+            while await waiter.wait(ends_at - time.monotonic()):
+                slot = Slot(owner)
+                chunks, took = await for_streams(_lease_again, owner)(inbox, wanted, slot)
+                fair_time.spend(owner, took)
+                if chunks is not None:
+                    consumers.call_next(inbox.pk)
+                    break
+            else:
+                yield _NOTHING
+                return
+        async for chunk in large_answers.sent(chunks, slot):
+            yield chunk
+    finally:
+        room.give_back()
+
+
+def _lease_again(inbox: Subscription, wanted: LeaseRequest, slot: Slot) -> Iterator[bytes] | None:
+    try:
+        found = find_inbox(organization_id=inbox.organization_id, name=inbox.name)
+        return None if found is None else _lease(found, wanted, slot)
+    except DatabaseError as error:
+        logger.warning("a waiting lease was not made: %s", type(error).__name__)
+        return None
+
+
 def _lease_chunks(lease: Lease, inbox: Subscription, now: datetime) -> Iterator[bytes]:
     """LeaseShown, with the events read portion by portion."""
     portions = (_shown(part, _events_of(part, inbox), inbox, now) for part in _portions(lease))
@@ -196,6 +255,7 @@ def _shown(
         InboxEvent(
             **describe_event(events[delivery.event_id]),
             status=shown_status(delivery, inbox, now=now),
+            held_reason=held_reason(delivery, inbox, now=now),
             leases=delivery.attempts,
             leased_until=_leased_until(delivery, now),
         )
@@ -213,18 +273,19 @@ def _events_of(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID
 def _large_columns(inbox: Subscription) -> Large:
     """Of the events: a list's deliveries bring them along, as far as there is room."""
     event = Event.objects.for_organization(inbox.organization_id).filter(pk=OuterRef("event_id"))
-    return {name: Subquery(event.values(name)) for name in ("data", "annotations")}
+    return {name: Subquery(event.values_list(value)[:1]) for name, value in LARGE.items()}
 
 
 def _with_data(deliveries: Sequence[Delivery], inbox: Subscription) -> dict[UUID, Event]:
-    """The events of deliveries that have brought `data` and `annotations` along."""
+    """The events of deliveries that have brought what is LARGE along."""
     wanted = [delivery.event_id for delivery in deliveries]
-    events = Event.objects.for_organization(inbox.organization_id).defer("data", "annotations").in_bulk(wanted)
+    events = Event.objects.for_organization(inbox.organization_id).defer(*LARGE_COLUMNS).in_bulk(wanted)
     for delivery in deliveries:
-        if delivery.data is None:  # type: ignore[attr-defined]
+        if delivery.data_text is None and delivery.data_jsonb is None:  # type: ignore[attr-defined]
             events.pop(delivery.event_id, None)  # it has left between the two queries
         elif event := events.get(delivery.event_id):
-            event.data, event.annotations = delivery.data, delivery.annotations  # type: ignore[attr-defined]
+            for name in LARGE_COLUMNS:
+                setattr(event, name, getattr(delivery, name))
     return events
 
 

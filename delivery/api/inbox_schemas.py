@@ -6,6 +6,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from delivery.models import DEFAULT_INBOX, DeliveryStatus
+from delivery.shown_status import HeldReason
 from ingestion.api.schemas import EXAMPLE_EVENT, EventFields
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
 
@@ -13,6 +14,8 @@ MAX_EVENTS = 1000
 DEFAULT_EVENTS = 100
 MAX_LEASE_SECONDS = 3600
 DEFAULT_LEASE_SECONDS = 30
+# Below what proxies and clients wait for an answer.
+MAX_WAIT_SECONDS = 20
 
 EventIds = Annotated[list[UUID], Meta(min_length=1, max_length=MAX_EVENTS)]
 LeaseSeconds = Annotated[int, Meta(ge=1, le=MAX_LEASE_SECONDS, description="For how long from now on, in seconds.")]
@@ -27,6 +30,9 @@ class LeaseRequest(Struct, forbid_unknown_fields=True):
 
     max: Annotated[int, Meta(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
     lease_seconds: LeaseSeconds = DEFAULT_LEASE_SECONDS
+    wait_seconds: Annotated[
+        float, Meta(ge=0, le=MAX_WAIT_SECONDS, description="How long the answer may wait for the first event.")
+    ] = 0
 
 
 class Ack(Struct, forbid_unknown_fields=True):
@@ -74,6 +80,7 @@ class InboxEvent(EventFields):
     """An event in an inbox; `status` is that of its delivery."""
 
     status: DeliveryStatus
+    held_reason: Annotated[HeldReason | None, Meta(description="Why it is `held`, if it is.")]
     leases: Annotated[int, Meta(ge=0, description="How often it was leased, this lease included.")]
     leased_until: Annotated[Time | None, Meta(description="When its lease ends; null while nobody holds it.")]
 
@@ -110,7 +117,7 @@ STATUS = Parameter(
     schema={"type": "string", "enum": DeliveryStatus.values, "default": DeliveryStatus.PENDING.value},
 )
 
-_EVENT = {**EXAMPLE_EVENT, "status": "pending", "leases": 0, "leased_until": None}
+_EVENT = {**EXAMPLE_EVENT, "status": "pending", "held_reason": None, "leases": 0, "leased_until": None}
 _LEASED = {**_EVENT, "leases": 1, "leased_until": EXAMPLE_TIME}
 _LEASE_ID = "019a1b2c-3d4e-7f52-8c8d-9e0f1a2b3c4d"
 _TWO = {"event_ids": [EXAMPLE_ID, OTHER_ID]}
@@ -129,7 +136,7 @@ LIST = {
                 content=json_of(InboxEventList, page={"data": [_EVENT], "next_cursor": None}),
             )
         },
-        problems=("not_found",),
+        problems=("not_found", "too_many_streams"),
     )
 }
 LEASE = {
@@ -141,10 +148,18 @@ LEASE = {
             " Until `expires_at` nobody else gets them; then those that were not acknowledged can be leased again."
             " An event that was leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
             " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
+            f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the answer waits until there is something: its status and"
+            " header fields come at once, its body follows. A body is optional: without one, the defaults apply."
         ),
         parameters=(INBOX,),
         body=json_of(
-            LeaseRequest, all_fields={"max": DEFAULT_EVENTS, "lease_seconds": DEFAULT_LEASE_SECONDS}, defaults={}
+            LeaseRequest,
+            all_fields={
+                "max": DEFAULT_EVENTS,
+                "lease_seconds": DEFAULT_LEASE_SECONDS,
+                "wait_seconds": MAX_WAIT_SECONDS,
+            },
+            defaults={},
         ),
         body_required=False,
         answers={

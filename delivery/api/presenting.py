@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.db.models import Case, TextField, When
 from django.db.models.functions import Left
 from django.utils import timezone
@@ -13,8 +14,10 @@ from django.utils import timezone
 from core.postgresql.portions import running_octets
 from core.times import format_time
 from delivery.api.delivery_schemas import AttemptShown, DeliveryDetails, DeliveryShown
+from delivery.api.option_schemas import MutualTlsShown, OAuth2Shown
 from delivery.api.schemas import Circuit, Health, SubscriptionShown
 from delivery.delivery_ids import bounds_of_event
+from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DisabledReason, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
@@ -54,6 +57,7 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "retry_schedule": subscription.retry_schedule,
         "signature": subscription.signature,
         "public_key": subscription.public_key or None,
+        "auth": _auth(subscription.auth),
         "status": SubscriptionStatus(subscription.status),
         "disabled_reason": DisabledReason(subscription.disabled_reason) if subscription.disabled_reason else None,
         "disabled_at": _time(subscription.disabled_at),
@@ -69,6 +73,13 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         ),
         "max_leases": subscription.max_leases if "max_leases" in own else None,
     }
+
+
+def _auth(stored: dict[str, Any] | None) -> OAuth2Shown | MutualTlsShown | None:
+    shown = show_auth(stored)
+    if shown is None:
+        return None
+    return msgspec.convert(shown, OAuth2Shown | MutualTlsShown)
 
 
 def _circuit(subscription: Subscription, now: datetime) -> Circuit | None:
@@ -158,7 +169,7 @@ def _delivery_members(
         "event_id": delivery.event_id,
         "event_type": event_type,
         "status": shown_status(delivery, subscription, now=now).value,
-        "held_reason": held.value if held else None,
+        "held_reason": held,
         "next_attempt_at": _time(shown_next_attempt(delivery, subscription, now=now)),
         "last_error": delivery.last_error or None,
         "created_at": format_time(delivery.created_at),

@@ -12,6 +12,7 @@ from organizations.jobs.models import JobStatus
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
 
 GivenTime = Annotated[datetime, Meta(tz=True)]
+MAX_EVENT_IDS = 1_000
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -19,8 +20,19 @@ class NewReplay(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which events to deliver again, and to whom."""
 
     subscription: Annotated[UUID, Meta(description="Id of a webhook or an inbox.")]
-    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive.")]
-    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; at most now.")]
+    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive.")] | None = None
+    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; at most now.")] | None = None
+    event_ids: (
+        Annotated[
+            list[UUID],
+            Meta(
+                min_length=1,
+                max_length=MAX_EVENT_IDS,
+                description="These events, instead of those of a time. An unknown one is a 422.",
+            ),
+        ]
+        | None
+    ) = None
     event_types: Annotated[
         list[str], Meta(description="Types, or starts of types with a trailing `*`; beside those of the subscription.")
     ] = field(default_factory=lambda: ["*"])
@@ -48,6 +60,7 @@ class ReplayShown(Struct):
     created: Annotated[int, Meta(ge=0, description="How many deliveries it has made.")]
     received_after: Time
     received_before: Time
+    event_ids: Annotated[list[UUID] | None, Meta(description="Null when it is all events of the time.")]
     event_types: list[str]
     only_undelivered: bool
     created_at: Time | None
@@ -88,6 +101,7 @@ _REPLAY = {
     "looked_at": 4_000,
     "created": 3_900,
     **_WINDOW,
+    "event_ids": None,
     "event_types": ["invoice.*"],
     "only_undelivered": False,
     "created_at": EXAMPLE_TIME,
@@ -114,14 +128,16 @@ REPLAYS = {
     "POST": Operation(
         id="create_replay",
         summary="Replay events",
-        description="Makes new deliveries of old events to one subscription: a webhook is sent them again, in an inbox"
-        " they are pending again. The event types and the filter of the subscription apply, as they are now. A paused"
-        " or disabled subscription holds the deliveries until it is resumed. How many an organization can have running,"
-        " and start in a day, is told by `GET /api/v1/organization`.",
+        description="Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
+        " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
+        " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
+        " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
+        " `GET /api/v1/organization`.",
         body=json_of(
             NewReplay,
             everything=_NEW,
             some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
+            some_events={"subscription": EXAMPLE_ID, "event_ids": [OTHER_ID]},
             count={**_NEW, "dry_run": True},
         ),
         answers={

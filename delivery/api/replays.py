@@ -40,16 +40,20 @@ class ReplaysView(APIView):
         listing = Listing(
             rows=Replay.objects.for_organization(organization_id),
             describe=lambda found: map(describe_replay, found),
-            large=own_columns("event_types"),
+            large=own_columns("event_types", "event_ids"),
         )
         return list_answer(request, page, listing, owner=organization_id)
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ())
         wanted = decode(read_body(request, limit=BODY_LIMIT), NewReplay)
+        after, before = wanted.received_after, wanted.received_before
+        if wanted.event_ids is not None and (after is not None or before is not None):
+            raise invalid("/event_ids", "invalid", "Give event_ids, or received_after and received_before.")
         criteria = ReplayRequest(
-            received_after=in_utc("/received_after", wanted.received_after),
-            received_before=in_utc("/received_before", wanted.received_before),
+            received_after=after and in_utc("/received_after", after),
+            received_before=before and in_utc("/received_before", before),
+            event_ids=wanted.event_ids,
             event_types=check_patterns(wanted.event_types),
             only_undelivered=wanted.only_undelivered,
         )
@@ -114,6 +118,7 @@ def describe_replay(replay: Replay, *, is_counted_only: bool = False) -> ReplayS
         created=replay.created,
         received_after=format_time(replay.received_after),
         received_before=format_time(replay.received_before),
+        event_ids=replay.event_ids,
         event_types=replay.event_types,
         only_undelivered=replay.only_undelivered,
         created_at=None if is_counted_only else format_time(replay.created_at),

@@ -3,21 +3,24 @@
 from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from core.field_errors import text_like
-from delivery.endpoints.header_rules import MAX_HEADERS
-from delivery.endpoints.option_rules import (
-    MAX_RETRIES,
-    MAX_RETRY_SECONDS,
-    MAX_TAG_LENGTH,
-    MAX_TAGS,
-    TIMEOUT_SECONDS,
+from delivery.api.option_schemas import (
+    GivenAuth,
+    MutualTlsShown,
+    OAuth2Shown,
+    RetrySchedule,
+    SignatureVersion,
+    Tags,
+    TimeoutSeconds,
+    Url,
 )
+from delivery.api.webhook_schemas import EXAMPLE_SECRET
+from delivery.endpoints.header_rules import MAX_HEADERS
 from delivery.kinds.inbox import INBOX_NAME
 from delivery.matching.matching import MAX_PATTERNS
 from delivery.models import DisabledReason, SubscriptionKind
-from ingestion.formats.decoding import TypeName
 from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
@@ -30,16 +33,6 @@ from rest.openapi import (
     json_of,
 )
 
-MAX_OVERLAP = 30 * 24 * 3600
-_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-
-Url = Annotated[
-    str,
-    Meta(
-        max_length=2048,
-        description="Where to send: `https`, unless the platform allows `http`, and no private address.",
-    ),
-]
 EventTypes = Annotated[
     list[str],
     Meta(
@@ -57,33 +50,6 @@ GivenFilter = Annotated[
 ]
 Description = Annotated[str, Meta(max_length=2000)]
 Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
-Tags = Annotated[
-    list[str],
-    Meta(
-        description="Words of your own, such as the customer that the subscription belongs to. Null for none.",
-        extra_json_schema={"maxItems": MAX_TAGS, "items": {"type": "string", "maxLength": MAX_TAG_LENGTH}},
-    ),
-]
-TimeoutSeconds = Annotated[
-    float,
-    Meta(
-        ge=TIMEOUT_SECONDS[0],
-        le=TIMEOUT_SECONDS[1],
-        description="How long the endpoint has to answer. Null for what the platform is set to, which is 15 unless its"
-        " operator says otherwise.",
-    ),
-]
-RetrySchedule = Annotated[
-    list[int],
-    Meta(
-        description="The waits before each retry, in seconds, together at most 30 days; up to 20 % is added to each. An"
-        " empty list means no retry, null the platform's schedule.",
-        extra_json_schema={
-            "maxItems": MAX_RETRIES,
-            "items": {"type": "integer", "minimum": 1, "maximum": MAX_RETRY_SECONDS},
-        },
-    ),
-]
 InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
 # Of any values, so that check_headers() names the header whose value is no string.
 Headers = Annotated[
@@ -101,15 +67,6 @@ ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 
 
-SignatureVersion = Annotated[
-    Literal["v1", "v1a"],
-    Meta(
-        description="`v1`: an HMAC with a secret that both sides know; `v1a`: Ed25519, verified with a `public_key`."
-        " Null is `v1`. When it changes, the secret before signs too for 24 hours."
-    ),
-]
-
-
 class NewWebhook(
     Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
 ):
@@ -125,6 +82,7 @@ class NewWebhook(
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
+    auth: GivenAuth | UnsetType | None = UNSET
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
@@ -167,24 +125,8 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
+    auth: GivenAuth | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
-
-
-class SecretRotation(Struct, forbid_unknown_fields=True):
-    """How long the previous secret signs too."""
-
-    overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP)] = 86_400
-
-
-class TestEvent(Struct, forbid_unknown_fields=True):
-    """The event to send."""
-
-    __test__ = False  # It is none of pytest's.
-
-    type: TypeName = "webhook.test"
-    data: Annotated[Raw, Meta(description="Any JSON.", extra_json_schema={})] = field(
-        default_factory=lambda: Raw(b'{"test":true}')
-    )
 
 
 class Circuit(Struct):
@@ -226,6 +168,7 @@ class SubscriptionShown(Struct):
     public_key: Annotated[
         str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
     ]
+    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without what is secret.")]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -244,30 +187,6 @@ class SubscriptionList(Listed[SubscriptionShown]):
     """Subscriptions, newest first."""
 
 
-class SecretShown(Struct):
-    """The secret of a webhook; with `v1a` the public key, as nobody is shown the private one."""
-
-    secret: Annotated[str, Meta(pattern="^whsec_")] | None
-    public_key: Annotated[str, Meta(pattern="^whpk_")] | None
-    previous_secret_expires_at: Annotated[
-        Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
-    ]
-
-
-class TestResult(Struct):
-    """What came of a test."""
-
-    __test__ = False
-
-    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
-    delivered: bool
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    duration_ms: Annotated[int, Meta(ge=0)]
-    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
-    detail: Annotated[str, Meta(description="The same in a sentence.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
-
-
 _WEBHOOK = {
     "id": EXAMPLE_ID,
     "kind": "webhook",
@@ -282,6 +201,12 @@ _WEBHOOK = {
     "retry_schedule": [10, 60, 600],
     "signature": None,
     "public_key": None,
+    "auth": {
+        "type": "oauth2_client_credentials",
+        "token_url": "https://auth.example.com/token",
+        "client_id": "platform",
+        "scope": None,
+    },
     "status": "active",
     "disabled_reason": None,
     "disabled_at": None,
@@ -298,12 +223,6 @@ _WEBHOOK = {
     "max_leases": None,
 }
 _SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
-_SECRET_ANSWER = Answer(
-    description="The secret.",
-    content=json_of(
-        SecretShown, secret={"secret": _SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
-    ),
-)
 
 
 def _choice(name: str, description: str, values: list[str]) -> Parameter:
@@ -341,13 +260,19 @@ SUBSCRIPTIONS = {
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
                 "retry_schedule": [10, 60, 600],
+                "auth": {
+                    "type": "oauth2_client_credentials",
+                    "token_url": "https://auth.example.com/token",
+                    "client_id": "platform",
+                    "client_secret": "the-client's-secret",
+                },
             },
             inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
         ),
         answers={
             201: Answer(
                 description="The new subscription.",
-                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": _SECRET}),
+                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}),
             )
         },
         problems=("inbox_exists", "limit_reached"),
@@ -360,8 +285,8 @@ SUBSCRIPTION = {
         id="update_subscription",
         summary="Change a subscription",
         description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
-        " the inbox `default` takes. Stored header values go to no other endpoint: with a `url` of another scheme, host"
-        " or port they have to be given again.",
+        " the inbox `default` takes. Stored header values and secrets of `auth` go to no other endpoint: with a `url`"
+        " of another scheme, host or port they have to be given again.",
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
@@ -399,55 +324,5 @@ RESUME = {
         " the rest of the endpoint, if it rests, and changes nothing else.",
         answers={200: _SHOWN},
         version="shown",
-    )
-}
-SECRET = {
-    "GET": Operation(
-        id="get_subscription_secret",
-        summary="Show the secret of a webhook",
-        description="The audit log notes it.",
-        answers={200: _SECRET_ANSWER},
-        problems=("wrong_state",),
-    )
-}
-ROTATE_SECRET = {
-    "POST": Operation(
-        id="rotate_subscription_secret",
-        summary="Rotate the secret of a webhook",
-        description="The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
-        " default. Of two rotations in a row only the last leaves a previous secret.",
-        body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
-        body_required=False,
-        answers={200: _SECRET_ANSWER},
-        problems=("wrong_state",),
-    )
-}
-TEST = {
-    "POST": Operation(
-        id="test_subscription",
-        summary="Test a webhook",
-        description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
-        " answer. The event is stored nowhere.",
-        body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="What came of it, good or bad.",
-                content=json_of(
-                    TestResult,
-                    refused={
-                        "event_id": EXAMPLE_ID,
-                        "delivered": False,
-                        "status_code": 500,
-                        "duration_ms": 42,
-                        "error": "http_error",
-                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
-                        " log.",
-                        "response": "Internal Server Error",
-                    },
-                ),
-            )
-        },
-        problems=("wrong_state", "rate_limited"),
     )
 }

@@ -1,12 +1,15 @@
 """`/api/v1/subscriptions` and `/api/v1/deliveries`."""
 
+import re
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from msgspec import Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,18 +18,15 @@ from core.decoding import decode
 from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
-from delivery.api import delivery_schemas, schemas
+from delivery.api import delivery_schemas, schemas, webhook_schemas
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
     NewSubscription,
-    SecretRotation,
-    SecretShown,
     SubscriptionCreated,
     SubscriptionPatch,
-    TestEvent,
-    TestResult,
 )
+from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent, TestResult
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -42,18 +42,19 @@ from delivery.operations import (
     show_secret,
     update_subscription,
 )
-from delivery.queries import newest_deliveries, own_delivery, own_subscription
+from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
-from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, require_utf8_bytes
+from ingestion.formats.decoding import MAX_BODY_BYTES, check_data, on_one_line, require_utf8_bytes
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.lists import Listing, check_parameters, list_answer, read_page, read_text, read_time
 from rest.parsing import read_body, read_optional
 from rest.versions import etag_of, expected_versions
 
 # A filter with the longest values has some 200 KiB in practice.
 BODY_LIMIT = 256 * 1024
+_DELIVERY_FILTERS = ("status", "error", "status_code", "event_type", "received_after", "received_before")
 
 
 class SubscriptionsView(APIView):
@@ -149,7 +150,7 @@ class SecretView(APIView):
     """The secret of a webhook."""
 
     scopes = {"GET": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.SECRET
+    operations = webhook_schemas.SECRET
 
     def get(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -160,7 +161,7 @@ class RotateSecretView(APIView):
     """A new secret for a webhook."""
 
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.ROTATE_SECRET
+    operations = webhook_schemas.ROTATE_SECRET
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -174,7 +175,7 @@ class TestView(APIView):
 
     __test__ = False
     scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
-    operations = schemas.TEST
+    operations = webhook_schemas.TEST
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
@@ -185,7 +186,7 @@ class TestView(APIView):
         outcome = send_test(
             subscription=subscription,
             event_type=event.type,
-            data=data.decode(),
+            data=on_one_line(data),
             actor=actor_of(request),
             now=timezone.now(),
         )
@@ -210,15 +211,11 @@ class SubscriptionDeliveriesView(APIView):
     operations = delivery_schemas.SUBSCRIPTION_DELIVERIES
 
     def get(self, request: Request, subscription_id: UUID) -> HttpResponseBase:
-        page = read_page(request, f"deliveries:{subscription_id}", ("status",))
-        status = _read_choice(request, "status", DeliveryStatus.values)
+        page = read_page(request, f"deliveries:{subscription_id}", _DELIVERY_FILTERS)
+        wanted = _read_criteria(request)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
-        listing = Listing(
-            rows=newest_deliveries(
-                subscription, DeliveryStatus(status) if status else None, before=page.before, size=page.limit + 1
-            ),
-            describe=lambda found: describe_deliveries(found, subscription),
-        )
+        rows, older = search_deliveries(subscription, wanted, before=page.before, size=page.limit + 1)
+        listing = Listing(rows=rows, describe=lambda found: describe_deliveries(found, subscription), older=older)
         return list_answer(request, page, listing, owner=subscription.organization_id)
 
 
@@ -267,13 +264,30 @@ def _secret_shown(found: WebhookSecret) -> Response:
 
 
 def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges:
-    return SubscriptionChanges(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+    given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    if isinstance(auth := given.get("auth"), Struct):
+        given["auth"] = msgspec.to_builtins(auth)
+    return SubscriptionChanges(**given)
 
 
 def _body(request: Request) -> bytes:
     body = read_body(request, limit=BODY_LIMIT)
     require_utf8_bytes(body)
     return body
+
+
+def _read_criteria(request: Request) -> DeliveryCriteria:
+    status, code = _read_choice(request, "status", DeliveryStatus.values), request.query_params.get("status_code")
+    if code is not None and not re.fullmatch(r"[1-5][0-9]{2}", code):
+        raise invalid("/status_code", "invalid", "status_code is a status of HTTP, such as 503.")
+    return DeliveryCriteria(
+        status=DeliveryStatus(status) if status else None,
+        error=read_text(request, "error"),
+        status_code=int(code) if code else None,
+        event_type=read_text(request, "event_type"),
+        time_from=read_time(request, "received_after"),
+        time_to=read_time(request, "received_before"),
+    )
 
 
 def _read_choice(request: Request, name: str, values: list[Any]) -> str | None:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from delivery.api.events import EventView
+from delivery.api.events import EventsView, EventView
 from delivery.api.inbox import AckView, ExtendView, InboxView, LeaseView, NackView
 from delivery.api.jobs import CancelJobView, JobView, StartRetryView
 from delivery.api.replays import CancelReplayView, ReplaysView, ReplayView, RetryDeadLettersView
@@ -20,6 +20,7 @@ from delivery.api.subscriptions import (
 _SUBSCRIPTION = "subscriptions/<uuid:subscription_id>"
 
 urlpatterns = [
+    path("events", EventsView.as_view(), name="api-events"),
     path("events/<uuid:event_id>", EventView.as_view(), name="api-event"),
     path("subscriptions", SubscriptionsView.as_view(), name="api-subscriptions"),
     path(_SUBSCRIPTION, SubscriptionView.as_view(), name="api-subscription"),

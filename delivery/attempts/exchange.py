@@ -64,6 +64,11 @@ class Exchange:
         self.on_used_connection = False
         self.tried_address = self.remote_address = None
 
+    def forget_answer(self) -> None:
+        """The request is sent again, as the answer was not the last word."""
+        self.status = self.retry_after = None
+        self.response_headers, self.body, self.truncated = {}, bytearray(), False
+
     def note_socket(self, address: str) -> None:
         """A connection to this address is tried; several may be, at the same time, of which one comes about."""
         if self.resolved_at is None:

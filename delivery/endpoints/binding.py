@@ -4,25 +4,29 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from core.field_errors import FieldError
-from core.problems import Problem
-from delivery.endpoints.masking import is_mask, pointer_of
+from core.field_errors import FieldError, pointer_to
+from delivery.endpoints.masking import is_mask
 
-_DETAIL = "The URL leads to another endpoint now: give the value of this header again, or leave the header out."
+_DETAIL = "This would go to another endpoint: give the value itself again, or leave it out altogether."
 
 
-def require_values(given: Mapping[str, str] | None, *, stored: Mapping[str, str], before: str, after: str) -> None:
-    """Raises Problem 422 that names the headers whose values are to go to another endpoint without being given anew.
+def given_anew(*path: str) -> FieldError:
+    """What is said of a secret that would go to another endpoint than it was given for."""
+    return FieldError(pointer=pointer_to(*(step[:64] for step in path)), code="headers_required", detail=_DETAIL)
+
+
+def values_to_give(
+    given: Mapping[str, str] | None, *, stored: Mapping[str, str], before: str, after: str
+) -> list[FieldError]:
+    """The headers whose values are to go to another endpoint without being given anew.
 
     They may be tokens that nobody is shown: whoever changes the URL could else have them sent to a host of their own.
     `given` are the headers as they came with the change, masks and all; None when there were none with it.
     """
     if endpoint_of(before) == endpoint_of(after):
-        return
+        return []
     names = sorted(stored if given is None else (name for name, value in given.items() if is_mask(value)))
-    errors = [FieldError(pointer=pointer_of(name), code="headers_required", detail=_DETAIL) for name in names]
-    if errors:
-        raise Problem("headers_required", errors=errors)
+    return [given_anew("headers", name) for name in names]
 
 
 def endpoint_of(url: str) -> tuple[str, str, int | None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.secrets import decrypt_secret
 from core.tracing import TraceContext
+from delivery.endpoints.sealed_auth import auth_of
 from delivery.endpoints.sealed_headers import open_value
 from delivery.kinds.rules import KindRules
 from delivery.wakeup import wake_sending
@@ -24,7 +25,7 @@ class Webhook(KindRules):
     """By Standard Webhooks 1.0."""
 
     name = "webhook"
-    own_fields = ("url", "headers", "timeout_seconds", "retry_schedule", "signature")
+    own_fields = ("url", "headers", "timeout_seconds", "retry_schedule", "signature", "auth")
     is_sent = True
     plural = "Webhooks"
     explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."
@@ -52,6 +53,7 @@ class Webhook(KindRules):
             now=now,
             context=context,
             timeout_seconds=claimed.timeout_seconds,
+            auth=auth_of(claimed.auth),
         )
         return await webhooks.send(request)
 

@@ -1,14 +1,13 @@
 """What filters see of an event, and the paths to it. Pure: no database, no Django models."""
 
-import json
 import operator
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
 from msgspec import structs
 
+from core.decoding import parse
 from core.problems import invalid
 from ingestion.fields import MAX_REFERENCE, MatchedFields
 
@@ -33,7 +32,7 @@ class EventView(MatchedFields, frozen=True, eq=False):
     def data(self) -> Any:
         """The parsed data; ValueError for what is no JSON, which the intake does not let in."""
         if self._data is MISSING:
-            structs.force_setattr(self, "_data", _parse(self.data_text))
+            structs.force_setattr(self, "_data", parse(self.data_text))
         return self._data
 
 
@@ -88,11 +87,3 @@ def bounded_text(pointer: str, value: str, *, most: int = MAX_LENGTH) -> str:
     if "\x00" in value:
         raise invalid(pointer, "nul_character", "NUL characters cannot be stored.")
     return value
-
-
-def _parse(text: str | bytes) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.ValidationError:
-        # A number beyond a double's range, as 9e308, is valid JSON: it becomes infinite.
-        return json.loads(text)

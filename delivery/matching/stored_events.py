@@ -7,9 +7,10 @@ from django.db import connection
 
 from core.postgresql.arrays import uuid_array
 from delivery.matching.event_view import ATTRIBUTES, EventView
+from ingestion.stored_data import COLUMNS, data_of
 
 _READ = f"""
-SELECT id, {", ".join(ATTRIBUTES)}, data::text FROM ingestion_event
+SELECT id, {", ".join(ATTRIBUTES)}, {COLUMNS} FROM ingestion_event AS event
 WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s
 """  # noqa: S608 - the names are our own
 
@@ -24,5 +25,5 @@ def read_views(event_ids: Sequence[UUID]) -> Iterator[tuple[UUID, EventView]]:
         return
     values = {"ids": uuid_array(event_ids), "first": min(event_ids), "last": max(event_ids)}
     with connection.cursor() as cursor, connection.wrap_database_errors:
-        for event_id, *seen in cursor.cursor.stream(_READ, values):
-            yield event_id, EventView(*seen)
+        for event_id, *seen, text, jsonb in cursor.cursor.stream(_READ, values):
+            yield event_id, EventView(*(*seen, data_of(text, jsonb)))

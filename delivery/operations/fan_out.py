@@ -15,7 +15,7 @@ from delivery.matching.matching import Matcher
 from delivery.matching.stored_events import read_views
 from delivery.metrics import FANNED_OUT
 from delivery.models import DEFAULT_INBOX, DeliveryStatus, Subscription, SubscriptionKind
-from delivery.wakeup import wake_sending
+from delivery.wakeup import wake_consumers, wake_sending
 from ingestion.operations.process import StoredEvent
 
 # What exists is left as it is: an event commits its deliveries once. Due by PostgreSQL's clock: a worker whose own is
@@ -43,6 +43,8 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
     _insert(matches)
     if due := {(event.organization_id, wanted.subscription_id) for event, wanted in matches if wanted.is_sent}:
         transaction.on_commit(partial(wake_sending, due))
+    if inboxes := {wanted.subscription_id for _, wanted in matches if not wanted.is_sent}:
+        transaction.on_commit(partial(wake_consumers, inboxes))
 
 
 def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:

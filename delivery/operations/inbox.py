@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from delivery.models import (
 )
 from delivery.operations.dead_letters import count_retried
 from delivery.operations.fan_out import default_inboxes
+from delivery.wakeup import wake_consumers
 
 # An event may have a delivery of each; the newest ones are looked for.
 _REPLAYS = 50
@@ -91,12 +93,15 @@ def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID
 
 def nack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Settlement:
     """Let the events be leased again at once, where they were in the order."""
-    return _settle(
+    settlement = _settle(
         inbox,
         event_ids,
         allowed=lambda row: row.status in OPEN_STATUSES and (lease_id is None or _holds(lease_id, row, now)),
         changes={"next_attempt_at": F("created_at"), "lease_id": None},
     )
+    if settlement.done:
+        transaction.on_commit(partial(wake_consumers, [inbox.pk]))
+    return settlement
 
 
 def _holds(lease_id: UUID, row: Delivery, now: datetime) -> bool:

@@ -12,10 +12,15 @@ KINDS: dict[type[Replay | DeadLetterRetry], str] = {Replay: "replay", DeadLetter
 
 
 @transaction.atomic
-def cancel_job(*, job: Replay | DeadLetterRetry, actor: Actor, now: datetime) -> None:
-    """Stop it after the batch at hand; what is over stays as it is, and so do deliveries that were made or are due."""
+def cancel_job(*, job: Replay | DeadLetterRetry, actor: Actor, now: datetime) -> bool:
+    """Stop it after the batch at hand; what is over stays as it is, and so do deliveries that were made or are due.
+
+    Whether it was running until now.
+    """
     running = type(job)._default_manager.filter(pk=job.pk, status=JobStatus.RUNNING)
-    if running.update(status=JobStatus.CANCELLED, finished_at=now):
+    was_running = bool(running.update(status=JobStatus.CANCELLED, finished_at=now))
+    if was_running:
         action = f"{KINDS[type(job)]}.cancelled"
         record(actor=actor, action=action, target=job, organization=job.organization)
     job.refresh_from_db()
+    return was_running

@@ -15,9 +15,10 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from core.broker.wakeup import Waker
-from core.event_ids import lowest_id
+from core.event_ids import HIGHEST_ID, lowest_id
+from core.field_errors import FieldError
 from core.postgresql.arrays import uuid_array
-from core.problems import invalid
+from core.problems import Problem, invalid
 from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
@@ -54,10 +55,14 @@ _waker = Waker("delivery.run_replays")
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRequest:
-    """Which events: received from `received_after` on and before `received_before`, of any of the patterns."""
+    """Which events: those with `event_ids`, or all received from `received_after` on and before `received_before`.
 
-    received_after: datetime
-    received_before: datetime
+    Of any of the patterns, in either case.
+    """
+
+    received_after: datetime | None = None
+    received_before: datetime | None = None
+    event_ids: Sequence[UUID] | None = None
     event_types: Sequence[str] = ("*",)
     only_undelivered: bool = False
 
@@ -69,19 +74,45 @@ def create_replay(
 
     A dry run returns a replay that is not saved. Raises Problem 422, or 409 for one too many.
     """
+    after, before = _window(subscription.organization_id, criteria, now)
     replay = Replay(
         organization=subscription.organization,
         subscription=subscription,
-        received_after=criteria.received_after,
-        received_before=min(criteria.received_before, now),
+        received_after=after,
+        received_before=before,
+        event_ids=None if criteria.event_ids is None else list(criteria.event_ids),
         event_types=list(criteria.event_types),
         only_undelivered=criteria.only_undelivered,
         created_at=now,
     )
-    if replay.received_after >= replay.received_before:
-        raise invalid("/received_after", "empty_window", "received_after must be before received_before and now.")
     replay.total = _count(replay)
     return replay if dry_run else _start(replay, actor)
+
+
+def _window(organization_id: UUID, criteria: ReplayRequest, now: datetime) -> tuple[datetime, datetime]:
+    """When the events were received. Raises Problem 422 that names what is unknown or makes no sense."""
+    if criteria.event_ids is not None:
+        return _window_of_ids(organization_id, criteria.event_ids)
+    after, before = criteria.received_after, criteria.received_before
+    if after is None or before is None:
+        missing = "/received_after" if after is None else "/received_before"
+        raise invalid(missing, "required", "Give received_after and received_before, or event_ids.")
+    if after >= min(before, now):
+        raise invalid("/received_after", "empty_window", "received_after must be before received_before and now.")
+    return after, min(before, now)
+
+
+def _window_of_ids(organization_id: UUID, event_ids: Sequence[UUID]) -> tuple[datetime, datetime]:
+    events = Event.objects.for_organization(organization_id).filter(pk__in=event_ids)
+    times = dict(events.values_list("pk", "received_at"))
+    errors = [
+        FieldError(pointer=f"/event_ids/{place}", code="unknown", detail="The organization has no event with this id.")
+        for place, event_id in enumerate(event_ids)
+        if event_id not in times
+    ]
+    if errors:
+        raise Problem("validation_failed", errors=errors)
+    return min(times.values()), max(times.values()) + timedelta(microseconds=1)
 
 
 def wake_replays() -> None:
@@ -102,6 +133,7 @@ def _start(replay: Replay, actor: Actor) -> Replay:
         "received_after": replay.received_after.isoformat(),
         "received_before": replay.received_before.isoformat(),
         "event_types": replay.event_types,
+        "event_ids": None if replay.event_ids is None else len(replay.event_ids),
         "only_undelivered": replay.only_undelivered,
         "total": replay.total,
     }
@@ -126,6 +158,8 @@ def _events_of(replay: Replay) -> EventQuerySet:
     events = Event.objects.for_organization(replay.organization_id).filter(
         received_at__gte=replay.received_after, received_at__lt=replay.received_before, **_bounds_of(replay)
     )
+    if replay.event_ids is not None:
+        events = events.filter(pk__in=replay.event_ids)
     for patterns in (replay.subscription.event_types, replay.event_types):
         if "*" not in patterns:
             events = events.filter(of_types(patterns))
@@ -164,13 +198,15 @@ def _make_deliveries(replay: Replay, now: datetime) -> int | None:
     events = _next_events(replay, size)
     wanted = _undelivered(replay, events) if replay.only_undelivered else events
     made = _insert(replay, _passing(replay.subscription, [event.pk for event in wanted]), now)
-    limit = lowest_id(now - SETTLED_AFTER)
+    # Events that are named are there.
+    limit = HIGHEST_ID if replay.event_ids is not None else lowest_id(now - SETTLED_AFTER)
     settled = [event.pk for event in events if event.pk < limit]
     replay.cursor = settled[-1] if settled else replay.cursor
     replay.looked_at += sum(event.pk < limit for event in wanted)
     replay.created += made
     replay.total = max(replay.total, replay.looked_at)
-    if len(settled) == len(events) < size and replay.received_before <= now - SETTLED_AFTER:
+    is_closed = replay.event_ids is not None or replay.received_before <= now - SETTLED_AFTER
+    if is_closed and len(settled) == len(events) < size:
         replay.end(JobStatus.DONE, now)
     return made if made or settled else None
 

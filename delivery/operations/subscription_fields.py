@@ -2,14 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
 from core.postgresql.lending import give_back
 from core.problems import invalid
+from core.times import format_time
+from delivery.endpoints.auth_rules import MTLS, OAUTH2, check_certificate, check_oauth2, complete_auth
 from delivery.endpoints.header_rules import check_headers
 from delivery.endpoints.option_rules import check_retry_schedule, check_tags
+from delivery.endpoints.sealed_auth import open_readable_auth, seal_auth
 from delivery.endpoints.sealed_headers import open_readable, seal_headers
 from delivery.kinds import RULES
 from delivery.matching.filters import compile_filter
@@ -18,7 +23,7 @@ from delivery.models import Subscription, SubscriptionKind
 from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_destination
 
 # These may hold tokens or be long, and are shown elsewhere: the audit log only says that they changed.
-_NOT_FOR_THE_LOG = ("url", "headers", "filter")
+_NOT_FOR_THE_LOG = ("url", "headers", "filter", "auth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,7 @@ class SubscriptionChanges:
     timeout_seconds: float | UnsetType | None = UNSET
     retry_schedule: Sequence[int] | UnsetType | None = UNSET
     signature: str | UnsetType | None = UNSET
+    auth: Mapping[str, Any] | UnsetType | None = UNSET
     max_leases: int | UnsetType = UNSET
 
 
@@ -47,12 +53,33 @@ def changeable_fields(subscription: Subscription) -> dict[str, Any]:
 
 def current_value(subscription: Subscription, name: str) -> Any:
     value = getattr(subscription, name)
-    return open_readable(value) if name == "headers" else value
+    opened = {"headers": open_readable, "auth": open_readable_auth}.get(name)
+    return opened(value) if opened else value
 
 
 def stored_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """As the row holds them."""
-    return {name: seal_headers(value) if name == "headers" else value for name, value in fields.items()}
+    stored = dict(fields)
+    if "headers" in stored:
+        stored["headers"] = seal_headers(stored["headers"])
+    if "auth" in stored:
+        auth = stored["auth"]
+        ends = auth and auth.get("expires_at")
+        stored["auth"] = auth and seal_auth(auth)
+        stored |= {"auth_expires_at": datetime.fromisoformat(ends) if ends else None, "auth_end_told_at": None}
+    return stored
+
+
+def completed_auth(
+    given: Mapping[str, Any] | None, stored: Mapping[str, Any] | None, *, is_same_endpoint: bool
+) -> dict[str, Any] | None:
+    """What is stored for it: secrets that were left out are kept. Raises Problem 422."""
+    if given is None:
+        return None
+    auth = complete_auth(given, stored, is_same_endpoint=is_same_endpoint)
+    if auth["type"] == MTLS:
+        auth["expires_at"] = format_time(check_certificate(auth, now=timezone.now()))
+    return auth
 
 
 def summary_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,13 +100,20 @@ def checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict
     return {name: _CHECKS[name](value) for name, value in given.items()}
 
 
-def _checked_url(url: str) -> str:
+def _checked_auth(auth: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if auth is not None and auth["type"] == OAUTH2:
+        check_oauth2(auth)
+        _checked_url(auth["token_url"], pointer="/auth/token_url")
+    return auth
+
+
+def _checked_url(url: str, *, pointer: str = "/url") -> str:
     # A name server may take seconds.
     give_back()
     try:
         check_destination(url, NetworkPolicy.from_settings())
     except UnsafeUrl as error:
-        raise invalid("/url", "unsafe_url", error.reason) from error
+        raise invalid(pointer, "unsafe_url", error.reason) from error
     return url
 
 
@@ -117,5 +151,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "timeout_seconds": _as_it_is,
     "retry_schedule": check_retry_schedule,
     "signature": _as_it_is,
+    "auth": _checked_auth,
     "max_leases": _as_it_is,
 }

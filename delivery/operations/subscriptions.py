@@ -12,8 +12,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from core.problems import Problem
-from delivery.endpoints.binding import require_values
+from delivery.endpoints.auth_rules import SECRETS
+from delivery.endpoints.binding import endpoint_of, given_anew, values_to_give
 from delivery.endpoints.masking import restore_masked
+from delivery.endpoints.sealed_auth import open_readable_auth
 from delivery.endpoints.sealed_headers import open_readable
 from delivery.kinds import RULES
 from delivery.models import DEFAULT_INBOX, Signature, Subscription, SubscriptionKind, SubscriptionStatus
@@ -21,6 +23,7 @@ from delivery.operations.subscription_fields import (
     SubscriptionChanges,
     changeable_fields,
     checked_fields,
+    completed_auth,
     current_value,
     stored_fields,
     summary_of,
@@ -61,6 +64,8 @@ def create_subscription(
     fields = checked_fields(kind, changes)
     if "headers" in fields:
         fields["headers"] = restore_masked(fields["headers"], {})
+    if "auth" in fields:
+        fields["auth"] = completed_auth(fields["auth"], None, is_same_endpoint=True)
     if kind is SubscriptionKind.INBOX and fields["name"] == DEFAULT_INBOX:
         raise Problem("inbox_exists", "Every organization has the inbox default.")
     secret = RULES[kind].new_secret(fields.get("signature"))
@@ -119,11 +124,24 @@ def _what_follows(locked: Subscription, after: dict[str, Any]) -> dict[str, Any]
 
 
 def _with_stored_values(locked: Subscription, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields, masks among the headers replaced by what they stand for. Raises Problem 422 where nothing may be."""
+    """The fields, with stored values for masks among the headers and for secrets of `auth` that were left out.
+
+    Raises Problem 422 where nothing is stored, and headers_required where it would go to another endpoint.
+    """
+    complete, after = dict(fields), fields.get("url", locked.url)
     given, stored = fields.get("headers"), open_readable(locked.headers)
-    if "url" in fields:
-        require_values(given, stored=stored, before=locked.url, after=fields["url"])
-    return fields if given is None else {**fields, "headers": restore_masked(given, stored)}
+    auth = open_readable_auth(locked.auth)
+    errors = values_to_give(given, stored=stored, before=locked.url, after=after)
+    is_same_endpoint = endpoint_of(locked.url) == endpoint_of(after)
+    if auth and "auth" not in fields and not is_same_endpoint:
+        errors += [given_anew("auth", name) for name in SECRETS[auth["type"]]]
+    if errors:
+        raise Problem("headers_required", errors=errors)
+    if given is not None:
+        complete["headers"] = restore_masked(given, stored)
+    if "auth" in fields:
+        complete["auth"] = completed_auth(fields["auth"], auth, is_same_endpoint=is_same_endpoint)
+    return complete
 
 
 @transaction.atomic
@@ -137,6 +155,8 @@ def delete_subscription(*, subscription: Subscription, actor: Actor, expected: S
         changed_at=Now(),
         secret="",
         public_key="",
+        auth=None,
+        auth_expires_at=None,
         previous_secret="",
         previous_secret_until=None,
         headers={},

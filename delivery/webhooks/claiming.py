@@ -15,8 +15,7 @@ from uuid_utils.compat import uuid7
 from core.ports import Database
 from core.postgresql.arrays import array, uuid_array
 from delivery.kinds import IS_SENT
-from ingestion import trace_contexts
-from ingestion.formats.stored_numbers import with_exponents
+from ingestion import stored_data, trace_contexts
 
 # Of a `subscription`. PostgreSQL reads the few that are suspended once for each statement, by an index of their own.
 NOT_SUSPENDED = """
@@ -75,8 +74,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          subscription.timeout_seconds, subscription.retry_schedule,
-          event.data::text, delivery.retry_id, (event.annotations -> 'attributes')::text
+          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, delivery.retry_id,
+          (event.annotations -> 'attributes')::text, {stored_data.COLUMNS}
 """  # noqa: S608 - no input
 _CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -116,9 +115,10 @@ class Claimed(msgspec.Struct, frozen=True):
     previous_secret: str
     timeout_seconds: float | None
     retry_schedule: list[int] | None
+    auth: dict[str, Any] | None
+    retry_id: UUID | None
+    attributes: str | None
     data: str | None
-    retry_id: UUID | None = None
-    attributes: str | None = None
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -140,7 +140,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "timeout": settings.WEBHOOK_TIMEOUT_SECONDS, "margin": MARGIN}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-3], row[-3] and with_exponents(row[-3]), *row[-2:])) for row in rows]
+    return [Claimed(*(*row[:-2], stored_data.data_of(*row[-2:]))) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -9,12 +9,14 @@ from yarl import URL
 
 from delivery.attempt_errors import AttemptError
 from delivery.attempts.exchange import Phase
+from delivery.authorizing.tokens import TokenFailure
 from delivery.webhooks.answers import ExcessiveAnswer
 from delivery.webhooks.guard import UnsafeUrl
 from delivery.webhooks.name_service import NameServiceError
 
 # The first row that fits counts: several of these classes inherit from each other, and TimeoutError from OSError.
 _ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], AttemptError], ...] = (
+    (TokenFailure, AttemptError.TOKEN),
     (UnsafeUrl, AttemptError.UNSAFE_ADDRESS),
     (TimeoutError, AttemptError.TIMEOUT),
     (aiohttp.ClientConnectorDNSError, AttemptError.DNS),
@@ -65,7 +67,7 @@ _TLS = {
     "UNEXPECTED_EOF_WHILE_READING": "the endpoint closed the connection while TLS was being agreed on",
 }
 _HINTS = {
-    401: "it does not accept the credentials; check the subscription's headers",
+    401: "it does not accept the credentials; check the subscription's headers and its auth",
     403: "it refuses the request; check the credentials, or a firewall before it",
     404: "it has nothing at this path; check the URL",
     405: "it takes no POST at this path; check the URL",
@@ -105,6 +107,8 @@ def explain(error: Exception, phase: Phase, *, url: str, seconds: float) -> tupl
     match kind:
         case AttemptError.UNSAFE_ADDRESS if isinstance(cause, UnsafeUrl):
             sentence = cause.reason
+        case AttemptError.TOKEN if isinstance(error, TokenFailure):
+            sentence = error.reason
         case AttemptError.TIMEOUT:
             sentence = _TIMEOUTS[phase].format(seconds=seconds)
         case AttemptError.DNS:

@@ -4,9 +4,10 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Self
 
 import aiohttp
@@ -16,6 +17,9 @@ from yarl import URL
 from delivery.attempt_errors import AttemptError
 from delivery.attempts.exchange import Exchange, Timings, current
 from delivery.attempts.headers import DEFAULT_HEADERS, kept_headers, shown_request_headers, storable
+from delivery.authorizing.client_certificates import ClientContexts
+from delivery.authorizing.tokens import Token, TokenFailure, Tokens, fetch_token
+from delivery.endpoints.credentials import ClientCertificate, ClientCredentials
 from delivery.webhooks.answers import (
     MAX_LINE_BYTES,
     MAX_RESPONSE_BYTES,
@@ -85,6 +89,7 @@ class WebhookSender:
         timeout_seconds: float = 15.0,
         max_concurrent: int = MAX_CONCURRENT,
         ssl_context: ssl.SSLContext | None = None,
+        ca_file: str = "",
         resolver: GuardedResolver | None = None,
     ) -> None:
         self._policy = policy
@@ -92,6 +97,8 @@ class WebhookSender:
         self._slots = asyncio.Semaphore(max_concurrent)
         self._ssl_context = bound_tls(ssl_context) if ssl_context else tls_context("")
         self._resolver = resolver
+        self._client_contexts = ClientContexts(ca_file)
+        self._tokens = Tokens(self._fetch_token)
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -99,6 +106,7 @@ class WebhookSender:
             policy=NetworkPolicy.from_settings(),
             timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
             ssl_context=tls_context(settings.WEBHOOK_CA_FILE),
+            ca_file=settings.WEBHOOK_CA_FILE,
         )
 
     async def __aenter__(self) -> Self:
@@ -140,7 +148,10 @@ class WebhookSender:
             failure: tuple[AttemptError | None, str]
             try:
                 url = _checked(request.url, self._policy)
-                await self._exchange(url, request, exchange)
+                if isinstance(request.auth, ClientCredentials):
+                    request = await self._exchange_with_token(url, request, request.auth, exchange)
+                else:
+                    await self._exchange(url, request, exchange)
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
                 # uvloop reports some broken sockets by a RuntimeError. A sender that was closed is nobody's answer.
                 if self._session.closed:
@@ -153,6 +164,32 @@ class WebhookSender:
     def _seconds_of(self, request: WebhookRequest) -> float:
         """How long the attempt may take."""
         return request.timeout_seconds or self._timeout_seconds
+
+    async def _exchange_with_token(
+        self, url: URL, request: WebhookRequest, credentials: ClientCredentials, exchange: Exchange
+    ) -> WebhookRequest:
+        """Likewise with a token, and once more with a new one if it is refused; returns what was sent last."""
+        seconds = self._seconds_of(request)
+        token = await _in_time(self._tokens.get(credentials), seconds - exchange.elapsed())
+        authorized = _with_token(request, token)
+        await self._exchange(url, authorized, exchange)
+        if exchange.status == HTTPStatus.UNAUTHORIZED:
+            token = await _in_time(self._tokens.get(credentials, but=token), seconds - exchange.elapsed())
+            authorized = _with_token(request, token)
+            exchange.forget_answer()
+            await self._exchange(url, authorized, exchange)
+        return authorized
+
+    async def _fetch_token(self, credentials: ClientCredentials) -> Token:
+        return await fetch_token(self._session, credentials, check=lambda url: _checked(url, self._policy))
+
+    async def _tls_of(self, request: WebhookRequest) -> ssl.SSLContext | bool:
+        """What aiohttp is told: True is the context of the connector."""
+        if not isinstance(request.auth, ClientCertificate):
+            return True
+        if (made := self._client_contexts.made(request.auth)) is not None:
+            return made
+        return await asyncio.to_thread(self._client_contexts.make, request.auth)
 
     async def _exchange(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
         """Post; once more if an idle connection was found closed, which says nothing about the endpoint.
@@ -167,6 +204,7 @@ class WebhookSender:
             await self._post(url, request, exchange)
 
     async def _post(self, url: URL, request: WebhookRequest, exchange: Exchange) -> None:
+        tls = await self._tls_of(request)
         left = max(0.001, self._seconds_of(request) - exchange.elapsed())
         exchange.begin()
         async with self._session.post(
@@ -175,12 +213,27 @@ class WebhookSender:
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=left),
+            ssl=tls,
         ) as response:
             exchange.status = response.status
             exchange.response_headers = kept_headers(response.raw_headers)
             if "Retry-After" in response.headers:
                 exchange.retry_after = parse_retry_after(response.headers["Retry-After"], datetime.now(UTC))
             await _read(response, exchange)
+
+
+def _with_token(request: WebhookRequest, token: str) -> WebhookRequest:
+    """In place of a header of that name that the subscription adds."""
+    others = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
+    return replace(request, headers={**others, "Authorization": f"Bearer {token}"})
+
+
+async def _in_time(token: Coroutine[Any, Any, str], seconds: float) -> str:
+    try:
+        async with asyncio.timeout(seconds):
+            return await token
+    except TimeoutError as error:
+        raise TokenFailure("The attempt's time was over before the token endpoint had answered.") from error
 
 
 def _noted_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socket:

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from core.postgresql.lending import give_back
 from core.problems import Problem
 from core.secrets import decrypt_secret
+from delivery.endpoints.sealed_auth import auth_of
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import Subscription
 from delivery.operations import close_circuit, require_webhook
@@ -68,6 +69,7 @@ def _send_test(subscription: Subscription, event_type: str, data: str, actor: Ac
         data=data,
         now=now,
         timeout_seconds=subscription.timeout_seconds,
+        auth=auth_of(subscription.auth),
     )
     with transaction.atomic():
         record(

@@ -9,6 +9,7 @@ import msgspec
 
 from core.times import format_time
 from core.tracing import TraceContext
+from delivery.endpoints.credentials import Auth
 from delivery.webhooks.signing import SigningKey, sign
 
 USER_AGENT = "EventsPlatform/1"
@@ -18,13 +19,14 @@ USER_AGENT = "EventsPlatform/1"
 class WebhookRequest:
     """What to POST. `headers` hold the signature and the content type; `body` goes out as it is.
 
-    `timeout_seconds` is None for that of the sender.
+    `timeout_seconds` is None for that of the sender, `auth` for an endpoint that asks for none.
     """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout_seconds: float | None = None
+    auth: Auth | None = None
 
 
 def build_request(
@@ -40,6 +42,7 @@ def build_request(
     now: datetime,
     context: TraceContext | None = None,
     timeout_seconds: float | None = None,
+    auth: Auth | None = None,
 ) -> WebhookRequest:
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
@@ -70,6 +73,7 @@ def build_request(
         },
         body=body,
         timeout_seconds=timeout_seconds,
+        auth=auth,
     )
 
 

@@ -17,7 +17,7 @@ from demo.seeding.plan import Plan
 
 PORTION = 20_000
 _COLUMNS = {
-    "ingestion_event": "id, organization_id, type, source, subject, data, received_at, batch_id",
+    "ingestion_event": "id, organization_id, type, source, subject, data_text, received_at, batch_id",
     "delivery_delivery": "id, organization_id, subscription_id, event_id, status, created_at, delivered_at,"
     " next_attempt_at, attempts, last_error",
     "delivery_attempt": "id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms,"

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from ingestion.formats.decoding import TypeName
-from ingestion.models import Validation
+from ingestion.models import Format, Validation
 from ingestion.operations.catalogue import OTHER
 from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
 
@@ -15,8 +15,15 @@ GivenSchema = Annotated[
     Raw,
     Meta(
         description="JSON Schema (2020-12) of at most 64 KiB that `data` has to fit; null for none. References lead to"
-        " its own parts only; patterns have neither look-around nor back-references; `format` only annotates.",
+        " its own parts only, also by their `$id`; patterns have neither look-around nor back-references.",
         extra_json_schema=_JSON_SCHEMA,
+    ),
+]
+GivenFormat = Annotated[
+    Format,
+    Meta(
+        description="Whether values have to have the formats that the schema names, such as `date-time` or `email`"
+        " (`assert`), or not (`annotate`, the default of JSON Schema)."
     ),
 ]
 
@@ -28,6 +35,7 @@ class EventTypePatch(Struct, forbid_unknown_fields=True):
     description: Description | UnsetType = UNSET
     schema: GivenSchema = field(default_factory=Raw)
     validation: Validation | UnsetType = UNSET
+    format: GivenFormat | UnsetType = UNSET
 
 
 class NewEventType(EventTypePatch, forbid_unknown_fields=True, kw_only=True):
@@ -46,6 +54,7 @@ class EventTypeShown(Struct):
     description: str
     schema: Annotated[Any, Meta(extra_json_schema=_JSON_SCHEMA)]
     validation: Validation
+    format: Format
     first_seen_at: Time | None
     last_seen_at: Time | None
     count: Annotated[int, Meta(ge=0, description="Processed events of this type.")]
@@ -61,6 +70,7 @@ _EVENT_TYPE = {
     "description": "An invoice was paid in full.",
     "schema": _SCHEMA,
     "validation": "reject",
+    "format": "annotate",
     "first_seen_at": EXAMPLE_TIME,
     "last_seen_at": EXAMPLE_TIME,
     "count": 1,

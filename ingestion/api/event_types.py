@@ -15,7 +15,7 @@ from core.times import format_time
 from ingestion.api import event_type_schemas
 from ingestion.api.event_type_schemas import EventTypePatch, EventTypeShown, NewEventType
 from ingestion.formats.decoding import require_utf8_bytes
-from ingestion.models import EventType, Validation
+from ingestion.models import EventType, Format, Validation
 from ingestion.operations import create_event_type, delete_event_type, shown_event_types, update_event_type
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES, EventTypeChanges, changeable_fields
 from ingestion.queries import own_event_type
@@ -98,6 +98,7 @@ def describe_event_type(event_type: EventType) -> EventTypeShown:
         description=event_type.description,
         schema=event_type.schema and Raw(event_type.schema.encode()),
         validation=Validation(event_type.validation),
+        format=Format(event_type.format),
         first_seen_at=format_time(event_type.first_seen_at) if event_type.first_seen_at else None,
         last_seen_at=format_time(event_type.last_seen_at) if event_type.last_seen_at else None,
         count=event_type.count,
@@ -113,7 +114,9 @@ def _changes(wanted: EventTypePatch) -> EventTypeChanges:
         raise invalid("/description", "nul_character", "NUL characters cannot be stored.")
     text = bytes(wanted.schema).decode()
     schema = UNSET if not text else None if text == "null" else text
-    return EventTypeChanges(description=wanted.description, schema=schema, validation=wanted.validation)
+    return EventTypeChanges(
+        description=wanted.description, schema=schema, validation=wanted.validation, format=wanted.format
+    )
 
 
 def _read(request: Request, kind: type[Any]) -> Any:

@@ -11,17 +11,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.ports import SyncDatabase, SyncRedis, run_now
-from core.postgresql.portions import own_columns
 from core.problems import Problem, invalid
 from core.times import format_time
 from core.tracing import request_span
 from ingestion.api import schemas
-from ingestion.api.presenting import describe_with_status
+from ingestion.api.presenting import describe_listed
 from ingestion.api.schemas import EventCancelled
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, WriteOutcome, store
-from ingestion.models import Event, EventStatus
+from ingestion.models import LARGE, EventStatus
 from ingestion.operations import cancel_event
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
@@ -33,11 +32,11 @@ from rest.lists import Listing, Page, check_parameters, list_answer, read_page, 
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
-_FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
+FILTERS = ("type", "source", "subject", "received_after", "received_before", "status")
 
 
 class EventsView(APIView):
-    """Send an event; list events."""
+    """Send an event; list events. The room that knows what became of them adds filters of its own."""
 
     scopes = {"POST": Scope.EVENTS_WRITE, "GET": Scope.EVENTS_READ}
     operations = schemas.EVENTS
@@ -47,10 +46,10 @@ class EventsView(APIView):
         return _through_the_intake(request, receive)
 
     def get(self, request: Request) -> HttpResponseBase:
-        page = read_page(request, "events", _FILTERS)
+        page = read_page(request, "events", FILTERS)
         organization_id = caller_of(request).organization_id
-        rows, older = events_to_read(organization_id, _read_criteria(request, page), size=page.limit)
-        listing = Listing(rows=rows, describe=_described, large=own_columns("data", "annotations"), older=older)
+        rows, older = events_to_read(organization_id, read_criteria(request, page), size=page.limit)
+        listing = Listing(rows=rows, describe=describe_listed, large=LARGE, older=older)
         return list_answer(request, page, listing, owner=organization_id)
 
 
@@ -111,15 +110,12 @@ def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:
     return HttpResponse(answer.body, status=answer.status, content_type="application/json")
 
 
-def _described(events: Sequence[Event]) -> list[dict[str, Any]]:
-    return list(map(describe_with_status, events))
-
-
 def _headers(request: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _read_criteria(request: Request, page: Page) -> EventCriteria:
+def read_criteria(request: Request, page: Page) -> EventCriteria:
+    """The FILTERS of a list of events. Raises Problem 422."""
     status = request.query_params.get("status")
     if status is not None and status not in list(EventStatus):
         raise invalid("/status", "invalid", f"status is one of {', '.join(EventStatus)}.")

@@ -1,9 +1,11 @@
 """An event as the API shows it."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from core.registry import Registry
 from core.times import format_time
 from ingestion.fields import CONTENT
 from ingestion.models import Event
@@ -40,3 +42,16 @@ def describe_with_status(event: Event) -> dict[str, Any]:
         "status": event.status,
         "deliver_at": format_time(event.deliver_at) if event.deliver_at else None,
     }
+
+
+# Each adds members to events that are listed: one dictionary for each, in their order.
+listed_members: Registry[Callable[[Sequence[Event]], Sequence[dict[str, Any]]]] = Registry()
+
+
+def describe_listed(events: Sequence[Event]) -> list[dict[str, Any]]:
+    """As lists and the feed show them: with their status, which the query must have brought along."""
+    shown = [describe_with_status(event) for event in events]
+    for members_of in listed_members:
+        for each, members in zip(shown, members_of(events), strict=True):
+            each.update(members)
+    return shown

@@ -1,7 +1,8 @@
 from django.urls import path, register_converter
 
 from ingestion.api.event_types import EventTypesView, EventTypeView
-from ingestion.api.events import BatchView, CancelEventView, EventsView
+from ingestion.api.events import BatchView, CancelEventView
+from ingestion.api.stream import EventStreamView
 
 
 class TypeNameConverter:
@@ -19,8 +20,8 @@ class TypeNameConverter:
 register_converter(TypeNameConverter, "type_name")
 
 urlpatterns = [
-    path("events", EventsView.as_view(), name="api-events"),
     path("events/batch", BatchView.as_view(), name="api-events-batch"),
+    path("events/stream", EventStreamView.as_view(), name="api-events-stream"),
     path("events/<uuid:event_id>/cancel", CancelEventView.as_view(), name="api-event-cancel"),
     path("event-types", EventTypesView.as_view(), name="api-event-types"),
     path("event-types/<type_name:name>", EventTypeView.as_view(), name="api-event-type"),

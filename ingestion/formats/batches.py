@@ -121,9 +121,8 @@ def _events_at_once(found: Sequence[EventBody], body: bytes, quotes: int) -> Gen
     done = 0
     for event, raw in zip(found, raws, strict=True):
         try:
-            if each or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
-                check_data(raw)
-            events.append(checked_event(event, raw))
+            is_simple = not each and raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH
+            events.append(checked_event(event, raw, has_wide_numbers=not is_simple and check_data(raw)))
         except Problem:
             return None
         done += len(raw) + _EVENT_BYTES

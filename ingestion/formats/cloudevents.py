@@ -39,8 +39,10 @@ from ingestion.formats.decoding import (
     checked_key,
     checked_source,
     checked_text,
+    on_one_line,
     refuse_repeated_members,
     require_utf8_bytes,
+    rounded,
 )
 from rest.bodies import content_type, require_utf8
 
@@ -94,7 +96,6 @@ def decode_structured(body: bytes) -> DecodedEvent:
     require_utf8_bytes(body)
     event = decode_with(_decode_known, body)
     data, is_bytes = _data_of(event)
-    check_data(data)
     quotes = body.count(b'"') - (0 if event.data is UNSET else data.count(b'"'))
     extensions = {} if quotes == _count_quotes(event) else _extensions_of(body)
     return _event_of(event, data, extensions, is_bytes=is_bytes)
@@ -115,20 +116,22 @@ def decode_binary(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
     known = {name: value for name, value in attributes.items() if name in _NAMES}
     event = decode_with(_decode_known, _encode(known))
     data, is_bytes = _body_as_data(headers, body)
-    check_data(data)
     extensions = _checked_extensions({name: _encode(value) for name, value in attributes.items() if name not in _NAMES})
     return _event_of(event, data, extensions, is_bytes=is_bytes)
 
 
 def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_bytes: bool) -> DecodedEvent:
+    has_wide_numbers = check_data(data)
     if event.time:
         check_time("/time", event.time)
+    text = on_one_line(data)
     source = checked_source(event.source) or ""
     # A source that begins as the platform's keys do would make a key that does.
     checked_key("/source", source)
     return DecodedEvent(
         type=event.type,
-        data=data.decode(),
+        data=text,
+        rounded=rounded(text) if has_wide_numbers else None,
         source=source,
         subject=checked_text("/subject", event.subject),
         time=event.time or None,

@@ -1,6 +1,6 @@
 """Bytes of a request → one event, checked. Pure: no database, no Django models.
 
-`data` stays the JSON text that was sent: it is checked for what PostgreSQL's jsonb cannot hold, never parsed.
+`data` stays the JSON text that was sent, on one line: it is checked, never parsed.
 """
 
 import hashlib
@@ -8,13 +8,14 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import isinf
 from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
-from core.decoding import decode_with
+from core.decoding import decode_with, parse
 from core.field_errors import cut, pointer_to, text_like
 from core.problems import Problem, invalid
 from core.times import format_time
@@ -24,9 +25,9 @@ from ingestion.formats.request_headers import header_text
 
 MAX_DATA_BYTES = 256 * 1024
 MAX_BODY_BYTES = MAX_DATA_BYTES + 16 * 1024
-# Longer literals or exponents beyond a double's range grow a thousandfold when jsonb prints them.
-MAX_NUMBER_LENGTH = 400
-MAX_EXPONENT = 308
+# Longer literals and exponents beyond these grow a thousandfold when jsonb prints them, or are too much for it.
+MAX_JSONB_NUMBER_LENGTH = 400
+MAX_JSONB_EXPONENT = 308
 # The platform's notices about an organization have these, so no tenant can mute or forge one.
 PLATFORM_SOURCE = "/platform"
 PLATFORM_KEYS = ("op:", "op-mail:")
@@ -43,7 +44,6 @@ _DELAY = Meta(description="The same, as seconds from its acceptance on. Takes no
 
 _NUMBERS = re.compile(rb"-?[0-9][0-9.eE+-]*")
 _LONG_EXPONENTS = re.compile(rb"[eE][+-]?([0-9]{3,})")
-_ONLY_NUMBERS = bytes(byte if chr(byte) in "0123456789.eE+-" else 32 for byte in range(256))
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _NUMBER_SHAPE = bytes(
@@ -51,8 +51,9 @@ _NUMBER_SHAPE = bytes(
     for byte in range(256)
 )
 _ONLY_DIGITS = bytes.maketrans(b"e+", b"  ")
-# A number has at most three runs of digits and four other characters, so a too long one has a run of this length.
-_LONG_RUN = (MAX_NUMBER_LENGTH - 4) // 3
+# A number has at most three runs of digits and four other characters, so a too long one has a run of this length. So
+# has an infinite one whose exponent has two digits.
+_LONG_RUN = (MAX_JSONB_NUMBER_LENGTH - 4) // 3
 
 
 class EventBody(Struct, forbid_unknown_fields=True, gc=False):
@@ -80,7 +81,10 @@ class Due(Struct, frozen=True, gc=False):
 
 
 class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
-    """A valid event; `data` is JSON text in UTF-8, `annotations` the JSON text of what has no column of its own.
+    """A valid event; `data` is JSON text, `annotations` the JSON text of what has no column of its own.
+
+    `rounded` is the data as jsonb can hold it, where it has numbers that jsonb cannot hold or shows with hundreds of
+    digits. Only code of the version before reads it.
 
     `due` is None for at once. What was asked for is part of `annotations` too: two events with one idempotency key
     agree in it, whatever time it comes to.
@@ -96,6 +100,7 @@ class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
     time: datetime | None
     idempotency_key: str | None
     annotations: str | None = None
+    rounded: str | None = None
     due: Due | None = None
 
     @property
@@ -113,25 +118,27 @@ def decode_event(body: bytes, *, header_key: str | None = None) -> DecodedEvent:
     require_utf8_bytes(body)
     event = decode_with(decode_body, body)
     raw = bytes(event.data)
-    check_data(raw)
+    has_wide_numbers = check_data(raw)
     if body.count(b'"') - raw.count(b'"') != count_quotes(event):
         refuse_repeated_members(body)
-    checked = checked_event(event, raw)
+    checked = checked_event(event, raw, has_wide_numbers=has_wide_numbers)
     if header_key is None:
         return checked
     key = _idempotency_key(checked.idempotency_key, header_key)
     return checked if key == checked.idempotency_key else structs.replace(checked, idempotency_key=key)
 
 
-def checked_event(event: EventBody, raw: bytes) -> DecodedEvent:
+def checked_event(event: EventBody, raw: bytes, *, has_wide_numbers: bool = False) -> DecodedEvent:
     """The event with `raw` as its data, which has been checked; checks the other fields. Raises Problem 422."""
     time = event.time or None
     if time is not None:
         check_time("/time", time)
     due = checked_due("/deliver_at", event.deliver_at, "/delay_seconds", event.delay_seconds)
+    data = on_one_line(raw)
     return DecodedEvent(
         type=event.type,
-        data=str(raw, "utf-8"),
+        data=data,
+        rounded=rounded(data) if has_wide_numbers else None,
         source=checked_source(event.source),
         subject=checked_text("/subject", event.subject),
         time=time,
@@ -151,20 +158,38 @@ def require_utf8_bytes(body: bytes) -> None:
         raise Problem("malformed_json", f"The body is not UTF-8: byte {error.start} is wrong.") from error
 
 
-def check_data(raw: bytes) -> None:
-    """Refuse data that jsonb cannot hold or that is too large or too deep; Problem 413 or 422.
+def on_one_line(raw: bytes) -> str:
+    """The text of valid JSON as it is, without line breaks and tabs: outside of strings they say nothing, and inside
+    there are none. What is exported and streamed has one event on a line.
+    """
+    return str(raw.translate(None, b"\r\n\t") if b"\n" in raw or b"\r" in raw else raw, "utf-8")
+
+
+def check_data(raw: bytes) -> bool:
+    """Whether jsonb could not hold it as it is; Problem 413 or 422 for data that nobody can hold, or only a few.
 
     `raw` is well-formed JSON. Each rule starts with a scan that lets nearly everything pass and nothing wrong.
     """
     if len(raw) > MAX_DATA_BYTES:
         raise Problem("payload_too_large", f"data is over {MAX_DATA_BYTES} bytes.")
     if b"\\u0000" in raw and b"\\u0000" in raw.replace(rb"\\", b""):
-        # Lone surrogates, the other thing that jsonb refuses, are no valid JSON to msgspec either.
+        # Lone surrogates, which cannot be written in UTF-8, are no valid JSON to msgspec either.
         raise invalid("/data", "nul_character", "data holds a NUL character (\\u0000), which cannot be stored.")
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _check_depth(raw)
-    if may_hold_large_number(raw):
-        _check_numbers(_without_strings(raw))
+    return may_hold_large_number(raw) and _holds_wide_number(_without_strings(raw))
+
+
+def check_jsonb(raw: bytes) -> None:
+    """check_data() for what is stored as jsonb: 422 for a number that takes hundreds of digits there, too."""
+    if check_data(raw):
+        detail = f"data holds a number of over {MAX_JSONB_EXPONENT} digits before or after its point."
+        raise invalid("/data", "number_out_of_range", detail)
+
+
+def rounded(data: str) -> str:
+    """Checked data as jsonb can hold it, with doubles for numbers, and without repeated members."""
+    return msgspec.json.encode(parse(data)).decode()
 
 
 def may_hold_large_number(text: bytes) -> bool:
@@ -173,7 +198,7 @@ def may_hold_large_number(text: bytes) -> bool:
     if b"0e000" in shape or b"0e+000" in shape:
         return True
     # Every half of a run's length is looked at first: two digits in a row are there whenever there is such a run.
-    if len(text) <= MAX_NUMBER_LENGTH or b"00" not in shape[:: _LONG_RUN // 2]:
+    if len(text) < _LONG_RUN or b"00" not in shape[:: _LONG_RUN // 2]:
         return False
     return max(map(len, shape.translate(_ONLY_DIGITS).split())) >= _LONG_RUN
 
@@ -207,19 +232,19 @@ def _check_depth(raw: bytes) -> None:
         raise invalid("/data", "too_deep", f"data is nested deeper than {MAX_DEPTH} levels.")
 
 
-def _check_numbers(bare: bytes) -> None:
+def _holds_wide_number(bare: bytes) -> bool:
+    """Whether a number is more than jsonb should hold; 422 for one that is infinite as a double."""
     if not may_hold_large_number(bare):  # it was the digits of a string, as in hexadecimal
-        return
-    longest = max(map(len, bare.translate(_ONLY_NUMBERS).split()), default=0)
-    if longest <= MAX_NUMBER_LENGTH and all(
-        int(exponent) <= MAX_EXPONENT for exponent in set(_LONG_EXPONENTS.findall(bare))
-    ):
-        return
-    for number in _NUMBERS.findall(bare):
-        _, _, exponent = number.lower().partition(b"e")
-        if len(number) > MAX_NUMBER_LENGTH or (exponent and abs(int(exponent)) > MAX_EXPONENT):
-            detail = f"data holds a number that is too large: {number[:20].decode()}…"
-            raise invalid("/data", "number_out_of_range", detail)
+        return False
+    numbers = set(_NUMBERS.findall(bare))
+    if any(map(isinf, map(float, numbers))):
+        number = next(filter(lambda each: isinf(float(each)), _NUMBERS.findall(bare)))
+        detail = f"data holds a number beyond the range of a double: {number[:20].decode()}…"
+        raise invalid("/data", "number_out_of_range", detail)
+    return max(map(len, numbers)) > MAX_JSONB_NUMBER_LENGTH or any(
+        len(exponent) > len(str(MAX_JSONB_EXPONENT)) or int(exponent) > MAX_JSONB_EXPONENT
+        for exponent in set(_LONG_EXPONENTS.findall(bare))
+    )
 
 
 def count_quotes(event: EventBody) -> int:

@@ -22,6 +22,7 @@ from core.problems import Problem, invalid
 from ingestion.fields import CONTENT_NAMES, FIELDS
 from ingestion.formats.decoding import DecodedEvent, Due
 from ingestion.models import EventStatus
+from ingestion.stored_data import AS_JSONB
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3
@@ -46,8 +47,8 @@ _STATEMENT = f"""
 WITH given AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[],
-        %(annotations)s::text[], %(shares)s::int[]
-    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share)
+        %(annotations)s::text[], %(shares)s::int[], %(rounded)s::text[]
+    ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share, rounded)
 ){{due}}, claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
@@ -58,9 +59,10 @@ WITH given AS (
     RETURNING event_id
 ), stored AS (
     INSERT INTO ingestion_event
-        (id, organization_id, {_NAMES}, data, received_at, batch_id, annotations)
-    SELECT id, organization_id, {_NAMES}, data::jsonb, %(received_at)s, {{batch}},
-           coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
+        (id, organization_id, {_NAMES}, data_text, data, received_at, batch_id, annotations)
+    SELECT id, organization_id, {_NAMES}, data,
+           CASE WHEN EXISTS (SELECT FROM ingestion_alsoasjsonb) THEN coalesce(rounded, data)::jsonb END,
+           %(received_at)s, {{batch}}, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
 ){{scheduled}}, queued AS (
@@ -88,19 +90,20 @@ _STORE_AND_SCHEDULE = _STATEMENT.format(
     result="SELECT id, deliver_at FROM stored LEFT JOIN due USING (id)",
 )
 
-# `same`: equal as JSON, though the text differs. Without `received_at` the event has left.
+# `same`: equal, or equal as JSON though the text differs. Without `received_at` the event has left.
 _HELD = f"""
-SELECT wanted.number, held.event_id, held.fingerprint, event.received_at, schedule.deliver_at, schedule.status,
-       ({_content_of("event")}, event.data, event.annotations -> 'attributes', event.annotations -> 'schedule')
+SELECT wanted.number, held.event_id, event.received_at, schedule.deliver_at, schedule.status,
+       held.fingerprint = wanted.fingerprint OR
+       ({_content_of("event")}, {AS_JSONB}, event.annotations -> 'attributes', event.annotations -> 'schedule')
        IS NOT DISTINCT FROM
-       ({_content_of("wanted")}, wanted.data::jsonb,
-        wanted.annotations -> 'attributes', wanted.annotations -> 'schedule') AS same
+       ({_content_of("wanted")}, ingestion_jsonb(wanted.sent), wanted.kept -> 'attributes', wanted.kept -> 'schedule')
+       AS same
 FROM (
-    SELECT organization_id, {_NAMES}, data, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb) AS annotations,
-           number
+    SELECT *, coalesce((%(shared)s::jsonb[])[share], given::jsonb) AS kept
     FROM unnest(
-        %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(annotations)s::text[], %(shares)s::int[]
-    ) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, data, annotations, share, number)
+        %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[], %(annotations)s::text[],
+        %(shares)s::int[]
+    ) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, sent, fingerprint, given, share, number)
 ) AS wanted
 JOIN ingestion_idempotencykey AS held
   ON held.organization_id = wanted.organization_id AND held.key = wanted.idempotency_key
@@ -225,13 +228,11 @@ async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -
     An event whose claim has just gone gets no outcome: the next try takes the key.
     """
     outcomes: dict[Incoming, WriteOutcome] = {}
-    for number, event_id, fingerprint, received_at, deliver_at, status, same in await database.fetch(
-        _HELD, _columns(events)
-    ):
+    for number, event_id, received_at, deliver_at, status, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if received_at is None:
             outcomes[event] = Problem("event_erased")
-        elif same or bytes(fingerprint) == event.event.fingerprint:
+        elif same:
             outcomes[event] = Accepted(
                 id=event_id,
                 received_at=received_at,
@@ -251,6 +252,7 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
         "organizations": uuid_array(event.organization_id for event in events),
         **{field.name: text_array(map(field.text, decoded)) for field in FIELDS},
         "data": text_array(event.data for event in decoded),
+        "rounded": text_array(event.rounded for event in decoded),
         "fingerprints": array(
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),

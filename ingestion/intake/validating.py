@@ -74,10 +74,13 @@ def _questions(schemas: Mapping[str, SchemaInForce], events: Sequence[DecodedEve
 async def _ask(
     check: Check, organization_id: UUID, events: Sequence[tuple[SchemaInForce, str]]
 ) -> list[SchemaVerdict | None]:
-    places = {text: place for place, text in enumerate(dict.fromkeys(schema.text for schema, _ in events))}
+    texts = dict.fromkeys((schema.text, schema.asserts) for schema, _ in events)
+    places = {key: place for place, key in enumerate(texts)}
+    asserting = [place for (_, asserts), place in places.items() if asserts]
     verdicts: list[SchemaVerdict | None] = []
     while rest := events[len(verdicts) :]:
-        reply = await check(organization_id, list(places), [(places[schema.text], data) for schema, data in rest])
+        asked = [(places[schema.text, schema.asserts], data) for schema, data in rest]
+        reply = await check(organization_id, [text for text, _ in places], asked, asserting)
         if isinstance(reply, Unchecked):
             # The same for all of them: a thousand problems would take as long as the batch.
             by_mode = {mode: _unchecked(reply, mode, organization_id) for mode in {schema.mode for schema, _ in rest}}

@@ -13,8 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
 from core.problems import Problem, invalid
-from ingestion.formats.decoding import check_data
-from ingestion.models import EventType, Validation
+from ingestion.formats.decoding import check_jsonb
+from ingestion.models import EventType, Format, Validation
 from ingestion.schemas.checking import schema_checks
 from ingestion.schemas.messages import Reply
 from organizations.audit import Actor, record
@@ -40,6 +40,7 @@ class EventTypeChanges:
     description: str | UnsetType = UNSET
     schema: str | UnsetType | None = UNSET
     validation: Validation | UnsetType = UNSET
+    format: Format | UnsetType = UNSET
 
 
 def shown_event_types(organization_id: UUID) -> QuerySet[EventType]:
@@ -99,6 +100,7 @@ def changeable_fields(event_type: EventType) -> dict[str, Any]:
         "description": event_type.description,
         "schema": None if schema is None else compact(schema),
         "validation": str(event_type.validation),
+        "format": str(event_type.format),
     }
 
 
@@ -119,6 +121,7 @@ def delete_event_type(*, event_type: EventType, actor: Actor, expected: Sequence
         description="",
         schema=None if locked.first_seen_at else _json(_JSON_NULL),
         validation=Validation.OFF,
+        format=Format.ANNOTATE,
         changed_at=Now(),
     )
     record(actor=actor, action="event_type.deleted", target=locked, organization=locked.organization)
@@ -132,7 +135,7 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
     if len(raw) > MAX_SCHEMA_BYTES:
         raise Problem("payload_too_large", f"schema is over {MAX_SCHEMA_BYTES} bytes.")
     try:
-        check_data(raw)
+        check_jsonb(raw)
     except Problem as problem:
         raise _about_schema(problem) from problem
     if not connection.in_atomic_block:
@@ -145,7 +148,7 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
 
 
 def _about_schema(problem: Problem) -> Problem:
-    """check_data() speaks of an event's data."""
+    """check_jsonb() speaks of an event's data."""
     errors = [
         FieldError(pointer="/schema", code=error.code, detail=error.detail.replace("data", "schema", 1))
         for error in problem.errors
@@ -166,7 +169,11 @@ def _insert_or_revive(organization: Organization, name: str, limits: Limits) -> 
     try:
         with transaction.atomic():
             return EventType.objects.create(
-                organization=organization, name=name, description="", validation=Validation.OFF
+                organization=organization,
+                name=name,
+                description="",
+                validation=Validation.OFF,
+                format=Format.ANNOTATE,
             )
     except IntegrityError as error:
         raise Problem("event_type_exists") from error
@@ -194,7 +201,9 @@ def _apply(event_type: EventType, changes: EventTypeChanges) -> None:
         fields["description"] = changes.description
     if changes.schema is not UNSET:
         fields["schema"] = changes.schema and _json(changes.schema)
-    if changes.schema is not UNSET or changes.validation is not UNSET:
+    if changes.format is not UNSET:
+        fields["format"] = changes.format
+    if any(value is not UNSET for value in (changes.schema, changes.validation, changes.format)):
         fields["changed_at"] = Now()
     EventType.objects.filter(pk=event_type.pk).update(**fields)
     event_type.refresh_from_db()
@@ -225,6 +234,8 @@ def _summary(event_type: EventType, changes: EventTypeChanges) -> dict[str, Any]
         summary["description"] = [event_type.description, changes.description]
     if changes.validation is not UNSET:
         summary["validation"] = [event_type.validation, changes.validation]
+    if changes.format is not UNSET:
+        summary["format"] = [event_type.format, changes.format]
     if changes.schema is not UNSET:
         summary["schema_bytes"] = [len(_schema_of(event_type) or ""), len(changes.schema or "")]
     return summary

@@ -6,26 +6,27 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from core.ports import Database
-from ingestion.models import Validation
+from ingestion.models import Format, Validation
 
 REFRESH_SECONDS = 1.0
 # A change gets its time before it is committed: look back this far, so that a late commit is not missed.
 OVERLAP_SECONDS = 10.0
 
 _ALL = """
-SELECT organization_id, name, validation, schema::text FROM ingestion_eventtype WHERE validation <> 'off'
+SELECT organization_id, name, validation, schema::text, format FROM ingestion_eventtype WHERE validation <> 'off'
 """
 _CHANGED = """
-SELECT organization_id, name, validation, schema::text FROM ingestion_eventtype
+SELECT organization_id, name, validation, schema::text, format FROM ingestion_eventtype
 WHERE changed_at > statement_timestamp() - make_interval(secs => %s)
 """
 
 
 class SchemaInForce(NamedTuple):
-    """`mode` is WARN or REJECT; the schema is JSON text."""
+    """`mode` is WARN or REJECT; the schema is JSON text. `asserts`: its formats have to fit."""
 
     mode: Validation
     text: str
+    asserts: bool = False
 
 
 _NONE: Mapping[str, SchemaInForce] = {}
@@ -68,9 +69,10 @@ class SchemaCatalogue:
         return self._schemas.get(organization_id, _NONE)
 
     def _learn(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        for organization_id, name, validation, text in rows:
+        for organization_id, name, validation, text, format_ in rows:
             if validation != Validation.OFF:
-                self._schemas.setdefault(organization_id, {})[name] = SchemaInForce(Validation(validation), text)
+                in_force = SchemaInForce(Validation(validation), text, asserts=format_ == Format.ASSERT)
+                self._schemas.setdefault(organization_id, {})[name] = in_force
             elif schemas := self._schemas.get(organization_id):
                 schemas.pop(name, None)
                 if not schemas:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from uuid import UUID
@@ -46,7 +46,9 @@ class Unchecked(Enum):
 
 _STOPPED = FieldError(pointer="/data", code="too_costly", detail="Checking this took too much time or memory.")
 Events = Sequence[tuple[int, str]]
-Check = Callable[[UUID, Sequence[str], Events], Awaitable[Reply | Unchecked]]
+# `asserting` of a Question.
+Numbers = Collection[int]
+Check = Callable[[UUID, Sequence[str], Events, Numbers], Awaitable[Reply | Unchecked]]
 
 
 class SchemaChecks:
@@ -59,22 +61,28 @@ class SchemaChecks:
         self._slow: dict[UUID, float] = {}
 
     async def check_directly(
-        self, organization_id: UUID, schemas: Sequence[str], events: Events = ()
+        self, organization_id: UUID, schemas: Sequence[str], events: Events = (), asserting: Numbers = ()
     ) -> Reply | Unchecked:
         """Within this thread, for those who have one to themselves."""
-        return self.check_now(organization_id, schemas, events)
+        return self.check_now(organization_id, schemas, events, asserting)
 
-    async def check(self, organization_id: UUID, schemas: Sequence[str], events: Events = ()) -> Reply | Unchecked:
+    async def check(
+        self, organization_id: UUID, schemas: Sequence[str], events: Events = (), asserting: Numbers = ()
+    ) -> Reply | Unchecked:
         """While the event loop goes on."""
         if self.budget.left(organization_id) <= 0:
             return Unchecked.SPENT
         lane = self._lane(organization_id)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(lane.thread, self._ask, lane, organization_id, schemas, events)
+        question = Question(str(organization_id), list(schemas), list(events), frozenset(asserting))
+        return await loop.run_in_executor(lane.thread, self._ask, lane, organization_id, question)
 
-    def check_now(self, organization_id: UUID, schemas: Sequence[str], events: Events = ()) -> Reply | Unchecked:
+    def check_now(
+        self, organization_id: UUID, schemas: Sequence[str], events: Events = (), asserting: Numbers = ()
+    ) -> Reply | Unchecked:
         """What is wrong with the events, each with the number of its schema, and with the schemas themselves."""
-        return self._ask(self._lane(organization_id), organization_id, schemas, events)
+        question = Question(str(organization_id), list(schemas), list(events), frozenset(asserting))
+        return self._ask(self._lane(organization_id), organization_id, question)
 
     def problem_of(self, why: Unchecked, organization_id: UUID) -> Problem:
         """Why an event or a schema that was not checked is refused."""
@@ -92,11 +100,11 @@ class SchemaChecks:
     def _lane(self, organization_id: UUID) -> "_Lane":
         return self._lanes[self._slow.get(organization_id, 0.0) > self._clock()]
 
-    def _ask(self, lane: "_Lane", organization_id: UUID, schemas: Sequence[str], events: Events) -> Reply | Unchecked:
+    def _ask(self, lane: "_Lane", organization_id: UUID, question: Question) -> Reply | Unchecked:
         with lane.turn:
             if self.budget.left(organization_id) <= 0:
                 return Unchecked.SPENT
-            answer = lane.ask(Question(str(organization_id), list(schemas), list(events)))
+            answer = lane.ask(question)
             if isinstance(answer, Reply):
                 self._charge(organization_id, answer.seconds)
             elif answer is Unchecked.STOPPED:

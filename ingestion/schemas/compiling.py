@@ -11,9 +11,9 @@ import msgspec
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from core.field_errors import MAX_ERRORS, FieldError, cut, pointer_to
-from ingestion.schemas.cost import SchemaCost, SchemaError, estimate_cost
+from ingestion.schemas.cost import SchemaCost, estimate_cost
+from ingestion.schemas.parts import DIALECT, SchemaError
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # In steps, of 10 ns or less: an event takes a tenth of a second at most.
 MAX_COST = 10_000_000
 # Telling what is wrong is dearer than telling that something is: up to 0.7 µs a step for the first error, as much
@@ -71,9 +71,10 @@ class CompiledSchema:
         return (FieldError(pointer="/data", code="invalid", detail="The data does not fit the schema."),)
 
 
-def compile_schema(text: str, *, to_be_saved: bool = False) -> CompiledSchema:
-    """The schema in `text`, JSON that check_data() has passed. Never opens a connection. Raises SchemaError.
+def compile_schema(text: str, *, to_be_saved: bool = False, asserts_format: bool = False) -> CompiledSchema:
+    """The schema in `text`, JSON that check_jsonb() has passed. Never opens a connection. Raises SchemaError.
 
+    `asserts_format`: values have to have the formats that it names, as far as the validator knows these.
     One that could check no event of a useful size is not saved. If it was before there was this bound, or it was
     another one, small events are still checked.
     """
@@ -84,7 +85,8 @@ def compile_schema(text: str, *, to_be_saved: bool = False) -> CompiledSchema:
         raise _schema_error(error) from error
     if isinstance(schema, dict) and schema.get("$schema", DIALECT).removesuffix("#") != DIALECT:
         raise SchemaError("unsupported_dialect", f"Schemas are read as {DIALECT}.")
-    cost = estimate_cost(schema, is_schema=_META.is_valid)
+    # What is saved may come to assert its formats without being looked at again.
+    cost = estimate_cost(schema, is_schema=_META.is_valid, asserts_format=asserts_format or to_be_saved)
     if to_be_saved and cost.of(_LEAST_DATA, msgspec.json.decode(_LEAST_DATA)) > MAX_COST:
         raise SchemaError("too_costly", "Checking events against this schema could take too long.")
     share = min(PATTERN_BYTES, PATTERNS_BYTES // max(cost.patterns, 1))
@@ -92,7 +94,11 @@ def compile_schema(text: str, *, to_be_saved: bool = False) -> CompiledSchema:
     patterns = RegexOptions(size_limit=share, dfa_size_limit=share)
     try:
         validator = Draft202012Validator(
-            schema, validate_formats=False, mask="The value", pattern_options=patterns, offline=True
+            schema,
+            validate_formats=asserts_format,
+            mask="The value",
+            pattern_options=patterns,
+            offline=True,
         )
     except ValidationError as error:
         raise _schema_error(error) from error

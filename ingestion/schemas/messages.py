@@ -15,12 +15,13 @@ _LENGTH = struct.Struct("!I")
 class Question(msgspec.Struct, array_like=True, gc=False):
     """Events of one organization, each with the number of its schema among `schemas`; all are JSON texts.
 
-    Without events, whether the schemas can be saved.
+    `asserting` are the numbers of those whose formats have to fit. Without events, whether the schemas can be saved.
     """
 
     organization: str
     schemas: list[str]
     events: list[tuple[int, str]]
+    asserting: frozenset[int] = frozenset()
 
 
 class Reply(msgspec.Struct, array_like=True, gc=False):

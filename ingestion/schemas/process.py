@@ -15,8 +15,8 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from ingestion.schemas.compiling import CompiledSchema, compile_schema
-from ingestion.schemas.cost import SchemaError
 from ingestion.schemas.messages import Question, Reply, receive, send
+from ingestion.schemas.parts import SchemaError
 
 # Of CPU time. The bound of an event's cost is meant to hold before: this holds when it was wrong.
 EVENT_SECONDS = 0.25
@@ -37,17 +37,17 @@ class CompiledSchemas:
 
     def __init__(self, *, each: int = ORGANIZATION_BYTES, together: int = ALL_BYTES) -> None:
         self._each, self._together = each, together
-        self._found: OrderedDict[tuple[str, str], tuple[Compiled, int]] = OrderedDict()
+        self._found: OrderedDict[tuple[str, str, bool], tuple[Compiled, int]] = OrderedDict()
         self._bytes: dict[str, int] = {}
 
-    def of(self, organization: str, text: str) -> Compiled:
+    def of(self, organization: str, text: str, *, asserts_format: bool = False) -> Compiled:
         """The schema, compiled now unless it is here already."""
-        key = organization, text
+        key = organization, text, asserts_format
         if known := self._found.get(key):
             self._found.move_to_end(key)
             return known[0]
         with _at_most(COMPILE_SECONDS):
-            made, size = _compile(text)
+            made, size = _compile(text, asserts_format=asserts_format)
         self._found[key] = made, size
         self._bytes[organization] = self._bytes.get(organization, 0) + size
         self._make_room(organization)
@@ -90,7 +90,8 @@ def answer(question: Question, compiled: CompiledSchemas) -> Reply:
     findings = []
     for number, data in question.events:
         if number not in used:
-            used[number] = compiled.of(question.organization, question.schemas[number])
+            text, asserts = question.schemas[number], number in question.asserting
+            used[number] = compiled.of(question.organization, text, asserts_format=asserts)
         schema = used[number]
         with _at_most(EVENT_SECONDS):
             findings.append(schema.errors(data) if isinstance(schema, CompiledSchema) else ())
@@ -112,10 +113,10 @@ def _refusal(schema: Compiled) -> tuple[str, str] | None:
     return (schema.code, str(schema)) if isinstance(schema, SchemaError) else None
 
 
-def _compile(text: str) -> tuple[Compiled, int]:
+def _compile(text: str, *, asserts_format: bool) -> tuple[Compiled, int]:
     """The schema and the bytes that it takes; an error is kept too, or it would be looked for again with each event."""
     try:
-        made = compile_schema(text)
+        made = compile_schema(text, asserts_format=asserts_format)
     except SchemaError as error:
         return SchemaError(error.code, str(error)), len(text)
     return made, made.size

@@ -11,29 +11,39 @@ from django.db import connection, transaction
 
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from core.postgresql.arrays import text_array, uuid_array
+from core.postgresql.portions import read_portion
 from delivery.operations.retention import forget_responses, remove_deliveries_of_events
 from ingestion.fields import FIELDS
-from ingestion.models import ProcessingFailure
+from ingestion.formats.decoding import rounded
+from ingestion.models import LARGE, Event, ProcessingFailure
 from ingestion.operations.retention import remove_events_by_id
+from ingestion.stored_data import AS_JSONB
+from lifecycle.erasing.redacting import redacted
 from lifecycle.models import Erasure, ErasureKind
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.models import Organization
+from rest.large_answers import PORTION_BYTES
 
 # Each may have 256 KiB, which stay in the database.
 EVENTS_PER_BATCH = 1_000
-REDACTED = '"[redacted]"'
 COLUMNS = (*(field.name for field in FIELDS if field.is_erasable), "annotations")
 _SEARCHED = ", ".join(field.name for field in FIELDS)
 _PAGE = f"""
 WITH page AS MATERIALIZED (
-    SELECT id, {_SEARCHED}, received_at, data FROM ingestion_event
+    SELECT id, {_SEARCHED}, received_at, data_text, data FROM ingestion_event
     WHERE organization_id = %(organization)s AND id > %(cursor)s AND id < %(end)s
     ORDER BY organization_id, id LIMIT %(limit)s
 )
 SELECT id, ({{conditions}}) IS TRUE FROM page ORDER BY id
 """  # noqa: S608 - the names are our own
-_REDACT = "UPDATE ingestion_event SET {changes} WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(low)s AND id <= %(high)s"
+_WRITE = """
+UPDATE ingestion_event AS event SET
+    data_text = CASE WHEN event.data_text IS NOT NULL THEN given.text END,
+    data = CASE WHEN event.data IS NOT NULL THEN given.rounded::jsonb END
+FROM unnest(%(ids)s::uuid[], %(texts)s::text[], %(rounded)s::text[]) AS given (id, text, rounded)
+WHERE event.id = given.id
+"""
 
 
 class InvalidCriteriaError(ValueError):
@@ -144,22 +154,35 @@ def _apply(erasure: Erasure, criteria: ErasureCriteria, ids: list[UUID]) -> None
         erasure.removed_more("events", len(ids))
 
 
-def _redact(ids: list[UUID], paths: Sequence[str]) -> None:
+def _redact(ids: list[UUID], names: Sequence[str]) -> None:
     """The only place that changes an event's row. What is sent from now on is read from the changed row."""
-    data, values, changes = "data", {}, []
-    for number, path in enumerate(paths):
-        if path in COLUMNS:
-            changes.append(f"{path} = NULL")
-        else:
-            values[f"path{number}"] = text_array(path.split(".")[1:])
-            data = f"jsonb_set({data}, %(path{number})s::text[], %(redacted)s::jsonb, false)"
-    if data != "data":
-        changes.append(f"data = {data}")
+    rows = Event.objects.filter(pk__in=ids, pk__gte=min(ids), pk__lte=max(ids))
+    # In order, and before the data are read: another redaction of the same events must not bring back what this one
+    # takes away.
+    list(rows.order_by("pk").select_for_update().values_list("pk"))
+    if columns := [name for name in names if name in COLUMNS]:
+        rows.update(**dict.fromkeys(columns))
+    paths = [path.split(".")[1:] for path in names if path not in COLUMNS]
+    is_cut = bool(paths)
+    while is_cut:
+        portion = read_portion(rows, LARGE, count=len(ids), size=PORTION_BYTES)
+        _write(portion.rows, [redacted(event.data, paths) for event in portion.rows])
+        is_cut = portion.is_cut
+        if portion.rows:
+            rows = rows.filter(pk__lt=portion.rows[-1].pk)
+
+
+def _write(events: Sequence[Event], texts: Sequence[str]) -> None:
+    """The events' new data, in the same order, into the columns that have their data now."""
+    # What comes from jsonb goes back as it is.
+    kept = [text if event.data_text is None else rounded(text) for event, text in zip(events, texts, strict=True)]
+    values = {
+        "ids": uuid_array(event.pk for event in events),
+        "texts": text_array(texts),
+        "rounded": text_array(kept),
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _REDACT.format(changes=", ".join(changes)),
-            {**values, "redacted": REDACTED, "ids": uuid_array(ids), "low": min(ids), "high": max(ids)},
-        )
+        cursor.execute(_WRITE, values)
 
 
 def _page(organization_id: UUID, criteria: ErasureCriteria, cursor: UUID) -> list[tuple[UUID, bool]]:
@@ -183,7 +206,8 @@ def _page(organization_id: UUID, criteria: ErasureCriteria, cursor: UUID) -> lis
         if path in COLUMNS:
             conditions.append(f"{path} = %(plain{number})s")
         else:  # numbers and strings of JSON are different things, and people type neither quotes nor types
-            conditions.append(f"data #> %(path{number})s::text[] IN (%(text{number})s::jsonb, %(json{number})s::jsonb)")
+            wanted = f"(ingestion_jsonb(%(text{number})s), ingestion_jsonb(%(json{number})s))"
+            conditions.append(f"{AS_JSONB} #> %(path{number})s::text[] IN {wanted}")
         values |= {f"path{number}": text_array(path.split(".")[1:]), f"text{number}": json.dumps(value),
                    f"plain{number}": value, f"json{number}": _as_json(value)}  # fmt: skip
     with connection.cursor() as db:

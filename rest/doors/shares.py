@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from core import bounds
 from core.problems import Problem
@@ -75,6 +75,38 @@ class Budget:
             self.give_back(owner, size)
 
 
+class Held:
+    """One piece of a budget for `owner`, until it is given back or nobody has this object any more.
+
+    For what may end in many ways, such as an answer whose client goes away before it begins.
+    """
+
+    def __init__(self, budget: Budget, owner: Owner) -> None:
+        self.owner = owner
+        self.is_held = False
+        self._budget = budget
+
+    def require(self) -> None:
+        """Raises TooMuchError when there are too many, of all or of the owner's."""
+        if not self.is_held:
+            self._budget.take(self.owner)
+            self.is_held = True
+
+    def take(self) -> bool:
+        """Whether it is held now."""
+        with suppress(TooMuchError):
+            self.require()
+        return self.is_held
+
+    def give_back(self) -> None:
+        """Also when it is not held."""
+        if self.is_held:
+            self.is_held = False
+            self._budget.give_back(self.owner)
+
+    __del__ = give_back
+
+
 class RefusalPace:
     """Who is refused again and again gets its answers later and later, so that it comes back no faster."""
 
@@ -122,14 +154,16 @@ class Places:
         self._queues: dict[Owner, _Queue] = {}
 
     @asynccontextmanager
-    async def place(self, owner: Owner) -> AsyncIterator[None]:
+    async def place(
+        self, owner: Owner, *, most_waiting: int = bounds.MAX_WAITING, seconds: float = bounds.WAITING_SECONDS
+    ) -> AsyncIterator[None]:
         """Raises Problem 503 when too many wait already, or it takes too long."""
         queue = self._queues.setdefault(owner, _Queue(self._share))
-        if queue.length >= self._share + bounds.MAX_WAITING:
+        if queue.length >= self._share + most_waiting:
             raise busy("Too many requests wait")
         queue.length += 1
         try:
-            await self._enter(queue, owner)
+            await self._enter(queue, owner, seconds)
             try:
                 yield
             finally:
@@ -140,13 +174,13 @@ class Places:
             if not queue.length:
                 del self._queues[owner]
 
-    async def _enter(self, queue: _Queue, owner: Owner) -> None:
+    async def _enter(self, queue: _Queue, owner: Owner, seconds: float) -> None:
         try:
-            async with asyncio.timeout(bounds.WAITING_SECONDS):
+            async with asyncio.timeout(seconds):
                 await queue.places.acquire()
                 try:
-                    while (seconds := self._time.wait(owner)) > 0:
-                        await asyncio.sleep(seconds)
+                    while (pause := self._time.wait(owner)) > 0:
+                        await asyncio.sleep(pause)
                     await self._places.acquire()
                 except BaseException:
                     queue.places.release()

@@ -63,6 +63,11 @@ def end_streams() -> None:
     _streams.are_ending = True
 
 
+def are_ending() -> bool:
+    """Whether what stays open ought to end."""
+    return _streams.are_ending
+
+
 def stream_answer(request: HttpRequest, look: Look, *, cursor: str) -> StreamingHttpResponse:
     """The answer to a browser's EventSource; a cursor that this sends back goes before `cursor`."""
     cursor = request.headers.get("Last-Event-ID") or cursor

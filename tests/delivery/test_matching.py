@@ -310,13 +310,13 @@ def test_filters_that_demand_other_values_are_not_looked_at() -> None:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was parsed."""
     texts: list[Any] = []
-    parse = event_view._parse
+    parse = msgspec.json.decode
 
     def record(text: str | bytes) -> Any:
         texts.append(text)
         return parse(text)
 
-    monkeypatch.setattr(event_view, "_parse", record)
+    monkeypatch.setattr(event_view, "parse", record)
     return texts
 
 

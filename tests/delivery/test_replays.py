@@ -81,6 +81,7 @@ def test_it_works(tenant: Tenant, webhook: Subscription) -> None:
         "looked_at": 0,
         "created": 0,
         **WINDOW,
+        "event_ids": None,
         "event_types": ["*"],
         "only_undelivered": False,
         "created_at": started.json()["created_at"],
@@ -103,6 +104,49 @@ def test_it_works(tenant: Tenant, webhook: Subscription) -> None:
     assert run_replays() == 0
     entry = AuditEntry.objects.for_organization(tenant.organization.pk).get(action="replay.created")
     assert (entry.target_id, entry.changes["total"]) == (done["id"], 3)
+
+
+def start_ids(tenant: Tenant, subscription_id: UUID, ids: list[Any], **values: Any) -> Any:
+    body = {"subscription": str(subscription_id), "event_ids": [str(event_id) for event_id in ids], **values}
+    return tenant.post("/api/v1/replays", body)
+
+
+def test_named_events_alone_are_replayed(tenant: Tenant, webhook: Subscription) -> None:
+    """Also those that were received in the very same moment as others, and a moment ago."""
+    now = timezone.now()
+    events = make_events(tenant.organization, 4, at=now)
+    Event.objects.filter(pk__in=[event.pk for event in events]).update(received_at=now)
+    wanted = [events[2].pk, events[0].pk]
+    started = start_ids(tenant, webhook.pk, [*wanted, wanted[0]])
+    assert (started.status_code, started.json()["total"]) == (202, 2)
+    assert run_replays() == 2
+    assert replayed(started) == sorted(wanted)
+    done = shown(tenant, started)
+    assert (done["status"], done["event_ids"]) == ("done", [str(event_id) for event_id in [*wanted, wanted[0]]])
+
+
+def test_unknown_events_are_named(tenant: Tenant, other_tenant: Tenant, webhook: Subscription) -> None:
+    mine, theirs = make_events(tenant.organization, 1)[0], make_events(other_tenant.organization, 1)[0]
+    refused = start_ids(tenant, webhook.pk, [mine.pk, theirs.pk, uuid7()])
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/event_ids/1", "/event_ids/2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "pointer"),
+    [
+        ({"event_ids": []}, "/event_ids"),
+        ({"event_ids": [str(uuid7())] * 1_001}, "/event_ids"),
+        ({"event_ids": [str(uuid7())], **WINDOW}, "/event_ids"),
+        ({"received_after": WINDOW["received_after"]}, "/received_before"),
+        ({}, "/received_after"),
+    ],
+)
+def test_events_are_chosen_in_one_way(
+    tenant: Tenant, webhook: Subscription, values: dict[str, Any], pointer: str
+) -> None:
+    refused = tenant.post("/api/v1/replays", {"subscription": str(webhook.pk), **values})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 def test_a_dry_run_counts_and_makes_nothing(tenant: Tenant, webhook: Subscription) -> None:

@@ -21,8 +21,9 @@ from ingestion.operations import process_outbox
 from ingestion.operations.event_types import MAX_SCHEMA_BYTES
 from ingestion.schemas.catalogue import REFRESH_SECONDS, SchemaCatalogue
 from ingestion.schemas.checking import schema_checks
-from ingestion.schemas.compiling import DIALECT, MAX_COST, CompiledSchema, compile_schema
-from ingestion.schemas.cost import MAX_CHAIN, SchemaError, states_of_pattern
+from ingestion.schemas.compiling import MAX_COST, CompiledSchema, compile_schema
+from ingestion.schemas.cost import MAX_CHAIN, states_of_pattern
+from ingestion.schemas.parts import DIALECT, SchemaError
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
 
@@ -85,7 +86,8 @@ def compiled(schema: Any) -> CompiledSchema:
 def test_it_works(tenant: Tenant) -> None:
     created = tenant.post("/api/v1/event-types", INVOICE)
     assert created.status_code == 201
-    assert created.json() == {**INVOICE, "first_seen_at": None, "last_seen_at": None, "count": 0}
+    shown = {**INVOICE, "format": "annotate", "first_seen_at": None, "last_seen_at": None, "count": 0}
+    assert created.json() == shown
     assert tenant.get(PATH).json() == created.json()
     assert tenant.get("/api/v1/event-types").json() == {"data": [created.json()], "next_cursor": None}
 
@@ -222,7 +224,14 @@ def test_changes_need_the_scope(db: None) -> None:
         ({"name": "a", "schema": {"$ref": "#none"}}, 422, "unknown_reference", "/schema"),
         ({"name": "a", "schema": {"$ref": "#/x", "x": {"allOf": 5}}}, 422, "unknown_reference", "/schema"),
         ({"name": "a", "schema": {"$ref": "#"}}, 422, "endless", "/schema"),
-        ({"name": "a", "schema": {"$defs": {"x": {"$id": "http://x.example/"}}}}, 422, "nested_id", "/schema"),
+        ({"name": "a", "schema": {"$defs": {"x": {"$id": "http://x.example/%61"}}}}, 422, "unusual_id", "/schema"),
+        ({"name": "a", "schema": {"$defs": {"x": {"$id": "http://x.example/a/../b"}}}}, 422, "unusual_id", "/schema"),
+        ({"name": "a", "schema": {"$defs": {"x": {"$id": "a"}, "y": {"$id": "A"}}}}, 422, "duplicate_name", "/schema"),
+        ({"name": "a", "schema": {"$anchor": "x", "items": {"$anchor": "x"}}}, 422, "duplicate_name", "/schema"),
+        ({"name": "a", "schema": {"$defs": {"x": {"$id": "a", "$schema": "http://json-schema.org/draft-07/schema#"}}}},
+         422, "unsupported_dialect", "/schema"),
+        ({"name": "a", "schema": {"$ref": "#/x", "x": {"items": {"$id": "y"}}}}, 422, "unknown_reference", "/schema"),
+        ({"name": "a", "format": "never"}, 422, "invalid", "/format"),
         (b'{"name": "a", "schema": ' + b"[" * 65 + b"]" * 65 + b"}", 422, "too_deep", "/schema"),
         (b'{"name": "a", "schema": {"const": 1e999}}', 422, "number_out_of_range", "/schema"),
         (b'{"name": "a", "schema": {"const": "\\ud800"}}', 400, "malformed_json", None),
@@ -468,7 +477,57 @@ def test_a_stored_schema_that_cannot_be_used_is_logged_and_ignored(
     ]
 
 
+BUNDLED = {
+    "$id": "https://example.com/invoice",
+    "properties": {"payer": {"$ref": "person"}, "kind": {"const": {"$id": "https://example.com/person"}}},
+    "$defs": {
+        "person": {
+            "$id": "https://example.com/person",
+            "properties": {"mail": {"$ref": "#mail"}, "friends": {"items": {"$ref": "person"}}},
+            "$defs": {"mail": {"$anchor": "mail", "type": "string", "format": "email"}},
+        }
+    },
+}
+
+
+def test_parts_are_found_by_their_names_and_ids_in_data_are_data() -> None:
+    schema = compiled(BUNDLED)
+    assert schema.errors('{"payer": {"mail": "nobody", "friends": [{"mail": "a"}]}}') == ()
+    (error,) = schema.errors('{"payer": {"friends": [{"mail": 5}]}}')
+    assert error.pointer == "/data/payer/friends/0/mail"
+    assert schema.errors('{"kind": {"$id": "https://example.com/person"}}') == ()
+
+
+def test_formats_are_asserted_for_a_type_that_says_so(tenant: Tenant, catalogue: SchemaCatalogue) -> None:
+    tenant.post("/api/v1/event-types", {"name": NAME, "schema": BUNDLED, "validation": "reject"})
+    data = '{"payer": {"mail": "nobody"}}'
+    refresh(catalogue)
+    assert verdict_on(catalogue, tenant, NAME, data) is None
+    answer = patch(tenant, {"format": "assert"})
+    assert (answer.status_code, answer.json()["format"]) == (200, "assert")
+    catalogue.forget()
+    refresh(catalogue)
+    verdict = verdict_on(catalogue, tenant, NAME, data)
+    assert verdict is not None
+    assert [(error.pointer, error.code) for error in verdict.errors] == [("/data/payer/mail", "format")]
+    assert verdict_on(catalogue, tenant, NAME, '{"payer": {"mail": "a@example.com"}}') is None
+    tenant.request("DELETE", PATH)
+    assert tenant.post("/api/v1/event-types", {"name": NAME}).json()["format"] == "annotate"
+
+
 # What a schema may cost
+
+
+def bundled(times: int) -> dict[str, Any]:
+    """As `branching`, by names: each part applies the next eight times."""
+    parts = {f"p{n}": {"$id": f"p{n}", "anyOf": [{"not": {"$ref": f"p{n + 1}"}}] * 8} for n in range(times)}
+    return {"$ref": "p0", "$defs": {**parts, "end": {"$id": f"p{times}", "type": "string"}}}
+
+
+def dynamic(times: int) -> dict[str, Any]:
+    """Which of the anchors is meant depends on the way."""
+    parts = {f"p{n}": {"$id": f"p{n}", "$dynamicAnchor": "a", "type": "string"} for n in range(times)}
+    return {"$ref": "p0", "$defs": parts, "items": {"allOf": [{"$dynamicRef": "p0#a"}] * times}}
 
 
 def branching(times: int, branches: int) -> dict[str, Any]:
@@ -497,6 +556,8 @@ def chain(length: int) -> dict[str, Any]:
         (branching(11, 2), "too_deep"),
         (branching(8, 8), "too_costly"),
         (left_overs(15), "too_costly"),
+        (bundled(8), "too_costly"),
+        (dynamic(500), "too_complex"),
         (chain(MAX_CHAIN), "too_deep"),
         (chain(1500), "too_deep"),
         ({"properties": {f"p{n}": {"$ref": "#"} for n in range(2500)}}, "too_complex"),

@@ -100,7 +100,7 @@ def test_concurrent_requests_with_one_key_store_one_event() -> None:
 def test_an_event_that_cannot_be_processed_is_kept_and_blocks_no_other(tenant: Tenant) -> None:
     for number in range(3):
         tenant.post("/api/v1/events", {**EVENT, "data": number})
-    poison = Event.objects.get(data=1)
+    poison = Event.objects.get(data_text="1")
 
     def handler(events: list[StoredEvent]) -> None:
         if any(event.id == poison.pk for event in events):

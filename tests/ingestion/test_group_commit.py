@@ -18,7 +18,8 @@ from ingestion.models import Event, IdempotencyKey, IntakeProbe, OutboxEntry
 from organizations.models import Organization
 from tests.factories import make_organization
 
-POISON = '"\\ud800"'  # no client can send it: the decoder refuses it; PostgreSQL does too
+# No client can send such an attribute: the decoder refuses it. PostgreSQL does too, as it is jsonb.
+POISON = '"\\ud800"'
 
 
 @pytest.fixture
@@ -27,7 +28,10 @@ def organization(transactional_db: None) -> Organization:
 
 
 def incoming(organization: Organization, data: str = "1", key: str | None = None) -> Incoming:
-    event = DecodedEvent(type="t", data=data, source=None, subject=None, time=None, idempotency_key=key)
+    attributes = data if data == POISON else None
+    event = DecodedEvent(
+        type="t", data=data, source=None, subject=None, time=None, idempotency_key=key, annotations=attributes
+    )
     return Incoming(organization.pk, event)
 
 

@@ -26,8 +26,8 @@ from ingestion.schemas import checking
 from ingestion.schemas import process as schema_process
 from ingestion.schemas.checking import SLOW_FOR_SECONDS, STOPPED_SECONDS, SchemaChecks, Unchecked, schema_checks
 from ingestion.schemas.compiling import MAX_COST, compile_schema
-from ingestion.schemas.cost import SchemaError
 from ingestion.schemas.messages import Question, Reply, receive, send
+from ingestion.schemas.parts import SchemaError
 from ingestion.schemas.process import CompiledSchemas
 from organizations.models import Organization
 from rest.problems import describe_problem
@@ -154,7 +154,7 @@ def test_a_question_ends_soon_and_the_rest_is_asked_anew(tenant: Tenant, monkeyp
     monkeypatch.setattr(schema_process, "QUESTION_SECONDS", 0.0)
     assert len(schema_process.answer(question, CompiledSchemas()).findings) == 1
 
-    async def check(organization_id: UUID, schemas: Any, events: Any = ()) -> Reply | Unchecked:
+    async def check(organization_id: UUID, schemas: Any, events: Any = (), asserting: Any = ()) -> Reply | Unchecked:
         return schema_process.answer(Question(str(organization_id), list(schemas), list(events)), CompiledSchemas())
 
     put_in_force(tenant, "reject")
@@ -187,7 +187,7 @@ def test_a_batch_is_checked_in_questions_of_a_bounded_size(tenant: Tenant, monke
     """Between two of them others have their turn."""
     asked: list[list[int]] = []
 
-    async def check(organization_id: UUID, schemas: Any, events: Any = ()) -> Reply | Unchecked:
+    async def check(organization_id: UUID, schemas: Any, events: Any = (), asserting: Any = ()) -> Reply | Unchecked:
         asked.append([len(data) for _, data in events])
         return Reply([()] * len(events), [None], 0.0)
 

@@ -41,7 +41,8 @@ from ingestion.formats.cloudevents import decode_structured
 from ingestion.formats.decoding import decode_event
 from ingestion.formats.dispatch import decode_batch, decode_single
 from ingestion.formats.request_headers import kept_headers
-from ingestion.schemas.cost import SchemaError, estimate_cost, states_of_pattern
+from ingestion.schemas.cost import estimate_cost, states_of_pattern
+from ingestion.schemas.parts import SchemaError
 from observability.logs import redact
 from organizations.keys.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE

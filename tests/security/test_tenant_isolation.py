@@ -46,7 +46,7 @@ def test_lists_hold_only_ones_own(tenant: Tenant, other_tenant: Tenant, path: st
     tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"})
     process_outbox()
     subscription, replay = make_subscription_and_replay(tenant)
-    answer = other_tenant.get(path).content.decode()
+    answer = other_tenant.get(path).getvalue().decode()
     assert "of the tenant" not in answer
     assert tenant.key.public_id not in answer
     for private in (tenant.organization, subscription, replay):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from django_redis import get_redis_connection
 
 from delivery.matching.interests import forget_interests
+from ingestion.feed.showing import forget_shown
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
 from ingestion.schemas.catalogue import forget_schemas
@@ -30,6 +31,7 @@ FORGETTING: tuple[Callable[[], None], ...] = (
     forget_readiness,
     forget_rejections,
     forget_schemas,
+    forget_shown,
     forget_status,
 )
 

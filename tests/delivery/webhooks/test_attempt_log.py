@@ -24,7 +24,7 @@ def outcome(*, error: AttemptError | None = None, duration_ms: int = 5) -> Attem
         id=uuid4(), lease_id=uuid4(), organization_id=OWNER, subscription_id=SUBSCRIPTION, event_id=uuid4(),
         attempts=0, claimed_at=datetime.now(UTC), type="a", received_at=datetime.now(UTC), traceparent=None,
         tracestate=None, kind="webhook", url="https://example.com", headers={}, secret="", previous_secret="",
-        data="1",
+        timeout_seconds=None, retry_schedule=None, auth=None, retry_id=None, attributes=None, data="1",
     )  # fmt: skip
     result = AttemptResult(
         error=error, status=204, detail="", duration_ms=duration_ms, response_text="", response_truncated=False,

@@ -16,9 +16,14 @@ import yaml
 
 from ingestion.formats.decoding import DecodedEvent
 from ingestion.formats.dispatch import decode_single
+from ingestion.schemas.compiling import compile_schema
+from ingestion.schemas.parts import SchemaError
 
 _SUITES = Path(os.environ.get("CONFORMANCE_DIR", "conformance-suites-are-not-here"))
 CLOUDEVENTS = _SUITES / "cloudevents-conformance"
+JSON_SCHEMA = _SUITES / "JSON-Schema-Test-Suite"
+# What a schema cannot have here: another document, or a dialect of its own.
+NOT_TAKEN = {"remote_reference", "unsupported_dialect"}
 
 
 def suite(folder: Path) -> Path:
@@ -106,3 +111,28 @@ def test_every_example_of_the_http_binding_is_understood() -> None:
         assert json.loads(event.data) == json.loads(data)
         count += 1
     assert count >= 4
+
+
+# --- JSON Schema -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "asserts", "least"),
+    [("*.json", False, 1_200), ("optional/*.json", False, 100), ("optional/format/*.json", True, 700)],
+)
+def test_schemas_say_what_the_suite_says(pattern: str, asserts: bool, least: int) -> None:
+    count, wrong, refused = 0, [], set()
+    for path in sorted((suite(JSON_SCHEMA) / "tests" / "draft2020-12").glob(pattern)):
+        for group in json.loads(path.read_text()):
+            try:
+                schema = compile_schema(json.dumps(group["schema"]), to_be_saved=True, asserts_format=asserts)
+            except SchemaError as error:
+                refused.add(error.code)
+                continue
+            for test in group["tests"]:
+                count += 1
+                if (schema.errors(json.dumps(test["data"])) == ()) is not test["valid"]:
+                    wrong.append((path.name, group["description"], test["description"]))
+    assert wrong == []
+    assert refused <= NOT_TAKEN
+    assert count >= least

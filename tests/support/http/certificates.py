@@ -1,6 +1,7 @@
 """Certificates for tests of TLS: one that is signed by itself, and one of an authority of its own."""
 
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +32,35 @@ def signed_by_own_authority(folder: Path, address: str) -> tuple[ssl.SSLContext,
     ca_file.write_bytes(authority.public_bytes(_PEM))
     pem.write_bytes(_private(key) + certificate.public_bytes(_PEM))
     return _server(pem), ca_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """A client's certificate and private key, as PEM."""
+
+    certificate: str
+    private_key: str
+
+
+def demanding_client_certificates(folder: Path, address: str, *, days: int = 30) -> tuple[ssl.SSLContext, Path, Client]:
+    """For a server that lets in only whom its own authority vouches for; the authority's file; and such a client."""
+    authority_key, server_key, client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    authority = _builder("authority", "authority", authority_key, ca=True, days=400).sign(
+        authority_key, hashes.SHA256()
+    )
+    server = _builder(address, "authority", server_key, ca=False).sign(authority_key, hashes.SHA256())
+    client = _builder("client", "authority", client_key, ca=False, days=days).sign(authority_key, hashes.SHA256())
+    ca_file, pem = folder / "client-authority.pem", folder / "demanding.pem"
+    ca_file.write_bytes(authority.public_bytes(_PEM))
+    pem.write_bytes(_private(server_key) + server.public_bytes(_PEM))
+    context = _server(pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ca_file)
+    return (
+        context,
+        ca_file,
+        Client(certificate=client.public_bytes(_PEM).decode(), private_key=_private(client_key).decode()),
+    )
 
 
 def _builder(

@@ -77,6 +77,16 @@ class Peer:
         assert reply is not None, self.received[:300]
         return reply
 
+    def read_until(self, part: bytes) -> None:
+        """Until `received` has it; fails when the connection ends before."""
+        while part not in self.received:
+            self.read_more()
+
+    def read_more(self) -> None:
+        """What comes next; fails when the connection ends."""
+        self._take()
+        assert not self.has_ended, self.received[-300:]
+
     def read_to_end(self) -> RawReply:
         while not self.has_ended:
             self._take()

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('ingestion', '0007_long_references'),
+        ('ingestion', '0009_data_as_text'),
         ('organizations', '0008_slugs_without_case'),
     ]
 

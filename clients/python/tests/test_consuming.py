@@ -1,0 +1,193 @@
+"""Consuming the inbox of a started platform: what is acknowledged, what comes again, how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from events_client import AsyncClient, Client, InboxEvent, ProblemError
+
+PROGRAM = """
+import sys, time
+from events_client import Client
+def handle(event):
+    print("began", event.data, flush=True)
+    time.sleep(float(sys.argv[2]))
+    print("ended", event.data, flush=True)
+Client().inbox(sys.argv[1]).consume(handler=handle, lease_seconds=int(sys.argv[3]))
+print("stopped", flush=True)
+"""
+
+
+class Box:
+    """An inbox of its own, and the type of event that it takes."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.name = f"test-{uuid.uuid4().hex[:12]}"
+        self.type = f"{self.name}.event"
+        self.subscription = client.subscriptions.create_inbox(self.name, event_types=[self.type])
+
+    def fill(self, count: int) -> None:
+        """Send events with the data 0, 1, 2 … and wait until all are there."""
+        with self.client.events.buffer() as buffer:
+            for number in range(count):
+                buffer.send(self.type, number)
+        self.wait_for(count)
+
+    def wait_for(self, count: int, seconds: float = 60.0) -> None:
+        ends = time.monotonic() + seconds
+        while (found := sum(1 for _ in self.client.inbox(self.name).list(page_size=1000))) != count:
+            assert time.monotonic() < ends, f"{found} of {count} are in the inbox"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def box(platform: Client) -> Iterator[Box]:
+    made = Box(platform)
+    yield made
+    platform.subscriptions.delete(made.subscription.id)
+
+
+def test_each_event_is_handled_and_acknowledged(box: Box) -> None:
+    box.fill(300)
+    handled: list[int] = []
+    box.client.inbox(box.name).consume(lambda event: handled.append(event.data), until_empty=True)
+    assert sorted(handled) == [*range(300)]
+    box.wait_for(0)
+
+
+def test_coroutines_handle_several_at_once(box: Box) -> None:
+    box.fill(8)
+    together: list[int] = []
+    running = 0
+
+    async def handle(event: InboxEvent) -> None:
+        nonlocal running
+        running += 1
+        ends = time.monotonic() + 20
+        while running < 4 and not together and time.monotonic() < ends:
+            await asyncio.sleep(0.01)
+        together.append(running)
+        running -= 1
+
+    async def run() -> None:
+        async with AsyncClient() as client:
+            await client.inbox(box.name).consume(handle, concurrency=4, until_empty=True)
+
+    asyncio.run(run())
+    assert max(together) == 4
+    box.wait_for(0)
+
+
+def test_what_fails_comes_again_later_and_says_so(box: Box) -> None:
+    box.fill(3)
+    seen: list[tuple[int, int]] = []
+
+    def handle(event: InboxEvent) -> None:
+        seen.append((event.data, event.leases))
+        if event.leases == 1:
+            raise ValueError("not today")
+
+    box.client.inbox(box.name).consume(handle, retry_delay=0.05, until_empty=True)
+    assert sorted(seen) == [(number, lease) for number in range(3) for lease in (1, 2)]
+    box.wait_for(0)
+
+
+def test_a_lease_is_extended_while_the_handler_runs(box: Box) -> None:
+    box.fill(1)
+    seen: list[int] = []
+
+    def handle(event: InboxEvent) -> None:
+        seen.append(event.leases)
+        # Longer than the lease: what is seen by others after that shows whether it was extended.
+        ends = time.monotonic() + 2.5
+        while time.monotonic() < ends:
+            assert box.client.inbox(box.name).lease(max=1).events == []
+            time.sleep(0.2)
+
+    box.client.inbox(box.name).consume(handle, lease_seconds=1, until_empty=True)
+    assert seen == [1]
+    box.wait_for(0)
+
+
+def test_sigterm_lets_the_handler_end_and_gives_the_rest_back(box: Box) -> None:
+    box.fill(20)
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, box.name, "0.3", "30"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("began")
+        process.send_signal(signal.SIGTERM)
+        output = process.stdout.read().split("\n")
+        assert process.wait(30) == 0
+    ended = [line for line in output if line.startswith("ended")]
+    assert output[-2:] == ["stopped", ""]
+    began = 1 + sum(line.startswith("began") for line in output)
+    assert len(ended) == began
+    # All others are there for the next consumer, at once.
+    left = box.client.inbox(box.name).lease(max=100)
+    assert len(left.events) == 20 - len(ended)
+
+
+def test_what_a_killed_consumer_held_comes_again_and_nothing_is_lost(box: Box, tmp_path: Path) -> None:
+    box.fill(10)
+    output = tmp_path / "output"
+    with output.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, box.name, "0.2", "2"], stdout=file)
+        ends = time.monotonic() + 60
+        while "ended" not in output.read_text():
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    begun = [line.split()[1] for line in output.read_text().splitlines() if line.startswith("began")]
+    seen: Counter[int] = Counter()
+    repeated: set[int] = set()
+
+    def handle(event: InboxEvent) -> None:
+        seen[event.data] += 1
+        if event.leases > 1:
+            repeated.add(event.data)
+
+    ends = time.monotonic() + 60
+    while len({*seen, *map(int, begun)}) < 10 or [*box.client.inbox(box.name).list()]:
+        assert time.monotonic() < ends
+        box.client.inbox(box.name).consume(handle, until_empty=True)
+    assert {*seen, *map(int, begun)} == {*range(10)}
+    # Whoever gets one that was begun before is told.
+    assert {number for number in seen if str(number) in begun} <= repeated
+
+
+def test_an_inbox_that_is_not_there_is_an_error(platform: Client) -> None:
+    with pytest.raises(ProblemError, match="not_found"):
+        platform.inbox("nobody-made-it").consume(print)
+
+
+def test_it_waits_for_the_next_event_until_it_is_cancelled(box: Box) -> None:
+    arrived = threading.Event()
+
+    async def handle(event: InboxEvent) -> None:
+        arrived.set()
+
+    async def run() -> None:
+        async with AsyncClient() as client:
+            consuming = asyncio.create_task(client.inbox(box.name).consume(handle))
+            await client.events.send(box.type, 1)
+            assert await asyncio.to_thread(arrived.wait, 60)
+            consuming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await consuming
+
+    asyncio.run(run())
+    box.wait_for(0)

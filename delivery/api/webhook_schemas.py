@@ -1,0 +1,113 @@
+"""What only webhooks have: a secret, and a test. Bodies and answers, as for subscriptions."""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import Meta, Raw, Struct, field
+
+from ingestion.formats.decoding import TypeName
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Answer, Operation, Time, json_of
+
+MAX_OVERLAP = 30 * 24 * 3600
+EXAMPLE_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+
+class SecretRotation(Struct, forbid_unknown_fields=True):
+    """How long the previous secret signs too."""
+
+    overlap_seconds: Annotated[int, Meta(ge=0, le=MAX_OVERLAP)] = 86_400
+
+
+class TestEvent(Struct, forbid_unknown_fields=True):
+    """The event to send."""
+
+    __test__ = False  # It is none of pytest's.
+
+    type: TypeName = "webhook.test"
+    data: Annotated[Raw, Meta(description="Any JSON.", extra_json_schema={})] = field(
+        default_factory=lambda: Raw(b'{"test":true}')
+    )
+
+
+class SecretShown(Struct):
+    """The secret of a webhook; with `v1a` the public key, as nobody is shown the private one."""
+
+    secret: Annotated[str, Meta(pattern="^whsec_")] | None
+    public_key: Annotated[str, Meta(pattern="^whpk_")] | None
+    previous_secret_expires_at: Annotated[
+        Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
+    ]
+
+
+class TestResult(Struct):
+    """What came of a test."""
+
+    __test__ = False
+
+    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
+    delivered: bool
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    duration_ms: Annotated[int, Meta(ge=0)]
+    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
+    detail: Annotated[str, Meta(description="The same in a sentence.")]
+    response: Annotated[str, Meta(description="The begin of the answer.")]
+
+
+_ANSWER = Answer(
+    description="The secret.",
+    content=json_of(
+        SecretShown, secret={"secret": EXAMPLE_SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
+    ),
+)
+
+
+SECRET = {
+    "GET": Operation(
+        id="get_subscription_secret",
+        summary="Show the secret of a webhook",
+        description="The audit log notes it.",
+        answers={200: _ANSWER},
+        problems=("wrong_state",),
+    )
+}
+ROTATE_SECRET = {
+    "POST": Operation(
+        id="rotate_subscription_secret",
+        summary="Rotate the secret of a webhook",
+        description="The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
+        " default. Of two rotations in a row only the last leaves a previous secret.",
+        body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
+        body_required=False,
+        answers={200: _ANSWER},
+        problems=("wrong_state",),
+    )
+}
+TEST = {
+    "POST": Operation(
+        id="test_subscription",
+        summary="Test a webhook",
+        description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
+        " answer. The event is stored nowhere.",
+        body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
+        body_required=False,
+        answers={
+            200: Answer(
+                description="What came of it, good or bad.",
+                content=json_of(
+                    TestResult,
+                    refused={
+                        "event_id": EXAMPLE_ID,
+                        "delivered": False,
+                        "status_code": 500,
+                        "duration_ms": 42,
+                        "error": "http_error",
+                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
+                        " log.",
+                        "response": "Internal Server Error",
+                    },
+                ),
+            )
+        },
+        problems=("wrong_state", "rate_limited"),
+    )
+}

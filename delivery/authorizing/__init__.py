@@ -1,0 +1,1 @@
+"""How a sender authorizes itself at an endpoint: with a token that it fetches, or with a certificate."""
