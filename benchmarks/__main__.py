@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from benchmarks.chain.running import run_chain
+from benchmarks.clients import run_clients
 from benchmarks.console import run_console
 from benchmarks.delivery import run_delivery
 from benchmarks.hostile.running import run_hostile
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Options, Progress], Told]] = {
     "console": run_console,
     "retention": run_retention,
     "hostile": run_hostile,
+    "clients": run_clients,
     "soak": run_soak,
 }
 # An hour long: run only when it is named.

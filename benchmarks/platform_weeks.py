@@ -55,7 +55,7 @@ def _make(*, events: int, weeks: int) -> dict[str, Any]:
     from organizations.models import Organization  # noqa: PLC0415
 
     first = week_of(timezone.now() - timedelta(days=OLDEST_DAYS)) - WEEK * weeks
-    default_inboxes(list(Organization.objects.values_list("pk", flat=True)))
+    default_inboxes(list(Organization.objects.values_list("pk", flat=True)), sleep=False)
     each = events // weeks
     with connection.cursor() as cursor:
         for week in (first + WEEK * number for number in range(weeks)):

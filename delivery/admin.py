@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from core.problems import Problem
 from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
+from delivery.attempts.records import unpack
 from delivery.dead_letter_sides import THEIRS, Fault, side_of
 from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
@@ -166,8 +167,8 @@ def _uuid(text: str | None) -> UUID | None:
 class DeliveryAdmin(ReadOnlyAdmin):
     actions = ("retry",)
     change_list_template = "admin/deliveries.html"
-    heavy_fields = tuple(f"subscription__{name}" for name in LARGE_COLUMNS)
-    exclude = ("status", "next_attempt_at")
+    heavy_fields = ("first_attempt", "first_response", *(f"subscription__{name}" for name in LARGE_COLUMNS))
+    exclude = ("status", "next_attempt_at", "first_attempt", "first_response")
     list_display = ("id", "shown", "last_error", "side", "to", "organization", "created_at", "attempts")
     list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
     list_select_related = ("organization", "subscription__organization")
@@ -226,7 +227,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
             (each.number, each.started_at.isoformat(" ", "seconds"), each.error or each.status_code, each.duration_ms)
             for each in newest.order_by("-pk").defer("response")[:ATTEMPTS_SHOWN]
         )
-        return format_html_join("", "<p>{}. {}: {} ({} ms)</p>", rows) or "–"
+        shown: list[tuple[Any, ...]] = [*rows]
+        if delivery.first_attempt is not None and len(shown) < ATTEMPTS_SHOWN:
+            first = unpack(delivery.first_attempt, event_id=delivery.event_id)
+            shown.append((1, first.started_at.isoformat(" ", "seconds"), first.status, delivery.first_duration_ms))
+        return format_html_join("", "<p>{}. {}: {} ({} ms)</p>", shown) or "–"
 
     @admin.action(description="Try the selected deliveries again", permissions=["act"])
     def retry(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:

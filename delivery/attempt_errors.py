@@ -13,6 +13,7 @@ class AttemptError(StrEnum):
     DNS = "dns"
     TLS = "tls"
     UNSAFE_ADDRESS = "unsafe_address"
+    PROXY = "proxy"
     TOKEN = "token"  # noqa: S105 - a word
     REDIRECT = "redirect"
     HTTP_ERROR = "http_error"

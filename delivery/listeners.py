@@ -10,7 +10,10 @@ from core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """A delivery that was given up; `event_type` is None when its event is gone."""
+    """A delivery that was given up; `event_type` is None when its event is gone.
+
+    `error_detail` says in a sentence what `last_error` says in a word.
+    """
 
     organization_id: UUID
     delivery_id: UUID
@@ -19,16 +22,19 @@ class DeadLetter:
     event_type: str | None
     attempts: int
     last_error: str
+    error_detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DisabledWebhook:
-    """A subscription that the platform itself has disabled, as its endpoint only fails."""
+    """A subscription that the platform itself has disabled, as its endpoint only fails; how it failed last."""
 
     organization_id: UUID
     subscription_id: UUID
     url: str
     reason: str
+    last_error: str = ""
+    error_detail: str = ""
 
 
 class DeadLetterListener(Protocol):

@@ -100,6 +100,11 @@ class Subscription(models.Model):
     url = models.CharField(max_length=2048, blank=True, db_default="")
     # Null is as the platform's settings say; an empty schedule means no retry.
     timeout_seconds = models.FloatField(null=True, blank=True)
+    # In a second, and at once, of all senders together. What is taken of it, see delivery.webhooks.claiming.
+    rate_limit = models.FloatField(null=True, blank=True)
+    max_in_flight = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Where there is a limit: when the next one may be sent, or, without a rate, when the last ones were taken.
+    next_slot_at = models.DateTimeField(null=True, blank=True)
     retry_schedule = ArrayField(models.PositiveIntegerField(), null=True, blank=True)
     # Their values are encrypted, see delivery.endpoints.sealed_headers.
     headers = models.JSONField(db_default={})
@@ -127,6 +132,11 @@ class Subscription(models.Model):
 
     # Inboxes only: after so many leases without an ack an event is a dead letter.
     max_leases = models.PositiveIntegerField(db_default=20)
+    # One that nobody has read sleeps, and gets no deliveries. Once it is read, those of the events from `unfilled_from`
+    # on and before `unfilled_to` are made as they are asked for; both are null when none is missing.
+    sleeps = models.BooleanField(db_default=False)
+    unfilled_from = models.UUIDField(null=True, blank=True, editable=False)
+    unfilled_to = models.UUIDField(null=True, blank=True, editable=False)
 
     objects = SubscriptionQuerySet.as_manager()
 
@@ -181,6 +191,12 @@ def label_of(name: str, url: str) -> str:
     return f"{address[:half]}…{address[1 - half :]}"
 
 
+class DeliveryQuerySet(TenantQuerySet["Delivery"]):
+    def light(self) -> Self:
+        """Without what may be large and is not looked at where there are many: what the endpoint answered."""
+        return self.defer("first_attempt", "first_response")
+
+
 class Delivery(models.Model):
     """One event on its way to one subscription; partitioned by week of `id`, like the events.
 
@@ -207,8 +223,14 @@ class Delivery(models.Model):
     replay_id = models.UUIDField(null=True, blank=True)
     # The DeadLetterRetry that made it due, until its next attempt is over.
     retry_id = models.UUIDField(null=True, blank=True)
+    # Those before it last started over, so that all are numbered through.
+    earlier_attempts = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Attempt 1, if it succeeded: then it has no row (delivery.attempts.records, docs/adr/0024).
+    first_duration_ms = models.PositiveIntegerField(null=True, blank=True)
+    first_attempt = models.BinaryField(null=True, blank=True)
+    first_response = models.TextField(null=True, blank=True)
 
-    objects = TenantQuerySet["Delivery"].as_manager()
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "deliveries"
@@ -221,12 +243,20 @@ class Delivery(models.Model):
             models.Index(fields=["subscription", "status", "-id"], name="delivery_newest_of_status"),
         ]
 
+    @property
+    def attempts_in_all(self) -> int:
+        """Also those before it last started over."""
+        return (self.earlier_attempts or 0) + self.attempts
+
     def __str__(self) -> str:
         return f"{self.status} {self.id}"
 
 
 class Attempt(models.Model):
-    """One request to a webhook, and what came of it; partitioned by week of `id`."""
+    """One request to a webhook, and what came of it; partitioned by week of `id`.
+
+    A first attempt that succeeds has none: see `Delivery.first_attempt`.
+    """
 
     id = models.UUIDField(primary_key=True)
     organization = models.ForeignKey(
@@ -242,6 +272,8 @@ class Attempt(models.Model):
     error = models.CharField(max_length=40, blank=True, db_default="")
     # The first 20 KiB of what the endpoint answered.
     response = models.TextField(blank=True, db_default="")
+    # The rest (delivery.attempts.records). None of before there were records.
+    record = models.BinaryField(null=True, blank=True)
 
     objects = TenantQuerySet["Attempt"].as_manager()
 

@@ -107,4 +107,4 @@ def newest_deliveries(
     if not parts:
         return deliveries.none()
     newest = parts[0].union(*parts[1:], all=True).order_by("-pk")[:size] if len(parts) > 1 else parts[0]
-    return deliveries.filter(pk__in=newest)
+    return deliveries.filter(pk__in=newest).light()

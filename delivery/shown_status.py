@@ -30,19 +30,20 @@ class HeldReason(StrEnum):
     DISABLED = "disabled"
     CIRCUIT_OPEN = "circuit_open"
     SUSPENDED = "suspended"
+    RATE_LIMITED = "rate_limited"
 
 
 def held_reason(delivery: Delivery, subscription: Subscription, *, now: datetime) -> HeldReason | None:
-    """Why it is held, if it is. Those whose own next attempt comes after the circuit's rest wait for that alone."""
+    """Why it is held, if it is. Those whose own next attempt comes after the rest of all wait for that alone."""
     if delivery.status not in OPEN_STATUSES:
         return None
     if (reason := _of_all(subscription)) is not None:
         return reason
-    rests_until = subscription.circuit_open_until
-    if rests_until is None or rests_until <= now or delivery.next_attempt_at is None:
+    rest = _rest_of(subscription, now)
+    if rest is None or delivery.next_attempt_at is None:
         return None
-    held = delivery.status == DeliveryStatus.PENDING or delivery.next_attempt_at < rests_until
-    return HeldReason.CIRCUIT_OPEN if held else None
+    reason, until = rest
+    return reason if delivery.status == DeliveryStatus.PENDING or delivery.next_attempt_at < until else None
 
 
 def shown_status(delivery: Delivery, subscription: Subscription, *, now: datetime) -> DeliveryStatus:
@@ -51,9 +52,9 @@ def shown_status(delivery: Delivery, subscription: Subscription, *, now: datetim
 
 def shown_next_attempt(delivery: Delivery, subscription: Subscription, *, now: datetime) -> datetime | None:
     """When it is tried next, if that is known: a time ahead. None also for what is due now."""
-    reason = held_reason(delivery, subscription, now=now)
-    if reason is HeldReason.CIRCUIT_OPEN:
-        return subscription.circuit_open_until
+    reason, rest = held_reason(delivery, subscription, now=now), _rest_of(subscription, now)
+    if rest is not None and reason is rest[0]:
+        return rest[1]
     return delivery.next_attempt_at if reason is None and is_open_until(delivery.next_attempt_at, now) else None
 
 
@@ -66,14 +67,25 @@ def stored_as(subscription: Subscription, wanted: DeliveryStatus | None, *, now:
     is_held = wanted is DeliveryStatus.HELD
     if _of_all(subscription):
         return [Q(status=status) for status in OPEN_STATUSES] if is_held else []
-    rests_until = subscription.circuit_open_until
-    if not is_open_until(rests_until, now):
+    rest = _rest_of(subscription, now)
+    if rest is None:
         return [] if is_held else [Q(status=wanted)]
+    _, rests_until = rest
     soon = Q(status=DeliveryStatus.RETRYING, next_attempt_at__lt=rests_until)
     later = Q(status=DeliveryStatus.RETRYING, next_attempt_at__gte=rests_until)
     if is_held:
         return [Q(status=DeliveryStatus.PENDING), soon]
     return [later] if wanted is DeliveryStatus.RETRYING else []
+
+
+def _rest_of(subscription: Subscription, now: datetime) -> tuple[HeldReason, datetime] | None:
+    """What holds the deliveries of an active subscription that are due, and until when the first of them waits."""
+    rests_until, next_slot_at = subscription.circuit_open_until, subscription.next_slot_at
+    if rests_until is not None and rests_until > now:
+        return HeldReason.CIRCUIT_OPEN, rests_until
+    if subscription.rate_limit is not None and next_slot_at is not None and next_slot_at > now:
+        return HeldReason.RATE_LIMITED, next_slot_at
+    return None
 
 
 def _of_all(subscription: Subscription) -> HeldReason | None:

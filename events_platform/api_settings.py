@@ -23,6 +23,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "Times are RFC 3339 in UTC with microseconds, ids are UUIDv7. A field or parameter that an endpoint does not "
         "have is a 422 that names it."
     ),
+    "CONTACT": {"name": "The people who run this platform"},
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "SERVERS": [{"url": "/", "description": "The platform that serves this document."}],
     "SCHEMA_PATH_PREFIX": "/api/v1",

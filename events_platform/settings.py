@@ -251,6 +251,7 @@ WEBHOOK_DENIED_NETWORKS: list[IPv4Network | IPv6Network] = env.list(
 )
 # Those of the system when it names none.
 WEBHOOK_NAME_SERVERS: list[str] = env.list("WEBHOOK_NAME_SERVERS", [], subcast=values.name_server)
+WEBHOOK_PROXY: str = env.str("WEBHOOK_PROXY", "", validate=values.proxy)
 WEBHOOK_CA_FILE: str = env.str("WEBHOOK_CA_FILE", "", validate=values.certificates)
 WEBHOOK_TIMEOUT_SECONDS: float = env.float("WEBHOOK_TIMEOUT_SECONDS", 15.0, validate=validate.Range(min=1, max=60))
 # 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h: three days and four hours in all.

@@ -30,6 +30,7 @@ urlpatterns = [
     path("api/v1/", include("delivery.api.urls")),
     path("api/schema", api_docs.schema, name="api-schema"),
     path("api/docs", api_docs.docs, name="api-docs"),
+    path("llms.txt", api_docs.llms, name="llms"),
     path("docs/errors", ProblemTypesView.as_view(), name="problem-types"),
     path("metrics", metrics, name="metrics"),
     path("health/live", health.live, name="health-live"),

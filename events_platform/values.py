@@ -115,6 +115,19 @@ def name_server(text: str) -> str:
     return text.strip()
 
 
+def proxy(url: str) -> str:
+    """`http://[user:password@]host:port`; an empty one is none."""
+    try:
+        parts = urlsplit(url)
+        good = not url or (parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/"))
+    except ValueError:
+        good = False
+    if not good:
+        # Without the text: it may hold a password.
+        raise ValidationError("Use http://host:port, with user:password@ before the host if the proxy asks for them.")
+    return url
+
+
 def retry_wait(text: str) -> int:
     if not (text.strip().isdecimal() and 1 <= int(text) <= 7 * 24 * 3600):
         raise ValidationError(f"{text!r} is not from 1 to 604800 seconds")

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import msgspec
 from django.db import transaction
-from django.db.models import BinaryField, Field, Model
+from django.db.models import BinaryField, Field, Model, OuterRef, Subquery
 
 from core.event_ids import LOWEST_ID
 from core.times import format_time
+from delivery.attempts.records import unpack
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
@@ -25,7 +26,7 @@ from lifecycle.erasing.organization import models_of_organizations
 from organizations.models import Membership, Organization
 
 ROWS_PER_PAGE = 2_000
-# Of events and schemas, which have up to 256 KiB each.
+# Of events and schemas, which have up to 256 KiB each, and of what holds an endpoint's answer, up to 20 KiB.
 LARGE_ROWS_PER_PAGE = 100
 MANIFEST = "manifest.json"
 # What opens something: hashes and ciphertexts too. Binary columns are left out altogether.
@@ -94,6 +95,11 @@ def _lines(model: type[Model], organization: Organization) -> Iterator[bytes]:
             members["data"] = msgspec.Raw(row.data.encode())
         if isinstance(row, Subscription):
             members |= {"headers": show_headers(row.headers), "auth": show_auth(row.auth)}
+        if isinstance(row, Delivery):
+            members["first_attempt"] = row.first_attempt and unpack(row.first_attempt, event_id=row.event_id)
+        if isinstance(row, Attempt):
+            event_id: UUID | None = row.event_id  # type: ignore[attr-defined] # annotated below
+            members["record"] = row.record and event_id and unpack(row.record, event_id=event_id)
         if isinstance(row, Membership):
             members |= {"username": row.user.get_username(), "email": row.user.email}
         yield msgspec.json.encode(members) + b"\n"
@@ -132,11 +138,14 @@ def _rows(model: type[Model], organization: Organization) -> Iterator[Model]:
 def _of_subscription(model: type[Model], organization: Organization, subscription_id: UUID) -> Iterator[Model]:
     if model is Attempt:
         attempts = Attempt.objects.for_organization(organization.pk).filter(subscription_id=subscription_id)
-        yield from _pages(attempts.order_by("subscription_id", "pk"), size=LARGE_ROWS_PER_PAGE)
+        event_ids = Delivery.objects.filter(pk=OuterRef("delivery_id")).values("event_id")
+        annotated = attempts.annotate(event_id=Subquery(event_ids)).order_by("subscription_id", "pk")
+        yield from _pages(annotated, size=LARGE_ROWS_PER_PAGE)
     else:
-        rows = Delivery.objects.for_organization(organization.pk).filter(subscription=subscription_id)
+        deliveries = Delivery.objects.for_organization(organization.pk).filter(subscription=subscription_id)
         for status in DeliveryStatus:
-            yield from _pages(rows.filter(status=status).order_by("subscription_id", "status", "pk"))
+            rows = deliveries.filter(status=status).order_by("subscription_id", "status", "pk")
+            yield from _pages(rows, size=LARGE_ROWS_PER_PAGE)
 
 
 def _pages(rows: Any, *, size: int = ROWS_PER_PAGE) -> Iterator[Model]:

@@ -22,7 +22,7 @@ from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
 from core.ports import SyncDatabase, run_now
 from core.times import format_time
-from delivery.expiring import tell_ends
+from delivery.endpoints.certificate_ends import tell_ends
 from delivery.listeners import DeadLetter, DisabledWebhook
 from delivery.models import Subscription
 from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
@@ -93,6 +93,7 @@ def announce_dead_letter(letter: DeadLetter, *, now: datetime) -> None:
             "event_type": letter.event_type,
             "attempts": letter.attempts,
             "last_error": letter.last_error,
+            "error_detail": letter.error_detail,
         },
         now=now,
     )
@@ -108,6 +109,8 @@ def announce_disabled(webhook: DisabledWebhook, *, now: datetime) -> None:
             "subscription_id": str(webhook.subscription_id),
             "url": webhook.url,
             "reason": webhook.reason,
+            "last_error": webhook.last_error,
+            "error_detail": webhook.error_detail,
         },
         now=now,
     )

@@ -1,7 +1,9 @@
-"""`/api/schema`, the OpenAPI document, and `/api/docs`, which shows it."""
+"""`/api/schema`, the OpenAPI document, `/api/docs`, which shows it, and `/llms.txt`, which sums it up."""
 
 import threading
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import msgspec
 import yaml
@@ -10,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from core.problems import PROBLEM_TYPES
 from rest.openapi import JSON, build_document
 
 # Made once in a process, by one request however many want it: half a second of CPU. libyaml takes a seventh of what
@@ -33,14 +36,34 @@ def docs(request: HttpRequest) -> HttpResponse:
     return render(request, "api_docs.html")
 
 
-def _documents() -> tuple[bytes, str]:
-    """As JSON and as YAML."""
+@require_safe
+def llms(request: HttpRequest) -> HttpResponse:
+    """The API as plain Markdown, for programs that read prose."""
+    return HttpResponse(_documents()[2], content_type="text/plain; charset=utf-8")
+
+
+def _documents() -> tuple[bytes, str, str]:
+    """As JSON, as YAML, and summed up."""
     with _making:
         return _made()
 
 
 @cache
-def _made() -> tuple[bytes, str]:
+def _made() -> tuple[bytes, str, str]:
     document = build_document()
     text: str = yaml.dump(document, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
-    return msgspec.json.format(msgspec.json.encode(document)), text
+    return msgspec.json.format(msgspec.json.encode(document)), text, "\n\n".join(_summary(document)) + "\n"
+
+
+def _summary(document: dict[str, Any]) -> Iterator[str]:
+    info, paths = document["info"], document["paths"]
+    yield f"# {info['title']}\n\n> {info['description']}"
+    yield "The whole of this, with every schema and example, is the OpenAPI document at /api/schema."
+    for tag in document["tags"]:
+        yield f"## {tag['name']}\n\n{tag['description']}"
+        for path, item in paths.items():
+            for method, operation in item.items():
+                if tag["name"] in operation["tags"]:
+                    yield f"### {operation['summary']}\n\n`{method.upper()} {path}`\n\n{operation['description']}"
+    codes = (f"- `{kind.code}` ({kind.status}): {kind.meaning}" for kind in PROBLEM_TYPES.values())
+    yield "## Errors\n\n" + "\n".join(codes)

@@ -199,8 +199,14 @@ def add_shared_components(
     components["securitySchemes"] = _SECURITY_SCHEMES
     components["headers"] = _HEADERS | {f"Optional-{name}": {**_HEADERS[name], "required": False} for name in _LIMITS}
     components["parameters"] = {name: _parameter(given) for name, given in _SHARED_PARAMETERS.items()}
-    components["examples"] = {code: {"value": _problem_example(code)} for code in PROBLEM_TYPES}
+    given = {code for item in result["paths"].values() for operation in item.values() for code in _codes_of(operation)}
+    components["examples"] = {code: {"value": _problem_example(code)} for code in PROBLEM_TYPES if code in given}
     return result
+
+
+def _codes_of(operation: Mapping[str, Any]) -> Iterator[str]:
+    for answer in operation["responses"].values():
+        yield from answer.get("content", {}).get(MEDIA_TYPE, {}).get("examples", ())
 
 
 class DocumentedView(AutoSchema):
@@ -316,11 +322,12 @@ def _problem_codes(operation: Operation, scope: str | None, path: str) -> list[s
 def _problem_response(
     status: int, codes: list[str], operation: Operation, registry: ComponentRegistry
 ) -> dict[str, Any]:
-    """A problem with one of `codes`; where the operation answers with this status itself, that stays possible."""
-    narrowed = {"code": {"enum": codes}, "status": {"const": status}}
-    schema = {**_schema(ProblemDocument, registry), "properties": narrowed}
+    """A problem with one of `codes`; where the operation answers with this status itself, that stays possible.
+
+    The codes are told by examples: a schema of its own for each answer is one more class in a generated client.
+    """
     examples = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
-    content = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+    content = {MEDIA_TYPE: {"schema": _schema(ProblemDocument, registry), "examples": examples}}
     description = " ".join(f"`{code}`: {PROBLEM_TYPES[code].meaning}" for code in codes)
     own = operation.answers.get(status)
     if own is not None:

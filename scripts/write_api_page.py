@@ -3,12 +3,13 @@
 `python -m scripts.write_api_page` writes it; a test fails when the page is not what this makes.
 """
 
-import os
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from scripts.openapi_document import load
 
 PAGE = Path(__file__).parent.parent / "docs/api.md"
 _OF_EVERY_OPERATION = frozenset({"400", "401", "403", "500", "503"})
@@ -115,17 +116,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    # Only to load the application: nothing here connects to anything.
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "events_platform.settings")
-    os.environ.setdefault("DATABASE_URL", "postgresql://events@127.0.0.1:1/events")
-    os.environ.setdefault("REDIS_URL", "redis://127.0.0.1:1/0")
-    os.environ.setdefault("SECRET_KEY", "only-to-load-the-application-and-read-its-views")
-    import django  # noqa: PLC0415 - after the environment is complete
-
-    django.setup()
-    from rest.openapi import build_document  # noqa: PLC0415
-
-    PAGE.write_text(render(build_document()))
+    PAGE.write_text(render(load()))
 
 
 if __name__ == "__main__":

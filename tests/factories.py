@@ -77,7 +77,10 @@ def make_webhook(organization: Organization, **values: Any) -> Subscription:
 
 
 def inbox_of(organization: Organization) -> UUID:
-    return default_inboxes([organization.pk])[organization.pk]
+    """One that is awake: it has a delivery of each event that is processed."""
+    inbox = default_inboxes([organization.pk], sleep=False)[organization.pk]
+    Subscription.objects.filter(pk=inbox).update(sleeps=False)
+    return inbox
 
 
 def make_delivery(event: Event, subscription: Subscription, status: DeliveryStatus, **values: Any) -> Delivery:

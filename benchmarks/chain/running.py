@@ -46,8 +46,9 @@ def rows_of_chain() -> list[ChainRow]:
     return [
         *(ChainRow(name=f"{rate:g}/s, 1 webhook", rate=rate, webhooks=1) for rate in _RATES),
         *(ChainRow(name=f"saturated, {number} webhooks", rate=0.0, webhooks=number) for number in (0, 1, 3)),
-        ChainRow(name="saturated, 1 webhook and an inbox consumer", rate=0.0, webhooks=1, consumed=True),
         ChainRow(name="1000/s, 1 webhook, beside an old snapshot", rate=1000.0, webhooks=1, snapshot=True),
+        # The last one: from then on the inbox is awake.
+        ChainRow(name="saturated, 1 webhook and an inbox consumer", rate=0.0, webhooks=1, consumed=True),
     ]
 
 

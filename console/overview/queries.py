@@ -10,7 +10,6 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import F
 
-from core.event_ids import lowest_id
 from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from ingestion.models import OutboxEntry, ProcessingFailure, hour_of
 from organizations.models import Organization
@@ -161,11 +160,18 @@ WITH sample AS (
     SELECT newest.error, newest.duration_ms
     FROM unnest(%(subscriptions)s::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT id, error, duration_ms FROM delivery_attempt
-        WHERE subscription_id = wanted.id AND organization_id = %(organization)s
-        ORDER BY id DESC LIMIT %(each)s
+        (SELECT error, duration_ms, started_at FROM delivery_attempt
+         WHERE subscription_id = wanted.id AND organization_id = %(organization)s
+         ORDER BY id DESC LIMIT %(each)s)
+        UNION ALL
+        SELECT '', first_duration_ms, delivered_at FROM (
+            SELECT first_duration_ms, delivered_at FROM delivery_delivery
+            WHERE subscription_id = wanted.id AND status = 'delivered' AND organization_id = %(organization)s
+            ORDER BY id DESC LIMIT %(each)s
+        ) AS delivered WHERE first_duration_ms IS NOT NULL
+        ORDER BY started_at DESC LIMIT %(each)s
     ) AS newest
-    WHERE newest.id >= %(first)s
+    WHERE newest.started_at >= %(first)s
 )
 SELECT count(*), count(*) FILTER (WHERE error = ''),
     percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms),
@@ -219,7 +225,7 @@ def attempts_of(organization: Organization, subscriptions: Sequence[UUID], chose
     values: dict[str, Any] = {
         "subscriptions": [str(pk) for pk in subscriptions],
         "organization": organization.pk,
-        "first": lowest_id(chosen.start(now)),
+        "first": chosen.start(now),
         "each": _ATTEMPTS_EACH,
     }
     with connection.cursor() as cursor:

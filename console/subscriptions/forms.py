@@ -17,7 +17,7 @@ from core.field_errors import cut
 from core.problems import Problem
 from delivery.api.option_schemas import GivenAuth
 from delivery.endpoints.masking import restore_masked
-from delivery.endpoints.option_rules import MAX_TAG_LENGTH, TIMEOUT_SECONDS
+from delivery.endpoints.option_rules import IN_FLIGHT, MAX_TAG_LENGTH, PER_SECOND, TIMEOUT_SECONDS
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
@@ -94,6 +94,20 @@ class SubscriptionForm(forms.Form):
         help_text="The waits in seconds before each, such as: 5 60 3600. “none” for no retry, empty for the platform’s"
         " schedule.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    rate_limit = forms.FloatField(
+        required=False,
+        min_value=PER_SECOND[0],
+        max_value=PER_SECOND[1],
+        label="Most in a second",
+        help_text="From all senders together; the others are held meanwhile. 0.1 is one in ten seconds.",
+    )
+    max_in_flight = forms.IntegerField(
+        required=False,
+        min_value=IN_FLIGHT[0],
+        max_value=IN_FLIGHT[1],
+        label="Most at once",
+        help_text="How many may be under way to the endpoint at the same time.",
     )
     signature = forms.ChoiceField(
         required=False,
@@ -280,6 +294,8 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "tags": subscription.tags or [],
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
+        "rate_limit": subscription.rate_limit,
+        "max_in_flight": subscription.max_in_flight,
         "signature": subscription.signature,
         "auth": json.dumps(auth, indent=2) if auth else "",
         "max_leases": subscription.max_leases,

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db import connection
 
 from console.drawing.sparklines import Sparkline, sparkline
-from core.event_ids import lowest_id
 from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from organizations.models import Organization
 
@@ -18,17 +17,25 @@ HOURS = 24
 ATTEMPTS_EACH = 500
 COUNTED = 1_000
 
-# The time is no condition of the inner query: PostgreSQL would take it for a rare one, and sort a day's attempts.
+# The time is no condition of the inner queries: PostgreSQL would take it for a rare one, and sort a day's attempts. Nor
+# is it that the delivery holds the attempt, or PostgreSQL would pass over all that do not.
 _ATTEMPTS = """
 SELECT wanted.id, date_bin('1 hour', newest.started_at, %(now)s) AS begin,
     count(*) FILTER (WHERE newest.error = ''), count(*) FILTER (WHERE newest.error <> '')
 FROM unnest(%(subscriptions)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
-    SELECT id, error, started_at FROM delivery_attempt
-    WHERE subscription_id = wanted.id AND organization_id = %(organization)s
-    ORDER BY id DESC LIMIT %(each)s
+    (SELECT error, started_at FROM delivery_attempt
+     WHERE subscription_id = wanted.id AND organization_id = %(organization)s
+     ORDER BY id DESC LIMIT %(each)s)
+    UNION ALL
+    SELECT '', delivered_at FROM (
+        SELECT first_duration_ms, delivered_at FROM delivery_delivery
+        WHERE subscription_id = wanted.id AND status = 'delivered' AND organization_id = %(organization)s
+        ORDER BY id DESC LIMIT %(each)s
+    ) AS delivered WHERE first_duration_ms IS NOT NULL
+    ORDER BY started_at DESC LIMIT %(each)s
 ) AS newest
-WHERE newest.id >= %(first)s
+WHERE newest.started_at >= %(first)s
 GROUP BY 1, 2
 """
 # The ids are an organization's own. To compare the organization, too, would read every row that is counted.
@@ -141,7 +148,7 @@ def _attempts_of(
     if not subscriptions:
         return found
     values = _values(organization, subscriptions)
-    values |= {"now": now, "first": lowest_id(now - timedelta(hours=HOURS)), "each": ATTEMPTS_EACH}
+    values |= {"now": now, "first": now - timedelta(hours=HOURS), "each": ATTEMPTS_EACH}
     with connection.cursor() as cursor:
         cursor.execute(_ATTEMPTS, values)
         for pk, begin, good, bad in cursor:

@@ -21,9 +21,9 @@ from console.shown_once import keep_secret, take_secret
 from console.subscriptions.forms import SubscriptionForm
 from console.subscriptions.queries import health_of
 from core.problems import Problem
+from delivery.endpoints.certificate_ends import is_end_near
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
-from delivery.expiring import is_end_near
 from delivery.kinds import RULES
 from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (

@@ -14,6 +14,7 @@ from console.rendering import render_page
 from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
+from delivery.api.attempts import describe_test
 from delivery.operations import require_webhook, rotate_secret, show_secret
 from delivery.queries import own_subscription
 from delivery.webhooks.test_send import TestOutcome, send_test
@@ -66,7 +67,7 @@ def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: U
             actor=actor_of(request),
             now=timezone.now(),
         )
-    context = {"form": form, "subscription": found, "outcome": outcome}
+    context = {"form": form, "subscription": found, "result": outcome and describe_test(outcome)}
     status = 422 if form.is_bound and not outcome else 200
     return _render(request, place, "console/subscriptions/test.html", context, status)
 

@@ -8,7 +8,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from console.drawing.charts import short_number
+from console.drawing.timing_bars import Segment, timing_bar
 from core.times import format_time
+from delivery.api.delivery_schemas import TimingsShown
 from organizations.models import Membership
 from organizations.operations.members import changeable_fields
 from rest.versions import version_of
@@ -65,6 +67,12 @@ def short(number: int) -> str:
 def grouped(number: int) -> str:
     """`12 900`, with narrow spaces that do not break."""
     return f"{number:,}".replace(",", "\u202f")
+
+
+@register.simple_tag
+def steps(timings: TimingsShown) -> list[Segment]:
+    """How long each step of an attempt took."""
+    return timing_bar(timings)
 
 
 @register.filter

@@ -17,6 +17,10 @@ def text_array(values: Iterable[str | None]) -> str:
     return array("NULL" if value is None else _quoted(value) for value in values)
 
 
+def bytes_array(values: Iterable[bytes | None]) -> str:
+    return array("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+
+
 def _quoted(value: str) -> str:
     if "\\" in value:
         value = value.replace("\\", "\\\\")

@@ -20,16 +20,81 @@ from rest.openapi import (
     json_of,
 )
 
+Milliseconds = Annotated[int, Meta(ge=0)]
+HeaderFields = dict[str, str]
+
+
+class TimingsShown(Struct):
+    """How long each step of an attempt took. Null for a step that was not taken: on a connection kept from an earlier
+    request nothing is looked up or connected, and only `https` has TLS.
+    """
+
+    dns_ms: Annotated[Milliseconds | None, Meta(description="Looking up the host name.")]
+    connect_ms: Annotated[Milliseconds | None, Meta(description="Connecting to the address.")]
+    tls_ms: Annotated[Milliseconds | None, Meta(description="Agreeing on TLS.")]
+    first_byte_ms: Annotated[
+        Milliseconds | None, Meta(description="From the moment of sending the request to the answer's first byte.")
+    ]
+    total_ms: Annotated[Milliseconds, Meta(description="All of it, with reading the answer.")]
+
 
 class AttemptShown(Struct):
-    """One request to a webhook, and what came of it."""
+    """One request to a webhook, and what came of it. Its body is that of the event, and the same in every attempt.
 
-    number: Annotated[int, Meta(description="Counts from 1; a dead letter that is retried starts over.")]
+    What is null for want of a record was made before the platform kept one.
+    """
+
+    number: Annotated[int, Meta(description="Counts from 1, also over retries by hand.")]
+    url: Annotated[str | None, Meta(description="Where it was sent. Null for want of a record.")]
     started_at: Time
-    duration_ms: Annotated[int, Meta(ge=0)]
+    duration_ms: Milliseconds
+    timings: Annotated[TimingsShown | None, Meta(description="Null for want of a record.")]
+    remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
+    request_headers: Annotated[
+        HeaderFields | None,
+        Meta(description="As sent; the values of the subscription's own are masked. Null for want of a record."),
+    ]
     status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    error: Annotated[str | None, Meta(description="Null when it succeeded.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
+    response_headers: Annotated[
+        HeaderFields | None,
+        Meta(description="Up to 4 KiB. Values of a repeated field are joined. Null for want of a record."),
+    ]
+    response_body: Annotated[str, Meta(description="The begin of the answer, up to 20 KiB.")]
+    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it succeeded.")]
+    error_detail: Annotated[
+        str | None,
+        Meta(
+            description="The same in a sentence that says what to do. Null when it succeeded, or for want of a record."
+        ),
+    ]
+    response: Annotated[str, Meta(description="The same as `response_body`.")]
+
+
+class TestResult(Struct):
+    """What came of a test: what is shown of an attempt, too, but kept nowhere."""
+
+    __test__ = False
+
+    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
+    delivered: bool
+    url: str
+    started_at: Time
+    duration_ms: Milliseconds
+    timings: TimingsShown
+    remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
+    request_headers: Annotated[
+        HeaderFields, Meta(description="As sent; the values of the subscription's own are masked.")
+    ]
+    request_body: Annotated[str, Meta(description="As sent.")]
+    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    response_headers: Annotated[HeaderFields, Meta(description="Up to 4 KiB. Values of a repeated field are joined.")]
+    response_body: Annotated[str, Meta(description="The begin of the answer, up to 20 KiB.")]
+    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
+    error_detail: Annotated[
+        str | None, Meta(description="The same in a sentence that says what to do; null when it was delivered.")
+    ]
+    detail: Annotated[str, Meta(description="What came of it in a sentence, also when it was delivered.")]
+    response: Annotated[str, Meta(description="The same as `response_body`.")]
 
 
 class DeliveryFields(Struct):
@@ -43,8 +108,8 @@ class DeliveryFields(Struct):
     held_reason: Annotated[
         HeldReason | None,
         Meta(
-            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, or the"
-            " organization is suspended."
+            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
+            " organization is suspended, or its turn by the subscription's rate limit has not come."
         ),
     ]
     next_attempt_at: Annotated[
@@ -69,7 +134,9 @@ class DeliveryDetails(DeliveryFields):
 class DeliveryShown(DeliveryFields):
     """A delivery, in a list."""
 
-    attempts: Annotated[int, Meta(ge=0, description="How many; of an inbox, how many leases.")]
+    attempts: Annotated[
+        int, Meta(ge=0, description="How many, also before it was retried by hand; of an inbox, how many leases.")
+    ]
 
 
 class DeliveryList(Listed[DeliveryShown]):
@@ -78,11 +145,43 @@ class DeliveryList(Listed[DeliveryShown]):
 
 EXAMPLE_ATTEMPT = {
     "number": 1,
+    "url": "https://example.com/webhooks",
     "started_at": EXAMPLE_TIME,
     "duration_ms": 42,
+    "timings": {"dns_ms": 3, "connect_ms": 8, "tls_ms": 12, "first_byte_ms": 19, "total_ms": 42},
+    "remote_address": "93.184.215.14",
+    "request_headers": {
+        "Host": "example.com",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Authorization": "****0ken",
+        "content-type": "application/json",
+        "user-agent": "EventsPlatform/1",
+        "webhook-id": EXAMPLE_ID,
+        "webhook-timestamp": "1795514400",
+        "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+        "Content-Length": "142",
+    },
     "status_code": 200,
+    "response_headers": {"Content-Type": "text/plain", "Content-Length": "2"},
+    "response_body": "ok",
     "error": None,
+    "error_detail": None,
     "response": "ok",
+}
+_FAULT = "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its log."
+EXAMPLE_TEST = {
+    **{name: value for name, value in EXAMPLE_ATTEMPT.items() if name != "number"},
+    "event_id": EXAMPLE_ID,
+    "delivered": False,
+    "request_body": f'{{"id":"{EXAMPLE_ID}","type":"invoice.paid","timestamp":"{EXAMPLE_TIME}",'
+    '"data":{"amount":12900}}',
+    "status_code": 500,
+    "response_body": "Internal Server Error",
+    "error": "http_error",
+    "error_detail": _FAULT,
+    "detail": _FAULT,
+    "response": "Internal Server Error",
 }
 EXAMPLE_DELIVERY = {
     "id": OTHER_ID,
@@ -163,7 +262,6 @@ RETRY = {
                     delivery={
                         **_LISTED_DELIVERY,
                         "status": "pending",
-                        "attempts": 0,
                         "delivered_at": None,
                     },
                 ),

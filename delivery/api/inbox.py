@@ -35,11 +35,12 @@ from delivery.api.inbox_schemas import (
     Nack,
     NackOutcome,
 )
-from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Subscription
+from delivery.models import DEFAULT_INBOX, OPEN_STATUSES, Delivery, DeliveryStatus, Subscription
 from delivery.operations import (
     Lease,
     ack_events,
     extend_lease,
+    fill_page,
     find_inbox,
     inbox_deliveries,
     lease_events,
@@ -79,6 +80,8 @@ class InboxView(APIView):
         if status not in DeliveryStatus.values:
             raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
         inbox = _inbox_of(request)
+        if status in (*OPEN_STATUSES, DeliveryStatus.HELD):
+            fill_page(inbox, before=UUID(page.before) if page.before else None, size=page.limit + 1)
         listing = Listing(
             rows=inbox_deliveries(inbox=inbox, status=DeliveryStatus(status)),
             describe=lambda found: _shown(found, _with_data(found, inbox), inbox, timezone.now()),

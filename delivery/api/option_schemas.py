@@ -6,10 +6,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from delivery.endpoints.auth_rules import MAX_CREDENTIAL, MAX_PEM, MTLS, OAUTH2
 from delivery.endpoints.option_rules import (
+    IN_FLIGHT,
     MAX_RETRIES,
     MAX_RETRY_SECONDS,
     MAX_TAG_LENGTH,
     MAX_TAGS,
+    PER_SECOND,
     TIMEOUT_SECONDS,
 )
 from rest.openapi import Time
@@ -48,6 +50,15 @@ RetrySchedule = Annotated[
         },
     ),
 ]
+MaxInFlight = Annotated[
+    int,
+    Meta(
+        ge=IN_FLIGHT[0],
+        le=IN_FLIGHT[1],
+        description="How many are under way to the endpoint at once, from all senders together. Null for up to 20 from"
+        " each, fewer while it is slow or fails.",
+    ),
+]
 SignatureVersion = Annotated[
     Literal["v1", "v1a"],
     Meta(
@@ -55,6 +66,12 @@ SignatureVersion = Annotated[
         " Null is `v1`. When it changes, the secret before signs too for 24 hours."
     ),
 ]
+
+
+class RateLimit(Struct, forbid_unknown_fields=True):
+    """How many are sent in a second, from all senders together, evenly; the others are held meanwhile."""
+
+    per_second: Annotated[float, Meta(ge=PER_SECOND[0], le=PER_SECOND[1], description="0.1 is one in ten seconds.")]
 
 
 class OAuth2(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="type", tag=OAUTH2):

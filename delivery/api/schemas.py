@@ -8,8 +8,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from core.field_errors import text_like
 from delivery.api.option_schemas import (
     GivenAuth,
+    MaxInFlight,
     MutualTlsShown,
     OAuth2Shown,
+    RateLimit,
     RetrySchedule,
     SignatureVersion,
     Tags,
@@ -81,6 +83,8 @@ class NewWebhook(
     tags: Tags | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    rate_limit: RateLimit | UnsetType | None = UNSET
+    max_in_flight: MaxInFlight | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
     auth: GivenAuth | UnsetType | None = UNSET
 
@@ -124,6 +128,8 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
     tags: Tags | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
+    rate_limit: RateLimit | UnsetType | None = UNSET
+    max_in_flight: MaxInFlight | UnsetType | None = UNSET
     signature: SignatureVersion | UnsetType | None = UNSET
     auth: GivenAuth | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
@@ -164,6 +170,8 @@ class SubscriptionShown(Struct):
     tags: list[str] | None
     timeout_seconds: float | None
     retry_schedule: list[int] | None
+    rate_limit: RateLimit | None
+    max_in_flight: int | None
     signature: Literal["v1", "v1a"] | None
     public_key: Annotated[
         str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
@@ -199,6 +207,8 @@ _WEBHOOK = {
     "tags": ["ledger"],
     "timeout_seconds": None,
     "retry_schedule": [10, 60, 600],
+    "rate_limit": {"per_second": 50},
+    "max_in_flight": None,
     "signature": None,
     "public_key": None,
     "auth": {
@@ -260,6 +270,7 @@ SUBSCRIPTIONS = {
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
                 "retry_schedule": [10, 60, 600],
+                "rate_limit": {"per_second": 50},
                 "auth": {
                     "type": "oauth2_client_credentials",
                     "token_url": "https://auth.example.com/token",

@@ -19,6 +19,8 @@ from core.postgresql.portions import own_columns
 from core.problems import invalid
 from core.times import format_time
 from delivery.api import delivery_schemas, schemas, webhook_schemas
+from delivery.api.attempts import describe_test
+from delivery.api.option_schemas import RateLimit
 from delivery.api.presenting import describe_deliveries, describe_delivery, describe_subscription, subscription_members
 from delivery.api.schemas import (
     SHOWN_STATUSES,
@@ -26,7 +28,7 @@ from delivery.api.schemas import (
     SubscriptionCreated,
     SubscriptionPatch,
 )
-from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent, TestResult
+from delivery.api.webhook_schemas import SecretRotation, SecretShown, TestEvent
 from delivery.models import LARGE_COLUMNS, DeliveryStatus, Subscription, SubscriptionKind
 from delivery.operations import (
     SubscriptionChanges,
@@ -35,12 +37,14 @@ from delivery.operations import (
     create_subscription,
     default_inboxes,
     delete_subscription,
+    fill_page,
     pause_subscription,
     resume_subscription,
     retry_delivery,
     rotate_secret,
     show_secret,
     update_subscription,
+    wake_inbox,
 )
 from delivery.queries import DeliveryCriteria, own_delivery, own_subscription, search_deliveries
 from delivery.webhooks.test_send import send_test
@@ -190,18 +194,7 @@ class TestView(APIView):
             actor=actor_of(request),
             now=timezone.now(),
         )
-        result = outcome.result
-        return Response(
-            TestResult(
-                event_id=outcome.event_id,
-                delivered=result.delivered,
-                status_code=result.status,
-                duration_ms=result.duration_ms,
-                error=result.error and result.error.value,
-                detail=result.detail,
-                response=result.response_text,
-            )
-        )
+        return Response(describe_test(outcome))
 
 
 class SubscriptionDeliveriesView(APIView):
@@ -214,6 +207,8 @@ class SubscriptionDeliveriesView(APIView):
         page = read_page(request, f"deliveries:{subscription_id}", _DELIVERY_FILTERS)
         wanted = _read_criteria(request)
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
+        wake_inbox(subscription)
+        fill_page(subscription, before=UUID(page.before) if page.before else None, size=page.limit + 1)
         rows, older = search_deliveries(subscription, wanted, before=page.before, size=page.limit + 1)
         listing = Listing(rows=rows, describe=lambda found: describe_deliveries(found, subscription), older=older)
         return list_answer(request, page, listing, owner=subscription.organization_id)
@@ -267,6 +262,8 @@ def _changes(wanted: NewSubscription | SubscriptionPatch) -> SubscriptionChanges
     given = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     if isinstance(auth := given.get("auth"), Struct):
         given["auth"] = msgspec.to_builtins(auth)
+    if isinstance(rate := given.get("rate_limit"), RateLimit):
+        given["rate_limit"] = rate.per_second
     return SubscriptionChanges(**given)
 
 

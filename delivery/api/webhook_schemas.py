@@ -1,12 +1,12 @@
 """What only webhooks have: a secret, and a test. Bodies and answers, as for subscriptions."""
 
 from typing import Annotated
-from uuid import UUID
 
 from msgspec import Meta, Raw, Struct, field
 
+from delivery.api.delivery_schemas import EXAMPLE_TEST, TestResult
 from ingestion.formats.decoding import TypeName
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Answer, Operation, Time, json_of
+from rest.openapi import EXAMPLE_TIME, Answer, Operation, Time, json_of
 
 MAX_OVERLAP = 30 * 24 * 3600
 EXAMPLE_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -37,20 +37,6 @@ class SecretShown(Struct):
     previous_secret_expires_at: Annotated[
         Time | None, Meta(description="Until when the secret before this one signs too; null when it does not.")
     ]
-
-
-class TestResult(Struct):
-    """What came of a test."""
-
-    __test__ = False
-
-    event_id: Annotated[UUID, Meta(description="The `webhook-id` that was sent.")]
-    delivered: bool
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
-    duration_ms: Annotated[int, Meta(ge=0)]
-    error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
-    detail: Annotated[str, Meta(description="The same in a sentence.")]
-    response: Annotated[str, Meta(description="The begin of the answer.")]
 
 
 _ANSWER = Answer(
@@ -95,16 +81,7 @@ TEST = {
                 description="What came of it, good or bad.",
                 content=json_of(
                     TestResult,
-                    refused={
-                        "event_id": EXAMPLE_ID,
-                        "delivered": False,
-                        "status_code": 500,
-                        "duration_ms": 42,
-                        "error": "http_error",
-                        "detail": "The endpoint answered 500 (Internal Server Error): the fault is on its side; see its"
-                        " log.",
-                        "response": "Internal Server Error",
-                    },
+                    refused=EXAMPLE_TEST,
                 ),
             )
         },

@@ -25,7 +25,7 @@ class Phase(StrEnum):
     READING = "reading the answer"
 
 
-class Timings(Struct, frozen=True, array_like=True):
+class Timings(Struct, frozen=True):
     """How long each step took, in milliseconds; None for one that was not taken.
 
     On a connection that was kept from an earlier request nothing is looked up or connected; only `https` has TLS. The

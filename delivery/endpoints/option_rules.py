@@ -8,6 +8,8 @@ from core.problems import Problem, invalid
 MAX_TAGS = 20
 MAX_TAG_LENGTH = 100
 TIMEOUT_SECONDS = (1, 60)
+PER_SECOND = (0.1, 1000)
+IN_FLIGHT = (1, 100)
 MAX_RETRIES = 50
 # A delivery ends with its event, which retention takes: waits of more than a month would outlive most.
 MAX_RETRY_SECONDS = 30 * 24 * 3600

@@ -25,7 +25,9 @@ class Webhook(KindRules):
     """By Standard Webhooks 1.0."""
 
     name = "webhook"
-    own_fields = ("url", "headers", "timeout_seconds", "retry_schedule", "signature", "auth")
+    own_fields = (
+        "url", "headers", "timeout_seconds", "retry_schedule", "rate_limit", "max_in_flight", "signature", "auth",
+    )  # fmt: skip
     is_sent = True
     plural = "Webhooks"
     explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."

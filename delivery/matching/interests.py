@@ -82,7 +82,8 @@ class _Known(NamedTuple):
 def _read(organization_ids: Collection[UUID]) -> dict[UUID, _Known]:
     rows: dict[UUID, list[Interest[Wanted]]] = {pk: [] for pk in organization_ids}
     sizes: Counter[UUID] = Counter()
-    shown = Subscription.objects.not_deleted().filter(organization__in=organization_ids).order_by("pk")
+    awake = Subscription.objects.not_deleted().filter(sleeps=False)
+    shown = awake.filter(organization__in=organization_ids).order_by("pk")
     columns = shown.values_list(
         "pk", "organization_id", "kind", "event_types", "filter", octets("event_types") + octets("filter")
     )

@@ -15,6 +15,7 @@ from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job
 from delivery.operations.replays import ReplayRequest, create_replay, run_replays
+from delivery.operations.sleeping_inboxes import fill_page, wake_inbox
 from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields
 from delivery.operations.subscriptions import (
     CreatedSubscription,
@@ -43,6 +44,7 @@ __all__ = [
     "delete_subscription",
     "extend_lease",
     "fan_out",
+    "fill_page",
     "find_inbox",
     "inbox_deliveries",
     "lease_events",
@@ -59,4 +61,5 @@ __all__ = [
     "show_secret",
     "start_retry",
     "update_subscription",
+    "wake_inbox",
 ]

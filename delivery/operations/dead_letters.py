@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Least, Now
 from django.utils import timezone
 
 from core.broker.wakeup import Waker
@@ -24,10 +24,13 @@ from organizations.jobs.running import JobKind, run_jobs, run_portion
 from organizations.limits import hold_limits, refuse_over
 from organizations.models import TenantQuerySet
 
+# More are not counted: the column holds no more than 32 767, and nothing stops a job from coming again and again.
+_MAX_EARLIER = 30_000
 # What a dead letter is set to: as if it were new, with the whole schedule before it.
 DUE_AGAIN: dict[str, Any] = {
     "status": DeliveryStatus.PENDING,
     "next_attempt_at": Now(),
+    "earlier_attempts": Least(Coalesce(F("earlier_attempts"), 0) + F("attempts"), _MAX_EARLIER),
     "attempts": 0,
     "lease_id": None,
     "last_error": "",

@@ -33,7 +33,7 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
         raise Problem("wrong_state", "The subscription of this delivery was deleted.")
     if delivery.lease_id is not None and is_open_until(delivery.next_attempt_at, now):
         raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
-    if delivery.attempts >= MAX_ATTEMPTS:
+    if delivery.attempts_in_all >= MAX_ATTEMPTS:
         raise Problem("limit_reached", f"It was tried {MAX_ATTEMPTS} times. Replay its event for a new delivery.")
     is_open = delivery.status in OPEN_STATUSES
     changes = {"next_attempt_at": Now()} if is_open else {**DUE_AGAIN, "delivered_at": None}

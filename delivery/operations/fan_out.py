@@ -47,12 +47,15 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
         transaction.on_commit(partial(wake_consumers, inboxes))
 
 
-def default_inboxes(organization_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Organization → its inbox `default`, made where it is missing."""
+def default_inboxes(organization_ids: Collection[UUID], *, sleep: bool = True) -> dict[UUID, UUID]:
+    """Organization → its inbox `default`, made where it is missing; a new one may `sleep` until it is read."""
     ids = _existing(organization_ids)
     if missing := sorted(set(organization_ids) - ids.keys()):
         Subscription.objects.bulk_create(
-            [Subscription(organization_id=pk, kind=SubscriptionKind.INBOX, name=DEFAULT_INBOX) for pk in missing],
+            [
+                Subscription(organization_id=pk, kind=SubscriptionKind.INBOX, name=DEFAULT_INBOX, sleeps=sleep)
+                for pk in missing
+            ],
             ignore_conflicts=True,
         )
         ids = _existing(organization_ids)

@@ -28,6 +28,7 @@ from delivery.models import (
 )
 from delivery.operations.dead_letters import count_retried
 from delivery.operations.fan_out import default_inboxes
+from delivery.operations.sleeping_inboxes import fill_named, wake_inbox
 from delivery.wakeup import wake_consumers
 
 # An event may have a delivery of each; the newest ones are looked for.
@@ -45,7 +46,7 @@ class Settlement:
 
 
 def find_inbox(*, organization_id: UUID, name: str) -> Subscription | None:
-    """The organization's inbox of this name; `default` always exists."""
+    """The organization's inbox of this name, which is about to be read: it is awake now. `default` always exists."""
     inboxes = (
         Subscription.objects.for_organization(organization_id)
         .not_deleted()
@@ -55,6 +56,8 @@ def find_inbox(*, organization_id: UUID, name: str) -> Subscription | None:
     if inbox is None and name == DEFAULT_INBOX:
         default_inboxes([organization_id])
         inbox = inboxes.get()
+    if inbox is not None:
+        wake_inbox(inbox)
     return inbox
 
 
@@ -114,6 +117,7 @@ def _settle(
     inbox: Subscription, event_ids: Sequence[UUID], *, allowed: Callable[[Delivery], bool], changes: dict[str, Any]
 ) -> Settlement:
     """Make the changes to the deliveries that are not delivered yet and for which it is allowed."""
+    fill_named(inbox, event_ids)
     rows = Delivery.objects.for_organization(inbox.organization_id).filter(subscription=inbox)
     named = rows.filter(pk__in=_possible_deliveries(inbox, event_ids)).select_for_update().order_by("pk")
     found: dict[UUID, list[Delivery]] = defaultdict(list)

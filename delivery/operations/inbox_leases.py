@@ -15,6 +15,7 @@ from core.postgresql.arrays import uuid_array
 from delivery.listeners import DeadLetter, tell_dead_letter
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.operations.dead_letters import count_retried
+from delivery.operations.sleeping_inboxes import fill_oldest
 from delivery.webhooks.recording import EVENT_GONE
 from ingestion.models import Event
 from ingestion.stored_data import OCTETS
@@ -22,7 +23,7 @@ from rest.large_answers import MAX_BYTES
 
 # What `last_error` says of a dead letter: leased too often, or older than its event is kept.
 MAX_LEASES_ERROR = "max_leases"
-# How often a lease that found nothing but dead letters tries again.
+# How often a lease tries again that found nothing but dead letters, or events that were acknowledged.
 _ROUNDS = 10
 
 # Locked rows are those that another lease takes at this moment. A row that it has just taken is read again before it
@@ -118,8 +119,9 @@ def lease_events(
         return None
     lease_id, expires_at = uuid7(), now + duration
     for _ in range(_ROUNDS):
+        has_more = fill_oldest(inbox, number=limit)
         held = _take(inbox, limit, lease_id, now, expires_at=expires_at, max_bytes=max_bytes)
-        if held.deliveries or not held.looked_at:
+        if held.deliveries or not (held.looked_at or has_more):
             break
     if not held.deliveries:
         return None

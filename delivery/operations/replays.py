@@ -23,6 +23,7 @@ from delivery.delivery_ids import bounds_of_event, delivery_id
 from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
+from delivery.operations.sleeping_inboxes import wake_inbox
 from delivery.usage import usage_of
 from ingestion.models import Event, EventQuerySet, Schedule, ScheduleStatus
 from organizations.audit import Actor, record
@@ -86,7 +87,10 @@ def create_replay(
         created_at=now,
     )
     replay.total = _count(replay)
-    return replay if dry_run else _start(replay, actor)
+    if dry_run:
+        return replay
+    wake_inbox(subscription)
+    return _start(replay, actor)
 
 
 def _window(organization_id: UUID, criteria: ReplayRequest, now: datetime) -> tuple[datetime, datetime]:

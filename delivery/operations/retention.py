@@ -13,16 +13,20 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id
 from core.partitions.weeks import Partition
 from core.postgresql.arrays import uuid_array
+from delivery.attempts.records import without_answer
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionStatus
 from ingestion.operations.retention import has_late_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
+from organizations.models import TenantQuerySet
 
 # What `last_error` says of a dead letter that nobody gave up but time, or the end of its subscription.
 EXPIRED = "expired"
 SUBSCRIPTION_DELETED = "subscription_deleted"
 ROWS_PER_BATCH = 5_000
+# Each has up to 10 KiB.
+_RECORDS_PER_BATCH = 500
 # Of events that wait for their time, or were handed on within the last period: they are younger than their ids say.
 _IS_LATE = "EXISTS (SELECT FROM ingestion_schedule AS late WHERE late.event_id = delivery.event_id)"
 # In SQL, of a delivery `old`.
@@ -198,9 +202,29 @@ def remove_deliveries_of_events(*, organization_id: UUID, event_ids: Collection[
 
 def forget_responses(*, organization_id: UUID, event_ids: Collection[UUID]) -> int:
     """Empty what endpoints answered to these events, as they may repeat them; returns how many attempts."""
-    deliveries = _deliveries_of(organization_id, event_ids)
-    attempts = Attempt.objects.for_organization(organization_id).filter(delivery_id__in=deliveries)
-    return attempts.exclude(response="").update(response="")
+    deliveries = Delivery.objects.for_organization(organization_id).filter(
+        pk__in=_deliveries_of(organization_id, event_ids)
+    )
+    events = dict(deliveries.values_list("pk", "event_id"))
+    attempts = Attempt.objects.for_organization(organization_id).filter(delivery_id__in=events)
+    firsts = deliveries.filter(first_attempt__isnull=False)
+    emptied = attempts.exclude(response="").update(response="")
+    emptied += firsts.exclude(first_response=None).update(first_response=None)
+    _forget_headers(attempts, "record", events)
+    _forget_headers(firsts, "first_attempt", events)
+    return emptied
+
+
+def _forget_headers(rows: TenantQuerySet[Any], column: str, events: Mapping[UUID, UUID]) -> None:
+    """In the records that a column holds. `events`: delivery → event."""
+    last = LOWEST_ID
+    recorded = rows.filter(**{f"{column}__isnull": False}).order_by("pk")
+    while page := list(recorded.filter(pk__gt=last)[:_RECORDS_PER_BATCH]):
+        for row in page:
+            event_id = events[row.delivery_id if isinstance(row, Attempt) else row.pk]
+            setattr(row, column, without_answer(getattr(row, column), event_id=event_id))
+        rows.bulk_update(page, [column])
+        last = page[-1].pk
 
 
 def old_replays(*, before: datetime, kept_until: Mapping[UUID, datetime]) -> QuerySet[Replay]:

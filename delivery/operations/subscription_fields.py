@@ -39,6 +39,8 @@ class SubscriptionChanges:
     tags: Sequence[str] | UnsetType | None = UNSET
     timeout_seconds: float | UnsetType | None = UNSET
     retry_schedule: Sequence[int] | UnsetType | None = UNSET
+    rate_limit: float | UnsetType | None = UNSET
+    max_in_flight: int | UnsetType | None = UNSET
     signature: str | UnsetType | None = UNSET
     auth: Mapping[str, Any] | UnsetType | None = UNSET
     max_leases: int | UnsetType = UNSET
@@ -150,6 +152,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "tags": check_tags,
     "timeout_seconds": _as_it_is,
     "retry_schedule": check_retry_schedule,
+    "rate_limit": _as_it_is,
+    "max_in_flight": _as_it_is,
     "signature": _as_it_is,
     "auth": _checked_auth,
     "max_leases": _as_it_is,

@@ -31,6 +31,7 @@ from delivery.operations.subscription_fields import (
 from delivery.operations.subscription_rows import CLEAN_RECORD, lock_row, log_change, rows_of
 from delivery.operations.webhook_secrets import columns_of_secret
 from delivery.usage import usage_of
+from delivery.wakeup import wake_sending
 from delivery.webhooks.signing import generate_secret
 from organizations.audit import Actor
 from organizations.limits import hold_limits, refuse_over
@@ -116,8 +117,13 @@ def update_subscription(
 
 
 def _what_follows(locked: Subscription, after: dict[str, Any]) -> dict[str, Any]:
-    """Other columns that change along: another address is another endpoint, another signature needs another secret."""
-    columns = dict(CLEAN_RECORD) if "url" in after else {}
+    """Other columns that change along: another address is another endpoint, another signature needs another secret, and
+    with another rate nothing waits for the slot that the one before gave it.
+    """
+    columns: dict[str, Any] = dict(CLEAN_RECORD) if "url" in after else {}
+    if "rate_limit" in after:
+        columns["next_slot_at"] = None
+        transaction.on_commit(wake_sending)
     if "signature" in after and (after["signature"] == Signature.ASYMMETRIC) != bool(locked.public_key):
         columns |= columns_of_secret(generate_secret(after["signature"]), locked, OVERLAP)
     return columns

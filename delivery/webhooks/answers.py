@@ -41,8 +41,12 @@ class ExcessiveAnswer(aiohttp.ClientPayloadError):
 
 
 class BoundedAnswer(ResponseHandler):
-    """One connection. Ends it as soon as an answer is too much; drops what nobody reads of a long body."""
+    """One connection. Ends it as soon as an answer is too much; drops what nobody reads of a long body.
 
+    `tunneled_to` is the address at the far end, where its peer is a proxy.
+    """
+
+    tunneled_to: str | None = None
     _received = 0
     _messages = 0
     _exchange: Exchange | None = None
@@ -60,7 +64,8 @@ class BoundedAnswer(ResponseHandler):
         is_used = self._exchange is not None
         if (exchange := current.get()) is not None:
             peer = self.transport and self.transport.get_extra_info("peername")
-            exchange.note_request(str(peer[0]) if peer else None, on_used_connection=is_used)
+            address = self.tunneled_to or (str(peer[0]) if peer else None)
+            exchange.note_request(address, on_used_connection=is_used)
         self._exchange = exchange
         super().set_response_params(**options)
 

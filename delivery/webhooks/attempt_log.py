@@ -92,7 +92,7 @@ def _tell(claimed: Claimed, result: AttemptResult) -> None:
         outcome=_ending(result),
         status=result.status,
         duration_ms=result.duration_ms,
-        attempt=claimed.attempts + 1,
+        attempt=claimed.number,
         organization_id=claimed.organization_id,
         subscription_id=claimed.subscription_id,
         delivery_id=claimed.id,

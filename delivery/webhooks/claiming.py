@@ -21,11 +21,15 @@ from ingestion import stored_data, trace_contexts
 NOT_SUSPENDED = """
 subscription.organization_id NOT IN (SELECT id FROM organizations_organization WHERE suspended_at IS NOT NULL)
 """
+# What is claimed with a rate limit has its moment within so long: a sender waits for it, and no claim follows each one.
+AHEAD = timedelta(seconds=0.25)
+_AHEAD = f"interval '{AHEAD.total_seconds()} s'"
 # What may be sent to: an endpoint that rests may be tried once in each rest, and when it is over.
 _OPEN = f"""
 {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
 AND (subscription.circuit_open_until IS NULL
      OR coalesce(subscription.circuit_probe_at, subscription.circuit_open_until) <= now())
+AND (subscription.rate_limit IS NULL OR coalesce(subscription.next_slot_at, now()) <= now() + {_AHEAD})
 """
 _DUE = f"""
 SELECT subscription.organization_id, subscription.id, subscription.failures
@@ -36,22 +40,72 @@ CROSS JOIN LATERAL (
 WHERE {_OPEN}
 """  # noqa: S608 - no input
 _PICK = f"""
-SELECT due.id, due.event_id, subscription.id AS subscription_id
+SELECT due.id, due.event_id, subscription.id AS subscription_id,
+       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at
 FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
 JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
+     AND subscription.rate_limit IS NULL AND subscription.max_in_flight IS NULL
 CROSS JOIN LATERAL (
     SELECT id, event_id FROM delivery_delivery
     WHERE subscription_id = subscription.id AND next_attempt_at <= now()
     ORDER BY next_attempt_at, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
 ) AS due
 """  # noqa: S608 - no input
-# Whatever the circuit says. Those that are held otherwise are forgotten here: they are due, and sent once resumed.
+# Of those with a limit, which holds for all senders together: whoever claims holds the row of the subscription, which
+# says when its next slot is. What is in flight is counted as it was when the statement began: if somebody else has
+# claimed since, which the row tells, nothing is claimed now, and the other one's attempts, when they end, claim again.
+_PICK_LIMITED = f"""
+limited AS (
+    SELECT subscription.id, wanted.count, subscription.max_in_flight, subscription.rate_limit,
+           seen.next_slot_at IS NOT DISTINCT FROM subscription.next_slot_at AS is_as_seen,
+           greatest(coalesce(subscription.next_slot_at, now()), now()) AS first,
+           interval '1 s' / coalesce(subscription.rate_limit, 1) AS step
+    FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
+    JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
+         AND (subscription.rate_limit IS NOT NULL OR subscription.max_in_flight IS NOT NULL)
+    JOIN delivery_subscription AS seen ON seen.id = subscription.id
+    ORDER BY subscription.id FOR NO KEY UPDATE OF subscription
+), slots AS (
+    SELECT limited.*, greatest(0, least(
+        count,
+        CASE WHEN rate_limit IS NOT NULL
+             THEN floor(extract(epoch FROM now() + {_AHEAD} - first) * rate_limit) + 1 END,
+        CASE WHEN max_in_flight IS NOT NULL THEN CASE WHEN is_as_seen THEN max_in_flight - (
+            SELECT count(*) FROM delivery_delivery
+            WHERE subscription_id = limited.id AND next_attempt_at > now() AND lease_id IS NOT NULL
+        ) ELSE 0 END END
+    ))::int AS room
+    FROM limited
+), ranked AS (
+    SELECT due.id, due.event_id, slots.id AS subscription_id, slots.rate_limit, slots.first, slots.step,
+           row_number() OVER (PARTITION BY slots.id) AS number, count(*) OVER (PARTITION BY slots.id) AS taken
+    FROM slots
+    CROSS JOIN LATERAL (
+        SELECT id, event_id FROM delivery_delivery
+        WHERE subscription_id = slots.id AND next_attempt_at <= now()
+        ORDER BY next_attempt_at, id LIMIT slots.room FOR UPDATE SKIP LOCKED
+    ) AS due
+), moved AS (
+    UPDATE delivery_subscription AS subscription
+    SET next_slot_at = CASE WHEN ranked.rate_limit IS NULL THEN clock_timestamp() ELSE first + step * taken END
+    FROM ranked WHERE subscription.id = ranked.subscription_id AND ranked.number = 1
+)
+"""  # noqa: S608 - no input
+_OF_LIMITED = """
+SELECT id, event_id, subscription_id,
+       CASE WHEN rate_limit IS NOT NULL THEN first + step * (number - 1) END,
+       CASE WHEN rate_limit IS NOT NULL THEN first + step * taken END
+FROM ranked
+"""
+# Whatever the circuit says. Those that are held otherwise are forgotten here: they are due, and sent once resumed, or
+# when it is their turn by the rate limit.
 _PICK_BY_HAND = f"""
-SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id
+SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id,
+       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at
 FROM asked
 JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND delivery.next_attempt_at <= now()
 JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
-     AND {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
+     AND {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED} AND subscription.rate_limit IS NULL
 FOR UPDATE OF delivery SKIP LOCKED
 """  # noqa: S608 - no input
 _ASKED = """
@@ -74,10 +128,11 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           event.type, event.received_at, {trace_contexts.COLUMNS},
           subscription.kind, subscription.url, subscription.headers, subscription.secret,
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
-          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, delivery.retry_id,
-          (event.annotations -> 'attributes')::text, {stored_data.COLUMNS}
+          {stored_data.COLUMNS}, delivery.retry_id, (event.annotations -> 'attributes')::text,
+          subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, subscription.max_in_flight,
+          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0)
 """  # noqa: S608 - no input
-_CLAIM = f"WITH picked AS ({_PICK}) {_TAKE}"
+_CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
 _GIVE_BACK = """
 UPDATE delivery_delivery AS delivery SET next_attempt_at = now(), lease_id = NULL
@@ -92,9 +147,11 @@ MARGIN = timedelta(seconds=5)
 class Claimed(msgspec.Struct, frozen=True):
     """A delivery that this process may attempt until its lease ends. `type` is None when its event is gone.
 
-    `timeout_seconds` and `retry_schedule` are None where the platform's settings count. `traceparent` and `tracestate`
-    are as the event came with them, valid or not. `data` and `attributes`, those of a CloudEvent without a field here,
-    are JSON texts.
+    `timeout_seconds` and `retry_schedule` are None where the platform's settings count. With a rate limit it is not to
+    be sent before `send_at`, which is at most AHEAD, and more can be claimed from `next_slot_at` on. `attempts` are
+    those since it last started over, by which the schedule goes; before that there were `earlier_attempts`.
+    `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
+    CloudEvent without a field here, are JSON texts.
     """
 
     id: UUID
@@ -113,12 +170,24 @@ class Claimed(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     secret: str
     previous_secret: str
-    timeout_seconds: float | None
-    retry_schedule: list[int] | None
-    auth: dict[str, Any] | None
-    retry_id: UUID | None
-    attributes: str | None
     data: str | None
+    retry_id: UUID | None = None
+    attributes: str | None = None
+    timeout_seconds: float | None = None
+    retry_schedule: list[int] | None = None
+    auth: dict[str, Any] | None = None
+    max_in_flight: int | None = None
+    send_at: datetime | None = None
+    next_slot_at: datetime | None = None
+    earlier_attempts: int = 0
+
+    @property
+    def number(self) -> int:
+        """Of the next attempt; all of a delivery are numbered through, from 1."""
+        return self.earlier_attempts + self.attempts + 1
+
+
+_DATA = Claimed.__struct_fields__.index("data")
 
 
 async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
@@ -140,7 +209,7 @@ async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed
 async def _take(database: Database, statement: str, values: dict[str, Any]) -> list[Claimed]:
     lease = {"lease": uuid7(), "timeout": settings.WEBHOOK_TIMEOUT_SECONDS, "margin": MARGIN}
     rows = await database.fetch(statement, {**values, **lease})
-    return [Claimed(*(*row[:-2], stored_data.data_of(*row[-2:]))) for row in rows]
+    return [Claimed(*(*row[:_DATA], stored_data.data_of(*row[_DATA : _DATA + 2]), *row[_DATA + 2 :])) for row in rows]
 
 
 async def give_back(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -10,6 +10,7 @@ from yarl import URL
 from delivery.attempt_errors import AttemptError
 from delivery.attempts.exchange import Phase
 from delivery.authorizing.tokens import TokenFailure
+from delivery.egress.proxy import ProxyFailure
 from delivery.webhooks.answers import ExcessiveAnswer
 from delivery.webhooks.guard import UnsafeUrl
 from delivery.webhooks.name_service import NameServiceError
@@ -17,6 +18,7 @@ from delivery.webhooks.name_service import NameServiceError
 # The first row that fits counts: several of these classes inherit from each other, and TimeoutError from OSError.
 _ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], AttemptError], ...] = (
     (TokenFailure, AttemptError.TOKEN),
+    (ProxyFailure, AttemptError.PROXY),
     (UnsafeUrl, AttemptError.UNSAFE_ADDRESS),
     (TimeoutError, AttemptError.TIMEOUT),
     (aiohttp.ClientConnectorDNSError, AttemptError.DNS),
@@ -107,8 +109,8 @@ def explain(error: Exception, phase: Phase, *, url: str, seconds: float) -> tupl
     match kind:
         case AttemptError.UNSAFE_ADDRESS if isinstance(cause, UnsafeUrl):
             sentence = cause.reason
-        case AttemptError.TOKEN if isinstance(error, TokenFailure):
-            sentence = error.reason
+        case AttemptError.TOKEN | AttemptError.PROXY if isinstance(cause, TokenFailure | ProxyFailure):
+            sentence = cause.reason
         case AttemptError.TIMEOUT:
             sentence = _TIMEOUTS[phase].format(seconds=seconds)
         case AttemptError.DNS:

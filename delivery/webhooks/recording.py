@@ -11,7 +11,8 @@ from django.conf import settings
 from uuid_utils.compat import uuid7
 
 from core.ports import Database
-from core.postgresql.arrays import array, text_array, uuid_array
+from core.postgresql.arrays import array, bytes_array, text_array, uuid_array
+from delivery.attempts.records import pack
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
 from delivery.webhooks.claiming import Claimed
@@ -26,27 +27,33 @@ LONGEST_CIRCUIT_SECONDS = 300
 GIVE_UP_AFTER = timedelta(hours=120)
 EVENT_GONE = "event_gone"
 
-# A delivery whose lease has passed to another is left alone: what happened to it is the other's to say.
+# A delivery whose lease has passed to another is left alone: what happened to it is the other's to say. What is kept in
+# the delivery of a first attempt that succeeded has no row.
 _DELIVERIES = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(leases)s::uuid[], %(statuses)s::text[], %(due)s::timestamptz[], %(errors)s::text[],
-        %(counted)s::int[], %(retries)s::uuid[]
-    ) AS outcome (id, lease_id, status, next_attempt_at, error, counted, retry_id)
+        %(counted)s::int[], %(retries)s::uuid[], %(first_durations)s::int[], %(first_attempts)s::bytea[],
+        %(first_responses)s::text[]
+    ) AS outcome (id, lease_id, status, next_attempt_at, error, counted, retry_id, first_duration, first_attempt,
+                  first_response)
 ), attempted AS (
     INSERT INTO delivery_attempt (id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms,
-                                  status_code, error, response)
+                                  status_code, error, response, record)
     SELECT * FROM unnest(
         %(attempt_ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(attempted)s::uuid[],
         %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::int[], %(codes)s::int[],
-        %(attempt_errors)s::text[], %(responses)s::text[]
+        %(attempt_errors)s::text[], %(responses)s::text[], %(records)s::bytea[]
     )
     ON CONFLICT (id) DO NOTHING
 ), written AS (
     UPDATE delivery_delivery AS delivery
     SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
         next_attempt_at = outcome.next_attempt_at, lease_id = NULL, retry_id = NULL,
-        delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END
+        delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END,
+        first_duration_ms = coalesce(outcome.first_duration, delivery.first_duration_ms),
+        first_attempt = coalesce(outcome.first_attempt, delivery.first_attempt),
+        first_response = coalesce(outcome.first_response, delivery.first_response)
     FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
     RETURNING delivery.id, outcome.status, outcome.retry_id
 ), retried AS (
@@ -62,6 +69,24 @@ WITH outcome AS (
     FROM retried JOIN held USING (retry_id) WHERE outcomes.retry_id = retried.retry_id
 )
 SELECT id FROM written
+"""
+
+# A first attempt that succeeded, but whose delivery was the other's by then. Not one that is kept there: a record may
+# be written twice, when the answer of PostgreSQL to the first was lost.
+_LATE = """
+INSERT INTO delivery_attempt (id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms,
+                              status_code, error, response, record)
+SELECT attempt.* FROM unnest(
+    %(attempt_ids)s::uuid[], %(organizations)s::uuid[], %(subscriptions)s::uuid[], %(attempted)s::uuid[],
+    %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::int[], %(codes)s::int[],
+    %(attempt_errors)s::text[], %(responses)s::text[], %(records)s::bytea[]
+) AS attempt (id, organization_id, subscription_id, delivery_id, number, started_at, duration_ms, status_code, error,
+              response, record)
+WHERE NOT EXISTS (
+    SELECT FROM delivery_delivery AS delivery
+    WHERE delivery.id = attempt.delivery_id AND delivery.first_attempt = attempt.record
+)
+ON CONFLICT (id) DO NOTHING
 """
 
 # Rows are locked in primary-key order. A healthy subscription is written at most once a second.
@@ -129,6 +154,11 @@ class AttemptOutcome(msgspec.Struct, frozen=True):
     def ended_at(self) -> datetime:
         return self.started_at + timedelta(milliseconds=self.result.duration_ms if self.result else 0)
 
+    @property
+    def is_first_success(self) -> bool:
+        """Whether it is kept in the delivery's row."""
+        return self.result is not None and self.result.delivered and self.claimed.number == 1
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """What an outcome makes of its delivery."""
@@ -171,8 +201,12 @@ async def record_outcomes(
     """Write them; returns those that became dead letters, and the subscriptions that are disabled from now on."""
     verdicts = [judge(outcome, jitter=random.random()) for outcome in outcomes]  # noqa: S311 - it spreads load
     attempts = [outcome for outcome in outcomes if outcome.result is not None]
-    values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(attempts)}
+    rows = [outcome for outcome in attempts if not outcome.is_first_success]
+    values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(rows)}
     written = {row[0] for row in await database.fetch(_DELIVERIES, values)}
+    late = [outcome for outcome in attempts if outcome.is_first_success and outcome.claimed.id not in written]
+    if late:
+        await database.fetch(_LATE, _attempt_columns(late))
     disabled = await _record_health(database, attempts) if attempts else []
     dead = [
         outcome
@@ -188,7 +222,11 @@ async def record_outcomes(
 
 
 def _delivery_columns(outcomes: Sequence[AttemptOutcome], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    first = [outcome.result if outcome.is_first_success else None for outcome in outcomes]
     return {
+        "first_durations": array("NULL" if result is None else str(result.duration_ms) for result in first),
+        "first_attempts": bytes_array(_packed(outcome) if outcome.is_first_success else None for outcome in outcomes),
+        "first_responses": text_array(result.response_text or None if result else None for result in first),
         "ids": uuid_array(outcome.claimed.id for outcome in outcomes),
         "leases": uuid_array(outcome.claimed.lease_id for outcome in outcomes),
         "statuses": array(verdict.status.value for verdict in verdicts),
@@ -207,13 +245,20 @@ def _attempt_columns(outcomes: Sequence[AttemptOutcome]) -> dict[str, Any]:
         "organizations": uuid_array(one.organization_id for one in claimed),
         "subscriptions": uuid_array(one.subscription_id for one in claimed),
         "attempted": uuid_array(one.id for one in claimed),
-        "numbers": array(str(one.attempts + 1) for one in claimed),
+        "numbers": array(str(one.number) for one in claimed),
         "started": text_array(outcome.started_at.isoformat() for outcome in outcomes),
         "durations": array(str(result.duration_ms) for result in results),
         "codes": array("NULL" if result.status is None else str(result.status) for result in results),
         "attempt_errors": text_array(result.error.value if result.error else "" for result in results),
         "responses": text_array(result.response_text for result in results),
+        "records": bytes_array(_packed(outcome) for outcome in outcomes),
     }
+
+
+def _packed(outcome: AttemptOutcome) -> bytes | None:
+    if outcome.result is None:
+        return None
+    return pack(outcome.result.record(outcome.started_at), event_id=outcome.claimed.event_id)
 
 
 async def _record_health(database: Database, outcomes: Sequence[AttemptOutcome]) -> list[Disabled]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -25,7 +25,7 @@ from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
 from delivery.webhooks.attempt_log import AttemptLog
-from delivery.webhooks.claiming import Claimed, claim, claim_manual_retries, find_due, give_back
+from delivery.webhooks.claiming import AHEAD, Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, AttemptOutcome, Disabled, record_outcomes
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.shares import CONCURRENCY, Shares
@@ -52,8 +52,13 @@ _RECORD_SECONDS = 120.0
 class Sender:
     """Of one event loop. `run` may be called again and again; connections to endpoints are kept between the runs."""
 
-    def __init__(self, database: Database, webhooks: WebhookSender) -> None:
+    def __init__(
+        self, database: Database, webhooks: WebhookSender, *, rouse: Callable[[], None] = lambda: None
+    ) -> None:
+        """`rouse` is called when it is time for another run(), as a rate limit lets something be sent."""
         self._database = database
+        self._rouse = rouse
+        self._next_slots: dict[UUID, asyncio.TimerHandle] = {}
         self._webhooks = webhooks
         self._recorder: Batcher[AttemptOutcome, None] = Batcher(self._record, pause=RECORD_PAUSE_SECONDS, enough=FREED)
         self._log = AttemptLog()
@@ -138,10 +143,26 @@ class Sender:
     def _start(self, claimed: Sequence[Claimed], deliver: Callable[[Claimed, float], Coroutine[Any, Any, None]]) -> int:
         now = time.monotonic()
         for one in claimed:
+            if one.next_slot_at is not None:
+                self._claim_again_at(one, one.next_slot_at)
             task = asyncio.create_task(deliver(one, now))
             self._in_flight.add(task)
             task.add_done_callback(self._end)
         return len(claimed)
+
+    def _claim_again_at(self, claimed: Claimed, next_slot_at: datetime) -> None:
+        """Whoever has claimed by a rate limit claims again when that has another slot; nobody else looks out for it."""
+
+        def claim_again() -> None:
+            del self._next_slots[key]
+            self.wake([(claimed.organization_id, key)])
+            self._rouse()
+
+        key = claimed.subscription_id
+        if (earlier := self._next_slots.get(key)) is not None:
+            earlier.cancel()
+        seconds = (next_slot_at - AHEAD - claimed.claimed_at).total_seconds()
+        self._next_slots[key] = asyncio.get_running_loop().call_later(max(0.0, seconds), claim_again)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -165,8 +186,10 @@ class Sender:
         owner, key = claimed.organization_id, claimed.subscription_id
         size = len(claimed.data or "")
         place = self._shares.hold(organization_id=owner, subscription_id=key, size=size, now=taken_at)
-        turn = self._turns.setdefault(key, asyncio.Semaphore(CONCURRENCY))
+        turn = self._turns.setdefault(key, asyncio.Semaphore(claimed.max_in_flight or CONCURRENCY))
         try:
+            if claimed.send_at is not None:
+                await asyncio.sleep((claimed.send_at - claimed.claimed_at).total_seconds())
             if not await _in_time(turn):
                 await self._returner.ask(claimed)
                 return
@@ -176,9 +199,12 @@ class Sender:
                 turn.release()
             if outcome.result is not None:
                 seconds, delivered = outcome.result.duration_ms / 1000, outcome.result.delivered
-                if self._shares.note(owner, key, seconds=seconds, delivered=delivered):
+                if self._shares.note(owner, key, seconds=seconds, delivered=delivered, most=claimed.max_in_flight):
                     self._news.set()
             await self._recorder.ask(outcome)
+            if claimed.max_in_flight is not None:
+                # Its place is free for another one, which other senders do not know.
+                self.wake([(owner, key)])
         finally:
             self._shares.give_back(place)
             if not self._shares.holds(key):
@@ -205,7 +231,8 @@ class Sender:
             self._records_wait = False
         self._log.note(outcomes)
         if dead or disabled:
-            await asyncio.to_thread(_announce, dead, disabled)
+            failed = {one.claimed.subscription_id: one for one in outcomes if one.result and one.result.error}
+            await asyncio.to_thread(_announce, dead, [(one, failed.get(one.subscription_id)) for one in disabled])
         return [None] * len(outcomes)
 
     async def _recorded(self, outcomes: Sequence[AttemptOutcome]) -> tuple[list[AttemptOutcome], list[Disabled]]:
@@ -260,15 +287,15 @@ def _note_result(span: Span, result: AttemptResult) -> None:
         span.fail(result.error.value)
 
 
-def _announce(dead: Sequence[AttemptOutcome], disabled: Sequence[Disabled]) -> None:
+def _announce(dead: Sequence[AttemptOutcome], disabled: Sequence[tuple[Disabled, AttemptOutcome | None]]) -> None:
     """Tell the organizations. In a thread, as it uses Django's connection; what fails here is only not told."""
     now = timezone.now()
     try:
         with transaction.atomic():
             for outcome in dead:
                 tell_dead_letter(_dead_letter(outcome), now=now)
-            for one in disabled:
-                tell_disabled_webhook(_disabled_webhook(one), now=now)
+            for one, failed in disabled:
+                tell_disabled_webhook(_disabled_webhook(one, failed), now=now)
     except Exception:
         logger.exception("notices of %d dead letters were not stored", len(dead))
     finally:
@@ -284,15 +311,19 @@ def _dead_letter(outcome: AttemptOutcome) -> DeadLetter:
         subscription_id=claimed.subscription_id,
         event_id=claimed.event_id,
         event_type=claimed.type,
-        attempts=claimed.attempts + (outcome.result is not None),
+        attempts=claimed.number - (outcome.result is None),
         last_error=error.value if error else EVENT_GONE,
+        error_detail=outcome.result.detail if outcome.result else "Its event was gone before it could be sent.",
     )
 
 
-def _disabled_webhook(disabled: Disabled) -> DisabledWebhook:
+def _disabled_webhook(disabled: Disabled, failed: AttemptOutcome | None) -> DisabledWebhook:
+    result = failed and failed.result
     return DisabledWebhook(
         organization_id=disabled.organization_id,
         subscription_id=disabled.subscription_id,
         url=disabled.url,
         reason=disabled.reason,
+        last_error=result.error.value if result and result.error else "",
+        error_detail=result.detail if result else "",
     )

@@ -1,4 +1,4 @@
-"""Sends webhooks: one POST, no redirects, no proxies, bounded time and answer, to vetted addresses only."""
+"""Sends webhooks: one POST, no redirects, bounded time and answer, to vetted addresses only, by no proxy but ours."""
 
 import asyncio
 import functools
@@ -17,8 +17,10 @@ from yarl import URL
 from delivery.attempt_errors import AttemptError
 from delivery.attempts.exchange import Exchange, Timings, current
 from delivery.attempts.headers import DEFAULT_HEADERS, kept_headers, shown_request_headers, storable
+from delivery.attempts.records import AttemptRecord
 from delivery.authorizing.client_certificates import ClientContexts
 from delivery.authorizing.tokens import Token, TokenFailure, Tokens, fetch_token
+from delivery.egress.proxy import Proxy, TunnelingConnector
 from delivery.endpoints.credentials import ClientCertificate, ClientCredentials
 from delivery.webhooks.answers import (
     MAX_LINE_BYTES,
@@ -74,6 +76,19 @@ class AttemptResult:
         """The endpoint says that it will never take anything again."""
         return self.status == 410
 
+    def record(self, started_at: datetime) -> AttemptRecord:
+        """What is kept of it besides the answer's body; `started_at` is by the database's clock."""
+        return AttemptRecord(
+            started_at=started_at,
+            status=self.status,
+            url=self.url,
+            remote_address=self.remote_address,
+            timings=self.timings,
+            request_headers=self.request_headers,
+            response_headers=self.response_headers,
+            detail=self.detail,
+        )
+
 
 class WebhookSender:
     """Sends from one event loop, up to `max_concurrent` at once; an async context manager.
@@ -90,6 +105,7 @@ class WebhookSender:
         max_concurrent: int = MAX_CONCURRENT,
         ssl_context: ssl.SSLContext | None = None,
         ca_file: str = "",
+        proxy: Proxy | None = None,
         resolver: GuardedResolver | None = None,
     ) -> None:
         self._policy = policy
@@ -97,6 +113,7 @@ class WebhookSender:
         self._slots = asyncio.Semaphore(max_concurrent)
         self._ssl_context = bound_tls(ssl_context) if ssl_context else tls_context("")
         self._resolver = resolver
+        self._proxy = proxy
         self._client_contexts = ClientContexts(ca_file)
         self._tokens = Tokens(self._fetch_token)
 
@@ -107,11 +124,14 @@ class WebhookSender:
             timeout_seconds=settings.WEBHOOK_TIMEOUT_SECONDS,
             ssl_context=tls_context(settings.WEBHOOK_CA_FILE),
             ca_file=settings.WEBHOOK_CA_FILE,
+            proxy=Proxy.from_url(settings.WEBHOOK_PROXY),
         )
 
     async def __aenter__(self) -> Self:
         self._resolver = self._resolver or GuardedResolver(self._policy)
-        connector = BoundedConnector(
+        connector = (
+            BoundedConnector if self._proxy is None else functools.partial(TunnelingConnector, proxy=self._proxy)
+        )(
             resolver=self._resolver,
             socket_factory=functools.partial(_noted_socket, self._policy),
             ssl=self._ssl_context,

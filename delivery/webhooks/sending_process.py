@@ -93,7 +93,7 @@ class _Serving(threading.Thread):
         self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         database = SingleDatabase(**SERVER_SETTINGS)
         async with WebhookSender.from_settings() as webhooks:
-            self._sender = Sender(database, webhooks)
+            self._sender = Sender(database, webhooks, rouse=self._news.set)
             self._ready.set()
             while not self._is_stopping:
                 await self._run_once()

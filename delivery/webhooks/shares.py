@@ -38,10 +38,14 @@ _REMEMBERED = 10_000
 
 @dataclass(slots=True)
 class _Record:
-    """How an endpoint did lately: the seconds of its attempts, the last ones most, and its failures in a row."""
+    """How an endpoint did lately: the seconds of its attempts, the last ones most, and its failures in a row.
+
+    `most` may be in flight at once.
+    """
 
     seconds: float
     failures: int
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +167,14 @@ class Shares:
         if not self._of_subscription[place.subscription_id]:
             del self._of_subscription[place.subscription_id]
 
-    def note(self, organization_id: UUID, subscription_id: UUID, *, seconds: float, delivered: bool) -> bool:
+    def note(
+        self, organization_id: UUID, subscription_id: UUID, *, seconds: float, delivered: bool, most: int | None = None
+    ) -> bool:
         """What an attempt has shown of an endpoint; whether what is due to it is in another lane from now on."""
         was_quick, known = self._is_quick(subscription_id), self._records.get(subscription_id)
         smoothed = seconds if known is None else known.seconds * 0.7 + seconds * 0.3
         failures = 0 if delivered else (known.failures if known else 0) + 1
-        self._records[subscription_id] = _Record(smoothed, failures)
+        self._records[subscription_id] = _Record(smoothed, failures, most or CONCURRENCY)
         self._records.move_to_end(subscription_id)
         if len(self._records) > _REMEMBERED:
             self._records.popitem(last=False)
@@ -221,7 +227,7 @@ class Shares:
     def _most_of(self, subscription_id: UUID, failures: int, *, quick: bool) -> int:
         record = self._records.get(subscription_id)
         if quick and record is not None:
-            return CONCURRENCY + min(MOST_AT_HAND, int(CONCURRENCY * AT_HAND_SECONDS / max(record.seconds, 0.001)))
+            return record.most + min(MOST_AT_HAND, int(record.most * AT_HAND_SECONDS / max(record.seconds, 0.001)))
         if record is not None and not record.failures:
-            return CONCURRENCY
+            return record.most
         return max(1, UNPROVEN - max(failures, record.failures if record is not None else 0))

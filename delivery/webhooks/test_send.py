@@ -28,11 +28,15 @@ _RETRY_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class TestOutcome:
-    """The id of the event that was made for the test, which is stored nowhere, and what came of its one attempt."""
+    """The id of the event that was made for the test, which is stored nowhere, the body that was sent, and what came of
+    its one attempt.
+    """
 
     __test__ = False  # It is none of pytest's.
 
     event_id: UUID
+    started_at: datetime
+    body: bytes
     result: AttemptResult
 
 
@@ -82,7 +86,7 @@ def _send_test(subscription: Subscription, event_type: str, data: str, actor: Ac
     result = asyncio.run(_send(request))
     if result.delivered:
         close_circuit(subscription)
-    return TestOutcome(event_id=event_id, result=result)
+    return TestOutcome(event_id=event_id, started_at=now, body=request.body, result=result)
 
 
 async def _send(request: WebhookRequest) -> AttemptResult:

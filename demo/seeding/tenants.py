@@ -29,7 +29,8 @@ def make_tenants(count: int) -> list[Tenant]:
             for number in range(count)
         ]
     )
-    inboxes = default_inboxes([organization.pk for organization in organizations])
+    # Their history has consumers.
+    inboxes = default_inboxes([organization.pk for organization in organizations], sleep=False)
     webhooks = Subscription.objects.bulk_create([_webhook(organization) for organization in organizations])
     return [
         Tenant(

@@ -95,6 +95,11 @@ def add_counts(rows: Sequence[SeenTogether]) -> None:
         cursor.execute(_COUNT, [list(column) for column in zip(*rows, strict=True)])
 
 
+def forget_types() -> None:
+    """Drop what this process knows, for tests."""
+    _known.clear()
+
+
 def _remember(types: set[Key]) -> None:
     if len(_known) + len(types) > _MOST_KNOWN:
         _known.clear()

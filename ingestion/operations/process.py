@@ -43,20 +43,24 @@ class StoredEvent(MatchedFields, frozen=True):
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 event_handlers: Registry[Callable[[Sequence[StoredEvent]], None]] = Registry()
 
+# A lock that each batch shares until it is committed, from before it calls the handlers; see wait_for_batches().
+_BATCHES = 6_412_270_031
+_RUNNING = f"running AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_BATCHES}))"
 # With their events; of one that retention has taken meanwhile nothing but its entry is left.
 _CLAIM = f"""
-WITH claimed AS (
+WITH {_RUNNING}, claimed AS (
     DELETE FROM ingestion_outboxentry WHERE id IN (
         SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) RETURNING event_ids
 )
-SELECT (SELECT count(*) FROM claimed), {", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__)}
+SELECT (SELECT count(*) FROM claimed, running), {", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__)}
 FROM claimed CROSS JOIN LATERAL unnest(event_ids) AS named (id)
 LEFT JOIN LATERAL (SELECT * FROM ingestion_event WHERE ingestion_event.id = named.id LIMIT 1) AS event ON true
 """  # noqa: S608 - the names are our own
 # The bounds keep the search to the partitions that matter.
 _LOAD = f"""
-SELECT {", ".join(StoredEvent.__struct_fields__)} FROM ingestion_event
+WITH {_RUNNING}
+SELECT {", ".join(StoredEvent.__struct_fields__)} FROM ingestion_event, running
 WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
 """  # noqa: S608 - the names are our own
 
@@ -74,6 +78,12 @@ def process_outbox(*, batches: int = 100) -> int:
         if is_last:
             break
     return processed
+
+
+def wait_for_batches() -> None:
+    """Call in a transaction: until it ends no batch is processed. Those that ran before are committed now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_BATCHES])
 
 
 def retry_failed(*, now: datetime | None = None) -> int:

@@ -13,12 +13,15 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from core.times import format_time
-from delivery.api import presenting
+from delivery.api import attempts
 from delivery.api.delivery_schemas import DeliveryFields
+from delivery.attempts.exchange import Timings
+from delivery.attempts.records import AttemptRecord, pack
 from delivery.delivery_ids import delivery_id
 from delivery.kinds import webhook
 from delivery.models import Attempt, Delivery, DeliveryStatus, ManualRetry, Subscription, SubscriptionStatus
 from delivery.operations import subscription_fields
+from delivery.operations.retention import forget_responses
 from delivery.webhooks import guard
 from ingestion.models import Event
 from organizations.models import AuditEntry
@@ -109,22 +112,29 @@ def test_it_works(tenant: Tenant, hook: str) -> None:
     page = tenant.get(f"/api/v1/subscriptions/{hook}/deliveries").json()
     assert page == {"data": [shown], "next_cursor": None}
 
+    unrecorded = dict.fromkeys(
+        ["url", "timings", "remote_address", "request_headers", "response_headers", "error_detail"]
+    )
     attempts = [
         {
+            **unrecorded,
             "number": 1,
             "started_at": format_time(NOW + timedelta(seconds=1)),
             "duration_ms": 12,
             "status_code": 500,
             "error": "http_error",
             "response": "oh no",
+            "response_body": "oh no",
         },
         {
+            **unrecorded,
             "number": 2,
             "started_at": format_time(NOW + timedelta(seconds=2)),
             "duration_ms": 12,
             "status_code": None,
             "error": "timeout",
             "response": "",
+            "response_body": "",
         },
     ]
     details = {**shown, "attempts": attempts}
@@ -236,12 +246,51 @@ def test_an_event_shows_only_the_begin_of_responses(tenant: Tenant, hook: str) -
     delivery = make_delivery(tenant, hook, "delivered")
     make_attempt(delivery, 1, status_code=200, response="x" * 20_000)
     (shown,) = tenant.get(f"/api/v1/events/{delivery.event_id}").json()["deliveries"]
-    assert shown["attempts"][0]["response"] == "x" * presenting.EXCERPT_LENGTH
+    assert shown["attempts"][0]["response"] == "x" * attempts.EXCERPT_LENGTH
     assert len(tenant.get(f"/api/v1/deliveries/{delivery.pk}").json()["attempts"][0]["response"]) == 20_000
 
 
+def test_a_first_success_is_shown_like_any_other_attempt(tenant: Tenant, hook: str) -> None:
+    event_id = make_event(tenant)
+    sent = {"Host": "example.com", "webhook-id": str(event_id)}
+    record = AttemptRecord(
+        started_at=NOW,
+        status=201,
+        url="https://example.com/hook",
+        remote_address="192.0.2.7",
+        timings=Timings(1, 2, 3, 4),
+        request_headers=sent,
+        response_headers={"Server": "nginx"},
+        detail="The endpoint answered 201 (Created).",
+    )
+    first = {"first_attempt": pack(record, event_id=event_id), "first_duration_ms": 12, "first_response": "y" * 600}
+    delivery = make_delivery(tenant, hook, "delivered", event_id=event_id, attempts=1, **first)
+    shown = {
+        "number": 1,
+        "url": "https://example.com/hook",
+        "started_at": format_time(NOW),
+        "duration_ms": 12,
+        "timings": {"dns_ms": 1, "connect_ms": 2, "tls_ms": 3, "first_byte_ms": 4, "total_ms": 12},
+        "remote_address": "192.0.2.7",
+        "request_headers": sent,
+        "status_code": 201,
+        "response_headers": {"Server": "nginx"},
+        "response_body": "y" * 600,
+        "error": None,
+        "error_detail": None,
+        "response": "y" * 600,
+    }
+    assert tenant.get(f"/api/v1/deliveries/{delivery.pk}").json()["attempts"] == [shown]
+    (of_event,) = tenant.get(f"/api/v1/events/{event_id}").json()["deliveries"]
+    excerpt = "y" * attempts.EXCERPT_LENGTH
+    assert of_event["attempts"] == [{**shown, "response": excerpt, "response_body": excerpt}]
+    assert forget_responses(organization_id=tenant.organization.pk, event_ids=[event_id]) == 1
+    (forgotten,) = tenant.get(f"/api/v1/deliveries/{delivery.pk}").json()["attempts"]
+    assert forgotten == {**shown, "response_headers": {}, "response": "", "response_body": ""}
+
+
 def test_of_many_attempts_the_latest_are_shown(tenant: Tenant, hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presenting, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(attempts, "MAX_ATTEMPTS", 3)
     delivery = make_delivery(tenant, hook, "retrying")
     for number in range(1, 6):
         make_attempt(delivery, number, error="timeout")
@@ -273,9 +322,10 @@ def test_what_is_over_starts_over(tenant: Tenant, hook: str, status: str) -> Non
     delivery = make_delivery(tenant, hook, status, attempts=10, last_error="timeout")
     before = datetime.now(UTC)
     answer = retry(tenant, delivery)
-    assert (answer.status_code, answer.json()["status"], answer.json()["attempts"]) == (202, "pending", 0)
+    assert (answer.status_code, answer.json()["status"], answer.json()["attempts"]) == (202, "pending", 10)
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts, delivery.delivered_at) == ("pending", 0, None)
+    assert delivery.earlier_attempts == 10
     assert delivery.next_attempt_at is not None
     assert before <= delivery.next_attempt_at <= datetime.now(UTC)
     entry = AuditEntry.objects.get(action="delivery.retried")

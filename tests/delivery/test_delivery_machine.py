@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from core.ports import SyncDatabase, run_now
+from delivery.api.attempts import attempts_of
 from delivery.attempt_errors import AttemptError
-from delivery.models import Attempt, Delivery, Subscription, SubscriptionKind, SubscriptionStatus
+from delivery.models import Delivery, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.operations import pause_subscription, resume_subscription, retry_dead_letters
 from delivery.webhooks.claiming import MARGIN, Claimed, claim
 from delivery.webhooks.recording import AttemptOutcome, record_outcomes
@@ -161,7 +162,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             assert (row.delivered_at is not None) == (modelled.status == "delivered")
             assert (row.next_attempt_at is None) == (modelled.status in {"delivered", "dead_letter"})
             assert (row.lease_id is None) == (modelled.holder is None)
-            assert Attempt.objects.filter(delivery_id=pk).count() == modelled.made
+            assert len(attempts_of(row)) == modelled.made
 
     def _outcome(self, claimed: Claimed, name: str) -> AttemptOutcome:
         error, status, retry_after = RESULTS[name]

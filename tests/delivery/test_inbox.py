@@ -22,9 +22,17 @@ from ingestion.operations import process_outbox
 from organizations.keys.scopes import Scope
 from rest import large_answers
 from tests.conftest import Tenant, make_tenant
+from tests.factories import inbox_of as awake_inbox_of
 
 HALF_A_MINUTE = timedelta(seconds=30)
 AN_HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def tenant(tenant: Tenant) -> Tenant:
+    """Its inbox `default` is awake; test_sleeping_inboxes.py has those that are not."""
+    awake_inbox_of(tenant.organization)
+    return tenant
 
 
 def send(tenant: Tenant, count: int, *, event_type: str = "invoice.paid", data: Any = 1) -> list[str]:

@@ -19,7 +19,7 @@ from ingestion.intake.storing import Incoming, store
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
 from organizations.models import Organization
-from tests.factories import make_key, make_organization
+from tests.factories import inbox_of, make_key, make_organization
 from tests.support.servers import serve
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults]
@@ -74,6 +74,7 @@ def consumers(folder: Path, jobs: Iterable[dict[str, Any]]) -> Iterator[list[Con
 
 def fill_inbox(organization: Organization) -> set[str]:
     """The ids of EVENTS events that were accepted and processed."""
+    inbox_of(organization)
     event = DecodedEvent(type="t", data="1", source=None, subject=None, time=None, idempotency_key=None)
     incoming = [Incoming(organization.pk, event) for _ in range(EVENTS)]
     for start in range(0, EVENTS, 1000):

@@ -21,6 +21,8 @@ OPTIONS: dict[str, Any] = {
     "tags": ["customer-1", "eu"],
     "timeout_seconds": 2.5,
     "retry_schedule": [1, 60, 3600],
+    "rate_limit": {"per_second": 0.5},
+    "max_in_flight": 5,
     "signature": "v1a",
 }
 
@@ -76,6 +78,12 @@ def test_options_are_taken_shown_and_cleared_one_by_one(tenant: Tenant) -> None:
         ({"retry_schedule": [10**30]}, "/retry_schedule/0"),
         ({"retry_schedule": [2_592_000, 1]}, "/retry_schedule"),
         ({"signature": "v2"}, "/signature"),
+        ({"rate_limit": {"per_second": 0.09}}, "/rate_limit/per_second"),
+        ({"rate_limit": {"per_second": 1001}}, "/rate_limit/per_second"),
+        ({"rate_limit": {}}, "/rate_limit/per_second"),
+        ({"rate_limit": 5}, "/rate_limit"),
+        ({"max_in_flight": 0}, "/max_in_flight"),
+        ({"max_in_flight": 101}, "/max_in_flight"),
     ],
 )
 def test_what_an_option_cannot_be_is_named(tenant: Tenant, body: dict[str, Any], pointer: str) -> None:

@@ -102,7 +102,10 @@ def test_it_works(tenant: Tenant) -> None:
         "tags": None,
         "timeout_seconds": None,
         "retry_schedule": None,
+        "rate_limit": None,
+        "max_in_flight": None,
         "signature": None,
+        "auth": None,
         "public_key": None,
         "status": "active",
         "disabled_reason": None,
@@ -725,13 +728,19 @@ def test_a_test_event_arrives_signed_with_both_secrets(tenant: Tenant, receiver:
         body = json.loads(arrived.body)
         assert list(body) == ["id", "type", "timestamp", "data"]
         assert (body["id"], body["type"], body["data"]) == (result["event_id"], "webhook.test", {"test": True})
-        assert {name: value for name, value in result.items() if name != "duration_ms"} == {
+        assert result["request_headers"]["X-Token"] == "****"
+        assert result["request_body"].encode() == arrived.body
+        assert result["timings"]["total_ms"] == result["duration_ms"]
+        shown = {"event_id", "delivered", "status_code", "error", "error_detail", "detail", "response", "response_body"}
+        assert {name: value for name, value in result.items() if name in shown} == {
             "event_id": arrived.id,
             "delivered": True,
             "status_code": 200,
             "error": None,
+            "error_detail": None,
             "detail": "The endpoint answered 200 (OK).",
             "response": "taken",
+            "response_body": "taken",
         }
 
 

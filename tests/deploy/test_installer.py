@@ -54,6 +54,8 @@ class Load:
     def __init__(self, machine: PrivateMachine) -> None:
         self._machine = machine
         key = machine.run("sed -n 's/^api_key=//p' /etc/events-platform/first-login").stdout.strip()
+        # From now on the inbox has a delivery of each event, also while the version before runs.
+        machine.run(f"curl --fail --silent --output /dev/null --header 'X-API-Key: {key}' {URL}/api/v1/inbox")
         self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - closed by `end`
         command = f"exec {sys.executable} -m tests.support.http.steady_load {URL} {key}"
         certificates = "/etc/ssl/certs/ca-certificates.crt"

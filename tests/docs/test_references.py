@@ -18,6 +18,9 @@ from tests.support.pages import Piece, all_pages, blocks, pieces_of_pages
 
 # Variables that other programs read.
 _FOREIGN = {"HTTPS_PROXY", "COMPOSE_FILE", "IMAGE_REGISTRY", "SSL_CERT_FILE"}
+# And those of the Python client and of evp.
+_FOREIGN |= {"EVP_URL", "EVP_API_KEY", "EVP_WEBHOOK_SECRET", "EVP_LISTEN_SECRET", "EVENTS_CLIENT", "WEBHOOK_SECRETS"}
+_FOREIGN |= {"INSTALLED_APPS"}
 _PACKAGES = sorted(path.parent.name for path in CHECKOUT.glob("*/__init__.py"))
 _FOLDERS = (*_PACKAGES, "deploy", "docs", "static", "templates", ".ci", ".github")
 _UNITS = {path.name for path in (CHECKOUT / "deploy/systemd").iterdir()}

@@ -52,6 +52,7 @@ def test_a_fault_that_has_passed_leaves_nothing_broken(
 def run(scenario: Scenario, site: Site) -> Finding:
     finding = Finding()
     wait_until(site.platform.is_ready, seconds=60)
+    consume_inbox(site.platform.url, site.platform.key)  # from now on it has a delivery of each event
     with under_load(scenario, site) as (load, watch):
         began = time.monotonic()
         wait_until(lambda: len(load.acknowledged) > 0)

@@ -15,6 +15,7 @@ from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, Processi
 from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
 from ingestion.operations.process import StoredEvent, event_handlers
 from tests.conftest import Tenant, make_tenant
+from tests.factories import inbox_of
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
 
@@ -43,6 +44,7 @@ def test_it_works(tenant: Tenant) -> None:
 
 
 def test_processing_counts_and_catalogues_once(tenant: Tenant) -> None:
+    inbox_of(tenant.organization)
     for _ in range(3):
         tenant.post("/api/v1/events", EVENT)
     assert process_outbox() == 3
@@ -256,6 +258,7 @@ def test_a_batch_costs_a_few_statements_however_many_its_events_are(tenant: Tena
             assert process_outbox() == events
         return [query["sql"] for query in asked if "SAVEPOINT" not in query["sql"]]
 
+    inbox_of(tenant.organization)
     statements(1)  # the organization and its types become known
     Subscription.objects.update(changed_at=timezone.now() - timedelta(hours=1))  # else it is read again and again
     statements(1)
@@ -270,4 +273,8 @@ def test_what_a_batch_that_was_taken_back_had_made_is_made_again(tenant: Tenant)
         process_outbox()
     assert not Subscription.objects.for_organization(tenant.organization.pk).exists()
     assert process_outbox() == 1
-    assert list(Delivery.objects.values_list("subscription__organization", flat=True)) == [tenant.organization.pk]
+    inbox = Subscription.objects.for_organization(tenant.organization.pk).get()
+    assert tenant.get("/api/v1/inbox").status_code == 200
+    assert tenant.post("/api/v1/events", EVENT).status_code == 202
+    assert process_outbox() == 1
+    assert set(Delivery.objects.values_list("subscription", flat=True)) == {inbox.pk}

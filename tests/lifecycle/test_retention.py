@@ -48,7 +48,7 @@ def delivery_of(event: Event, subscription: Subscription, **values: object) -> D
 
 
 def inbox_of(organization: Organization) -> Subscription:
-    return Subscription.objects.get(pk=default_inboxes([organization.pk])[organization.pk])
+    return Subscription.objects.get(pk=default_inboxes([organization.pk], sleep=False)[organization.pk])
 
 
 def ago(days: float) -> datetime:

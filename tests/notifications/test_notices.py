@@ -29,7 +29,7 @@ from notifications.notices import NoticeKind, announce, announce_limits, mail_no
 from notifications.tasks import mail_notice as mail_notice_task
 from organizations.models import Membership, Organization, Role
 from tests.conftest import Tenant
-from tests.factories import UserFactory, make_organization
+from tests.factories import UserFactory, inbox_of, make_organization
 
 NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
 Capture = Callable[..., Any]
@@ -291,6 +291,7 @@ def test_other_outcomes_and_old_minutes_are_not_told(organization: Organization)
 
 
 def test_a_refused_request_leads_to_the_notice(tenant: Tenant) -> None:
+    inbox_of(tenant.organization)
     Organization.objects.filter(pk=tenant.organization.pk).update(events_per_minute_override=1)
     answers = [tenant.post("/api/v1/events", {"type": "a", "data": 1}).status_code for _ in range(2)]
     assert answers == [202, 429]

@@ -22,7 +22,7 @@ from console.models import Export, ExportFormat, ExportStatus
 from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop
 from core.postgresql.portions import own_columns, read_portion
-from delivery.api.presenting import EXCERPT_LENGTH, MAX_RESPONSES
+from delivery.api.attempts import EXCERPT_LENGTH, MAX_RESPONSES
 from delivery.models import Attempt, Delivery, Replay, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes
 from ingestion.models import LARGE, Event, EventType
@@ -33,6 +33,7 @@ from rest import large_answers
 from rest.doors.shares import Budget
 from rest.large_answers import MAX_BYTES, Slot
 from tests.conftest import Tenant, make_tenant
+from tests.factories import inbox_of
 from tests.support.servers import serve
 
 KIB = 1024
@@ -79,7 +80,7 @@ def event_rows(organization: Organization) -> str:
 
 def inbox_rows(organization: Organization) -> str:
     ids = make_events(organization, 40, json.dumps("x" * 1_000))
-    inbox = default_inboxes([organization.pk])[organization.pk]
+    inbox = inbox_of(organization)
     now = timezone.now()
     Delivery.objects.bulk_create(
         Delivery(
@@ -331,8 +332,8 @@ def test_of_many_long_responses_the_newest_are_whole(tenant: Tenant) -> None:
     )
     answer = tenant.get(f"/api/v1/deliveries/{delivery.pk}")
     lengths = [len(attempt["response"]) for attempt in answer.json()["attempts"]]
-    assert lengths == [EXCERPT_LENGTH] * (90 - 25) + [20 * KIB] * 25
-    assert len(answer.content) < MAX_RESPONSES + 100 * KIB
+    assert lengths == [EXCERPT_LENGTH] * (90 - 12) + [20 * KIB] * 12
+    assert len(answer.content) < 2 * (MAX_RESPONSES + 100 * KIB)
 
 
 def test_an_export_reads_what_is_large_in_portions(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

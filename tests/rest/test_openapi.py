@@ -70,6 +70,16 @@ def test_everyone_may_read_it(client: Client, document: dict[str, Any]) -> None:
     assert b"openapi: 3.1." in as_yaml.content
 
 
+def test_it_is_summed_up_for_programs_that_read_prose(client: Client, document: dict[str, Any]) -> None:
+    answer = client.get("/llms.txt")
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    text = answer.content.decode()
+    assert text.startswith(f"# {document['info']['title']}\n\n> ")
+    for (method, path), operation in operations_of(document).items():
+        assert f"### {operation['summary']}\n\n`{method.upper()} {path}`" in text
+    assert all(f"- `{code}` (" in text for code in PROBLEM_TYPES)
+
+
 def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
     validate_schema(document)
     for schema in document["components"]["schemas"].values():
@@ -161,14 +171,15 @@ def test_every_code_is_given_by_some_operation(document: dict[str, Any]) -> None
     given = {
         code
         for operation in operations_of(document).values()
-        for _, content in contents_of(operation)
-        for code in content["schema"].get("properties", {}).get("code", {}).get("enum", ())
+        for place, content in contents_of(operation)
+        if "problem+json" in place
+        for code in content["examples"]
     }
     # The others are for paths and methods that the document does not have, for people who are signed in, and for what
     # is refused before it is a request of any operation.
     others = {"method_not_allowed", "permission_denied"}
     others |= {"request_timeout", "uri_too_long", "header_too_large", "not_implemented"}
-    assert given == PROBLEM_TYPES.keys() - others
+    assert given == PROBLEM_TYPES.keys() - others == document["components"]["examples"].keys()
 
 
 def test_every_body_has_examples_that_fit_its_schema(document: dict[str, Any]) -> None:

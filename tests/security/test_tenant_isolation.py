@@ -13,7 +13,7 @@ from delivery.operations import ReplayRequest, create_replay
 from ingestion.operations import process_outbox
 from organizations.models import Membership
 from tests.conftest import Tenant
-from tests.factories import TESTER, UserFactory, make_organization
+from tests.factories import TESTER, UserFactory, inbox_of, make_organization
 from tests.support.routes import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -22,6 +22,7 @@ NOBODY = "01900000-0000-7000-8000-000000000000"
 
 @pytest.mark.parametrize("path", [path for path in api_paths() if NOBODY in path])
 def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
+    inbox_of(tenant.organization)
     event_id = tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"}).json()["id"]
     process_outbox()
     subscription, replay = make_subscription_and_replay(tenant)
@@ -43,6 +44,7 @@ def test_anothers_object_is_not_found(tenant: Tenant, other_tenant: Tenant, path
 
 @pytest.mark.parametrize("path", [path for path in api_paths() if NOBODY not in path])
 def test_lists_hold_only_ones_own(tenant: Tenant, other_tenant: Tenant, path: str) -> None:
+    inbox_of(tenant.organization)
     tenant.post("/api/v1/events", {"type": "secret", "data": "of the tenant"})
     process_outbox()
     subscription, replay = make_subscription_and_replay(tenant)

@@ -11,6 +11,7 @@ from delivery.matching.interests import forget_interests
 from ingestion.feed.showing import forget_shown
 from ingestion.intake.counting import forget_counts
 from ingestion.intake.rejections import forget_rejections
+from ingestion.operations.catalogue import forget_types
 from ingestion.schemas.catalogue import forget_schemas
 from installation.health.page import forget_examination
 from installation.health.readiness import forget_readiness
@@ -33,6 +34,7 @@ FORGETTING: tuple[Callable[[], None], ...] = (
     forget_schemas,
     forget_shown,
     forget_status,
+    forget_types,
 )
 
 

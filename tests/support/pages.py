@@ -30,7 +30,14 @@ _BLOCK = re.compile(
 )
 
 # What a newcomer follows from the first to the last command.
-PAGES_TO_FOLLOW = ("README.md", "docs/quickstart.md", "docs/sending.md", "docs/receiving.md")
+PAGES_TO_FOLLOW = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/sending.md",
+    "docs/receiving.md",
+    "docs/python.md",
+    "docs/evp.md",
+)
 SHELLS = frozenset({"sh", "bash", "console", "shell"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
+from conftest import Answer, Request, Server, problem
 
 from events_client import AsyncClient, Client, InboxEvent, ProblemError
 
@@ -167,6 +170,39 @@ def test_what_a_killed_consumer_held_comes_again_and_nothing_is_lost(box: Box, t
     assert {*seen, *map(int, begun)} == {*range(10)}
     # Whoever gets one that was begun before is told.
     assert {number for number in seen if str(number) in begun} <= repeated
+
+
+def test_leases_wait_where_the_platform_can_wait(server: Server) -> None:
+    event = {"id": "e-1", "type": "t", "data": 1, "source": None, "subject": None, "time": None, "attributes": None}
+    event |= {"idempotency_key": None, "received_at": "2026-11-23T10:00:00Z", "schema_errors": None}
+    leased = {**event, "status": "pending", "leases": 1, "leased_until": None}
+    done = {"acknowledged": ["e-1"], "already_acknowledged": [], "stale": [], "unknown": []}
+    waits: list[int] = []
+    acknowledged = threading.Event()
+
+    def old_platform(request: Request) -> Answer:
+        if request.path.startswith("/api/v1/inbox/ack"):
+            acknowledged.set()
+            return Answer(200, done)
+        waits.append(json.loads(request.body).get("wait_seconds", 0))
+        if waits[-1]:
+            errors = [{"pointer": "/wait_seconds", "code": "unknown_field", "detail": "There is no such field."}]
+            refusal = problem(422, "validation_failed")
+            return Answer(422, {**refusal.body, "errors": errors}, refusal.headers)
+        events = [] if len(waits) > 2 else [leased]
+        return Answer(200, {"lease_id": "l-1" if events else None, "expires_at": None, "events": events})
+
+    server.otherwise = old_platform
+
+    async def run() -> None:
+        async with AsyncClient(server.url, "k") as client:
+            consuming = asyncio.create_task(client.inbox().consume(AsyncMock()))
+            assert await asyncio.to_thread(acknowledged.wait, 20)
+            consuming.cancel()
+            await asyncio.wait([consuming])
+
+    asyncio.run(run())
+    assert waits[:2] == [20, 0]
 
 
 def test_an_inbox_that_is_not_there_is_an_error(platform: Client) -> None:

@@ -10,7 +10,7 @@ from core.broker.wakeup import Waker
 from delivery.models import Delivery, SubscriptionKind
 from events_platform.celery import app
 from ingestion.models import OutboxEntry
-from tests.factories import make_organization
+from tests.factories import inbox_of, make_organization
 from tests.support.celery_process import watched_celery
 from tests.support.events.delivering import store_events
 from tests.support.servers import test_database_url
@@ -32,6 +32,7 @@ def wrong_clock(hours: str) -> dict[str, str]:
 def test_a_worker_whose_clock_is_wrong_processes_events(hours: str) -> None:
     """And what it makes is due now: PostgreSQL's clock says when."""
     organization = make_organization()
+    inbox_of(organization)
     store_events(organization, 100)
     app.control.purge()
     assert Waker("ingestion.process_outbox").send()

@@ -17,6 +17,7 @@ from django.utils import timezone
 from core.ports import Parameters, SyncDatabase, run_now
 from core.ports.asynchronous import SingleDatabase
 from core.secrets import encrypt_secret
+from delivery.api.attempts import attempts_of
 from delivery.attempt_errors import AttemptError
 from delivery.models import (
     Attempt,
@@ -86,11 +87,70 @@ def test_a_webhook_arrives_signed_and_is_recorded(organization: Organization, re
     assert (delivery.status, delivery.attempts, delivery.next_attempt_at) == (DeliveryStatus.DELIVERED, 1, None)
     assert delivery.delivered_at is not None
     assert delivery.delivered_at >= event.received_at
-    attempt = Attempt.objects.get()
-    assert (attempt.delivery_id, attempt.number, attempt.status_code, attempt.error) == (delivery.pk, 1, 200, "")
+    assert not Attempt.objects.exists(), "a first attempt that succeeds has no row"
+    (attempt,) = attempts_of(delivery)
+    assert (attempt.number, attempt.status_code, attempt.error, attempt.error_detail) == (1, 200, None, None)
+    assert (attempt.url, attempt.remote_address) == (f"{receiver.url}/ok", "127.0.0.1")
+    assert (attempt.response, attempt.response_body) == ("taken", "taken")
+    assert attempt.timings is not None
+    assert attempt.timings.total_ms == attempt.duration_ms
+    sent = {name.lower(): value for name, value in (attempt.request_headers or {}).items()}
+    assert sent == {**request.headers, "x-tenant": "****"}
+    assert (attempt.response_headers or {})["Content-Length"] == "5"
     subscription.refresh_from_db()
     assert (subscription.failures, subscription.failing_since) == (0, None)
     assert subscription.last_success_at is not None
+
+
+def test_attempts_are_numbered_through_over_retries_by_hand(organization: Organization, receiver: Receiver) -> None:
+    subscription = webhook(organization, f"{receiver.url}/hook")
+    accept(organization)
+    delivery = Delivery.objects.get(subscription=subscription)
+    for behaviour, status in (("status/200", 200), ("status/500", 500), ("status/503", 503), ("status/201", 201)):
+        receiver.behave("/hook", behaviour)
+        send_due()
+        delivery.refresh_from_db()
+        assert attempts_of(delivery)[-1].status_code == status
+        if behaviour == "status/500":
+            make_due(subscription)
+        else:
+            retry_delivery(delivery=delivery, subscription=subscription, actor=TESTER, now=timezone.now())
+    shown = attempts_of(delivery)
+    assert [(attempt.number, attempt.status_code) for attempt in shown] == [(1, 200), (2, 500), (3, 503), (4, 201)]
+    assert Attempt.objects.count() == 3
+    assert [bool(attempt.error_detail) for attempt in shown] == [False, True, True, False]
+    delivery.refresh_from_db()
+    assert (delivery.attempts, delivery.attempts_in_all) == (0, 4), "with every attempt of the schedule ahead"
+
+
+def test_a_first_success_is_recorded_once_and_not_lost_when_another_has_the_delivery(
+    organization: Organization, receiver: Receiver
+) -> None:
+    """PostgreSQL's answer to a record may be lost, and a sender that was thought dead may come back."""
+    subscription = webhook(organization, f"{receiver.url}/ok")
+    accept(organization)
+    (claimed,) = run_now(claim(SyncDatabase(), {subscription.pk: 1}))
+    mine, late = (succeeded(claimed, text) for text in ("mine", "late"))
+    for outcome in (mine, mine, late, late):
+        run_now(record_outcomes(SyncDatabase(), [outcome]))
+    delivery = Delivery.objects.get(subscription=subscription)
+    shown = attempts_of(delivery)
+    assert sorted((attempt.number, attempt.response) for attempt in shown) == [(1, "late"), (1, "mine")]
+    assert delivery.attempts == 1
+
+
+def succeeded(claimed: Claimed, text: str) -> AttemptOutcome:
+    result = AttemptResult(
+        error=None,
+        status=200,
+        detail=text,
+        duration_ms=1,
+        response_text=text,
+        response_truncated=False,
+        retry_after=None,
+        remote_address=None,
+    )
+    return AttemptOutcome(claimed=claimed, started_at=claimed.claimed_at, result=result)
 
 
 def test_a_webhook_is_not_longer_than_its_event_was(organization: Organization, receiver: Receiver) -> None:
@@ -414,7 +474,7 @@ def test_a_record_waits_for_postgresql_and_nothing_is_sent_twice(
     assert receiver.total == 1
     delivery = Delivery.objects.get(subscription=subscription)
     assert (delivery.status, delivery.attempts) == ("delivered", 1)
-    assert Attempt.objects.count() == 1
+    assert len(attempts_of(delivery)) == 1
 
 
 def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
@@ -439,7 +499,7 @@ def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
     assert receiver.total == 2
     delivery = Delivery.objects.get(subscription=subscription)
     assert (delivery.status, delivery.attempts) == ("delivered", 1)
-    assert Attempt.objects.count() == 2
+    assert len(attempts_of(delivery)) == 2
 
 
 def test_a_delivery_whose_event_is_gone_is_a_dead_letter(organization: Organization, receiver: Receiver) -> None:

@@ -84,15 +84,19 @@ async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     return await asyncio.to_thread(run)
 
 
-def send_due(until: Callable[[], bool] = lambda: False) -> int:
-    """By a new sender, until nothing is due, or earlier."""
+def send_due(until: Callable[[], bool] = lambda: False, *, is_roused: bool = False) -> int:
+    """By a new sender, until nothing is due, or earlier; `is_roused`: until then, whenever the sender asks for it."""
 
     async def run() -> int:
         database = SingleDatabase()
         async with WebhookSender.from_settings() as webhooks:
-            sender = Sender(database, webhooks)
+            roused = asyncio.Event()
+            sender = Sender(database, webhooks, rouse=roused.set)
             running = asyncio.create_task(sender.run())
-            while not (running.done() or await in_thread(until)):
+            while not await in_thread(until) and (is_roused or not running.done()):
+                if running.done() and roused.is_set():
+                    roused.clear()
+                    running = asyncio.create_task(sender.run())
                 await asyncio.sleep(0.01)
             sender.stop()
             try:

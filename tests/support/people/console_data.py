@@ -15,7 +15,7 @@ from ingestion.models import IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 from organizations.models import Membership, Organization, Role
 from tests.conftest import Tenant
-from tests.factories import TESTER, UserFactory
+from tests.factories import TESTER, UserFactory, inbox_of
 
 DATA = {
     "amount": 12900,
@@ -53,6 +53,7 @@ def make_member(organization: Organization, role: Role = Role.OWNER, **values: A
 def make_scene(tenant: Tenant, *, events: int = 6) -> Scene:
     """Send `events` events and more, process them, and let one delivery have gone wrong."""
     now = timezone.now()
+    inbox_of(tenant.organization)
     webhook = Subscription.objects.create(
         organization=tenant.organization,
         kind=SubscriptionKind.WEBHOOK,

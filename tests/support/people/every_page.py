@@ -71,6 +71,7 @@ NO_PAGES = {
     "account_end_other_sessions": "a form's",
     "account_end_session": "a form's",
     "api-schema": "for programs",
+    "llms": "for programs",
     "api-docs": "is drawn by a script of its own",
     "metrics": "for programs",
     "health-live": "for programs",

@@ -33,7 +33,7 @@ from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member, issue_key
 from tests.conftest import Tenant
-from tests.factories import make_organization
+from tests.factories import inbox_of, make_organization
 from tests.support.people.every_page import PASSWORD
 
 NAMES = ("Harbour Books", "Northwind Cycles", "Alpine Parcels", "Tidewater Energy")
@@ -155,6 +155,7 @@ def _name_webhook(organization: Organization, now: datetime) -> Subscription:
 def _send_events(organization: Organization, plaintext: str) -> str:
     key = ApiKey.objects.get(organization=organization, name="Billing")
     tenant = Tenant(organization, key, plaintext, Client())
+    inbox_of(organization)
     for number, kind in enumerate(("order.created", "user.signed_up", "order.shipped", "payment.captured")):
         body = {"type": kind, "source": "/shop", "subject": f"ord_{990 + number}", "data": {"number": 990 + number}}
         tenant.post("/api/v1/events", body)

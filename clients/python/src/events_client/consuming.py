@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("events_client")
 
 RetryDelay = float | Callable[[InboxEvent], float]
-WAIT_SECONDS = 0
+WAIT_SECONDS = 20
 MAX_OUTSTANDING = 1000
 _EMPTY_SECONDS = 1.0
 _LEASE_GRACE_SECONDS = 1.0
@@ -85,6 +85,7 @@ class Consuming:
         self._stop_seconds = stop_seconds
         self._until_empty = until_empty
         self._executor = ThreadPoolExecutor(concurrency, "events-handler") if in_threads else None
+        self._wait_seconds = 0 if until_empty else WAIT_SECONDS
         self._ahead = concurrency
         self._held: dict[str, _Held] = {}
         self._acks: list[tuple[_Held, str]] = []
@@ -144,8 +145,15 @@ class Consuming:
                 await self._rest(began + _EMPTY_SECONDS - time.monotonic())
 
     async def _lease(self, wanted: int) -> Lease:
-        wait = 0 if self._until_empty else WAIT_SECONDS
-        return await self._inbox.lease(max=wanted, lease_seconds=self._lease_seconds, wait_seconds=wait)
+        members = {"max": wanted, "lease_seconds": self._lease_seconds}
+        try:
+            return await self._inbox.lease(**members, wait_seconds=self._wait_seconds)
+        except ProblemError as error:
+            # A platform from before there were leases that wait.
+            if not any(each.pointer == "/wait_seconds" for each in error.errors):
+                raise
+        self._wait_seconds = 0
+        return await self._inbox.lease(**members)
 
     async def _take(self, lease_id: str, lease: Lease, began: float, *, full: bool) -> None:
         held = _Held(lease_id, began + self._lease_seconds, {event.id for event in lease.events})

@@ -1,0 +1,145 @@
+import { ApiError, ConnectionError, type ProblemDocument } from "./errors.js";
+
+export interface ClientOptions {
+  /** Where the platform is, such as `https://events.example.com`; else EVP_URL. */
+  baseUrl?: string;
+  /** Else EVP_API_KEY. */
+  apiKey?: string;
+  /** How often a request is tried in all. */
+  maxAttempts?: number;
+  /** Of one attempt, in milliseconds. */
+  timeoutMs?: number;
+  /** In place of the global one. */
+  fetch?: typeof fetch;
+}
+
+export interface RequestOptions {
+  query?: Record<string, string | number | undefined> | undefined;
+  body?: unknown;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
+/** Nothing was acknowledged, or nobody knows: the same request may be sent again. */
+const AGAIN = new Set([429, 500, 502, 503, 504]);
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30_000;
+/** A longer `Retry-After` is not waited for: the caller hears of the refusal instead. */
+const LONGEST_RETRY_AFTER_MS = 120_000;
+
+/** Sends requests, and sends them again where that may help. */
+export class Transport {
+  readonly #baseUrl: string;
+  readonly #apiKey: string;
+  readonly #maxAttempts: number;
+  readonly #timeoutMs: number;
+  readonly #fetch: typeof fetch;
+
+  constructor(options: ClientOptions) {
+    this.#baseUrl = (options.baseUrl ?? fromEnvironment("EVP_URL", "baseUrl")).replace(/\/+$/, "");
+    this.#apiKey = options.apiKey ?? fromEnvironment("EVP_API_KEY", "apiKey");
+    this.#maxAttempts = options.maxAttempts ?? 6;
+    this.#timeoutMs = options.timeoutMs ?? 30_000;
+    this.#fetch = options.fetch ?? globalThis.fetch;
+  }
+
+  /** The JSON of the answer. Throws ApiError, ConnectionError, or why the signal was aborted. */
+  async request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+    const url = this.#baseUrl + path + queryOf(options.query);
+    for (let attempt = 1; ; attempt++) {
+      options.signal?.throwIfAborted();
+      const { answer, failure } = await this.#attempt(url, method, options);
+      if (answer?.ok) return (answer.status === 204 ? undefined : await answer.json()) as T;
+      const wait = waitBefore(attempt, answer);
+      const isLast = attempt >= this.#maxAttempts || wait > LONGEST_RETRY_AFTER_MS;
+      if (answer && (isLast || !AGAIN.has(answer.status))) {
+        const told: unknown = await answer.json().catch(() => undefined);
+        // A batch without a good event is told of in the shape of batches.
+        if (isRecord(told) && "results" in told) return told as T;
+        throw new ApiError(problemIn(told, answer));
+      }
+      if (isLast) throw new ConnectionError(`no answer from ${url}`, { cause: failure });
+      await answer?.body?.cancel();
+      await sleep(wait, options.signal);
+    }
+  }
+
+  async #attempt(
+    url: string,
+    method: string,
+    { body, headers, signal }: RequestOptions,
+  ): Promise<{ answer?: Response; failure?: unknown }> {
+    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    const init: RequestInit = {
+      method,
+      headers: {
+        authorization: `Bearer ${this.#apiKey}`,
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    };
+    try {
+      return { answer: await this.#fetch(url, init) };
+    } catch (failure) {
+      signal?.throwIfAborted();
+      return { failure };
+    }
+  }
+}
+
+/** As long as the platform says, or longer each time; always with some chance, so that not all come back at once. */
+function waitBefore(attempt: number, answer: Response | undefined): number {
+  const seconds = Number(answer?.headers.get("retry-after") ?? 0);
+  if (seconds > 0) return seconds * 1000 * (1 + Math.random() / 5);
+  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
+}
+
+/** Resolves after so long; rejects when the signal is aborted. */
+function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
+function queryOf(given: RequestOptions["query"] = {}): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(given)) {
+    if (value !== undefined) query.set(name, String(value));
+  }
+  return query.size ? `?${query}` : "";
+}
+
+/** What comes from a proxy may be no problem document. */
+function problemIn(told: unknown, answer: Response): ProblemDocument {
+  if (isRecord(told) && typeof told.code === "string") return told as unknown as ProblemDocument;
+  const { status, statusText } = answer;
+  return {
+    type: "about:blank",
+    title: statusText,
+    status,
+    detail: statusText || "no problem document",
+    code: (status < 500 ? "bad_request" : "internal_error") as ProblemDocument["code"],
+    request_id: answer.headers.get("request-id") ?? "",
+  };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function fromEnvironment(name: string, option: string): string {
+  const value = globalThis.process?.env[name];
+  if (!value) throw new TypeError(`give ${option}, or set ${name}`);
+  return value;
+}
