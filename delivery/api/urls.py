@@ -1,7 +1,7 @@
 from django.urls import path
 
 from delivery.api.events import EventsView, EventView
-from delivery.api.inbox import AckView, ExtendView, InboxView, LeaseView, NackView
+from delivery.api.inbox.views import AckView, ExtendView, InboxView, LeaseView, NackView
 from delivery.api.jobs import CancelJobView, JobView, StartRetryView
 from delivery.api.replays import CancelReplayView, ReplaysView, ReplayView, RetryDeadLettersView
 from delivery.api.subscriptions import (

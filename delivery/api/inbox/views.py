@@ -22,9 +22,9 @@ from core.postgresql.portions import Large
 from core.problems import Problem, invalid
 from core.times import format_time
 from core.turns import fair_time
-from delivery.api import inbox_schemas
-from delivery.api.consumers import consumers
-from delivery.api.inbox_schemas import (
+from delivery.api.inbox import schemas
+from delivery.api.inbox.consumers import consumers
+from delivery.api.inbox.schemas import (
     Ack,
     AckOutcome,
     Extension,
@@ -72,7 +72,7 @@ class InboxView(APIView):
     """The events of an inbox, without taking them."""
 
     scopes = {"GET": Scope.INBOX_CONSUME}
-    operations = inbox_schemas.LIST
+    operations = schemas.LIST
 
     def get(self, request: Request) -> HttpResponseBase:
         page = read_page(request, "inbox", ("inbox", "status"))
@@ -94,7 +94,7 @@ class LeaseView(APIView):
     """Take events for a while."""
 
     scopes = {"POST": Scope.INBOX_CONSUME}
-    operations = inbox_schemas.LEASE
+    operations = schemas.LEASE
 
     def post(self, request: Request) -> HttpResponseBase:
         check_parameters(request, ("inbox",))
@@ -115,7 +115,7 @@ class AckView(APIView):
     """Acknowledge events: they leave the pending ones."""
 
     scopes = {"POST": Scope.INBOX_CONSUME}
-    operations = inbox_schemas.ACK
+    operations = schemas.ACK
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ("inbox",))
@@ -136,7 +136,7 @@ class NackView(APIView):
     """Give events back."""
 
     scopes = {"POST": Scope.INBOX_CONSUME}
-    operations = inbox_schemas.NACK
+    operations = schemas.NACK
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ("inbox",))
@@ -157,7 +157,7 @@ class ExtendView(APIView):
     """Go on with a lease."""
 
     scopes = {"POST": Scope.INBOX_CONSUME}
-    operations = inbox_schemas.EXTEND
+    operations = schemas.EXTEND
 
     def post(self, request: Request) -> Response:
         check_parameters(request, ("inbox",))

@@ -1,0 +1,1 @@
+"""The inbox: events that consumers lease, also by waiting for them."""
