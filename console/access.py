@@ -14,7 +14,7 @@ on (console.rendering).
 | who | sees | does |
 |---|---|---|
 | viewer | everything but keys and the audit log | keeps views of their own |
-| member | also keys | retries, replays, exports, manages subscriptions and event types |
+| member | also keys | retries, replays, cancels, exports, manages subscriptions and event types |
 | admin | also the audit log | also manages keys and members |
 | owner | the same | also manages the organization and its owners |
 | staff | all of every organization but the data of events | nothing; in the group `operator`, what an admin does |
@@ -64,6 +64,7 @@ class Action(StrEnum):
     SEE_EXPORTS = "see_exports"
     RETRY_DELIVERIES = "retry_deliveries"
     REPLAY_EVENTS = "replay_events"
+    CANCEL_EVENTS = "cancel_events"
     EXPORT_EVENTS = "export_events"
     MANAGE_SUBSCRIPTIONS = "manage_subscriptions"
     MANAGE_EVENT_TYPES = "manage_event_types"
@@ -92,6 +93,7 @@ _MEMBER = _VIEWER | {
     Action.SEE_EXPORTS,
     Action.RETRY_DELIVERIES,
     Action.REPLAY_EVENTS,
+    Action.CANCEL_EVENTS,
     Action.EXPORT_EVENTS,
     Action.MANAGE_SUBSCRIPTIONS,
     Action.MANAGE_EVENT_TYPES,

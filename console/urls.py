@@ -23,6 +23,7 @@ of_organization = [
     path("events/<uuid:event_id>/", event.event, name="event"),
     path("events/<uuid:event_id>/raw", event.raw, name="event-raw"),
     path("events/<uuid:event_id>/replay", event.replay, name="replay"),
+    path("events/<uuid:event_id>/cancel", event.cancel, name="cancel-event"),
     path("rejected/", rejected.rejected, name="rejected"),
     path("deliveries/<uuid:delivery_id>/retry", event.retry, name="retry"),
     path("views/save", events.save, name="save-view"),

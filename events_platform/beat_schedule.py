@@ -9,6 +9,8 @@ from core.broker.wakeup import hint
 SCHEDULE: dict[str, dict[str, Any]] = {
     # A lost wake-up costs at most this long. Those that come often are hints: they do not pile up.
     "sweep-outbox": {"task": "ingestion.process_outbox", "schedule": 2.0, "options": hint(seconds=2.0)},
+    # A scheduled event that is due waits at most this long.
+    "hand-on-due": {"task": "ingestion.hand_on_due", "schedule": 1.0, "options": hint(seconds=1.0)},
     # A retry that is due waits at most this long.
     "sweep-deliveries": {"task": "delivery.send_due", "schedule": 1.0, "options": hint(seconds=1.0)},
     "retry-failed-events": {"task": "ingestion.retry_failed", "schedule": 10.0, "options": hint(seconds=10.0)},

@@ -239,6 +239,8 @@ API_KEY_CACHE_SECONDS = 1.5
 # Of one CPU in each process of the web server: for decoding large bodies, and again for schemas.
 ORGANIZATION_CPU_PERCENT: float = env.float("ORGANIZATION_CPU_PERCENT", 10.0, validate=validate.Range(min=1, max=100))
 IDEMPOTENCY_HOURS: int = env.int("IDEMPOTENCY_HOURS", 24, validate=validate.Range(min=1, max=720))
+# How far ahead an event's deliver_at or delay_seconds may be.
+SCHEDULE_MAX_DAYS: int = env.int("SCHEDULE_MAX_DAYS", 30, validate=validate.Range(min=1, max=365))
 PROCESSING_MAX_ATTEMPTS: int = env.int("PROCESSING_MAX_ATTEMPTS", 8, validate=validate.Range(min=1, max=100))
 WEBHOOK_ALLOW_HTTP: bool = env.bool("WEBHOOK_ALLOW_HTTP", False)
 WEBHOOK_ALLOWED_NETWORKS: list[IPv4Network | IPv6Network] = env.list(

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.db.models.lookups import IsNull
 from django.utils import timezone
 
@@ -22,6 +23,8 @@ class EventStatus(StrEnum):
     ACCEPTED = "accepted"
     PROCESSED = "processed"
     FAILED = "failed"
+    SCHEDULED = "scheduled"
+    CANCELLED = "cancelled"
 
 
 class JSONTextField(models.JSONField):
@@ -39,13 +42,21 @@ class EventQuerySet(TenantQuerySet["Event"]):
         return self.filter(type=pattern)
 
     def with_status(self) -> Self:
-        """Adds `status`, an EventStatus: an outbox entry left → accepted; a failure → failed; else processed."""
+        """Adds `deliver_at`, or None, and `status`, an EventStatus.
+
+        Scheduled or cancelled if its schedule says so; an outbox entry left → accepted; a failure → failed; else
+        processed.
+        """
         return self.annotate(
-            status=models.Case(
-                models.When(_is_there(_outbox_entry()), then=models.Value(EventStatus.ACCEPTED.value)),
-                models.When(_is_there(_failure()), then=models.Value(EventStatus.FAILED.value)),
-                default=models.Value(EventStatus.PROCESSED.value),
-            )
+            deliver_at=models.Subquery(_schedule().values("deliver_at")),
+            status=Coalesce(
+                models.Subquery(_schedule().not_handed_on().values("status")),
+                models.Case(
+                    models.When(_is_there(_outbox_entry()), then=models.Value(EventStatus.ACCEPTED.value)),
+                    models.When(_is_there(_failure()), then=models.Value(EventStatus.FAILED.value)),
+                    default=models.Value(EventStatus.PROCESSED.value),
+                ),
+            ),
         )
 
     def of_status(self, status: EventStatus) -> Self:
@@ -53,7 +64,11 @@ class EventQuerySet(TenantQuerySet["Event"]):
         conditions = {
             EventStatus.ACCEPTED: models.Q(_is_waiting()),
             EventStatus.FAILED: models.Q(_has_failed()),
-            EventStatus.PROCESSED: ~models.Q(_is_waiting()) & ~models.Q(_has_failed()),
+            EventStatus.SCHEDULED: models.Q(models.Exists(_schedule().filter(status=ScheduleStatus.SCHEDULED))),
+            EventStatus.CANCELLED: models.Q(models.Exists(_schedule().filter(status=ScheduleStatus.CANCELLED))),
+            EventStatus.PROCESSED: ~models.Q(_is_waiting())
+            & ~models.Q(_has_failed())
+            & ~models.Q(models.Exists(_schedule().not_handed_on())),
         }
         return self.filter(conditions[status])
 
@@ -79,6 +94,10 @@ def _failure() -> "models.QuerySet[ProcessingFailure]":
     return ProcessingFailure.objects.filter(event_id=models.OuterRef("pk")).order_by()
 
 
+def _schedule() -> "ScheduleQuerySet":
+    return Schedule.objects.filter(pk=models.OuterRef("pk"))
+
+
 class Event(models.Model):
     """One event. The table is partitioned by week of `id`; there is no foreign key constraint on the hot path."""
 
@@ -97,12 +116,14 @@ class Event(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)
     received_at = models.DateTimeField()
     batch_id = models.UUIDField()
-    # `{"attributes"?: {…}, "schema_errors"?: […], "headers"?: {…}, "headers_left_out"?: <count>, "traceparent"?: "…"}`:
-    # CloudEvents attributes without a column of their own, what a schema in `warn` mode found, what is kept of the
-    # request's headers, and the span that took the request in, when traces are on.
+    # `{"attributes"?: {…}, "schedule"?: {…}, "schema_errors"?: […], "headers"?: {…}, "headers_left_out"?: <count>,
+    # "traceparent"?: "…"}`: CloudEvents attributes without a column of their own, `deliver_at` or `delay_seconds` as it
+    # was given, what a schema in `warn` mode found, what is kept of the request's headers, and the span that took the
+    # request in, when traces are on.
     annotations = JSONTextField(null=True)
     # Only on events of a query with_status().
     status: str
+    deliver_at: datetime | None
 
     objects = EventQuerySet.as_manager()
 
@@ -155,6 +176,47 @@ class OutboxEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "outbox entries"
+
+
+class ScheduleStatus(models.TextChoices):
+    SCHEDULED = "scheduled"
+    HANDED_ON = "handed_on"
+    CANCELLED = "cancelled"
+
+
+class ScheduleQuerySet(TenantQuerySet["Schedule"]):
+    def not_handed_on(self) -> Self:
+        """Of events that nobody processes: not yet, or never."""
+        return self.filter(status__in=[ScheduleStatus.SCHEDULED, ScheduleStatus.CANCELLED])
+
+
+class Schedule(models.Model):
+    """When an event is to be handed on to processing, if not at once, and what became of that (docs/adr/0026).
+
+    Until then there is no outbox entry. The row stays for the retention period after `done_at`, when the event was
+    handed on, and keeps the event for as long; that of a cancelled one stays as long as its event.
+    """
+
+    event_id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    deliver_at = models.DateTimeField()
+    status = models.CharField(max_length=10, choices=ScheduleStatus.choices)
+    done_at = models.DateTimeField(null=True)
+
+    objects = ScheduleQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["deliver_at", "event_id"], name="schedule_due", condition=models.Q(status="scheduled")
+            ),
+            models.Index(fields=["organization", "status", "-event_id"], name="schedule_newest_of_status"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.event_id}"
 
 
 class IdempotencyKey(models.Model):

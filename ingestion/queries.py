@@ -1,10 +1,11 @@
 """Which events a list shows, in the API, the console and exports, in a time that does not depend on how many there are.
 
 Organization, exact type and time are conditions of an index. The start of a type becomes the few types that begin so,
-each by the index, and failed events are found by their failures. Anything else (source, subject, another status, a path
-in the data) has to look at events one by one, so it looks at SCANNED_EVENTS at a time, newest first, says how far back
-it came, and goes on from there when asked. A `statement_timeout` is the net under that: a few very large events can
-cost more than many small ones, so what takes too long is tried once more with FEW_EVENTS.
+each by the index; failed events are found by their failures, scheduled and cancelled ones by their schedules. Anything
+else (source, subject, another status, a path in the data) has to look at events one by one, so it looks at
+SCANNED_EVENTS at a time, newest first, says how far back it came, and goes on from there when asked. A
+`statement_timeout` is the net under that: a few very large events can cost more than many small ones, so what takes too
+long is tried once more with FEW_EVENTS.
 """
 
 import json
@@ -23,10 +24,11 @@ from psycopg.errors import QueryCanceled
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 from core.postgresql.statement_limits import short_statements
 from core.problems import Problem
-from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet, EventStatus, EventType, ProcessingFailure
+from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet, EventStatus, EventType, ProcessingFailure, Schedule
 from ingestion.operations.catalogue import OTHER
 from ingestion.operations.event_types import shown_event_types
 from ingestion.stored_data import AS_JSONB
+from organizations.models import TenantQuerySet
 
 # Some 5 ms, of the largest of 200 organizations with 10 million events.
 SCANNED_EVENTS = 5_000
@@ -35,10 +37,10 @@ FEW_EVENTS = 50
 TIMEOUT_MS = 2_000
 # How far an event's id may be from the time that it was received.
 _SLACK = timedelta(minutes=1)
-MAX_FAILURES = 1_000
+MAX_MARKED = 1_000
 # One look-up in the index each.
 MAX_TYPES = 100
-# Beyond so many that wait or have failed, events are looked at one by one instead.
+# Beyond so many that wait, have failed or are scheduled, events are looked at one by one instead.
 MAX_UNSEEN = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
@@ -46,7 +48,7 @@ _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
 _PATH = f"{AS_JSONB} #> %s::text[] IN (ingestion_jsonb(%s), ingestion_jsonb(%s))"
 _ASKED_FOR = """organization_id = %(organization)s AND id >= %(low)s AND id < %(high)s
     AND received_at >= %(time_from)s AND received_at < %(time_to)s"""
-# `type IN (…)` would have to read and sort all of them. What waits or has failed may be of a type that is not known.
+# `type IN (…)` would have to read and sort all of them. What waits, or has failed, may be of a type that is not known.
 _NEWEST_OF_TYPES = f"""
 WITH known AS (
     SELECT name FROM ingestion_eventtype
@@ -56,6 +58,9 @@ WITH known AS (
     (SELECT unnest(event_ids) AS id FROM ingestion_outboxentry LIMIT %(unseen)s + 1)
     UNION ALL
     (SELECT event_id FROM ingestion_processingfailure WHERE organization_id = %(organization)s LIMIT %(unseen)s + 1)
+    UNION ALL
+    (SELECT event_id FROM ingestion_schedule
+     WHERE organization_id = %(organization)s AND status IN ('scheduled', 'cancelled') LIMIT %(unseen)s + 1)
 ), few AS (
     SELECT WHERE (SELECT count(*) FROM known) <= %(types)s AND (SELECT count(*) FROM unseen) <= %(unseen)s
         AND NOT EXISTS (
@@ -180,13 +185,13 @@ def select_events(organization_id: UUID, wanted: EventCriteria) -> EventQuerySet
 def _search(organization_id: UUID, wanted: EventCriteria, size: int, scanned: int) -> EventPage:
     events = select_events(organization_id, wanted)
     floor = None
-    if wanted.status == EventStatus.FAILED:
+    if wanted.status in {EventStatus.FAILED, EventStatus.SCHEDULED, EventStatus.CANCELLED}:
         # Only what they are searched for decides whether more are needed than fit on the page.
         is_searched = wanted.type or wanted.source or wanted.subject or wanted.path
-        looked_at = min(scanned, MAX_FAILURES) if is_searched else size + 1
-        failures = _failures(organization_id, wanted, looked_at)
-        events = events.filter(pk__in=failures)
-        floor = failures[-1] if len(failures) == looked_at else None
+        looked_at = min(scanned, MAX_MARKED) if is_searched else size + 1
+        marked = _marked(organization_id, wanted, looked_at)
+        events = events.filter(pk__in=marked)
+        floor = marked[-1] if len(marked) == looked_at else None
     elif not wanted.is_indexed:
         is_only_prefix = not (wanted.source or wanted.subject or wanted.status or wanted.path)
         if is_only_prefix and (ids := _newest_of_types(organization_id, wanted, size)):
@@ -237,10 +242,13 @@ def _newest_of_types(organization_id: UUID, wanted: EventCriteria, size: int) ->
         return [row[0] for row in cursor]
 
 
-def _failures(organization_id: UUID, wanted: EventCriteria, size: int) -> list[UUID]:
-    """The newest failed events of the time and the position that are asked for."""
+def _marked(organization_id: UUID, wanted: EventCriteria, size: int) -> list[UUID]:
+    """The newest events that a row beside them gives the status that is asked for, in that time, from that position."""
     low, high = id_bounds(wanted)
-    rows = ProcessingFailure.objects.for_organization(organization_id).filter(event_id__gte=low, event_id__lt=high)
+    marks: TenantQuerySet[Any] = ProcessingFailure.objects.all()
+    if wanted.status != EventStatus.FAILED:
+        marks = Schedule.objects.filter(status=wanted.status)
+    rows = marks.for_organization(organization_id).filter(event_id__gte=low, event_id__lt=high)
     return list(rows.order_by("-event_id").values_list("event_id", flat=True)[:size])
 
 

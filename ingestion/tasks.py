@@ -13,6 +13,11 @@ def process_outbox(*, settle: bool = False) -> None:
     operations.process_outbox()
 
 
+@shared_task(name="ingestion.hand_on_due")
+def hand_on_due() -> None:
+    operations.hand_on_due()
+
+
 @shared_task(name="ingestion.retry_failed")
 def retry_failed() -> None:
     operations.retry_failed()

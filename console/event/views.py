@@ -18,8 +18,9 @@ from console.snippets import event_as_curl
 from core.problems import Problem
 from delivery.operations import ReplayRequest, create_replay, retry_delivery
 from delivery.queries import own_delivery, own_subscription
-from ingestion.api.presenting import describe_event
+from ingestion.api.presenting import describe_with_status
 from ingestion.models import Event
+from ingestion.operations import cancel_event
 from ingestion.queries import own_event
 from organizations.audit import actor_of
 
@@ -55,7 +56,7 @@ def raw(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> Htt
     if request.GET.get("part") == "data":
         body, name = found.data.encode(), f"{event_id}-data.json"
     else:
-        body = msgspec.json.encode({**describe_event(found), "status": found.status})
+        body = msgspec.json.encode(describe_with_status(found))
         if len(body) <= MAX_SHOWN_BYTES:  # 64 levels of indentation make much of little
             body = msgspec.json.format(body, indent=2)
         name = f"{event_id}.json"
@@ -109,6 +110,18 @@ def _data_of(found: Event) -> dict[str, Any]:
     """As a tree, or what it begins with when that would be too large; and as a command."""
     tree = json_tree(found.data)
     return {"tree": tree, "beginning": "" if tree else found.data[:2_000], "curl": event_as_curl(found)}
+
+
+@organization_page(Action.CANCEL_EVENTS, methods=WRITE)
+def cancel(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
+    """Have a scheduled event never handed on."""
+    try:
+        cancel_event(organization_id=place.organization.pk, event_id=event_id, actor=actor_of(request))
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, "The event was cancelled.")
+    return _to_event(place, event_id)
 
 
 def _to_event(place: OrganizationContext, event_id: UUID) -> HttpResponse:

@@ -9,7 +9,7 @@ import msgspec
 
 from console.models import ExportFormat
 from core.times import format_time
-from ingestion.api.presenting import describe_event
+from ingestion.api.presenting import describe_with_status
 from ingestion.fields import CONTENT, CONTENT_NAMES
 from ingestion.models import Event
 
@@ -32,7 +32,7 @@ def file_lines(kind: ExportFormat, events: Iterable[Event]) -> bytes:
 
 def _ndjson_line(event: Event) -> bytes:
     """As the API shows it."""
-    return msgspec.json.encode({**describe_event(event), "status": event.status}) + b"\n"
+    return msgspec.json.encode(describe_with_status(event)) + b"\n"
 
 
 def _csv_lines(events: Iterable[Event]) -> bytes:

@@ -15,7 +15,7 @@ from delivery.models import DeliveryStatus
 from delivery.queries import own_subscription
 from ingestion.api import events
 from ingestion.api.events import FILTERS, read_criteria
-from ingestion.api.presenting import describe_event, describe_listed
+from ingestion.api.presenting import describe_listed, describe_with_status
 from ingestion.models import LARGE
 from ingestion.queries import events_among, own_event
 from organizations.keys.authentication import caller_of
@@ -64,7 +64,7 @@ class EventView(APIView):
     def get(self, request: Request, event_id: UUID) -> Response:
         event = own_event(caller_of(request).organization_id, event_id)
         counts = count_deliveries([event.pk])[event.pk]
-        shown = {**describe_event(event), "status": event.status, **deliveries_of(event), "delivery_counts": counts}
+        shown = {**describe_with_status(event), **deliveries_of(event), "delivery_counts": counts}
         return Response(shown)
 
 

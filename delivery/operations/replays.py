@@ -25,7 +25,7 @@ from delivery.matching.stored_events import read_views
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
 from delivery.operations.sleeping_inboxes import wake_inbox
 from delivery.usage import usage_of
-from ingestion.models import Event, EventQuerySet
+from ingestion.models import Event, EventQuerySet, Schedule, ScheduleStatus
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.jobs.running import JobKind, run_jobs
@@ -158,7 +158,7 @@ def _count(replay: Replay) -> int:
 
 
 def _events_of(replay: Replay) -> EventQuerySet:
-    """Those of the window and of the types; the rest is looked at batch by batch."""
+    """Those of the window and of the types, but cancelled ones; the rest is looked at batch by batch."""
     events = Event.objects.for_organization(replay.organization_id).filter(
         received_at__gte=replay.received_after, received_at__lt=replay.received_before, **_bounds_of(replay)
     )
@@ -167,7 +167,8 @@ def _events_of(replay: Replay) -> EventQuerySet:
     for patterns in (replay.subscription.event_types, replay.event_types):
         if "*" not in patterns:
             events = events.filter(of_types(patterns))
-    return events
+    cancelled = Schedule.objects.filter(pk=OuterRef("pk"), status=ScheduleStatus.CANCELLED)
+    return events.exclude(Exists(cancelled))
 
 
 def _bounds_of(replay: Replay) -> dict[str, UUID]:

@@ -16,6 +16,7 @@ from core.postgresql.arrays import uuid_array
 from delivery.attempts.records import without_answer
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionStatus
+from ingestion.operations.retention import has_late_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.models import TenantQuerySet
@@ -26,6 +27,8 @@ SUBSCRIPTION_DELETED = "subscription_deleted"
 ROWS_PER_BATCH = 5_000
 # Each has up to 10 KiB.
 _RECORDS_PER_BATCH = 500
+# Of events that wait for their time, or were handed on within the last period: they are younger than their ids say.
+_IS_LATE = "EXISTS (SELECT FROM ingestion_schedule AS late WHERE late.event_id = delivery.event_id)"
 # In SQL, of a delivery `old`.
 OPEN = "old.status IN ('pending', 'retrying')"
 CLOSED = "old.status IN ('delivered', 'dead_letter')"
@@ -46,26 +49,28 @@ WHERE subscription.status = 'deleted' AND EXISTS (
 ) ORDER BY subscription.id
 """
 # What somebody holds at this moment is left to the one who holds it.
-_END = """
+_END = f"""
 WITH ending AS MATERIALIZED (
-    SELECT id FROM delivery_delivery
+    SELECT id FROM delivery_delivery AS delivery
     WHERE subscription_id = %(subscription)s
       AND status IN ('pending', 'retrying') AND id < %(below)s
       AND (lease_id IS NULL OR next_attempt_at <= %(now)s)
+      AND (%(with_late)s OR NOT {_IS_LATE})
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE delivery_delivery AS delivery
 SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, last_error = %(reason)s
 FROM ending WHERE delivery.id = ending.id AND delivery.status IN ('pending', 'retrying')
-"""
-_OPEN_EVENTS = """
+"""  # noqa: S608 - a constant
+_OPEN_EVENTS = f"""
 SELECT kept.id, (
     SELECT min(delivery.event_id::text)::uuid FROM delivery_subscription AS subscription
     JOIN delivery_delivery AS delivery ON delivery.subscription_id = subscription.id
     WHERE subscription.organization_id = kept.id
       AND delivery.status IN ('pending', 'retrying') AND delivery.id < kept.floor
+      AND NOT {_IS_LATE}
 ) FROM unnest(%(organizations)s::uuid[], %(floors)s::uuid[]) AS kept (id, floor)
-"""
+"""  # noqa: S608 - likewise
 _IS_NEEDED: dict[str, str] = {
     # An open delivery is needed whatever its age.
     "delivery_delivery": """
@@ -91,10 +96,10 @@ SELECT EXISTS (
 )""",
 }
 _PICK: dict[str, str] = {
-    "delivery_delivery": """
-SELECT id FROM {table} AS delivery
+    "delivery_delivery": f"""
+SELECT id FROM {{table}} AS delivery
 WHERE subscription_id = %(subscription)s
-      AND status IN ('delivered', 'dead_letter') AND id < %(below)s LIMIT %(limit)s""",
+      AND status IN ('delivered', 'dead_letter') AND id < %(below)s AND NOT {_IS_LATE} LIMIT %(limit)s""",  # noqa: S608 - likewise
     "delivery_attempt": """
 SELECT id FROM {table} WHERE subscription_id = %(subscription)s AND id < %(below)s
 ORDER BY subscription_id, id LIMIT %(limit)s""",
@@ -127,7 +132,7 @@ def deleted_subscriptions_with_open() -> dict[UUID, UUID]:
 @transaction.atomic
 def expire_deliveries(*, subscription_id: UUID, below: UUID, now: datetime) -> int:
     """Make a batch of open deliveries of old events dead letters; returns how many. The audit log tells the number."""
-    ended = _end(subscription_id, below, EXPIRED, now)
+    ended = _end(subscription_id, below, EXPIRED, now, with_late=False)
     if ended:
         subscription = Subscription.objects.select_related("organization").get(pk=subscription_id)
         record(
@@ -142,7 +147,7 @@ def expire_deliveries(*, subscription_id: UUID, below: UUID, now: datetime) -> i
 
 def end_deliveries_of_deleted(*, subscription_id: UUID, now: datetime) -> int:
     """Take a batch of a deleted subscription's open deliveries out of what is due; returns how many."""
-    return _end(subscription_id, HIGHEST_ID, SUBSCRIPTION_DELETED, now)
+    return _end(subscription_id, HIGHEST_ID, SUBSCRIPTION_DELETED, now, with_late=True)
 
 
 def open_events(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
@@ -157,9 +162,14 @@ def open_events(floors: Mapping[UUID, UUID]) -> dict[UUID, UUID]:
 
 
 def deliveries_are_needed(partition: Partition, floors: Mapping[UUID, UUID]) -> bool:
-    """Whether the partition of deliveries or attempts has a row at or above the floor of its organization."""
+    """Whether the partition of deliveries or attempts has a row at or above the floor of its organization.
+
+    Deliveries of late events are needed too.
+    """
     if partition.table == "delivery_attempt":
         floors = {pk: floor for pk, floor in floors.items() if floor < partition.end}
+    elif has_late_events(partition):
+        return True
     with connection.cursor() as cursor:
         statement = _IS_NEEDED[partition.table].format(table=partition.name)
         cursor.execute(statement, {**_columns(floors), "lowest": LOWEST_ID})
@@ -261,8 +271,9 @@ def _deliveries_of(organization_id: UUID, event_ids: Collection[UUID]) -> list[U
         return [row[0] for row in cursor.fetchall()]
 
 
-def _end(subscription_id: UUID, below: UUID, reason: str, now: datetime) -> int:
+def _end(subscription_id: UUID, below: UUID, reason: str, now: datetime, *, with_late: bool) -> int:
     values: dict[str, Any] = {
+        "with_late": with_late,
         "subscription": subscription_id,
         "below": below,
         "reason": reason,

@@ -7,24 +7,28 @@ from uuid import UUID
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.ports import SyncDatabase, SyncRedis, run_now
 from core.problems import Problem, invalid
+from core.times import format_time
 from core.tracing import request_span
 from ingestion.api import schemas
 from ingestion.api.presenting import describe_listed
+from ingestion.api.schemas import EventCancelled
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
 from ingestion.intake.storing import Incoming, WriteOutcome, store
 from ingestion.models import LARGE, EventStatus
+from ingestion.operations import cancel_event
 from ingestion.queries import EventCriteria, events_to_read
 from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
-from organizations.keys.authentication import caller_of
+from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.compat import django_request
-from rest.lists import Listing, Page, list_answer, read_page, read_text, read_time
+from rest.lists import Listing, Page, check_parameters, list_answer, read_page, read_text, read_time
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
@@ -57,6 +61,20 @@ class BatchView(APIView):
 
     def post(self, request: Request) -> HttpResponse:
         return _through_the_intake(request, receive_batch)
+
+
+class CancelEventView(APIView):
+    """Cancel a scheduled event."""
+
+    scopes = {"POST": Scope.EVENTS_WRITE}
+    operations = schemas.CANCEL
+
+    def post(self, request: Request, event_id: UUID) -> Response:
+        check_parameters(request, ())
+        schedule = cancel_event(
+            organization_id=caller_of(request).organization_id, event_id=event_id, actor=actor_of(request)
+        )
+        return Response(EventCancelled(id=event_id, status="cancelled", deliver_at=format_time(schedule.deliver_at)))
 
 
 async def _store(events: Sequence[Incoming]) -> list[WriteOutcome]:

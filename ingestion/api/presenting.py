@@ -35,13 +35,22 @@ def describe_event(event: Event) -> dict[str, Any]:
     }
 
 
+def describe_with_status(event: Event) -> dict[str, Any]:
+    """describe_event() of an event of a query with_status(), with what that adds."""
+    return {
+        **describe_event(event),
+        "status": event.status,
+        "deliver_at": format_time(event.deliver_at) if event.deliver_at else None,
+    }
+
+
 # Each adds members to events that are listed: one dictionary for each, in their order.
 listed_members: Registry[Callable[[Sequence[Event]], Sequence[dict[str, Any]]]] = Registry()
 
 
 def describe_listed(events: Sequence[Event]) -> list[dict[str, Any]]:
     """As lists and the feed show them: with their status, which the query must have brought along."""
-    shown = [{**describe_event(event), "status": event.status} for event in events]
+    shown = [describe_with_status(event) for event in events]
     for members_of in listed_members:
         for each, members in zip(shown, members_of(events), strict=True):
             each.update(members)

@@ -45,13 +45,17 @@ class Batch(Struct, forbid_unknown_fields=True):
 
 
 class EventAccepted(Struct):
-    """The event is committed. A duplicate has the id and the time of the first event with its idempotency key."""
+    """The event is committed. A duplicate has the id and the times of the first event with its idempotency key."""
 
     id: UUID
     type: str
-    status: Literal["accepted"]
+    status: Annotated[
+        Literal["accepted", "scheduled", "cancelled"],
+        Meta(description="`scheduled` until its time; `cancelled` for a duplicate of an event that was."),
+    ]
     duplicate: bool
     received_at: Time
+    deliver_at: Annotated[Time, Meta(description="When it is handed on, if not at once.")] | UnsetType = UNSET
     schema_errors: (
         Annotated[list[FieldError], Meta(description="What the type's schema found, in the mode `warn`.")] | UnsetType
     ) = UNSET
@@ -62,14 +66,14 @@ class BatchItem(Struct):
 
     index: Annotated[int, Meta(ge=0, description="Its place in the request, from 0.")]
     id: Annotated[UUID | None, Meta(description="Null for a rejected one.")]
-    status: Literal["accepted", "duplicate", "rejected"]
+    status: Literal["accepted", "scheduled", "duplicate", "rejected"]
     error: ItemProblem | UnsetType = UNSET
 
 
 class BatchOutcome(Struct):
     """What became of the events of a batch, in the order of the request. Good ones are kept when others are bad."""
 
-    accepted: Annotated[int, Meta(ge=0)]
+    accepted: Annotated[int, Meta(ge=0, description="Scheduled ones too.")]
     duplicates: Annotated[int, Meta(ge=0)]
     rejected: Annotated[int, Meta(ge=0)]
     results: list[BatchItem]
@@ -96,6 +100,15 @@ class EventShown(EventFields):
     """An event."""
 
     status: EventStatus
+    deliver_at: Annotated[Time | None, Meta(description="When it is or was handed on, if not at once.")]
+
+
+class EventCancelled(Struct):
+    """The event will never be handed on."""
+
+    id: UUID
+    status: Literal["cancelled"]
+    deliver_at: Annotated[Time, Meta(description="When it would have been handed on.")]
 
 
 _SENT = {
@@ -126,6 +139,7 @@ EXAMPLE_EVENT = {
     "attributes": None,
     "schema_errors": None,
     "status": "processed",
+    "deliver_at": None,
 }
 _ACCEPTED = {
     "id": EXAMPLE_ID,
@@ -134,6 +148,7 @@ _ACCEPTED = {
     "duplicate": False,
     "received_at": EXAMPLE_TIME,
 }
+_SCHEDULED = {**_ACCEPTED, "status": "scheduled", "deliver_at": EXAMPLE_TIME}
 _REJECTED_ITEM = {
     "index": 1,
     "id": None,
@@ -214,7 +229,9 @@ EVENTS = {
             " (the `ce-` headers, with any body). A CloudEvent's `source` and `id` are its idempotency key. The"
             " body may be compressed: `Content-Encoding: gzip` or `zstd`."
             f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
-            " and the source `/platform`, are the platform's own: 422."
+            " and the source `/platform`, are the platform's own: 422.\n\n"
+            "With `deliver_at` or `delay_seconds` (in a CloudEvent, the extensions `deliverat` or `delayseconds`) the"
+            " event is stored at once and handed on later. Until then it is `scheduled`, and can be cancelled."
         ),
         parameters=(
             _header(
@@ -226,12 +243,20 @@ EVENTS = {
         ),
         body={
             JSON: Content(
-                kind=NewEvent, examples={"all_fields": _SENT, "minimal": {"type": "invoice.paid", "data": None}}
+                kind=NewEvent,
+                examples={
+                    "all_fields": _SENT,
+                    "minimal": {"type": "invoice.paid", "data": None},
+                    "later": {"type": "invoice.reminder", "data": None, "delay_seconds": 3600},
+                },
             ),
             _STRUCTURED: Content(kind=NewCloudEvent, examples={"cloudevent": _CLOUDEVENT}),
         },
         answers={
-            202: Answer(description="The event is committed.", content=json_of(EventAccepted, accepted=_ACCEPTED)),
+            202: Answer(
+                description="The event is committed.",
+                content=json_of(EventAccepted, accepted=_ACCEPTED, scheduled=_SCHEDULED),
+            ),
             200: Answer(
                 description="An event with this idempotency key and the same content was committed before.",
                 content=json_of(EventAccepted, duplicate={**_ACCEPTED, "duplicate": True}),
@@ -268,5 +293,22 @@ BATCH = {
         },
         answers=_BATCH_ANSWERS,
         problems=_INTAKE_PROBLEMS,
+    )
+}
+CANCEL = {
+    "POST": Operation(
+        id="cancel_event",
+        summary="Cancel a scheduled event",
+        description="It stays stored, and is never handed on. Once it was, this is a 409. A cancelled one stays so.",
+        answers={
+            200: Answer(
+                description="It is cancelled.",
+                content=json_of(
+                    EventCancelled,
+                    cancelled={"id": EXAMPLE_ID, "status": "cancelled", "deliver_at": EXAMPLE_TIME},
+                ),
+            )
+        },
+        problems=("wrong_state",),
     )
 }

@@ -1,7 +1,7 @@
 from django.urls import path, register_converter
 
 from ingestion.api.event_types import EventTypesView, EventTypeView
-from ingestion.api.events import BatchView
+from ingestion.api.events import BatchView, CancelEventView
 from ingestion.api.stream import EventStreamView
 
 
@@ -22,6 +22,7 @@ register_converter(TypeNameConverter, "type_name")
 urlpatterns = [
     path("events/batch", BatchView.as_view(), name="api-events-batch"),
     path("events/stream", EventStreamView.as_view(), name="api-events-stream"),
+    path("events/<uuid:event_id>/cancel", CancelEventView.as_view(), name="api-event-cancel"),
     path("event-types", EventTypesView.as_view(), name="api-event-types"),
     path("event-types/<type_name:name>", EventTypeView.as_view(), name="api-event-type"),
 ]

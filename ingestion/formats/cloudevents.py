@@ -7,7 +7,8 @@ Sources: CloudEvents 1.0.2, its JSON Event Format and its HTTP Protocol Binding;
 `"data_base64": true` among the attributes (no extension can have that name). The idempotency key is
 `source`, a space, `id`, or, over 255 characters, `sha256:` and the hash of that in hexadecimal: no source holds
 whitespace, so no two pairs share a key. A header Idempotency-Key is not looked at: source and id are what
-identifies a CloudEvent, in every mode and at every hop.
+identifies a CloudEvent, in every mode and at every hop. The extensions `deliverat` and `delayseconds` say when it is
+to be handed on, as `deliver_at` and `delay_seconds` do in the native format.
 """
 
 import binascii
@@ -15,7 +16,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -27,11 +28,14 @@ from core.problems import Problem, invalid
 from ingestion.fields import MAX_REFERENCE
 from ingestion.formats.decoding import (
     DecodedEvent,
+    Delay,
+    Due,
     Reference,
     Time,
     TypeName,
     check_data,
     check_time,
+    checked_due,
     checked_key,
     checked_source,
     checked_text,
@@ -119,7 +123,7 @@ def decode_binary(headers: Mapping[str, str], body: bytes) -> DecodedEvent:
 def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_bytes: bool) -> DecodedEvent:
     has_wide_numbers = check_data(data)
     if event.time:
-        check_time(event.time)
+        check_time("/time", event.time)
     text = on_one_line(data)
     source = checked_source(event.source) or ""
     # A source that begins as the platform's keys do would make a key that does.
@@ -133,7 +137,25 @@ def _event_of(event: CloudEvent, data: bytes, extensions: Attributes, *, is_byte
         time=event.time or None,
         idempotency_key=_key(source, checked_text("/id", event.id) or ""),
         annotations=_annotations(event, extensions, is_bytes=is_bytes),
+        due=_due_of(extensions) if extensions else None,
     )
+
+
+def _due_of(extensions: Attributes) -> Due | None:
+    """Binary mode has no numbers, so the seconds may be text."""
+    deliver_at, delay = _converted(extensions, "deliverat", Time), _converted(extensions, "delayseconds", Delay)
+    return checked_due("/deliverat", deliver_at, "/delayseconds", delay)
+
+
+def _converted(extensions: Attributes, name: str, kind: Any) -> Any:
+    value = extensions.get(name)
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(str(value), kind, strict=kind is Time)
+    except msgspec.ValidationError as error:
+        detail = "This is no time in RFC 3339." if kind is Time else "This is no number of seconds from 0 on."
+        raise invalid(f"/{name}", "invalid", detail) from error
 
 
 def _annotations(event: CloudEvent, extensions: Attributes, *, is_bytes: bool) -> str:

@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 from core.decoding import decode_with, parse
 from core.field_errors import cut, pointer_to, text_like
 from core.problems import Problem, invalid
+from core.times import format_time
 from ingestion.fields import CONTENT, MAX_REFERENCE
 from ingestion.formats.json_depth import MAX_DEPTH
 from ingestion.formats.request_headers import header_text
@@ -35,6 +36,11 @@ Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Reference = Annotated[str, Meta(min_length=1, max_length=MAX_REFERENCE)]
 TypeName = Annotated[str, text_like(r"\A[A-Za-z0-9._\-/]{1,255}\Z", "1 to 255 of A-Za-z0-9._-/")]
 Time = Annotated[datetime, Meta(tz=True)]
+Delay = Annotated[float, Meta(ge=0)]
+_DELIVER_AT = Meta(
+    description="When the event is to be handed on, at most 30 days ahead (a setting); at once when that is past."
+)
+_DELAY = Meta(description="The same, as seconds from its acceptance on. Takes no `deliver_at` beside it.")
 
 _NUMBERS = re.compile(rb"-?[0-9][0-9.eE+-]*")
 _LONG_EXPONENTS = re.compile(rb"[eE][+-]?([0-9]{3,})")
@@ -59,9 +65,19 @@ class EventBody(Struct, forbid_unknown_fields=True, gc=False):
     subject: Reference | UnsetType | None = UNSET
     time: Time | UnsetType | None = UNSET
     idempotency_key: Text | UnsetType | None = UNSET
+    deliver_at: Annotated[Time | None, _DELIVER_AT] | UnsetType = UNSET
+    delay_seconds: Annotated[Delay | None, _DELAY] | UnsetType = UNSET
 
 
 _optional_members = attrgetter(*EventBody.__struct_fields__[2:])
+
+
+class Due(Struct, frozen=True, gc=False):
+    """When an event is to be handed on: at a time, or so many seconds after it was accepted; `pointer` says where."""
+
+    pointer: str
+    deliver_at: datetime | None = None
+    delay_seconds: float | None = None
 
 
 class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
@@ -69,6 +85,9 @@ class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
 
     `rounded` is the data as jsonb can hold it, where it has numbers that jsonb cannot hold or shows with hundreds of
     digits. Only code of the version before reads it.
+
+    `due` is None for at once. What was asked for is part of `annotations` too: two events with one idempotency key
+    agree in it, whatever time it comes to.
 
     A struct, since a frozen dataclass takes 1 µs to make, a fifth of the time of decoding. `msgspec.structs.replace`
     makes a changed copy.
@@ -82,6 +101,7 @@ class DecodedEvent(Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str | None
     annotations: str | None = None
     rounded: str | None = None
+    due: Due | None = None
 
     @property
     def fingerprint(self) -> bytes:
@@ -112,7 +132,8 @@ def checked_event(event: EventBody, raw: bytes, *, has_wide_numbers: bool = Fals
     """The event with `raw` as its data, which has been checked; checks the other fields. Raises Problem 422."""
     time = event.time or None
     if time is not None:
-        check_time(time)
+        check_time("/time", time)
+    due = checked_due("/deliver_at", event.deliver_at, "/delay_seconds", event.delay_seconds)
     data = on_one_line(raw)
     return DecodedEvent(
         type=event.type,
@@ -122,6 +143,8 @@ def checked_event(event: EventBody, raw: bytes, *, has_wide_numbers: bool = Fals
         subject=checked_text("/subject", event.subject),
         time=time,
         idempotency_key=checked_key("/idempotency_key", event.idempotency_key),
+        annotations=None if due is None else _annotated(due),
+        due=due,
     )
 
 
@@ -234,7 +257,7 @@ def count_quotes(event: EventBody) -> int:
     quotes = 6
     for value in _optional_members(event):
         if value is not UNSET:
-            quotes += 2 if value is None else 4
+            quotes += 2 if value is None or isinstance(value, float) else 4
     return quotes
 
 
@@ -283,14 +306,35 @@ def checked_key(pointer: str, value: str | UnsetType | None) -> str | None:
     return key
 
 
-def check_time(time: datetime) -> None:
+def checked_due(
+    time_pointer: str,
+    deliver_at: datetime | UnsetType | None,
+    delay_pointer: str,
+    delay_seconds: float | UnsetType | None,
+) -> Due | None:
+    """What either of the two says, None for at once; 422 for both."""
+    if isinstance(deliver_at, datetime):
+        if isinstance(delay_seconds, float):
+            raise invalid(time_pointer, "contradiction", "A time and a delay exclude each other: give one of them.")
+        check_time(time_pointer, deliver_at)
+        return Due(time_pointer, deliver_at=deliver_at)
+    return Due(delay_pointer, delay_seconds=delay_seconds) if isinstance(delay_seconds, float) else None
+
+
+def check_time(pointer: str, time: datetime) -> None:
     """422 for a time whose UTC date is before the year 1 or after 9999: it could be stored, but never read."""
     if 1 < time.year < 9999:
         return
     try:
         time.astimezone(UTC)
     except OverflowError as error:
-        raise invalid("/time", "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
+        raise invalid(pointer, "invalid", "The time is outside of the years 1 to 9999 in UTC.") from error
+
+
+def _annotated(due: Due) -> str:
+    if due.deliver_at is not None:
+        return f'{{"schedule":{{"deliver_at":"{format_time(due.deliver_at)}"}}}}'
+    return f'{{"schedule":{{"delay_seconds":{due.delay_seconds}}}}}'
 
 
 def _idempotency_key(in_body: str | None, in_header: str) -> str | None:

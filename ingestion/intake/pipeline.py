@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
+from django.utils import timezone
 
 from core.ports import Database, Redis
-from core.problems import Problem
+from core.problems import Problem, invalid
 from core.times import format_time
 from core.tracing import Span
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
 from ingestion.formats.batches import Results
 from ingestion.formats.beginnings import MAX_BEGINNING
-from ingestion.formats.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent, Due
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, batch_steps, decode_single
 from ingestion.formats.request_headers import kept_headers
 from ingestion.intake import counting
 from ingestion.intake.rejections import note_rejection
 from ingestion.intake.storing import Accepted, Incoming, WriteOutcome
 from ingestion.intake.validating import SchemaVerdict, check_events
-from ingestion.models import EventStatus
 from ingestion.schemas.catalogue import schema_catalogue
 from ingestion.schemas.checking import Check
 from organizations.keys.authentication import Caller
@@ -111,13 +112,15 @@ async def receive_event(ports: Ports, request: IntakeRequest) -> Passed:
     if request.span is not None:
         request.span.note("event.id", str(outcome.id))
         request.span.note("event.type", event.type)
-    body = {
+    body: dict[str, Any] = {
         "id": str(outcome.id),
         "type": event.type,
-        "status": EventStatus.ACCEPTED.value,
+        "status": outcome.status.value,
         "duplicate": outcome.duplicate,
         "received_at": format_time(outcome.received_at),
     }
+    if outcome.deliver_at is not None:
+        body["deliver_at"] = format_time(outcome.deliver_at)
     if incoming.schema_errors:
         body["schema_errors"] = msgspec.Raw(incoming.schema_errors.encode())
     return Passed(Answer(status=200 if outcome.duplicate else 202, body=msgspec.json.encode(body)), allowance)
@@ -221,13 +224,26 @@ def _unpacked(request: IntakeRequest, limit: int) -> bytes:
 def _incoming(
     organization_id: UUID, event: DecodedEvent, verdict: SchemaVerdict | None, origin: str | None
 ) -> Incoming | Problem:
-    """The event after the schema of its type, with the errors noted in `warn` mode."""
+    """The event after the schema of its type, with the errors noted in `warn` mode, unless it is too far ahead."""
+    if event.due is not None and (problem := _too_far(event.due)):
+        return problem
     if verdict is None:
         return Incoming(organization_id, event, origin=origin)
     if verdict.problem is not None:
         return verdict.problem
     errors = msgspec.json.encode(verdict.errors).decode()
     return Incoming(organization_id, event, schema_errors=errors, origin=origin)
+
+
+def _too_far(due: Due) -> Problem | None:
+    """By this process's clock: some minutes more or less of a month are nothing."""
+    days: int = settings.SCHEDULE_MAX_DAYS
+    seconds = due.delay_seconds or 0
+    if due.deliver_at is not None:
+        seconds = (due.deliver_at - timezone.now()).total_seconds()
+    if seconds <= days * 86_400:
+        return None
+    return invalid(due.pointer, "too_far", f"An event can be handed on at most {days} days ahead.")
 
 
 async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[WriteOutcome]) -> Answer:
@@ -239,7 +255,7 @@ async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[WriteOu
         if isinstance(outcome, Accepted):
             duplicates += outcome.duplicate
             accepted += not outcome.duplicate
-            status = "duplicate" if outcome.duplicate else "accepted"
+            status = "duplicate" if outcome.duplicate else outcome.status.value
             results.append({"index": index, "id": str(outcome.id), "status": status})
         else:
             if id(outcome) not in described:

@@ -20,7 +20,8 @@ from core.postgresql.arrays import array, text_array, uuid_array
 from core.postgresql.faults import is_passing
 from core.problems import Problem, invalid
 from ingestion.fields import CONTENT_NAMES, FIELDS
-from ingestion.formats.decoding import DecodedEvent
+from ingestion.formats.decoding import DecodedEvent, Due
+from ingestion.models import EventStatus
 from ingestion.stored_data import AS_JSONB
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
@@ -42,13 +43,13 @@ def _content_of(alias: str) -> str:
 
 
 # Claims are made in the order of the primary key, so that two processes never wait for each other crosswise.
-_STORE = f"""
+_STATEMENT = f"""
 WITH given AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[],
         %(annotations)s::text[], %(shares)s::int[], %(rounded)s::text[]
     ) AS given (id, organization_id, {_NAMES}, data, fingerprint, annotations, share, rounded)
-), claimed AS (
+){{due}}, claimed AS (
     INSERT INTO ingestion_idempotencykey AS held (organization_id, key, event_id, fingerprint, expires_at)
     SELECT organization_id, idempotency_key, id, fingerprint, %(expires_at)s FROM given
     WHERE idempotency_key IS NOT NULL ORDER BY organization_id, idempotency_key COLLATE "C"
@@ -61,41 +62,68 @@ WITH given AS (
         (id, organization_id, {_NAMES}, data_text, data, received_at, batch_id, annotations)
     SELECT id, organization_id, {_NAMES}, data,
            CASE WHEN EXISTS (SELECT FROM ingestion_alsoasjsonb) THEN coalesce(rounded, data)::jsonb END,
-           %(received_at)s, %(batch)s, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
+           %(received_at)s, {{batch}}, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id
-), queued AS (
+){{scheduled}}, queued AS (
     INSERT INTO ingestion_outboxentry (id, event_ids, created_at)
-    SELECT %(batch)s, array_agg(id), %(received_at)s FROM stored HAVING count(*) > 0
+    SELECT %(batch)s, array_agg(id), %(received_at)s FROM stored {{waiting}} HAVING count(*) > 0
 )
-SELECT id FROM stored
+{{result}}
 """  # noqa: S608 - the names are our own
+_STORE = _STATEMENT.format(due="", batch="%(batch)s", scheduled="", waiting="", result="SELECT id, NULL FROM stored")
+# What PostgreSQL's clock says is due already is an event like any other. The others get an outbox entry of their own
+# later, by which they are told to be accepted then.
+_STORE_AND_SCHEDULE = _STATEMENT.format(
+    due=""", due AS (
+    SELECT id, deliver_at FROM (
+        SELECT id, coalesce(deliver_at, statement_timestamp() + make_interval(secs => delay)) AS deliver_at
+        FROM unnest(%(ids)s::uuid[], %(times)s::timestamptz[], %(delays)s::float8[]) AS wanted (id, deliver_at, delay)
+    ) AS wanted WHERE deliver_at > statement_timestamp()
+)""",
+    batch="CASE WHEN id IN (SELECT id FROM due) THEN id ELSE %(batch)s::uuid END",
+    scheduled=""", scheduled AS (
+    INSERT INTO ingestion_schedule (event_id, organization_id, deliver_at, status)
+    SELECT id, organization_id, deliver_at, 'scheduled' FROM stored JOIN due USING (id) JOIN given USING (id)
+)""",
+    waiting="WHERE id NOT IN (SELECT id FROM due)",
+    result="SELECT id, deliver_at FROM stored LEFT JOIN due USING (id)",
+)
 
 # `same`: equal, or equal as JSON though the text differs. Without `received_at` the event has left.
 _HELD = f"""
-SELECT wanted.number, held.event_id, event.received_at,
+SELECT wanted.number, held.event_id, event.received_at, schedule.deliver_at, schedule.status,
        held.fingerprint = wanted.fingerprint OR
-       ({_content_of("event")}, {AS_JSONB}, event.annotations -> 'attributes')
+       ({_content_of("event")}, {AS_JSONB}, event.annotations -> 'attributes', event.annotations -> 'schedule')
        IS NOT DISTINCT FROM
-       ({_content_of("wanted")}, ingestion_jsonb(wanted.sent),
-        coalesce((%(shared)s::jsonb[])[wanted.share], wanted.annotations::jsonb) -> 'attributes') AS same
-FROM unnest(
-    %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[], %(annotations)s::text[],
-    %(shares)s::int[]
-) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, sent, fingerprint, annotations, share, number)
+       ({_content_of("wanted")}, ingestion_jsonb(wanted.sent), wanted.kept -> 'attributes', wanted.kept -> 'schedule')
+       AS same
+FROM (
+    SELECT *, coalesce((%(shared)s::jsonb[])[share], given::jsonb) AS kept
+    FROM unnest(
+        %(organizations)s::uuid[], {_ARRAYS}, %(data)s::text[], %(fingerprints)s::bytea[], %(annotations)s::text[],
+        %(shares)s::int[]
+    ) WITH ORDINALITY AS wanted (organization_id, {_NAMES}, sent, fingerprint, given, share, number)
+) AS wanted
 JOIN ingestion_idempotencykey AS held
   ON held.organization_id = wanted.organization_id AND held.key = wanted.idempotency_key
 LEFT JOIN ingestion_event AS event ON event.id = held.event_id
+LEFT JOIN ingestion_schedule AS schedule ON schedule.event_id = held.event_id AND schedule.status <> 'handed_on'
 """  # noqa: S608 - the names are our own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """A committed event: a new one, or the earlier one with the same idempotency key."""
+    """A committed event: a new one, or the earlier one with the same idempotency key.
+
+    Its status is accepted, or what its schedule says: scheduled or cancelled, with the time of it.
+    """
 
     id: UUID
     received_at: datetime
     duplicate: bool = False
+    status: EventStatus = EventStatus.ACCEPTED
+    deliver_at: datetime | None = None
 
 
 WriteOutcome = Accepted | Problem
@@ -164,8 +192,12 @@ async def _write(
     longer: no event is to blame for it.
     """
     received_at = timezone.now()
+    columns = {**_columns(events), **_moments(received_at)}
+    statement = _STORE
+    if any(event.event.due is not None for event in events):
+        statement, columns = _STORE_AND_SCHEDULE, {**columns, **_due_columns(events)}
     try:
-        rows = await database.fetch(_STORE, {**_columns(events), **_moments(received_at)})
+        rows = await database.fetch(statement, columns)
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
         # Its id is the platform's own, so one that is there already is no fault of the event's either.
         if isinstance(error, psycopg.IntegrityError) and (
@@ -180,8 +212,14 @@ async def _write(
         middle = len(events) // 2
         return await _write(database, events[:middle]) | await _write(database, events[middle:])
     # The numbers, because a UUID hashes in Python.
-    stored = {event_id.int for (event_id,) in rows}
-    return {event: Accepted(id=event.id, received_at=received_at) for event in events if event.id.int in stored}
+    stored = {event_id.int: deliver_at for event_id, deliver_at in rows}
+    return {event: _accepted(event.id, received_at, stored[event.id.int]) for event in events if event.id.int in stored}
+
+
+def _accepted(event_id: UUID, received_at: datetime, deliver_at: datetime | None) -> Accepted:
+    if deliver_at is None:
+        return Accepted(id=event_id, received_at=received_at)
+    return Accepted(id=event_id, received_at=received_at, status=EventStatus.SCHEDULED, deliver_at=deliver_at)
 
 
 async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -> dict[Incoming, WriteOutcome]:
@@ -190,12 +228,18 @@ async def _resolve_held(database: PatientDatabase, events: Sequence[Incoming]) -
     An event whose claim has just gone gets no outcome: the next try takes the key.
     """
     outcomes: dict[Incoming, WriteOutcome] = {}
-    for number, event_id, received_at, same in await database.fetch(_HELD, _columns(events)):
+    for number, event_id, received_at, deliver_at, status, same in await database.fetch(_HELD, _columns(events)):
         event = events[number - 1]
         if received_at is None:
             outcomes[event] = Problem("event_erased")
         elif same:
-            outcomes[event] = Accepted(id=event_id, received_at=received_at, duplicate=True)
+            outcomes[event] = Accepted(
+                id=event_id,
+                received_at=received_at,
+                duplicate=True,
+                status=EventStatus(status or EventStatus.ACCEPTED),
+                deliver_at=deliver_at,
+            )
         else:
             outcomes[event] = Problem("idempotency_key_reused")
     return outcomes
@@ -213,6 +257,14 @@ def _columns(events: Sequence[Incoming]) -> dict[str, object]:
             "NULL" if event.idempotency_key is None else f'"\\\\x{event.fingerprint.hex()}"' for event in decoded
         ),
         **_annotation_columns([event.annotations for event in events]),
+    }
+
+
+def _due_columns(events: Sequence[Incoming]) -> dict[str, object]:
+    dues = [event.event.due or Due("") for event in events]
+    return {
+        "times": text_array(due.deliver_at.isoformat() if due.deliver_at else None for due in dues),
+        "delays": array("NULL" if due.delay_seconds is None else str(due.delay_seconds) for due in dues),
     }
 
 

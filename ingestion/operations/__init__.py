@@ -9,10 +9,13 @@ from ingestion.operations.event_types import (
 from ingestion.operations.expire import remove_expired_idempotency_keys
 from ingestion.operations.process import process_outbox, retry_failed
 from ingestion.operations.roll_up import roll_up_intake_counts
+from ingestion.operations.scheduling import cancel_event, hand_on_due
 
 __all__ = [
+    "cancel_event",
     "create_event_type",
     "delete_event_type",
+    "hand_on_due",
     "process_outbox",
     "remove_expired_idempotency_keys",
     "retry_failed",

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from core.event_ids import HIGHEST_ID
 from delivery.models import Attempt, Delivery, Subscription, SubscriptionStatus
 from delivery.operations.retention import remove_any_deliveries, remove_attempts
-from ingestion.models import Event
+from ingestion.models import Event, Schedule
 from ingestion.operations.retention import remove_events
 from lifecycle.models import Erasure, ErasureKind
 from lifecycle.retention.steps import Budget, remove_batch, repeated
@@ -90,6 +90,8 @@ def _batches(organization_id: UUID) -> Iterator[tuple[str, Callable[[], int]]]:
         left = Exists(table._default_manager.filter(subscription_id=OuterRef("pk")))
         for pk in subscriptions.filter(left).values_list("pk", flat=True):
             yield what, partial(remove, pk)
+    # First, as they keep their events.
+    yield "schedules", partial(_remove, Schedule, organization_id)
     yield "events", lambda: remove_events(organization_id=organization_id, below=HIGHEST_ID)
     others = [model for model in models_of_organizations() if model not in (*_PARTITIONED, *_LAST)]
     for model in others:

@@ -171,6 +171,18 @@ def _beside() -> list[Step]:
     """Tables without partitions."""
     days = settings.STATS_RETENTION_DAYS
     return [
+        rows_step(
+            "schedules of events",
+            "by plan, once they were handed on",
+            lambda floors: events.old_schedules(before=floors.kept_until()),
+            time_field="done_at",
+        ),
+        Step(
+            what="schedules of events that have left",
+            period="with their events",
+            preview=lambda _: Removable(),
+            remove=lambda floors, _: events.forget_schedules(floors.events),
+        ),
         Step(
             what="failures of events that have left",
             period="with their events",

@@ -19,7 +19,7 @@ from tests.support.people.console_data import Scene, browser_of, make_member, ma
 pytestmark = pytest.mark.slow
 
 NOBODY = "01900000-0000-7000-8000-000000000000"
-WRITING = ["events/{event}/replay", "deliveries/{delivery}/retry"]
+WRITING = ["events/{event}/replay", "events/{event}/cancel", "deliveries/{delivery}/retry"]
 
 
 @pytest.fixture

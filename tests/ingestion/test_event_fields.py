@@ -12,8 +12,8 @@ NAMES = {field.name for field in FIELDS}
 
 
 def test_each_field_is_sent_decoded_shown_and_stored() -> None:
-    assert set(EventBody.__struct_fields__) == {*NAMES, "data"}
-    assert set(DecodedEvent.__struct_fields__) == {*NAMES, "data", "annotations", "rounded"}
+    assert set(EventBody.__struct_fields__) == {*NAMES, "data", "deliver_at", "delay_seconds"}
+    assert set(DecodedEvent.__struct_fields__) == {*NAMES, "data", "annotations", "rounded", "due"}
     assert [name for name in EventFields.__struct_fields__ if name in NAMES] == [field.name for field in FIELDS]
     columns = {column.name: column for column in Event._meta.concrete_fields}
     types = {"text": "varchar", "timestamptz": "timestamp with time zone"}

@@ -59,7 +59,7 @@ def test_a_filter_that_nothing_fits_goes_on_to_the_end(tenant: Tenant, monkeypat
 
 def test_each_status_is_walked_to_the_end(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "SCANNED_EVENTS", 3)
-    monkeypatch.setattr(queries, "MAX_FAILURES", 1)
+    monkeypatch.setattr(queries, "MAX_MARKED", 1)
     ids = send(tenant)
     process_outbox()
     for event_id in (ids[0], ids[9]):

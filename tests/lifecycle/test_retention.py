@@ -19,11 +19,11 @@ from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import default_inboxes, delete_subscription
 from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
-from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure
+from ingestion.models import Event, HourlyStat, IntakeCount, OutboxEntry, ProcessingFailure, Schedule
 from lifecycle.retention.running import LOCK, apply_retention, steps
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
-from tests.factories import TESTER, make_organization
+from tests.factories import TESTER, make_organization, make_webhook
 from tests.support.servers import test_database_url
 
 pytestmark = pytest.mark.django_db
@@ -270,3 +270,37 @@ def test_one_run_at_a_time() -> None:
 def _only(what: str) -> object:
     chosen = [step for step in steps() if step.what == what]
     return lambda: chosen
+
+
+def test_a_scheduled_event_is_as_old_as_its_time() -> None:
+    """It waits longer than its period, and is then kept for a whole one, with its deliveries."""
+    make_organization(plan="enterprise")
+    free = make_organization(plan="free")
+    inbox = inbox_of(free)
+    make_partitions(now=ago(30))
+    waiting, recent, old, cancelled = (event_at(free, ago(30)) for _ in range(4))
+    for event, status, done_at in (
+        (waiting, "scheduled", None),
+        (recent, "handed_on", ago(1)),
+        (old, "handed_on", ago(8)),
+        (cancelled, "cancelled", ago(1)),
+    ):
+        Schedule.objects.create(event_id=event.pk, organization=free, deliver_at=ago(1), status=status, done_at=done_at)
+    delivered = delivery_of(recent, inbox)
+    pending = delivery_of(recent, make_webhook(free), status=DeliveryStatus.PENDING, next_attempt_at=ago(1))
+    apply_retention()
+    apply_retention()  # what a run lets go leaves with the next one
+    assert set(Event.objects.values_list("pk", flat=True)) == {waiting.pk, recent.pk}
+    assert set(Delivery.objects.values_list("pk", "status")) == {
+        (delivered.pk, DeliveryStatus.DELIVERED),
+        (pending.pk, DeliveryStatus.PENDING),
+    }
+    assert set(Schedule.objects.values_list("pk", flat=True)) == {waiting.pk, recent.pk}
+    free.retention_days_override = 1
+    free.save()
+    Schedule.objects.update(status="handed_on", done_at=ago(2))
+    apply_retention()
+    apply_retention()
+    assert not Event.objects.exists()
+    assert not Delivery.objects.exists()
+    assert not Schedule.objects.exists()

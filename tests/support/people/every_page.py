@@ -55,6 +55,7 @@ NO_PAGES = {
     "console:live-stream": "a stream of events",
     "console:all-live-stream": "a stream of events",
     "console:replay": "a form's",
+    "console:cancel-event": "a form's",
     "console:retry": "a form's",
     "console:save-view": "a form's",
     "console:delete-view": "a form's",
