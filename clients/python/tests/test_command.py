@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import KEY, Answer, Request, Server, accepted, problem
+
+from events_client import Client, ProblemError, Raw, verify_webhook
+from events_client.webhooks import generate_secret
 
 EVP = [sys.executable, "-m", "events_client.cli.main"]
 ORGANIZATION = {"id": "o", "name": "Example", "slug": "example", "plan": "free", "suspended": False}
@@ -157,3 +164,34 @@ def test_schemas_are_compared_and_pushed(evp: Evp, server: Server, tmp_path: Pat
         ("POST", "/api/v1/event-types", {"name": "billing/new", "schema": True, "validation": "warn"}),
         ("PATCH", "/api/v1/event-types/invoice.sent", {"schema": {"type": "array"}}),
     ]
+
+
+def test_listen_forwards_until_it_is_taken_and_leaves_nothing_behind(
+    evp: Evp, server: Server, platform: Client, tmp_path: Path
+) -> None:
+    secret, kind = generate_secret(), f"listen.{uuid.uuid4().hex}"
+    server.script.extend([Answer(503), Answer(broken=True)])
+    server.otherwise = lambda _: Answer(204, {})
+    output = tmp_path / "output"
+    environ = {**evp.environ, "EVP_URL": platform.settings.base_url, "EVP_API_KEY": platform.settings.api_key}
+    command = [*EVP, "listen", "--forward", f"{server.url}/hook", "--types", kind, "--secret", secret, "--json"]
+    with output.open("w") as file, subprocess.Popen(command, env=environ, stdout=file, stderr=file) as process:
+        wait_for(lambda: secret in output.read_text())
+        (inbox,) = [each for each in platform.subscriptions.list(kind="inbox") if each.event_types == [kind]]
+        sent = platform.events.send(kind, Raw(b'{"b":1.10,"a":2}'))
+        wait_for(lambda: '"outcome":"204"' in output.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, output.read_text()
+    assert [request.headers["webhook-id"] for request in server.requests] == [sent.id] * 3
+    for request in server.requests:
+        assert verify_webhook(request.body, request.headers, secret)["type"] == kind
+    assert b'"data":{"b":1.10,"a":2}' in server.requests[-1].body
+    with pytest.raises(ProblemError, match="not_found"):
+        platform.subscriptions.get(inbox.id)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
