@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from django.shortcuts import get_object_or_404
 
 from core.problems import Problem
-from ingestion.models import Event, Schedule, ScheduleStatus
+from ingestion.models import LARGE_COLUMNS, Event, Schedule, ScheduleStatus
 from ingestion.wakeup import wake_processing
 from organizations.audit import Actor, ActorKind, record
 
@@ -54,7 +54,7 @@ def cancel_event(*, organization_id: UUID, event_id: UUID, actor: Actor) -> Sche
     if own.filter(status=ScheduleStatus.SCHEDULED).update(status=ScheduleStatus.CANCELLED, done_at=Now()):
         # Keys cancel as often as they send: that would fill the audit log.
         if actor.kind == ActorKind.USER:
-            event = Event.objects.select_related("organization").defer("data", "annotations").get(pk=event_id)
+            event = Event.objects.select_related("organization").defer(*LARGE_COLUMNS).get(pk=event_id)
             record(actor=actor, action="event.cancelled", target=event, organization=event.organization)
     elif not own.filter(status=ScheduleStatus.CANCELLED).exists():
         get_object_or_404(Event.objects.for_organization(organization_id).only("pk"), pk=event_id)
