@@ -182,15 +182,15 @@ def _with_data(export: Export, events: list[Event]) -> Iterator[Event]:
     """The lists leave out what is large. Here it comes in portions; what aged out this very moment does not."""
     if not events:
         return
-    statuses = {event.pk: event.status for event in events}
+    known = {event.pk: event for event in events}
     left = Event.objects.for_organization(export.organization_id).filter(
-        pk__in=list(statuses), pk__gte=events[-1].pk, pk__lte=events[0].pk
+        pk__in=list(known), pk__gte=events[-1].pk, pk__lte=events[0].pk
     )
     is_cut = True
     while is_cut:
         portion = read_portion(left, LARGE, count=len(events), size=PORTION_BYTES)
         for event in portion.rows:
-            event.status = statuses[event.pk]
+            event.status, event.deliver_at = known[event.pk].status, known[event.pk].deliver_at
             yield event
         is_cut = portion.is_cut
         if portion.rows:

@@ -77,15 +77,21 @@ def fill_page(inbox: Subscription, *, before: UUID | None, size: int) -> None:
     """Make the newest `size` deliveries that are missing below the delivery `before`, or of all."""
     if inbox.unfilled_from is None:
         return
-    # An event and its deliveries share the first half of their ids.
+    # An event and its deliveries share the first half of their ids. Within it deliveries have an order of their own, so
+    # those of all events of a half are made together.
     highest = HIGHEST_ID if before is None else UUID(bytes=before.bytes[:8] + b"\xff" * 8)
     for _ in range(_PORTIONS):
         events = _unfilled(inbox).filter(pk__lte=highest).order_by("-pk")[: max(size, 1)]
         found = list(events.values_list("pk", "received_at"))
-        size -= _fill(inbox, found)
-        if size <= 0 or not found:
+        if not found:
             return
-        highest = UUID(int=found[-1][0].int - 1)
+        last = found[-1][0]
+        half = UUID(bytes=last.bytes[:8] + bytes(8))
+        found += _unfilled(inbox).filter(pk__gte=half, pk__lt=last).values_list("pk", "received_at")
+        size -= _fill(inbox, found)
+        if size <= 0:
+            return
+        highest = UUID(int=half.int - 1)
         size = max(size, FILLED_AT_ONCE)
 
 
