@@ -15,15 +15,15 @@ from organizations.audit import Actor, ActorKind, record
 EVENTS_PER_BATCH = 1_000
 # An event's own entry has the event's id, as its `batch_id` has: by that its status is derived. As old as its time, so
 # that what is late shows as a backlog, and goes first.
+# Claimed at once: a subquery with a limit may be run again for each row that it is joined to.
 _HAND_ON = """
-WITH due AS (
+WITH claimed AS MATERIALIZED (
+    SELECT event_id FROM ingestion_schedule
+    WHERE status = 'scheduled' AND deliver_at <= statement_timestamp()
+    ORDER BY deliver_at, event_id LIMIT %s FOR UPDATE SKIP LOCKED
+), due AS (
     UPDATE ingestion_schedule AS schedule SET status = 'handed_on', done_at = statement_timestamp()
-    FROM (
-        SELECT event_id FROM ingestion_schedule
-        WHERE status = 'scheduled' AND deliver_at <= statement_timestamp()
-        ORDER BY deliver_at, event_id LIMIT %s FOR UPDATE SKIP LOCKED
-    ) AS claimed
-    WHERE schedule.event_id = claimed.event_id
+    FROM claimed WHERE schedule.event_id = claimed.event_id
     RETURNING schedule.event_id, deliver_at
 )
 INSERT INTO ingestion_outboxentry (id, event_ids, created_at) SELECT event_id, ARRAY[event_id], deliver_at FROM due

@@ -100,7 +100,7 @@ def test_the_readme_works(package: Path) -> None:
         assert Event.objects.count() == 301
         while process_outbox():
             pass
-        assert output(node(package, f"examples/{READ}.js", **known)) == ["invoice.paid inv_1 { amount: 12900 } 1"]
+        assert output(node(package, f"examples/{READ}.js", **known)) == ["invoice.paid inv_1 { amount: 12900 } 0"]
         consumer = node(package, f"examples/{CONSUME}.js", **known)
         assert consumer.stdout is not None
         consumed = [consumer.stdout.readline() for _ in range(301)]

@@ -221,7 +221,7 @@ def test_the_start_of_a_rare_type_is_found_however_many_came_since(
 def test_failed_events_are_found_wherever_they_are(
     tenant: Tenant, member: Client, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_search, "MAX_FAILURES", 1)
+    monkeypatch.setattr(event_search, "MAX_MARKED", 1)
     sent = [tenant.post("/api/v1/events", {"type": "a", "data": 1}).json()["id"] for _ in range(2)]
     process_outbox()
     for event_id in sent:

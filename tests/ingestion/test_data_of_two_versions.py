@@ -211,7 +211,9 @@ def test_the_migration_stops_nobody_and_loses_nothing() -> None:
         make_delivery(event, hook, states[event.pk])
     replay = create_replay(
         subscription=hook,
-        criteria=ReplayRequest(received_after=old[8].received_at, received_before=timezone.now(), event_types=["*"]),
+        criteria=ReplayRequest(
+            received_after=old[8].received_at, received_before=timezone.now() - timedelta(minutes=30), event_types=["*"]
+        ),
         actor=TESTER,
         now=timezone.now(),
     )

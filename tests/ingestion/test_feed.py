@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -26,6 +27,7 @@ from tests.factories import make_organization
 from tests.support.http.clients import Sender, make_sender
 from tests.support.http.raw_http import Peer
 from tests.support.servers import Server, serve, test_database_url
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 STREAM = "/api/v1/events/stream"
@@ -131,7 +133,25 @@ def make_event(organization: Organization, *, age: timedelta = timedelta(0)) -> 
     return UUID(event_id)
 
 
+def let_other_databases_end() -> None:
+    """A transaction that is running anywhere in the cluster holds up the feed; tests beside this one have theirs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        (now,) = cursor.fetchone()
+
+    def have_ended() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT FROM pg_stat_activity WHERE datname <> current_database() AND backend_xid::text::bigint < %s",
+                [now],
+            )
+            return cursor.fetchone() is None
+
+    wait_until(have_ended)
+
+
 def read_all(organization: Organization, place: Place) -> tuple[list[UUID], Place]:
+    let_other_databases_end()
     found: list[UUID] = []
     while True:
         read = read_behind(organization.pk, place)

@@ -53,6 +53,8 @@ def made_data(tenant: Tenant, receiver: Receiver) -> list[str]:
     results = tenant.post("/api/v1/events/batch", {"events": events}).json()["results"]
     process_outbox()
     ids = [result["id"] for result in results]
+    # Its first reader gives an inbox the deliveries of what came before.
+    assert len(tenant.get("/api/v1/inbox").json()["data"]) == 5
     assert len(tenant.post("/api/v1/inbox/ack", {"event_ids": ids[:2]}).json()["acknowledged"]) == 2
     shown = [f"events/{event_id}" for event_id in ids]
     shown += [f"subscriptions/{pk}/deliveries" for pk in Subscription.objects.values_list("pk", flat=True)]

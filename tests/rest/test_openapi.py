@@ -25,7 +25,7 @@ from delivery.models import SubscriptionStatus
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
-from rest.openapi import EXAMPLE_ID, build_document
+from rest.openapi import EXAMPLE_ID, OTHER_ID, build_document
 from tests.conftest import Tenant, make_tenant
 from tests.factories import make_key
 from tests.support.routes import Route, implemented_operations
@@ -218,7 +218,8 @@ def values_of_paths(tenant: Tenant) -> dict[str, str]:
 def with_real_ids(tenant: Tenant, path: str, body: str) -> str:
     """The body of an example whose ids must be those of objects that exist."""
     if path == "/api/v1/replays":
-        return body.replace(EXAMPLE_ID, values_of_paths(tenant)["subscription_id"])
+        values = values_of_paths(tenant)
+        return body.replace(EXAMPLE_ID, values["subscription_id"]).replace(OTHER_ID, values["event_id"])
     if path == "/api/v1/inbox/extend":
         tenant.post("/api/v1/events", {"type": "a.b", "data": 1})
         process_outbox()
@@ -273,7 +274,7 @@ def test_every_answer_to_a_reader_is_as_documented(tenant: Tenant, document: dic
     assert tenant.post("/api/v1/events", {"x": 1}, **binary).status_code == 202
     process_outbox()
     for (method, path), operation in operations_of(document).items():
-        if method == "get":
+        if method == "get" and "text/event-stream" not in operation["responses"]["200"]["content"]:
             filled = path.format_map(values)
             answer = tenant.get(filled)
             assert answer.status_code == 200, filled
