@@ -19,6 +19,7 @@ _DERIVED = {
     "core/environment.py": "environs",
     "core/metrics.py": "prometheus_client",
     "core/postgresql/base.py": "django",
+    "delivery/egress/proxy.py": "aiohttp",
     "delivery/webhooks/answers.py": "ssl",
     "events_platform/server.py": "gunicorn",
     "observability/metrics/files.py": "prometheus_client",

@@ -43,7 +43,7 @@ class FakePorts:
             self.codes.append(waiting.cr_code)
             waiting = waiting.cr_await
         self.codes += [frame.frame.f_code for frame in inspect.stack(0)[1:]]
-        return [(UUID(parameters["ids"].strip("{}")),)]
+        return [(UUID(parameters["ids"].strip("{}")), None)]
 
 
 def test_one_event_passes_few_frames_to_its_statement(monkeypatch: pytest.MonkeyPatch) -> None:

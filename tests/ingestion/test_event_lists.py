@@ -11,6 +11,7 @@ from ingestion import queries
 from ingestion.models import EventQuerySet, ProcessingFailure
 from ingestion.operations import process_outbox
 from tests.conftest import Tenant
+from tests.support.events.walking import walk
 
 SENT = 20
 
@@ -23,21 +24,6 @@ def send(tenant: Tenant) -> list[str]:
         event = {"type": "rare.a" if is_rare else "common", "source": "/rare" if is_rare else "/", "data": number}
         ids.append(tenant.post("/api/v1/events", {**event, "subject": "s" if is_rare else None}).json()["id"])
     return ids
-
-
-def walk(tenant: Tenant, query: str, *, limit: int = 2) -> tuple[list[str], list[int]]:
-    """The ids of all pages, and how many events each had."""
-    found: list[str] = []
-    sizes: list[int] = []
-    cursor = ""
-    while True:
-        page = tenant.get(f"/api/v1/events?limit={limit}&{query}{cursor}").json()
-        found += [event["id"] for event in page["data"]]
-        sizes.append(len(page["data"]))
-        if page["next_cursor"] is None:
-            return found, sizes
-        cursor = f"&cursor={page['next_cursor']}"
-        assert len(sizes) <= 2 * SENT, "the walk does not end"
 
 
 @pytest.mark.parametrize("query", ["source=/rare", "subject=s", "type=rare.*", "type=rare.*&source=/rare"])

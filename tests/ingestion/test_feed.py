@@ -41,6 +41,23 @@ VALUES (%s, %s, %s, '1', statement_timestamp(), %s)
 """
 
 
+def let_other_databases_end() -> None:
+    """A transaction that is running anywhere in the cluster holds up the feed; tests beside this one have theirs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        (now,) = cursor.fetchone()
+
+    def have_ended() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT FROM pg_stat_activity WHERE datname <> current_database() AND backend_xid::text::bigint < %s",
+                [now],
+            )
+            return cursor.fetchone() is None
+
+    wait_until(have_ended)
+
+
 @contextmanager
 def opened(server: Server, sender: Sender, query: str = "", last: str = "") -> Iterator[Peer]:
     peer = Peer(server.base_url)
@@ -85,6 +102,7 @@ def test_a_stream_brings_each_event_once_also_over_a_break() -> None:
     with serve(workers=1) as server:
         sender = make_sender(server.base_url)
         send(sender)
+        let_other_databases_end()
         with opened(server, sender) as peer, opened(server, sender, "?type=b.*&subject=s") as chosen:
             with uncommitted(sender.organization) as late:
                 first = send(sender, 3)
@@ -131,23 +149,6 @@ def make_event(organization: Organization, *, age: timedelta = timedelta(0)) -> 
     with uncommitted(organization, age=age) as event_id:
         pass
     return UUID(event_id)
-
-
-def let_other_databases_end() -> None:
-    """A transaction that is running anywhere in the cluster holds up the feed; tests beside this one have theirs."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
-        (now,) = cursor.fetchone()
-
-    def have_ended() -> bool:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT FROM pg_stat_activity WHERE datname <> current_database() AND backend_xid::text::bigint < %s",
-                [now],
-            )
-            return cursor.fetchone() is None
-
-    wait_until(have_ended)
 
 
 def read_all(organization: Organization, place: Place) -> tuple[list[UUID], Place]:
@@ -221,6 +222,7 @@ def test_without_a_server_that_can_hold_it_a_stream_is_one_look_long() -> None:
     tenant = make_tenant()
     first = make_event(tenant.organization)
     second = make_event(tenant.organization)
+    let_other_databases_end()
     answer = tenant.get(STREAM, **{"Last-Event-ID": str(first)})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/event-stream")
     text = b"".join(answer.streaming_content).decode()

@@ -20,7 +20,7 @@ from ingestion.tasks import hand_on_due as task
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
 from tests.factories import make_webhook
-from tests.ingestion.test_event_lists import walk
+from tests.support.events.walking import walk
 from tests.support.people.console_data import browser_of, make_member
 
 EVENTS = "/api/v1/events"
