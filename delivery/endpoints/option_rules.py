@@ -21,17 +21,11 @@ def check_tags(tags: Sequence[str] | None) -> list[str] | None:
         return None
     if len(tags) > MAX_TAGS:
         raise invalid("/tags", "too_many", f"At most {MAX_TAGS} tags.")
-    errors = [
-        FieldError(
-            pointer=pointer_to("tags", index),
-            code="invalid",
-            detail=f"A tag has 1 to {MAX_TAG_LENGTH} characters, no control characters, and no spaces around it.",
-        )
-        for index, tag in enumerate(tags)
-        if not 0 < len(tag) <= MAX_TAG_LENGTH or not tag.isprintable() or tag != tag.strip()
-    ]
-    if errors:
-        raise Problem("validation_failed", errors=errors)
+    _refuse(
+        "tags",
+        [not 0 < len(tag) <= MAX_TAG_LENGTH or not tag.isprintable() or tag != tag.strip() for tag in tags],
+        f"A tag has 1 to {MAX_TAG_LENGTH} characters, no control characters, and no spaces around it.",
+    )
     return list(dict.fromkeys(tags))
 
 
@@ -41,17 +35,19 @@ def check_retry_schedule(waits: Sequence[int] | None) -> list[int] | None:
         return None
     if len(waits) > MAX_RETRIES:
         raise invalid("/retry_schedule", "too_many", f"At most {MAX_RETRIES} retries.")
-    errors = [
-        FieldError(
-            pointer=pointer_to("retry_schedule", index),
-            code="invalid",
-            detail=f"A wait is a whole number of seconds from 1 to {MAX_RETRY_SECONDS}.",
-        )
-        for index, wait in enumerate(waits)
-        if not 1 <= wait <= MAX_RETRY_SECONDS
-    ]
-    if errors:
-        raise Problem("validation_failed", errors=errors)
+    _refuse(
+        "retry_schedule",
+        [not 1 <= wait <= MAX_RETRY_SECONDS for wait in waits],
+        f"A wait is a whole number of seconds from 1 to {MAX_RETRY_SECONDS}.",
+    )
     if sum(waits) > MAX_RETRY_SECONDS:
         raise invalid("/retry_schedule", "too_long", "All waits together are at most 30 days.")
     return list(waits)
+
+
+def _refuse(name: str, are_wrong: Sequence[bool], detail: str) -> None:
+    """A Problem that names each wrong item of the list `name`, if there is one."""
+    wrong = [index for index, is_wrong in enumerate(are_wrong) if is_wrong]
+    if wrong:
+        errors = [FieldError(pointer=pointer_to(name, index), code="invalid", detail=detail) for index in wrong]
+        raise Problem("validation_failed", errors=errors)
