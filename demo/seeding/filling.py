@@ -78,8 +78,9 @@ def _make_indexes(connection: Connection, table: str, name: str) -> None:
     connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
     for (key,) in connection.execute(_KEYS, [table]).fetchall():
         connection.execute(f"ALTER TABLE {name} ADD {key}".encode())
-    for (definition,) in connection.execute(_INDEXES, [table]).fetchall():
-        statement = re.sub(r"INDEX \S+ ON (ONLY )?\S+", f"INDEX ON {name}", str(definition), count=1)
+    # Their names are given: those that PostgreSQL makes up are cut, so two weeks filled at once could take the same.
+    for number, (definition,) in enumerate(connection.execute(_INDEXES, [table]).fetchall(), start=1):
+        statement = re.sub(r"INDEX \S+ ON (ONLY )?\S+", f"INDEX {name}_{number} ON {name}", str(definition), count=1)
         connection.execute(statement.encode())
 
 

@@ -67,16 +67,14 @@ def test_events_say_how_many_deliveries_have_each_status(tenant: Tenant, webhook
 
 def test_counting_costs_the_same_for_a_page_as_for_one(tenant: Tenant, webhook: Subscription) -> None:
     def queries_of(limit: int) -> int:
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
+        with CaptureQueriesContext(connection) as captured:
             assert len(tenant.get(f"/api/v1/events?limit={limit}").json()["data"]) == limit
-        return len(captured)
+        # Not those of the key, which is read again when its cache has had its time.
+        return sum("ingestion_event" in query["sql"] or "delivery_delivery" in query["sql"] for query in captured)
 
     for event in make_events(tenant.organization, 20):
         make_delivery(event, webhook, DeliveryStatus.PENDING, next_attempt_at=timezone.now())
-    queries_of(1)
-    assert queries_of(1) == queries_of(20)
+    assert queries_of(1) == queries_of(20) > 1
 
 
 @pytest.mark.parametrize("looked_at", [2, 1_000])
