@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from events_platform.up.output import Output
-from events_platform.up.processes import group_members, signal_group, started_at, tether, wait_until
+from events_platform.up.processes import group_members, signal_group, stand_back, started_at, tether, wait_until
 from installation.local.os_users import Account
 
 _AFTER_KILL_SECONDS = 10.0
@@ -19,7 +19,8 @@ class Program:
     """How to start and how to stop one program.
 
     `stop_signal` asks it to finish its work, `hurry_signal` to finish at once; it is killed `stop_seconds` after
-    the first. `log` takes its output, which otherwise is printed behind its name.
+    the first. `log` takes its output, which otherwise is printed behind its name. `niceness` is how far it stands
+    behind the others where the machine is busy, from 0 to 19.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Program:
     stop_seconds: float = 10.0
     account: Account | None = None
     log: Path | None = None
+    niceness: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Child:
         if program.log:
             os.close(stdout)
         pid = self._process.pid
+        if program.niceness:
+            stand_back(pid, program.niceness)
         self.identity = Identity(name=program.name, pid=pid, started=started_at(pid) or "")
 
     def exit_status(self) -> int | None:

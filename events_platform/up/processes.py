@@ -56,6 +56,18 @@ def tether(death_signal: signal.Signals) -> Callable[[], None] | None:
     return arm
 
 
+def stand_back(session: int, niceness: int) -> None:
+    """Put the session that the process `session` leads, and what it will start, `niceness` behind other programs.
+
+    Linux may share out processor time among sessions before it looks within them (sched(7), "The autogroup feature"):
+    then the niceness of a process counts only beside its own children, and the session has one of its own.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.setpriority(os.PRIO_PGRP, session, os.getpriority(os.PRIO_PROCESS, session) + niceness)
+    with suppress(OSError):
+        Path(f"/proc/{session}/autogroup").write_text(str(niceness))
+
+
 def signal_group(group: int, number: signal.Signals) -> None:
     """Send to every process of the group; no error when it is empty."""
     with suppress(ProcessLookupError, PermissionError):

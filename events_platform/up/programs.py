@@ -13,7 +13,7 @@ _WORKER_STOP_SECONDS = 30.0
 # Celery warns of root at every start, for fear of pickled tasks, which are not accepted here.
 _CELERY = (sys.executable, "-W", "ignore:You're running the worker", "-m", "celery", "--quiet")
 # Whoever sends an event or looks at a page waits for the web server; nobody waits for these while the machine is busy.
-_BEHIND_WEB = ("nice", "-n", "5")
+_BEHIND_WEB = 5
 _APPLICATION = ("-A", "events_platform")
 
 
@@ -45,7 +45,6 @@ def _worker(name: str, queue: str, processes: tuple[str, ...], environment: Mapp
     return Program(
         name=name,
         command=(
-            *_BEHIND_WEB,
             *_CELERY,
             *_APPLICATION,
             "worker",
@@ -59,6 +58,7 @@ def _worker(name: str, queue: str, processes: tuple[str, ...], environment: Mapp
         environment=environment,
         folder=CHECKOUT,
         stop_seconds=_WORKER_STOP_SECONDS,
+        niceness=_BEHIND_WEB,
     )
 
 
@@ -67,7 +67,6 @@ def beat(environment: Mapping[str, str]) -> Program:
     return Program(
         name="beat",
         command=(
-            *_BEHIND_WEB,
             *_CELERY,
             *_APPLICATION,
             "beat",
@@ -78,6 +77,7 @@ def beat(environment: Mapping[str, str]) -> Program:
         ),
         environment=environment,
         folder=CHECKOUT,
+        niceness=_BEHIND_WEB,
     )
 
 

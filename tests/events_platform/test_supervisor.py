@@ -52,3 +52,17 @@ def test_a_record_that_cannot_be_written_ends_nothing(supervisor: Supervisor, tm
     supervisor._look_after(watched, time.monotonic())
     assert child.running()
     child.kill_group()
+
+
+def test_a_program_stands_back_from_other_sessions(tmp_path: Path) -> None:
+    program = Program(name="program", command=("/bin/sleep", "60"), environment={}, folder=tmp_path, niceness=5)
+    child = Child(program, Output(os.open(os.devnull, os.O_WRONLY)))
+    child.start()
+    try:
+        pid = child.identity.pid if child.identity else 0
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
+        autogroup = Path(f"/proc/{pid}/autogroup")
+        if autogroup.exists():
+            assert autogroup.read_text().endswith(" nice 5\n")
+    finally:
+        child.kill_group()
