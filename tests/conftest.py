@@ -23,6 +23,8 @@ from tests.support.rabbitmq import running_rabbitmq
 
 # The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.
 django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Each test client has middleware of its own, and WhiteNoise would read all static files for each of them.
+django_settings.WHITENOISE_AUTOREFRESH = True
 # No test depends on how fast the machine is.
 hypothesis_settings.register_profile("any-machine", deadline=None)
 hypothesis_settings.load_profile("any-machine")

@@ -103,20 +103,19 @@ def make_attempts(delivery: Delivery, now: datetime) -> None:
 
 def make_counts(organization: Organization, now: datetime) -> None:
     minute = now.replace(second=0, microsecond=0)
-    for back in range(50):
+    counts = [
+        IntakeCount(organization=organization, minute=minute - timedelta(minutes=back * 28), outcome=outcome, count=count)
+        for back in range(50)
         for outcome, count in (
             ("accepted", 40 + back % 7 * 9),
             ("duplicate", back % 5),
             ("validation_failed", back % 3),
-        ):
-            if count:
-                # The intake of the same test may have counted in this minute already.
-                IntakeCount.objects.update_or_create(
-                    organization=organization,
-                    minute=minute - timedelta(minutes=back * 28),
-                    outcome=outcome,
-                    defaults={"count": count},
-                )
+        )
+        if count
+    ]
+    # The intake of the same test may have counted in this minute already.
+    unique = ["organization", "minute", "outcome"]
+    IntakeCount.objects.bulk_create(counts, update_conflicts=True, unique_fields=unique, update_fields=["count"])
 
 
 def make_retry(subscription: Subscription, **values: Any) -> DeadLetterRetry:
