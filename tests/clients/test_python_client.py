@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 CLIENT = CHECKOUT / "clients/python"
 SECONDS = 600
+EVENTS = 600
 # Pythons in whose environment the client is installed; .ci/run names the oldest and the newest that it finds.
 PYTHONS = os.environ.get("CLIENT_PYTHONS", sys.executable).split(os.pathsep)
 _CONSUMER = """
@@ -70,7 +71,7 @@ def test_nothing_is_lost_while_servers_and_consumers_are_killed(platform: Platfo
         consumer = _consume(platform, name, file.fileno())
         try:
             with client.events.buffer(max_events=20) as buffer:
-                for number in range(600):
+                for number in range(EVENTS):
                     buffer.send("kill.test", number)
                     if number % 200 == 50:
                         buffer.flush(SECONDS)
@@ -79,7 +80,7 @@ def test_nothing_is_lost_while_servers_and_consumers_are_killed(platform: Platfo
                         consumer.kill()
                         consumer.wait()
                         consumer = _consume(platform, name, file.fileno())
-            _wait_until_handled(output, 600)
+            _wait_until_handled(client, name, consumer, output)
             wait_until(lambda: not [*client.inbox(name).list()], seconds=60)
         finally:
             consumer.send_signal(signal.SIGTERM)
@@ -102,8 +103,21 @@ def _kill_one(platform: Platform, number: int) -> None:
     wait_until(lambda: platform.pid(name) != before and platform.is_live(), seconds=START_SECONDS)
 
 
-def _wait_until_handled(output: Path, count: int) -> None:
+def _wait_until_handled(client: Client, name: str, consumer: "subprocess.Popen[bytes]", output: Path) -> None:
     ends = time.monotonic() + SECONDS
-    while len({line.split()[0] for line in output.read_text().splitlines()}) < count:
-        assert time.monotonic() < ends, output.read_text()
+    while missing := {*range(EVENTS)} - {int(line.split()[0]) for line in output.read_text().splitlines()}:
+        assert consumer.poll() is None, "the consumer has ended by itself"
+        assert time.monotonic() < ends, _whereabouts(client, name, missing)
         time.sleep(0.2)
+
+
+def _whereabouts(client: Client, name: str, missing: set[int]) -> str:
+    """What the platform says of the events that nobody handled: lost before it stored them, or within it, or after."""
+    subscription = next(each.id for each in client.subscriptions.list(kind="inbox") if each.name == name)
+    stored = {event.data: event.id for event in client.events.list(type="kill.test")}
+    lines = [f"{len(missing)} events were never handled; the platform stored {len(stored)}."]
+    for number in sorted(missing):
+        event = client.events.get(stored[number]) if number in stored else None
+        deliveries = [each for each in event.deliveries if each.subscription == subscription] if event else []
+        lines.append(f"{number}: {event.status if event else 'not stored'} {deliveries}")
+    return "\n".join(lines)

@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -172,37 +173,64 @@ def test_what_a_killed_consumer_held_comes_again_and_nothing_is_lost(box: Box, t
     assert {number for number in seen if str(number) in begun} <= repeated
 
 
+EVENT = {"id": "e-1", "type": "t", "data": 1, "source": None, "subject": None, "time": None, "attributes": None}
+EVENT |= {"idempotency_key": None, "received_at": "2026-11-23T10:00:00Z", "schema_errors": None}
+LEASED = {**EVENT, "status": "pending", "leases": 1, "leased_until": None}
+ACKNOWLEDGED = Answer(200, {"acknowledged": ["e-1"], "already_acknowledged": [], "stale": [], "unknown": []})
+
+
 def test_leases_wait_where_the_platform_can_wait(server: Server) -> None:
-    event = {"id": "e-1", "type": "t", "data": 1, "source": None, "subject": None, "time": None, "attributes": None}
-    event |= {"idempotency_key": None, "received_at": "2026-11-23T10:00:00Z", "schema_errors": None}
-    leased = {**event, "status": "pending", "leases": 1, "leased_until": None}
-    done = {"acknowledged": ["e-1"], "already_acknowledged": [], "stale": [], "unknown": []}
     waits: list[int] = []
     acknowledged = threading.Event()
 
     def old_platform(request: Request) -> Answer:
         if request.path.startswith("/api/v1/inbox/ack"):
             acknowledged.set()
-            return Answer(200, done)
+            return ACKNOWLEDGED
         waits.append(json.loads(request.body).get("wait_seconds", 0))
         if waits[-1]:
             errors = [{"pointer": "/wait_seconds", "code": "unknown_field", "detail": "There is no such field."}]
             refusal = problem(422, "validation_failed")
             return Answer(422, {**refusal.body, "errors": errors}, refusal.headers)
-        events = [] if len(waits) > 2 else [leased]
+        events = [] if len(waits) > 2 else [LEASED]
         return Answer(200, {"lease_id": "l-1" if events else None, "expires_at": None, "events": events})
 
     server.otherwise = old_platform
-
-    async def run() -> None:
-        async with AsyncClient(server.url, "k") as client:
-            consuming = asyncio.create_task(client.inbox().consume(AsyncMock()))
-            assert await asyncio.to_thread(acknowledged.wait, 20)
-            consuming.cancel()
-            await asyncio.wait([consuming])
-
-    asyncio.run(run())
+    asyncio.run(consume_until(acknowledged, server, AsyncMock()))
     assert waits[:2] == [20, 0]
+
+
+async def consume_until(over: threading.Event, server: Server, handler: AsyncMock, **options: Any) -> None:
+    async with AsyncClient(server.url, "k") as client:
+        consuming = asyncio.create_task(client.inbox().consume(handler, **options))
+        assert await asyncio.to_thread(over.wait, 20)
+        consuming.cancel()
+        await asyncio.wait([consuming])
+
+
+@pytest.mark.parametrize("still_held", [True, False])
+def test_a_lease_that_came_after_a_long_wait_is_held_if_the_platform_says_so(server: Server, still_held: bool) -> None:
+    """Such as a wait of 20 s for a lease of 3 s: nobody but the platform knows when it began."""
+    leased, over = threading.Event(), threading.Event()
+
+    def waiting_platform(request: Request) -> Answer:
+        action = request.path.partition("?")[0].rpartition("/")[2]
+        if action == "lease" and not leased.is_set():
+            leased.set()
+            time.sleep(1.1)
+            return Answer(200, {"lease_id": "l-1", "expires_at": None, "events": [LEASED]})
+        if action == "extend" and still_held:
+            return Answer(200, {"lease_id": "l-1", "expires_at": "2026-11-23T10:00:00Z", "extended": 1})
+        if action == "extend":
+            return problem(404, "not_found")
+        # It goes on: with the acknowledgement, or with the next lease.
+        over.set()
+        return ACKNOWLEDGED if action == "ack" else Answer(200, {"lease_id": None, "expires_at": None, "events": []})
+
+    server.otherwise = waiting_platform
+    handler = AsyncMock()
+    asyncio.run(consume_until(over, server, handler, lease_seconds=1))
+    assert handler.await_count == (1 if still_held else 0)
 
 
 def test_an_inbox_that_is_not_there_is_an_error(platform: Client) -> None:

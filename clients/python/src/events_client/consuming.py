@@ -39,12 +39,16 @@ def retry_delay(event: InboxEvent) -> float:
 
 
 class _Held:
-    """A lease: until when it is sure to last, by this machine's clock, and which of its events are not settled."""
+    """A lease: until when it is sure to last, by this machine's clock, and which of its events are not settled.
+
+    Once the platform said that it is over, it is `lost`.
+    """
 
     def __init__(self, lease_id: str, ends: float, event_ids: set[str]) -> None:
         self.lease_id = lease_id
         self.ends = ends
         self.open = event_ids
+        self.lost = False
 
     def lasts(self) -> bool:
         return time.monotonic() < self.ends
@@ -191,22 +195,34 @@ class Consuming:
     async def _work(self) -> None:
         while True:
             held, event = await self._queue.get()
-            self._progress.set()
-            if not held.lasts():
-                # Somebody else may have it by now.
-                self._forget(held, event.id)
-                continue
             self._running += 1
+            self._progress.set()
             try:
-                await self._handle(event)
-            except Exception as error:  # noqa: BLE001 - a handler may raise anything
-                self._let_rest(held, event, error)
-            else:
-                self._acks.append((held, event.id))
-                self._to_settle.set()
+                if await self._is_held(held):
+                    await self._handle_and_settle(held, event)
+                else:
+                    # Somebody else may have it by now.
+                    self._forget(held, event.id)
             finally:
                 self._running -= 1
                 self._progress.set()
+
+    async def _is_held(self, held: _Held) -> bool:
+        """Whether nobody else has its events. Where that is not sure the platform is asked, which knows since when the
+        lease runs: it began at the end of the wait for it, which may have been longer than the lease is.
+        """
+        if not held.lasts() and not held.lost:
+            await self._extend(held)
+        return held.lasts()
+
+    async def _handle_and_settle(self, held: _Held, event: InboxEvent) -> None:
+        try:
+            await self._handle(event)
+        except Exception as error:  # noqa: BLE001 - a handler may raise anything
+            self._let_rest(held, event, error)
+        else:
+            self._acks.append((held, event.id))
+            self._to_settle.set()
 
     async def _handle(self, event: InboxEvent) -> None:
         if event.leases > 1:
@@ -233,7 +249,7 @@ class Consuming:
         """Extend what is not settled, three times in the life of a lease."""
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
-            await asyncio.gather(*(self._extend(held) for held in list(self._held.values())))
+            await asyncio.gather(*(self._extend(held) for held in list(self._held.values()) if not held.lost))
 
     async def _extend(self, held: _Held) -> None:
         began = time.monotonic()
@@ -244,7 +260,7 @@ class Consuming:
         except ProblemError as error:
             # It expired, or the last of its events was settled at this moment.
             if error.status == 404:
-                held.ends = began
+                held.ends, held.lost = began, True
             else:
                 logger.warning("cannot extend a lease: %s", error)
         else:
