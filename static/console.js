@@ -193,16 +193,20 @@
       const came = document.createElement("template");
       came.innerHTML = html;
       let known = 0;
+      const renew = (id, row) => {
+        const shown = one(`tr[data-id="${id}"] .status`);
+        const status = one(".status", row);
+        if (shown && shown.textContent !== status.textContent) shown.replaceWith(document.importNode(status, true));
+        row.remove();
+      };
+      for (const row of all("tr[data-renews]", came.content)) renew(row.dataset.renews, row);
       for (const row of all("tr[data-id]", came.content)) {
         if (!seen.has(row.dataset.id)) {
           seen.add(row.dataset.id);
           continue;
         }
         known += 1;
-        const shown = one(`tr[data-id="${row.dataset.id}"] .status`);
-        const status = one(".status", row);
-        if (shown && shown.textContent !== status.textContent) shown.replaceWith(document.importNode(status, true));
-        row.remove();
+        renew(row.dataset.id, row);
       }
       if (known) one(".skipped", came.content)?.remove();
       const rejected = one("template", came.content);

@@ -1,5 +1,6 @@
 """What the page of one event shows: the event, its data, and its way to every subscription."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,9 +10,10 @@ import msgspec
 from django.db.models import Q
 
 from console.access import OrganizationContext
+from console.events.outcomes import Outcome, outcome_of, with_outcomes
 from core.event_ids import time_of
 from delivery.api.delivery_schemas import DeliveryDetails
-from delivery.api.presenting import deliveries_of
+from delivery.api.presenting import MAX_DELIVERIES_OF_EVENT, deliveries_of
 from delivery.models import DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.shown_status import HeldReason
 from ingestion.models import Event, ProcessingFailure
@@ -32,6 +34,7 @@ class Step:
 class Story:
     """The event's way through the platform. `targets` are the subscriptions that it can be replayed to."""
 
+    outcome: Outcome
     steps: list[Step]
     targets: list[Subscription]
     failure: ProcessingFailure | None
@@ -44,6 +47,7 @@ def story_of(event: Event) -> Story:
     subscriptions = {row.pk: row for row in rows.order_by("kind", "name", "pk")[:_SUBSCRIPTIONS]}
     failures = ProcessingFailure.objects.for_organization(event.organization_id)
     return Story(
+        outcome=_outcome_of(event, deliveries),
         steps=[_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries],
         targets=[row for row in subscriptions.values() if row.status != SubscriptionStatus.DELETED],
         failure=failures.filter(pk=event.pk).first(),
@@ -58,6 +62,13 @@ def annotations_of(event: Event) -> dict[str, Any]:
 def is_past_retention(place: OrganizationContext, event_id: UUID, *, now: datetime) -> bool:
     """Whether an event of this id would be gone by now; ids tell their time."""
     return time_of(event_id) < now - timedelta(days=place.organization.limits.retention_days)
+
+
+def _outcome_of(event: Event, deliveries: list[DeliveryDetails]) -> Outcome:
+    """Of all deliveries, also of those that are not shown."""
+    if len(deliveries) >= MAX_DELIVERIES_OF_EVENT:
+        return with_outcomes([event])[0].outcome
+    return outcome_of(event.status, Counter[str](delivery.status for delivery in deliveries))
 
 
 def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:

@@ -35,7 +35,7 @@ def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> H
         gone = is_past_retention(place, event_id, now=timezone.now())
         context = {"gone": gone, "days": days, "event_id": event_id}
         return render_page(request, "console/no_event.html", context, place=place, section="events", status=404)
-    annotations = annotations_of(found)
+    annotations, story = annotations_of(found), story_of(found)
     context = {
         "event": found,
         **(_data_of(found) if place.may(Action.SEE_PAYLOADS) else {}),
@@ -44,7 +44,8 @@ def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> H
         "schema_errors": annotations.get("schema_errors") or [],
         "headers": sorted((annotations.get("headers") or {}).items()),
         "headers_left_out": annotations.get("headers_left_out", 0),
-        "story": story_of(found),
+        "story": story,
+        "outcome": story.outcome,
     }
     return render_page(request, "console/event.html", context, place=place, section="events")
 

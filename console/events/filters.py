@@ -1,8 +1,9 @@
 """The filters of a list of events, as its URL carries them: every view is a link that can be shared.
 
-`?type=invoice.*&source=&subject=&status=failed&range=24h&path=customer.id&value=cus_1&before=<event id>`, or with
-`from=` and `to=` (RFC 3339; without an offset they are UTC) in place of `range`. What cannot be understood is named in
-`errors` and left out, so that a mistyped link still shows a page; `typed` keeps it for the form.
+`?type=invoice.*&source=&subject=&delivery_status=dead_letter&status=failed&range=24h&path=customer.id&value=cus_1`
+`&before=<event id>`, or with `from=` and `to=` (RFC 3339; without an offset they are UTC) in place of `range`. The form
+has one field `outcome` for `delivery_status` and `status`. What cannot be understood is named in `errors` and left out,
+so that a mistyped link still shows a page; `typed` keeps it for the form.
 """
 
 import re
@@ -15,6 +16,8 @@ from uuid import UUID
 from django.http import QueryDict
 from django.utils.dateparse import parse_datetime
 
+from console.events.outcomes import WORDS
+from delivery.models import DeliveryStatus
 from ingestion.fields import MAX_REFERENCE
 from ingestion.models import EventStatus
 from ingestion.queries import EventCriteria
@@ -27,23 +30,36 @@ RANGES = {
     "7d": ("Last 7 days", timedelta(days=7)),
     "30d": ("Last 30 days", timedelta(days=30)),
 }
-_TEXTS = ("type", "source", "subject", "status", "path", "value")
+_TEXTS = ("type", "source", "subject", "delivery_status", "status", "path", "value")
 # As long as the columns; a path as deep as the intake takes, with room for names.
-_MAX_LENGTH = {"type": 256, "source": MAX_REFERENCE, "subject": MAX_REFERENCE, "status": 20, "path": 500, "value": 500}
+_MAX_LENGTH = {
+    "type": 256,
+    "source": MAX_REFERENCE,
+    "subject": MAX_REFERENCE,
+    "delivery_status": 20,
+    "status": 20,
+    "path": 500,
+    "value": 500,
+}
 _MAX_DEPTH = 64
 _LAST_YEAR = 2999
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilters(EventCriteria):
-    """`range` is the name that the time comes from, or empty.
+    """`delivery_status`: those with such a delivery. `range` is the name that the time comes from, or empty.
 
     `errors` has what is wrong by the parameter's name; `typed` the texts before those that are wrong were left out.
     """
 
+    delivery_status: str = ""
     range: str = ""
     errors: dict[str, str] = field(default_factory=dict, compare=False)
     typed: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_indexed(self) -> bool:
+        return super().is_indexed and not self.delivery_status
 
     @property
     def is_any(self) -> bool:
@@ -67,9 +83,14 @@ class EventFilters(EventCriteria):
         """What is chosen, for people, each with the query that takes it away."""
         found = [
             (f"{name}: {getattr(self, name)}", self.query(**{name: ""}))
-            for name in ("type", "source", "subject", "status")
+            for name in ("type", "source", "subject")
             if getattr(self, name)
         ]
+        if self.delivery_status:
+            words = WORDS[DeliveryStatus(self.delivery_status)].lower()
+            found.append((f"outcome: {words}", self.query(delivery_status="")))
+        if self.status:
+            found.append((f"outcome: {self.status}", self.query(status="")))
         if self.path:
             found.append((f"data.{self.path} = {self.value}", self.query(path="", value="")))
         if self.range:
@@ -100,6 +121,9 @@ class EventFilters(EventCriteria):
         """Never raises: see `errors`."""
         errors: dict[str, str] = {}
         typed = {name: _text(given, name) for name in _TEXTS}
+        if chosen_outcome := given.get("outcome", "")[:20]:
+            name = "delivery_status" if chosen_outcome in DeliveryStatus.values else "status"
+            typed[name] = chosen_outcome.replace("\x00", "")
         texts = _without_wrong(typed, errors)
         chosen = given.get("range", "")
         time_from = time_to = None
@@ -124,8 +148,11 @@ class EventFilters(EventCriteria):
 def _without_wrong(typed: dict[str, str], errors: dict[str, str]) -> dict[str, str]:
     """`typed` with what is wrong emptied, and added to `errors`."""
     texts = dict(typed)
+    if texts["delivery_status"] and texts["delivery_status"] not in DeliveryStatus.values:
+        errors["outcome"] = f"There is no outcome “{texts['delivery_status']}”."
+        texts["delivery_status"] = ""
     if texts["status"] and texts["status"] not in set(EventStatus):
-        errors["status"] = f"There is no status “{texts['status']}”."
+        errors["outcome"] = f"There is no outcome “{texts['status']}”."
         texts["status"] = ""
     if bool(texts["path"]) != bool(texts["value"]):
         missing = "path" if texts["value"] else "value"

@@ -13,13 +13,15 @@ from django.views.decorators.http import require_safe
 
 from console.access import Action, OrganizationContext
 from console.events.filters import RANGES, EventFilters
+from console.events.outcomes import UNPROCESSED_WORDS, WORDS, with_outcomes
 from console.events.saved_views import delete_view, save_view, views_of
+from console.events.searching import find_events
 from console.pages import WRITE, organization_page, signed_in, words_of
 from console.paging import PAGE_SIZE
 from console.rendering import render_page
 from core.problems import Problem
-from ingestion.models import EventStatus, EventType
-from ingestion.queries import EventPage, newest_of_all, search_events
+from ingestion.models import EventType
+from ingestion.queries import EventPage, newest_of_all
 
 # What the field for the type suggests.
 _SUGGESTED_TYPES = 50
@@ -33,7 +35,13 @@ def all_events(request: HttpRequest) -> HttpResponse:
         return redirect("console:home")
     wanted = EventFilters.read(request.GET, now=timezone.now())
     found = newest_of_all(wanted, size=PAGE_SIZE)
-    context = {"found": found, "wanted": wanted, "ranges": RANGES, "page": _paging(found, wanted)}
+    context = {
+        "found": found,
+        "rows": with_outcomes(found.events),
+        "wanted": wanted,
+        "ranges": RANGES,
+        "page": _paging(found, wanted),
+    }
     return render_page(request, "console/all_events.html", context, section="events")
 
 
@@ -44,17 +52,18 @@ def events(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     wanted = EventFilters.read(request.GET, now=now)
     if not place.may(Action.SEE_PAYLOADS):
         wanted = wanted.without_data()
-    found = search_events(place.organization.pk, wanted, size=PAGE_SIZE)
+    found = find_events(place.organization.pk, wanted, size=PAGE_SIZE)
     for event in found.events:
         event.organization = place.organization
     views = views_of(place.user, place.organization)
-    # Who has chosen a type needs no suggestion.
-    names = [] if wanted.type else _type_names(place)
+    # Whoever has chosen anything has found the way.
+    names = [] if wanted.is_any else _type_names(place)
     context: dict[str, Any] = {
         "found": found,
+        "rows": with_outcomes(found.events),
         "wanted": wanted,
         "ranges": RANGES,
-        "statuses": list(EventStatus),
+        "outcomes": [*WORDS.items(), *UNPROCESSED_WORDS.items()],
         "views": views,
         "current_view": next((view for view in views if view.query == wanted.base_query), None),
         "type_names": names,

@@ -21,6 +21,7 @@ from django.db import transaction
 from django.http import QueryDict
 
 from console.events.filters import EventFilters
+from console.events.searching import find_events
 from console.exports.files import file_header, file_lines
 from console.exports.limits import refuse_too_many, room_for
 from console.models import Export, ExportFormat, ExportPart, ExportStatus
@@ -28,7 +29,7 @@ from console.paging import PAGE_SIZE
 from core.broker.wakeup import Waker
 from core.postgresql.portions import read_portion
 from ingestion.models import LARGE, Event
-from ingestion.queries import search_events, select_events
+from ingestion.queries import select_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.jobs.running import MAX_FAILURES, JobKind, TookTooLongError, run_jobs
@@ -162,7 +163,7 @@ def _next_portion(export: Export, wanted: EventFilters) -> _Portion:
     size, count = 0, 0
     cursor = export.cursor
     for _ in range(PAGES_PER_PART):
-        found = search_events(export.organization_id, replace(wanted, before=cursor), size=PAGE_SIZE)
+        found = find_events(export.organization_id, replace(wanted, before=cursor), size=PAGE_SIZE)
         if found.timed_out:
             raise TookTooLongError
         events = found.events[: MAX_EVENTS - export.events - count]

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from console.access import Action, OrganizationContext, resolve
-from console.live.queries import Arrived, events_after, newest_events
+from console.live.queries import Arrived, Watch, events_after, newest_events
 from console.overview.queries import rejected_lately
 from console.pages import organization_page, signed_in
 from console.rendering import render_page
@@ -42,6 +42,7 @@ def live(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
 def stream(request: HttpRequest, place: OrganizationContext) -> HttpResponseBase:
     """The rows that come, as server-sent events; `?cursor=` is where the page ended."""
     pattern = _pattern(request)
+    watch = Watch(newest_events(place.organization, pattern, now=timezone.now()).rows)
 
     def look(cursor: str) -> Message:
         here = _still_there(request, place)
@@ -51,7 +52,7 @@ def stream(request: HttpRequest, place: OrganizationContext) -> HttpResponseBase
             "rejections": newest_rejections(here.organization.pk, limit=REJECTIONS_SHOWN),
             "organization": here.organization,
         }
-        return _message(request, events_after(here.organization, pattern, _uuid(cursor), now=now), context)
+        return _message(request, events_after(here.organization, pattern, _uuid(cursor), now=now), watch, context)
 
     return stream_answer(request, look, cursor=request.GET.get("cursor", ""))
 
@@ -73,10 +74,13 @@ def all_stream(request: HttpRequest) -> HttpResponseBase:
     if not cast(User, request.user).is_staff:
         return redirect("console:home")
 
+    watch = Watch(newest_events(None, "", now=timezone.now()).rows)
+
     def look(cursor: str) -> Message:
         if not _person_now(request).is_staff:
             raise StreamEndedError
-        return _message(request, events_after(None, "", _uuid(cursor), now=timezone.now()), {"organization": None})
+        arrived = events_after(None, "", _uuid(cursor), now=timezone.now())
+        return _message(request, arrived, watch, {"organization": None})
 
     return stream_answer(request, look, cursor=request.GET.get("cursor", ""))
 
@@ -100,8 +104,9 @@ def _person_now(request: HttpRequest) -> User:
     return person
 
 
-def _message(request: HttpRequest, arrived: Arrived, context: dict[str, object]) -> Message:
-    rows = render_to_string("console/_live_rows.html", {"arrived": arrived, **context}, request)
+def _message(request: HttpRequest, arrived: Arrived, watch: Watch, context: dict[str, object]) -> Message:
+    context |= {"arrived": arrived, "renewed": watch.renew(arrived.rows)}
+    rows = render_to_string("console/_live_rows.html", context, request)
     return Message(cursor=str(arrived.cursor), text=rows)
 
 

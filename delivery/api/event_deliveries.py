@@ -25,10 +25,12 @@ _SUBSCRIPTIONS_A_QUERY = 20
 
 # The aggregate keeps each event a look-up of its own: PostgreSQL would rather read the whole table once.
 _COUNTS = """
-SELECT wanted.event_id, found.status, found.number, found.ids
+SELECT wanted.event_id, found.status, found.number, found.subscriptions, found.due
 FROM unnest(%(events)s::uuid[], %(lowest)s::uuid[], %(highest)s::uuid[]) AS wanted (event_id, lowest, highest)
 CROSS JOIN LATERAL (
-    SELECT status, count(*) AS number, array_agg(id) FILTER (WHERE status = ANY(%(open)s::text[])) AS ids
+    SELECT status, count(*) AS number,
+        array_agg(subscription_id) FILTER (WHERE status = ANY(%(open)s::text[])) AS subscriptions,
+        array_agg(next_attempt_at) FILTER (WHERE status = ANY(%(open)s::text[])) AS due
     FROM delivery_delivery AS delivery
     WHERE delivery.id BETWEEN wanted.lowest AND wanted.highest AND delivery.event_id = wanted.event_id
     GROUP BY status
@@ -43,8 +45,10 @@ def counts_of(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def count_deliveries(event_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
-    """How many deliveries of each event are shown with each status; two queries, whatever their number."""
+    """How many deliveries of each event are shown with each status; two queries at most, whatever their number."""
     counts = {event_id: dict.fromkeys(DeliveryStatus.values, 0) for event_id in event_ids}
+    if not event_ids:
+        return counts
     bounds = [bounds_of_event(event_id) for event_id in event_ids]
     values = {
         "events": uuid_array(event_ids),
@@ -52,26 +56,28 @@ def count_deliveries(event_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
         "highest": uuid_array(highest for _, highest in bounds),
         "open": text_array(OPEN_STATUSES),
     }
-    open_ids: list[UUID] = []
+    open_deliveries: list[Delivery] = []
     with connection.cursor() as cursor:
         cursor.execute(_COUNTS, values)
-        for event_id, status, number, ids in cursor:
+        for event_id, status, number, subscriptions, due in cursor:
             if status in OPEN_STATUSES:
-                open_ids += ids or []
+                open_deliveries += [
+                    Delivery(event_id=event_id, status=status, subscription_id=subscription_id, next_attempt_at=due_at)
+                    for subscription_id, due_at in zip(subscriptions, due, strict=True)
+                ]
             else:
                 counts[event_id][status] += number
     now = timezone.now()
-    for delivery, subscription in _with_subscriptions(open_ids):
-        counts[delivery.event_id][shown_status(delivery, subscription, now=now)] += 1
+    subscriptions = _subscriptions_of(open_deliveries)
+    for delivery in open_deliveries:
+        counts[delivery.event_id][shown_status(delivery, subscriptions[delivery.subscription_id], now=now)] += 1
     return counts
 
 
-def _with_subscriptions(delivery_ids: Sequence[UUID]) -> Iterable[tuple[Delivery, Subscription]]:
-    """Each with its subscription, which is read once."""
-    deliveries = list(Delivery.objects.filter(pk__in=delivery_ids)) if delivery_ids else []
+def _subscriptions_of(deliveries: Iterable[Delivery]) -> dict[UUID, Subscription]:
     wanted = {delivery.subscription_id for delivery in deliveries}
-    subscriptions = Subscription.objects.light().select_related("organization").in_bulk(wanted)
-    return [(delivery, subscriptions[delivery.subscription_id]) for delivery in deliveries]
+    shown = Subscription.objects.light().select_related("organization")
+    return shown.in_bulk(wanted) if wanted else {}
 
 
 def events_with(

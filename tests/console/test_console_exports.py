@@ -160,7 +160,7 @@ def test_an_empty_csv_has_its_header(member: Site, user: User) -> None:
 
 def test_a_filter_that_is_too_slow_fails_with_words(scene: Scene, member: Site) -> None:
     export = begin(member, "source=/billing")
-    with mock.patch.object(exports, "search_events", return_value=EventPage(events=[], timed_out=True)):
+    with mock.patch.object(exports, "find_events", return_value=EventPage(events=[], timed_out=True)):
         for _ in range(MAX_FAILURES):
             run_exports(seconds=1)
     export.refresh_from_db()
@@ -189,7 +189,7 @@ def test_only_a_few_run_at_once(member: Site) -> None:
 def test_a_filter_that_is_not_understood_exports_nothing(member: Site) -> None:
     answer = member.post("exports/new", query="status=lost", format="csv")
     assert answer.status_code == 422
-    assert "There is no status" in answer.content.decode()
+    assert "There is no outcome" in answer.content.decode()
     assert member.post("exports/new", query="", format="xml").status_code == 422
     assert not Export.objects.exists()
 
