@@ -480,7 +480,7 @@ def test_a_record_waits_for_postgresql_and_nothing_is_sent_twice(
 def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
     organization: Organization, receiver: Receiver
 ) -> None:
-    subscription = webhook(organization, f"{receiver.url}/slow/0.3")
+    subscription = webhook(organization, f"{receiver.url}/together/2")
     accept(organization)
 
     async def lose_the_lease() -> None:

@@ -1,8 +1,9 @@
 """A real receiver of webhooks on loopback, which verifies each with the public `standardwebhooks` library.
 
-It answers as its paths say: `/ok`, `/slow/0.5` (seconds), `/flaky` (every second request fails), `/hang`, `/reset`,
-`/redirect`, `/busy/30` (429 with Retry-After), `/gone`, `/status/503`, `/cookie`, `/endless`, `/drip`, `/huge-header`,
-`/many-headers`, `/garbage`, `/cut` (a body that ends too early), `/once` (keeps no connection, without saying so).
+It answers as its paths say: `/ok`, `/slow/0.5` (seconds), `/together/2` (once so many have arrived), `/flaky` (every
+second request fails), `/hang`, `/reset`, `/redirect`, `/busy/30` (429 with Retry-After), `/gone`, `/status/503`,
+`/cookie`, `/endless`, `/drip`, `/huge-header`, `/many-headers`, `/garbage`, `/cut` (a body that ends too early),
+`/once` (keeps no connection, without saying so).
 `Receiver.behave` gives any other path one of these behaviours.
 
 In a thread: `with receiving(secret) as receiver: ...`. In a process of its own, for benchmarks and crash tests:
@@ -132,6 +133,12 @@ async def _slow(receiver: Receiver, request: web.BaseRequest, argument: str) -> 
     return web.Response(text="taken late")
 
 
+async def _together(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
+    """Answers once so many requests have arrived."""
+    await asyncio.get_running_loop().run_in_executor(None, receiver.wait_for, int(argument))
+    return web.Response(text="taken with others")
+
+
 async def _flaky(receiver: Receiver, request: web.BaseRequest, argument: str) -> web.StreamResponse:
     return web.Response(status=500 if receiver.total % 2 else 200, text="flaky")
 
@@ -207,6 +214,7 @@ async def _once(receiver: Receiver, request: web.BaseRequest, argument: str) -> 
 _BEHAVIOURS: dict[str, Behaviour] = {
     "ok": _answer(text="taken"),
     "slow": _slow,
+    "together": _together,
     "flaky": _flaky,
     "hang": _hang,
     "reset": _reset,

@@ -104,7 +104,9 @@ def make_attempts(delivery: Delivery, now: datetime) -> None:
 def make_counts(organization: Organization, now: datetime) -> None:
     minute = now.replace(second=0, microsecond=0)
     counts = [
-        IntakeCount(organization=organization, minute=minute - timedelta(minutes=back * 28), outcome=outcome, count=count)
+        IntakeCount(
+            organization=organization, minute=minute - timedelta(minutes=back * 28), outcome=outcome, count=count
+        )
         for back in range(50)
         for outcome, count in (
             ("accepted", 40 + back % 7 * 9),
