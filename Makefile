@@ -46,6 +46,7 @@ screenshots: $(VENV)/.installed-dev ## Take a picture of every page into docs/im
 docs: $(VENV)/.installed-dev ## Build the documentation as a site into site/; a broken link is an error
 	@$(PYTHON) -m scripts.write_api_page
 	@$(PYTHON) -m scripts.write_untested_page
+	@$(PYTHON) -m scripts.write_sizing_page
 	@NO_MKDOCS_2_WARNING=1 exec $(PYTHON) -m mkdocs build --strict
 
 # Of the standard library alone, so that no environment is needed.

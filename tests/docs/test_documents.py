@@ -13,7 +13,7 @@ import yaml
 
 from installation.local.data_dir import CHECKOUT
 from rest.openapi import build_document
-from scripts import write_api_page, write_untested_page
+from scripts import write_api_page, write_sizing_page, write_untested_page
 from tests.support.pages import PAGES_TO_FOLLOW, SHELLS, Block, all_pages, blocks, files_of_tests
 
 # What a browser loads by itself, unlike a link that a person follows.
@@ -84,6 +84,10 @@ def test_the_api_page_is_current() -> None:
 
 def test_the_page_of_untested_commands_is_current() -> None:
     assert write_untested_page.PAGE.read_text() == write_untested_page.render(), "run `make docs`"
+
+
+def test_the_page_of_sizing_tells_what_was_measured() -> None:
+    assert write_sizing_page.PAGE.read_text() == write_sizing_page.render(), "run `make docs`"
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
