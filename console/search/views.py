@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from console.access import Action, OrganizationContext, may_see_payloads_of_all, visible_organizations
+from console.events.outcomes import with_outcomes
 from console.pages import LAST_ORGANIZATION, organization_page, signed_in
 from console.paging import read_id
 from console.rendering import render_page
@@ -49,7 +50,7 @@ def _answer(request: HttpRequest, place: OrganizationContext | None, *, with_dat
         context |= {
             "found": found,
             "rejected": not before and rejected_by(wanted, place),
-            "rows": [(event, place_of(event, wanted, with_data=with_data)) for event in found.events],
+            "rows": [(row, place_of(row.event, wanted, with_data=with_data)) for row in with_outcomes(found.events)],
             "is_full": len(found.events) == PAGE,
             "go_on": _go_on(request, found.older),
         }
