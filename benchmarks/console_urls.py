@@ -49,6 +49,8 @@ _QUERIES: dict[str, Sequence[dict[str, str]]] = {
         {"path": "customer.id", "value": "nobody"},
         {"type": "invoice.*", "source": "/shop", "range": "7d"},
     ],
+    "console:search": [{"q": "{event}"}, {"q": "invoice.paid"}],
+    "console:search-all": [{"q": "{event}"}],
     "console:live": [{"type": "invoice.*"}],
     "console:live-stream": [{"cursor": "{older}"}],
     "console:organizations": [{"q": "Seeded 1"}],

@@ -11,12 +11,14 @@ from console.home import views as home
 from console.live import views as live
 from console.overview import views as overview
 from console.rejected import views as rejected
+from console.search import views as search
 from console.start import views as start
 
 app_name = "console"
 
 of_organization = [
     path("", overview.overview, name="overview"),
+    path("search/", search.search, name="search"),
     path("start/", start.start, name="start"),
     path("start/status", start.status, name="start-status"),
     path("events/", events.events, name="organization-events"),
@@ -36,6 +38,7 @@ of_organization = [
 urlpatterns = [
     path("", home.home, name="home"),
     path("organizations/", home.organizations, name="organizations"),
+    path("search/", search.search_all, name="search-all"),
     path("events/", events.all_events, name="events"),
     path("live/", live.all_live, name="all-live"),
     path("live/stream", live.all_stream, name="all-live-stream"),

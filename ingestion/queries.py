@@ -8,7 +8,6 @@ SCANNED_EVENTS at a time, newest first, says how far back it came, and goes on f
 long is tried once more with FEW_EVENTS.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from psycopg.errors import QueryCanceled
 from core.event_ids import HIGHEST_ID, LOWEST_ID, lowest_id, time_of
 from core.postgresql.statement_limits import short_statements
 from core.problems import Problem
+from ingestion.data_paths import has_brackets, json_path, steps_of, typed_and_text
 from ingestion.models import LARGE_COLUMNS, Event, EventQuerySet, EventStatus, EventType, ProcessingFailure, Schedule
 from ingestion.operations.catalogue import OTHER
 from ingestion.operations.event_types import shown_event_types
@@ -46,6 +46,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _NEVER = _EPOCH + _SLACK, datetime(9999, 1, 1, tzinfo=UTC)
 # Numbers and strings of JSON are different things, and people type neither quotes nor types.
 _PATH = f"{AS_JSONB} #> %s::text[] IN (ingestion_jsonb(%s), ingestion_jsonb(%s))"
+_JSON_PATH = f"""jsonb_path_exists(
+    {AS_JSONB}, %s::jsonpath, jsonb_build_object('typed', ingestion_jsonb(%s), 'text', ingestion_jsonb(%s)), true
+)"""
 _ASKED_FOR = """organization_id = %(organization)s AND id >= %(low)s AND id < %(high)s
     AND received_at >= %(time_from)s AND received_at < %(time_to)s"""
 # `type IN (…)` would have to read and sort all of them. What waits, or has failed, may be of a type that is not known.
@@ -94,11 +97,6 @@ class EventCriteria:
     path: str = ""
     value: str = ""
     before: UUID | None = None
-
-    @property
-    def path_keys(self) -> list[str]:
-        """`items.0.sku` → `["items", "0", "sku"]`."""
-        return [key for key in self.path.split(".") if key]
 
     @property
     def is_prefix(self) -> bool:
@@ -280,8 +278,7 @@ def _one_by_one(events: EventQuerySet, wanted: EventCriteria) -> EventQuerySet:
     if wanted.status:
         events = events.of_status(EventStatus(wanted.status))
     if wanted.path:
-        values = [wanted.path_keys, *_values(wanted.value)]
-        events = events.filter(RawSQL(_PATH, values, output_field=BooleanField()))  # noqa: S611 - a constant
+        events = events.filter(value_at(wanted.path, wanted.value))
     return events
 
 
@@ -289,15 +286,9 @@ def _newest(events: EventQuerySet, size: int) -> EventQuerySet:
     return events.with_status().defer(*LARGE_COLUMNS).order_by("-pk")[: size + 1]
 
 
-def _values(text: str) -> tuple[str, str]:
-    """What was typed as JSON if it is some, and as a string: `12900` finds 12900 and "12900"."""
-    as_string = json.dumps(text)
-    try:
-        json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return as_string, as_string
-    return text, as_string
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(name)
+def value_at(path: str, value: str) -> RawSQL:
+    """Whether the data of an event has that value at that path."""
+    typed, text = typed_and_text(value)
+    if has_brackets(path):
+        return RawSQL(_JSON_PATH, [json_path(path), typed, text], output_field=BooleanField())  # noqa: S611 - a constant
+    return RawSQL(_PATH, [steps_of(path), typed, text], output_field=BooleanField())  # noqa: S611 - likewise

@@ -109,9 +109,7 @@
   }
 
   function search() {
-    const field = one("[data-search]") ?? one("#switcher-search");
-    const menu = field?.closest("details");
-    if (menu) menu.open = true;
+    const field = one("#find");
     field?.focus();
     field?.select();
   }

@@ -59,6 +59,26 @@ def duration(seconds: float) -> str:
 
 
 @register.filter
+def since(when: datetime) -> str:
+    """How long ago in whole words: `40 minutes`, `6 hours`, `12 days`."""
+    seconds = max((timezone.now() - when).total_seconds(), 1)
+    units = (("second", 1, 90), ("minute", 60, 5400), ("hour", 3600, 48 * 3600), ("day", 86400, float("inf")))
+    unit, size = next((unit, size) for unit, size, limit in units if seconds < limit)
+    number = max(round(seconds / size), 1)
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+@register.simple_tag
+def marked(text: str, wanted: str) -> SafeString | str:
+    """The text with what was searched for in it marked, whatever its case."""
+    start = text.lower().find(wanted.rstrip("*").lower())
+    end = start + len(wanted.rstrip("*"))
+    if start < 0 or end == start:
+        return text
+    return format_html("{}<mark>{}</mark>{}", text[:start], text[start:end], text[end:])
+
+
+@register.filter
 def short(number: int) -> str:
     """`12.9k`."""
     return short_number(number)
