@@ -171,6 +171,10 @@ class OutboxEntry(models.Model):
     id = models.UUIDField(primary_key=True)
     event_ids = ArrayField(models.UUIDField())
     created_at = models.DateTimeField(db_index=True)
+    # Its place among all entries that there ever were (ingestion.positions).
+    position = models.BigIntegerField(
+        db_default=models.Func(models.Value("ingestion_position"), function="nextval"), db_index=True, editable=False
+    )
 
     objects = OutboxQuerySet.as_manager()
 

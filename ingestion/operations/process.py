@@ -21,6 +21,7 @@ from ingestion.fields import MatchedFields
 from ingestion.metrics import PROCESSED, PROCESSING_FAILURES, PROCESSING_SECONDS
 from ingestion.models import ProcessingFailure, hour_of
 from ingestion.operations.catalogue import OTHER, SeenTogether, add_counts, types_to_fold
+from ingestion.positions import PLACES, TAKE
 from ingestion.trace_contexts import contexts_of
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class StoredEvent(MatchedFields, frozen=True):
     id: UUID
     organization_id: UUID
     received_at: datetime
+    # Where it is in the order in which events were accepted (ingestion.positions).
+    position: int
 
 
 # Called in turn with each batch of processed events, inside the transaction that processes it.
@@ -46,22 +49,25 @@ event_handlers: Registry[Callable[[Sequence[StoredEvent]], None]] = Registry()
 # A lock that each batch shares until it is committed, from before it calls the handlers; see wait_for_batches().
 _BATCHES = 6_412_270_031
 _RUNNING = f"running AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_BATCHES}))"
+_STORED = ", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__ if name != "position")
 # With their events; of one that retention has taken meanwhile nothing but its entry is left.
 _CLAIM = f"""
 WITH {_RUNNING}, claimed AS (
     DELETE FROM ingestion_outboxentry WHERE id IN (
         SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
-    ) RETURNING event_ids
+    ) RETURNING event_ids, position * {PLACES} AS first
 )
-SELECT (SELECT count(*) FROM claimed, running), {", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__)}
-FROM claimed CROSS JOIN LATERAL unnest(event_ids) AS named (id)
+SELECT (SELECT count(*) FROM claimed, running), {_STORED}, claimed.first + named.place - 1
+FROM claimed CROSS JOIN LATERAL unnest(event_ids) WITH ORDINALITY AS named (id, place)
 LEFT JOIN LATERAL (SELECT * FROM ingestion_event WHERE ingestion_event.id = named.id LIMIT 1) AS event ON true
 """  # noqa: S608 - the names are our own
-# The bounds keep the search to the partitions that matter.
+# They come after all that was accepted meanwhile. The bounds keep the search to the partitions that matter.
 _LOAD = f"""
 WITH {_RUNNING}
-SELECT {", ".join(StoredEvent.__struct_fields__)} FROM ingestion_event, running
-WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
+SELECT {_STORED}, {TAKE} FROM (
+    SELECT * FROM ingestion_event, running
+    WHERE id = ANY(%(ids)s::uuid[]) AND id >= %(first)s AND id <= %(last)s ORDER BY id
+) AS event
 """  # noqa: S608 - the names are our own
 
 

@@ -26,7 +26,8 @@ WITH claimed AS MATERIALIZED (
     FROM claimed WHERE schedule.event_id = claimed.event_id
     RETURNING schedule.event_id, deliver_at
 )
-INSERT INTO ingestion_outboxentry (id, event_ids, created_at) SELECT event_id, ARRAY[event_id], deliver_at FROM due
+INSERT INTO ingestion_outboxentry (id, event_ids, created_at)
+SELECT event_id, ARRAY[event_id], deliver_at FROM due ORDER BY deliver_at, event_id
 """
 
 

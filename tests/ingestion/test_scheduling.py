@@ -1,6 +1,7 @@
 """Events for later: stored and listed at once, handed on at their time by PostgreSQL's clock, cancelled until then."""
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection, connections
+from django.db.models import F
 from django.utils import timezone
 
 from core.times import format_time
@@ -16,6 +18,7 @@ from delivery.operations import run_replays
 from events_platform.settings import CELERY_BEAT_SCHEDULE
 from ingestion.models import Event, OutboxEntry, Schedule
 from ingestion.operations import hand_on_due, process_outbox, scheduling
+from ingestion.operations.process import StoredEvent, event_handlers
 from ingestion.tasks import hand_on_due as task
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
@@ -255,6 +258,27 @@ def test_many_are_handed_on_in_bounded_batches_the_oldest_first(
     assert hand_on_due(batches=1) == 2
     assert [entry.event_ids for entry in OutboxEntry.objects.order_by("created_at")[:1]] == [[ids[4]]]
     assert hand_on_due() == 3
+
+
+def test_positions_follow_acceptance_and_the_time_of_being_handed_on(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clocks of the servers say; within a batch it is the place in it."""
+    seen: dict[UUID, int] = {}
+
+    def see(events: Sequence[StoredEvent]) -> None:
+        seen.update((event.id, event.position) for event in events)
+
+    monkeypatch.setattr(event_handlers, "functions", [*event_handlers, see])
+    later, sooner = (UUID(send(tenant, delay_seconds=100 - number)["id"]) for number in range(2))
+    batch = tenant.post(f"{EVENTS}/batch", {"events": [{"type": "t", "data": 1}] * 3}).json()["results"]
+    last = UUID(tenant.post(EVENTS, {"type": "t", "data": 1}).json()["id"])
+    OutboxEntry.objects.filter(event_ids=[last]).update(created_at=timezone.now() - timedelta(days=1))
+    Schedule.objects.update(deliver_at=F("deliver_at") - timedelta(seconds=200))
+    hand_on_due()
+    process_outbox()
+    expected = [*(UUID(one["id"]) for one in batch), last, sooner, later]
+    assert sorted(seen, key=lambda event_id: seen[event_id]) == expected
 
 
 def test_the_claim_of_what_is_due_reads_nothing_else(tenant: Tenant) -> None:
