@@ -18,10 +18,15 @@ TASK = "ingestion.remove_expired_idempotency_keys"
 
 
 def sessions(name: str) -> list[tuple[int, Any]]:
-    """The process of each session of that name that is idle, and when its last statement began."""
+    """The process of each session of that name that has ended the task, and when its last statement began.
+
+    The worker itself has a session for a moment, to look at the schema before it takes tasks.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = %s AND state = 'idle'", [name]
+            "SELECT pid, query_start FROM pg_stat_activity"
+            " WHERE application_name = %s AND state = 'idle' AND query LIKE '%%ingestion_idempotencykey%%'",
+            [name],
         )
         found: list[tuple[int, Any]] = cursor.fetchall()
     return found
