@@ -17,8 +17,9 @@ from accounts.second_factor.state import SecondFactor, second_factor_of
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 _ALWAYS = {"console:sign-in", "console:sign-out", "admin:logout"}
-# The API knows keys, not sessions, and its documentation is for everybody; health is told without PostgreSQL too.
-_WITHOUT_SESSIONS = ("/api/", "/health/")
+# The API knows keys, and its documentation is for everybody; health is told without PostgreSQL too. The portal has
+# sessions of its own.
+_WITHOUT_SESSIONS = ("/api/", "/health/", "/portal/")
 # To set one up takes the password once more, when it was given too long ago.
 _OPEN = {
     SecondFactor.CONFIRM: _ALWAYS | {"mfa_reauthenticate", "mfa_reauthenticate_webauthn"},

@@ -37,6 +37,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         {"name": "replays", "description": "Deliver old events again."},
         {"name": "api-keys", "description": "Manage the organization's API keys."},
         {"name": "jobs", "description": "Watch and cancel what is done for many events at once."},
+        {"name": "portal-links", "description": "Let your own customers see and manage their subscriptions."},
         {"name": "organization", "description": "Plan, limits and usage."},
     ],
 }

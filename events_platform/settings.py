@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "delivery",
     "notifications",
     "console",
+    "portal",
     "rest",
     "events_platform.apps.AdminConfig",
     "django.contrib.auth",

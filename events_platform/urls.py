@@ -8,6 +8,7 @@ from installation.health import views as health
 from installation.health.page import health_page
 from installation.health.seen import seen
 from observability.metrics.views import metrics
+from portal.settings import views as portal_settings
 from rest import api_docs
 from rest.views import ProblemTypesView
 
@@ -24,10 +25,14 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     path("console/health/", health_page, name="health-page"),
+    path("console/o/<slug:slug>/portal/", portal_settings.appearance, name="portal-settings"),
+    path("console/o/<slug:slug>/portal/end", portal_settings.end, name="portal-settings-end"),
     path("console/", include("console.urls")),
+    path("portal/", include("portal.urls")),
     path("api/v1/", include("organizations.api.urls")),
     path("api/v1/", include("ingestion.api.urls")),
     path("api/v1/", include("delivery.api.urls")),
+    path("api/v1/", include("portal.api.urls")),
     path("api/schema", api_docs.schema, name="api-schema"),
     path("api/docs", api_docs.docs, name="api-docs"),
     path("llms.txt", api_docs.llms, name="llms"),

@@ -21,12 +21,20 @@ AGENT_LENGTH = 200
 class ActorKind(StrEnum):
     USER = "user"
     API_KEY = "api_key"
+    PORTAL = "portal"
     SYSTEM = "system"
+
+
+# Whoever may be one: nobody has signed in.
+_PROGRAMS = (ActorKind.API_KEY, ActorKind.PORTAL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who acts: a person, an API key or the platform; `address` and `user_agent` are those of the request."""
+    """Who acts: a person, an API key, somebody in the portal or the platform.
+
+    `address` and `user_agent` are those of the request.
+    """
 
     kind: str
     label: str
@@ -70,9 +78,9 @@ def record(
     """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`.
 
     `organization` is None for what concerns no single one, such as a person's account. Raises Problem 429 when keys
-    change too much: a loop would fill the log. A key can always be revoked.
+    and portals change too much: a loop would fill the log. A key can always be revoked.
     """
-    if actor.kind == ActorKind.API_KEY and organization is not None and action != "api_key.revoked":
+    if actor.kind in _PROGRAMS and organization is not None and action != "api_key.revoked":
         _refuse_flood(organization)
     AuditEntry.objects.create(
         organization=organization,
@@ -95,6 +103,6 @@ def _refuse_flood(organization: Organization) -> None:
     if oldest is not None and oldest > timezone.now() - timedelta(hours=1):
         raise Problem(
             "rate_limited",
-            f"API keys can make {most} changes an hour in an organization. Is a program caught in a loop?",
+            f"API keys and portals can make {most} changes an hour in an organization. Is a program caught in a loop?",
             headers={"Retry-After": "60"},
         )

@@ -30,6 +30,7 @@ from lifecycle.retention.steps import (
 from lifecycle.single_runner import single_runner
 from organizations.models import ApiKey
 from organizations.operations.retention import ended_keys, old_audit_entries, old_invitations
+from portal.links import KEPT, old_links
 
 logger = logging.getLogger(__name__)
 # Of one run of all; any fixed number does.
@@ -211,6 +212,12 @@ def _beside() -> list[Step]:
         _by_age("intake counts", settings.INTAKE_COUNT_RETENTION_DAYS, events.old_intake_counts, "minute"),
         _by_age("audit entries", settings.AUDIT_RETENTION_DAYS, old_audit_entries, "created_at"),
         _by_age("admin's own log", settings.AUDIT_RETENTION_DAYS, _old_admin_log, "action_time"),
+        rows_step(
+            "portal links and sessions",
+            "a day after they have ended",
+            lambda floors: old_links(before=floors.now - KEPT),
+            time_field="created_at",
+        ),
         _by_age("invitations", settings.INVITATION_RETENTION_DAYS, old_invitations, "created_at"),
         rows_step(
             "replays",

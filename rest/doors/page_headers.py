@@ -11,7 +11,7 @@ PERMISSIONS_POLICY = (
     "camera=(), display-capture=(), geolocation=(), microphone=(), midi=(), payment=(), serial=(), usb=(), "
     "publickey-credentials-get=(self)"
 )
-_PRIVATE = ("/console/", "/account/", "/admin/", "/api/v1/")
+_PRIVATE = ("/console/", "/account/", "/admin/", "/portal/", "/api/v1/")
 
 
 class PageHeadersMiddleware:

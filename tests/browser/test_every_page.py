@@ -1,4 +1,4 @@
-"""Every page of the console, of people's accounts and of the admin, in a real browser.
+"""Every page of the console, of people's accounts, of the admin and of the portal, in a real browser.
 
 On a desk and on a phone, in both colour schemes: nothing that axe calls serious, nothing wider than the window, no
 complaint of the browser, no request to another host, and a link from another page that leads there.
@@ -18,6 +18,7 @@ from playwright.sync_api import Page
 from delivery.operations import subscription_fields
 from delivery.webhooks import guard
 from ingestion import queries as event_search
+from portal.models import PortalAppearance
 from tests.conftest import Tenant
 from tests.support.people.every_page import (
     NO_PAGES,
@@ -32,6 +33,7 @@ from tests.support.people.every_page import (
     session_of,
 )
 from tests.support.people.people_browser import PHONE, Tab, needs_chromium, open_tab
+from tests.support.people.portal_visits import make_link
 
 DESK = {"width": 1280, "height": 860}
 # Of axe's rules those that depend on colours and widths.
@@ -74,7 +76,9 @@ class Walk:
         answer = self.tab.page.goto(self.tab.base_url + path)
         if answer is None or answer.status != status:
             self.found.append(f"{path}: status {answer and answer.status}")
-        if not self.tab.page.locator("a[href^='/console/'], a[href^='/admin/'], a[href='/']").count():
+        if not self.tab.page.locator(
+            "a[href^='/console/'], a[href^='/admin/'], a[href^='/portal/'], a[href='/']"
+        ).count():
             self.found.append(f"{path}: leads nowhere")
         self.look(path)
         if status >= 400:
@@ -160,6 +164,29 @@ def test_every_page_is_linked_fits_and_has_no_barrier(world: World, walk: Walk, 
     for _, path in listed:
         walk.look_at(path)
     unreachable = [name for name, path in listed if name not in NOT_LINKED and not walk.leads_to(path)]
+    assert walk.found + unreachable == [], "\n".join(walk.found + unreachable)
+
+
+def test_every_page_of_the_portal_fits_and_has_no_barrier(world: World, walk: Walk, tenant: Tenant) -> None:
+    looks = {"name": "Harbour Books", "accent": "#8a1c5b", "accent_dark": "#f0a6cf"}
+    PortalAppearance.objects.create(organization=tenant.organization, **looks)
+    read = make_link(tenant, permissions=["read"])
+    walk.tab.go(make_link(tenant))
+    listed = pages(world, "portal")
+    for _, path in listed:
+        walk.look_at(path)
+    unreachable = [name for name, path in listed if not walk.leads_to(path)]
+    one = f"/portal/subscriptions/{world.scene.webhook.pk}/"
+    send_wrongly(walk, "/portal/subscriptions/new", {"url": "ftp://example.com"})
+    walk.look("a wrong URL")
+    walk.look_at(f"/portal/subscriptions/{NOBODY}/", 404)
+    walk.tab.go(read)
+    walk.look_at(one)
+    walk.look_at(f"{one}edit", 403)
+    walk.tab.page.click("text=Sign out")
+    walk.look("signed out")
+    # There is nowhere to go without a link.
+    walk.found = [line for line in walk.found if "leads nowhere" not in line]
     assert walk.found + unreachable == [], "\n".join(walk.found + unreachable)
 
 

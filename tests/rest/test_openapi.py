@@ -27,7 +27,7 @@ from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
 from rest.openapi import EXAMPLE_ID, OTHER_ID, build_document
 from tests.conftest import Tenant, make_tenant
-from tests.factories import make_key
+from tests.factories import inbox_of, make_key
 from tests.support.routes import Route, implemented_operations
 from tests.support.servers import serve
 
@@ -225,6 +225,8 @@ def with_real_ids(tenant: Tenant, path: str, body: str) -> str:
         process_outbox()
         lease: str = tenant.post("/api/v1/inbox/lease", {"max": 1}).json()["lease_id"]
         return re.sub(r'("lease_id": )"[^"]*"', rf'\1"{lease}"', body)
+    if path == "/api/v1/portal-links":
+        return body.replace(EXAMPLE_ID, str(inbox_of(tenant.organization)))
     return body
 
 

@@ -73,7 +73,7 @@ def test_every_answer_protects_its_reader(world: World) -> None:
         if "camera=()" not in said.get("permissions-policy", ""):
             wrong.append(f"{path}: no permissions policy")
         wrong += [f"{path}: {what}" for what in weak_policy(path, said.get("content-security-policy", ""))]
-        is_private = path.startswith(("/console/", "/account/", "/admin/", "/api/v1/"))
+        is_private = path.startswith(("/console/", "/account/", "/admin/", "/portal/", "/api/v1/"))
         if is_private and "no-store" not in said.get("cache-control", ""):
             wrong.append(f"{path}: may be stored")
     assert not wrong, "\n".join(wrong)

@@ -8,12 +8,13 @@ from django.test import Client
 from django.urls import get_resolver
 from django.utils import timezone
 
-from delivery.models import DEFAULT_INBOX, Delivery, Replay, Subscription, SubscriptionKind
+from delivery.models import DEFAULT_INBOX, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, create_replay
 from ingestion.operations import process_outbox
 from organizations.models import Membership
 from tests.conftest import Tenant
-from tests.factories import TESTER, UserFactory, inbox_of, make_organization
+from tests.factories import TESTER, UserFactory, inbox_of, make_delivery, make_events, make_organization
+from tests.support.people.portal_visits import enter, make_tagged
 from tests.support.routes import api_paths, walk_routes
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -105,3 +106,66 @@ def test_a_member_of_another_organization_sees_nothing_of_it(tenant: Tenant, pat
         assert "of the tenant" not in page
         assert tenant.organization.name not in page
         assert tenant.key.public_id not in page
+
+
+# What anybody sees.
+PUBLIC = re.compile(
+    r"/(docs/errors|llms\.txt|api/(docs|schema)|health/.*|metrics|console/sign-(in|out)/|portal/.*"
+    r"|account/(sign-in|password/reset)/.*|admin/(login|logout|jsi18n|password-reset)/)?"
+)
+
+
+def test_a_portal_reaches_nothing_but_what_has_its_tag(tenant: Tenant, other_tenant: Tenant) -> None:
+    """Every URL that there is, with the ids of what another customer and another organization have."""
+    mine = make_tagged(tenant, name="of-this-customer")
+    own = make_deliveries(mine)
+    ids = [str(own.event_id), str(tenant.organization.pk), tenant.organization.slug, str(tenant.key.pk)]
+    kept = []
+    for owner in (tenant, other_tenant):
+        theirs = make_tagged(owner, tag="customer-43", name="of-another-customer", url="https://other.example.com/")
+        delivery = make_deliveries(theirs)
+        ids += [str(theirs.pk), str(delivery.pk)]
+        kept += [theirs, delivery]
+    visitor = enter(tenant)
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', visitor.get().content.decode())
+    assert token
+    for path in walked_with(ids, str(mine.pk)):
+        for method in ("GET", "POST"):
+            answer = visitor.client.generic(
+                method, path, f"csrfmiddlewaretoken={token[1]}", content_type="application/x-www-form-urlencoded"
+            )
+            shown = b"" if answer.streaming else answer.content
+            assert b"of-another-customer" not in shown, path
+            assert b"other.example.com" not in shown, path
+            assert tenant.key.public_id.encode() not in shown, path
+            if not PUBLIC.fullmatch(path):
+                assert answer.status_code in {302, 401, 403, 404, 405}, f"{path}: {answer.status_code}"
+                assert answer.status_code != 302 or "sign-in" in answer["Location"] or "login" in answer["Location"]
+            elif path.startswith("/portal/subscriptions/") and any(each in path for each in ids):
+                assert answer.status_code in {404, 405}, f"{path}: {answer.status_code}"
+        if path == "/portal/sign-out":
+            visitor = enter(tenant)
+            token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', visitor.get().content.decode())
+            assert token
+    for row in kept:
+        before = {name: value for name, value in vars(row).items() if not name.startswith("_")}
+        row.refresh_from_db()
+        assert {name: vars(row)[name] for name in before} == before
+
+
+def make_deliveries(subscription: Subscription) -> Delivery:
+    [event] = make_events(subscription.organization, 1, data="of-another-customer")
+    return make_delivery(event, subscription, DeliveryStatus.DEAD_LETTER, attempts=2, last_error="timeout")
+
+
+def walked_with(ids: list[str], own: str) -> list[str]:
+    """Every path with each of the ids; where there are several parameters, the first may be `own`."""
+    found = set()
+    for route in walk_routes(get_resolver().url_patterns, "/"):
+        path = re.sub(r"<[^>]+>", NOBODY, route)
+        if "(?P" in path or "/stream" in path:
+            continue
+        found |= {path.replace(NOBODY, each) for each in ids}
+        if path.count(NOBODY) > 1:
+            found |= {path.replace(NOBODY, own, 1).replace(NOBODY, each) for each in ids}
+    return sorted(found)

@@ -1,4 +1,4 @@
-"""One of everything that has a page, and the path of every page: of the console, of people's accounts, of the admin.
+"""One of everything that has a page, and the path of every page: of console, accounts, admin and portal.
 
 The paths come from the URL conf, so a new page is looked at by tests/browser/test_every_page.py without being listed.
 """
@@ -25,7 +25,7 @@ from accounts.groups import SUPPORT
 from console.events.filters import EventFilters
 from console.exports.jobs import create_export, run_exports
 from console.models import Export, ExportFormat, SavedView
-from delivery.models import Replay
+from delivery.models import Replay, Subscription
 from ingestion.models import EventType
 from lifecycle.models import Erasure, ErasureKind
 from organizations.jobs.models import JobStatus
@@ -34,6 +34,7 @@ from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_key, make_organization
 from tests.support.people.console_data import Scene, make_counts, make_retry, make_scene
+from tests.support.people.portal_visits import TAG
 
 PASSWORD = "correct horse battery staple"
 PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -63,6 +64,14 @@ NO_PAGES = {
     "console:pause-subscription": "a form's",
     "console:resume-subscription": "a form's",
     "console:retry-delivery": "a form's",
+    "portal-settings-end": "a form's",
+    "portal:open": "leads to the portal",
+    "portal:theme": "a style sheet",
+    "portal:sign-out": "a form's",
+    "portal:pause": "a form's",
+    "portal:resume": "a form's",
+    "portal:retry": "a form's",
+    "portal:retry-all": "a form's",
     "console:retry-selected": "a form's",
     "console:invite": "a form's",
     "console:change-role": "a form's",
@@ -115,6 +124,7 @@ def make_world(tenant: Tenant) -> World:
     # Commits are real here: the servers may just be writing down the counts of this very minute.
     with mock.patch("tests.support.people.console_data.make_counts"):
         scene = make_scene(tenant)
+    Subscription.objects.filter(pk=scene.webhook.pk).update(tags=[TAG])
     make_counts(organization, timezone.now() - timedelta(minutes=2))
     person = User.objects.create_superuser("sam", "sam@example.com", PASSWORD)
     Membership.objects.create(organization=organization, user=person, role=Role.OWNER)
@@ -196,12 +206,13 @@ def routes() -> Iterator[tuple[str, str]]:
 
 
 def pages(world: World, area: str) -> list[tuple[str, str]]:
-    """`(name, path)` of each page below `area`: `console`, `account` or `admin`."""
+    """`(name, path)` of each page below `area`: `console`, `account`, `admin` or `portal`."""
     found = []
     for name, route in routes():
         if name in NO_PAGES or name in SIGNED_OUT or REFUSED_BY_ADMIN.fullmatch(name) or ALIKE.fullmatch(name):
             continue
-        if area == route.partition("/")[0] or (area == "console" and not route.startswith(("admin", "account"))):
+        first = route.partition("/")[0]
+        if area == first or (area == "console" and first not in ("admin", "account", "portal")):
             found.append((name, path_of(world, name, route)))
     return found
 

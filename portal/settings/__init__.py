@@ -1,0 +1,1 @@
+"""How an organization's portal looks, and who may embed it."""
