@@ -7,6 +7,7 @@ from console.deliveries import views as deliveries
 from console.event_types import views as event_types
 from console.exports import views as exports
 from console.invitation import views as invitation
+from console.issues import views as issues
 from console.jobs import views as jobs
 from console.keys import views as keys
 from console.members import views as members
@@ -41,6 +42,8 @@ of_organization = [
     path("subscriptions/<uuid:subscription_id>/dead-letters/retry", deliveries.retry_selected, name="retry-selected"),
     path("subscriptions/<uuid:subscription_id>/dead-letters/retry-all", deliveries.retry_all, name="retry-all"),
     path("subscriptions/<uuid:subscription_id>/replay", replays.create, name="create-replay"),
+    path("issues/", issues.issues, name="issues"),
+    path("issues/<uuid:issue_id>/", issues.annotate, name="annotate-issue"),
     path("event-types/", event_types.event_types, name="event-types"),
     path("event-types/new", event_types.create, name="create-event-type"),
     path("event-types/<int:type_id>/", event_types.event_type, name="event-type"),

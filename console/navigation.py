@@ -35,6 +35,7 @@ ENTRIES = (
         url_name="console:subscriptions",
         needs=Action.SEE_SUBSCRIPTIONS,
     ),
+    Entry(section="issues", label="Issues", url_name="console:issues", needs=Action.SEE_SUBSCRIPTIONS),
     Entry(
         section="event-types",
         label="Event types",

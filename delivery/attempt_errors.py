@@ -18,3 +18,20 @@ class AttemptError(StrEnum):
     REDIRECT = "redirect"
     HTTP_ERROR = "http_error"
     INVALID_RESPONSE = "invalid_response"
+
+
+# The same for people, without a full stop.
+ERROR_WORDS = {
+    AttemptError.TIMEOUT: "It does not answer in time",
+    AttemptError.CONNECTION_REFUSED: "It refuses the connection",
+    AttemptError.CONNECTION_RESET: "It closes the connection",
+    AttemptError.UNREACHABLE: "It cannot be reached",
+    AttemptError.DNS: "Its host name cannot be resolved",
+    AttemptError.TLS: "No secure connection can be made",
+    AttemptError.UNSAFE_ADDRESS: "Its address is not allowed",
+    AttemptError.PROXY: "The proxy does not let it through",
+    AttemptError.TOKEN: "No access token is issued for it",
+    AttemptError.REDIRECT: "It redirects elsewhere",
+    AttemptError.HTTP_ERROR: "It answers with an error",
+    AttemptError.INVALID_RESPONSE: "Its answer is not valid",
+}

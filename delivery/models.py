@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from delivery.issues.models import Issue as Issue  # noqa: PLC0414 - Django looks for models here
 from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
 from organizations.jobs.models import Job

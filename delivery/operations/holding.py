@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from core.problems import Problem
-from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionStatus
+from delivery.models import Delivery, DeliveryStatus, Issue, Subscription, SubscriptionStatus
 from delivery.operations.subscription_rows import CLEAN_RECORD, lock_row, log_change, rows_of
 from delivery.wakeup import wake_sending
 from organizations.audit import Actor
@@ -55,7 +55,9 @@ def resume_subscription(*, subscription: Subscription, actor: Actor) -> Subscrip
 
 @transaction.atomic
 def close_circuit(subscription: Subscription) -> None:
-    """Its endpoint works: end its rest, and send what waited for it. Of one that does not rest it changes nothing."""
+    """Its endpoint works: end its rest and its issues, and send what waited for it."""
+    issues = Issue.objects.for_organization(subscription.organization_id).filter(subscription=subscription)
+    issues.filter(resolved_at=None).update(resolved_at=Now())
     if rows_of(subscription).filter(circuit_open_until__isnull=False).update(**CLEAN_RECORD):
         transaction.on_commit(wake_sending)
 

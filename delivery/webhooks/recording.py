@@ -12,7 +12,9 @@ from uuid_utils.compat import uuid7
 
 from core.ports import Database
 from core.postgresql.arrays import array, bytes_array, text_array, uuid_array
+from delivery.attempt_errors import AttemptError
 from delivery.attempts.records import pack
+from delivery.issues.recording import OPEN_ISSUES, RESOLVING, Failure, issue_columns
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
 from delivery.webhooks.claiming import Claimed
@@ -94,13 +96,13 @@ ON CONFLICT (id) DO NOTHING
 # The circuit counts rounds: what was sent before the rest began says nothing new, however many they are, and however
 # late they fail. A failed probe, which was sent after the rest, makes the next rest longer. The one that may try in the
 # middle of a rest, so that an endpoint that is back need not wait for all of it, changes nothing when it fails.
-_HEALTH = """
+_HEALTH = f"""
 WITH seen AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(successes)s::int[], %(failed)s::int[], %(failed_last)s::timestamptz[], %(errors)s::text[],
-        %(gone)s::bool[]
-    ) AS seen (id, successes, failed, failed_last, error, gone)
-), locked AS (
+        %(ids)s::uuid[], %(successes)s::int[], %(failed)s::int[], %(failed_last)s::timestamptz[],
+        %(succeeded_last)s::timestamptz[], %(errors)s::text[], %(gone)s::bool[]
+    ) AS seen (id, successes, failed, failed_last, succeeded_last, error, gone)
+), {RESOLVING}, locked AS (
     SELECT id FROM delivery_subscription WHERE id IN (SELECT id FROM seen) ORDER BY id FOR NO KEY UPDATE
 ), judged AS (
     SELECT subscription.id, seen.successes, seen.failed_last, seen.error, subscription.circuit_step AS step_before,
@@ -136,7 +138,7 @@ SET failures = stepped.failures, failing_since = stepped.failing_since, last_att
     disabled_at = CASE disabled WHEN '' THEN subscription.disabled_at ELSE now() END
 FROM stepped WHERE subscription.id = stepped.id
 RETURNING subscription.id, subscription.organization_id, subscription.url, disabled
-"""
+"""  # noqa: S608 - the part is our own
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True):
@@ -207,6 +209,8 @@ async def record_outcomes(
     late = [outcome for outcome in attempts if outcome.is_first_success and outcome.claimed.id not in written]
     if late:
         await database.fetch(_LATE, _attempt_columns(late))
+    if failures := [failure for outcome in attempts if (failure := _failure(outcome))]:
+        await database.fetch(OPEN_ISSUES, issue_columns(failures))
     disabled = await _record_health(database, attempts) if attempts else []
     dead = [
         outcome
@@ -261,6 +265,21 @@ def _packed(outcome: AttemptOutcome) -> bytes | None:
     return pack(outcome.result.record(outcome.started_at), event_id=outcome.claimed.event_id)
 
 
+def _failure(outcome: AttemptOutcome) -> Failure | None:
+    """For its issue; None when it was delivered."""
+    claimed, result = outcome.claimed, outcome.result
+    if result is None or result.error is None:
+        return None
+    return Failure(
+        claimed.organization_id,
+        claimed.subscription_id,
+        result.error.value,
+        (result.status or 0) if result.error is AttemptError.HTTP_ERROR else 0,
+        claimed.id,
+        outcome.started_at,
+    )
+
+
 async def _record_health(database: Database, outcomes: Sequence[AttemptOutcome]) -> list[Disabled]:
     by_subscription: dict[UUID, list[AttemptOutcome]] = {}
     for outcome in outcomes:
@@ -272,6 +291,10 @@ async def _record_health(database: Database, outcomes: Sequence[AttemptOutcome])
         "successes": array(str(len(each) - len(bad)) for each, bad in zip(seen, failed, strict=True)),
         "failed": array(str(len(bad)) for bad in failed),
         "failed_last": text_array(_text(max((one.started_at for one in bad), default=None)) for bad in failed),
+        "succeeded_last": text_array(
+            _text(max((one.started_at for one in each if one.result and one.result.delivered), default=None))
+            for each in seen
+        ),
         "errors": text_array(_last_error(each) for each in seen),
         "gone": array(str(any(one.result and one.result.gone for one in each)) for each in seen),
         "give_up": GIVE_UP_AFTER,

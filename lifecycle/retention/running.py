@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.retention import ended_places, expired_sessions, old_sign_ins
+from delivery.issues.operations import old_issues
 from delivery.operations import retention as deliveries
 from ingestion.models import EventType
 from ingestion.operations import retention as events
@@ -233,6 +234,7 @@ def _beside() -> list[Step]:
             lambda floors: deliveries.old_retries(before=_ago(floors, settings.REPLAY_RETENTION_DAYS)),
             time_field="finished_at",
         ),
+        _by_age("issues", settings.REPLAY_RETENTION_DAYS, old_issues, "last_seen_at"),
         rows_step("sessions", "until they expire", lambda floors: expired_sessions(now=floors.now)),
         rows_step("places of sessions", "with their sessions", lambda floors: ended_places(now=floors.now)),
         *(

@@ -20,7 +20,7 @@ from organizations.models import ApiKey, Membership, Organization, Role
 from organizations.operations import invite_member
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory, make_organization
-from tests.support.people.console_data import Scene, browser_of, make_member, make_retry, make_scene
+from tests.support.people.console_data import Scene, browser_of, make_issue, make_member, make_retry, make_scene
 from tests.support.people.console_site import Site, as_role, site_of, staff
 
 pytestmark = pytest.mark.slow
@@ -54,6 +54,8 @@ ALLOWED = {
     "retry-selected": MEMBERS | {"operator", "superuser"},
     "job": EVERYBODY,
     "cancel-job": MEMBERS | {"operator", "superuser"},
+    "issues": EVERYBODY,
+    "annotate-issue": MEMBERS | {"operator", "superuser"},
     "retry-all": MEMBERS | {"operator", "superuser"},
     "create-replay": MEMBERS | {"operator", "superuser"},
     "replays": EVERYBODY,
@@ -78,6 +80,7 @@ ALLOWED = {
     "audit": EVERYBODY - {"viewer", "member"},
 }
 POST_ONLY = {
+    "annotate-issue",
     "cancel-job",
     "issue-key",
     "pause-subscription",
@@ -116,6 +119,7 @@ def _make_one_of_each(scene: Scene) -> dict[str, str]:
         "subscription_id": str(scene.webhook.pk),
         "delivery_id": str(scene.dead.pk),
         "replay_id": str(replay.pk),
+        "issue_id": str(make_issue(scene.dead).pk),
         "job_id": str(make_retry(scene.webhook).pk),
         "type_id": str(EventType.objects.get(organization=organization, name="invoice.paid").pk),
         "export_id": str(export.pk),

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Subscription, SubscriptionKind
+from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Issue, Subscription, SubscriptionKind
 from delivery.operations import start_retry
 from ingestion.models import IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
@@ -118,6 +118,21 @@ def make_counts(organization: Organization, now: datetime) -> None:
     # The intake of the same test may have counted in this minute already.
     unique = ["organization", "minute", "outcome"]
     IntakeCount.objects.bulk_create(counts, update_conflicts=True, unique_fields=unique, update_fields=["count"])
+
+
+def make_issue(delivery: Delivery, **values: Any) -> Issue:
+    """An open issue of the delivery's endpoint, which answered 503."""
+    now = timezone.now()
+    values = {"error": "http_error", "status_code": 503, "count": 1_240, "last_seen_at": now, **values}
+    return Issue.objects.create(
+        id=uuid7(),
+        organization_id=delivery.organization_id,
+        subscription_id=delivery.subscription_id,
+        last_delivery_id=delivery.pk,
+        first_seen_at=now - timedelta(days=2),
+        opened_at=now - timedelta(hours=3),
+        **values,
+    )
 
 
 def make_retry(subscription: Subscription, **values: Any) -> DeadLetterRetry:

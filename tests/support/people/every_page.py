@@ -33,7 +33,7 @@ from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Org
 from organizations.operations import invitation_token, invite_member
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_key, make_organization
-from tests.support.people.console_data import Scene, make_counts, make_retry, make_scene
+from tests.support.people.console_data import Scene, make_counts, make_issue, make_retry, make_scene
 from tests.support.people.portal_visits import TAG
 
 PASSWORD = "correct horse battery staple"
@@ -76,6 +76,7 @@ NO_PAGES = {
     "console:invite": "a form's",
     "console:change-role": "a form's",
     "console:cancel-job": "a form's",
+    "console:annotate-issue": "a form's",
     "console:withdraw-invitation": "a form's",
     "account_end_other_sessions": "a form's",
     "account_end_session": "a form's",
@@ -155,8 +156,10 @@ def _of_console(world: World) -> dict[str, object]:
     running = Export.objects.get(format=ExportFormat.NDJSON)
     Export.objects.filter(pk=running.pk).update(status="running", total=12, finished_at=None)
     SavedView.objects.create(organization=organization, owner=world.person, name="Paid", query="type=invoice.paid")
+    make_issue(scene.dead, error="timeout", status_code=0, reopened=2, note="They roll out until noon")
     return {
         "slug": organization.slug,
+        "issue_id": make_issue(scene.dead).pk,
         "event_id": scene.event_id,
         "delivery_id": scene.dead.pk,
         "subscription_id": scene.webhook.pk,
