@@ -201,8 +201,9 @@ class DeliveryQuerySet(TenantQuerySet["Delivery"]):
 class Delivery(models.Model):
     """One event on its way to one subscription; partitioned by week of `id`, like the events.
 
-    `next_attempt_at` is when it may next be taken, by the sender or by a lease; taking it moves that forward, so a
-    taker that dies gives it back by itself. It is empty once the delivery is delivered or a dead letter.
+    `next_attempt_at` is when it may next be taken, by the sender or by a lease; it is empty once the delivery is
+    delivered or a dead letter. A lease of an inbox moves it forward, and a sender holds what it has taken until
+    `lease_until`: so a taker that dies gives it back by itself (docs/adr/0023).
     """
 
     id = models.UUIDField(primary_key=True)
@@ -220,6 +221,7 @@ class Delivery(models.Model):
     # Attempts of a webhook, or leases of an inbox.
     attempts = models.PositiveSmallIntegerField(db_default=0)
     lease_id = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=40, blank=True, db_default="")
     replay_id = models.UUIDField(null=True, blank=True)
     # The DeadLetterRetry that made it due, until its next attempt is over.
@@ -243,6 +245,13 @@ class Delivery(models.Model):
             ),
             models.Index(fields=["subscription", "status", "-id"], name="delivery_newest_of_status"),
         ]
+
+    @property
+    def taken_until(self) -> datetime | None:
+        """When a taker's time ends, which may be over; None when nobody has taken it since it was last due."""
+        if self.lease_id is None:
+            return None
+        return max(filter(None, (self.lease_until, self.next_attempt_at)), default=None)
 
     @property
     def attempts_in_all(self) -> int:

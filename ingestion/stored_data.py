@@ -2,6 +2,8 @@
 
 from ingestion.formats.stored_numbers import with_exponents
 
+# Whether programs of the version before may still run beside this one (`manage.py store_data`, docs/adr/0020).
+OLDER_CODE_MAY_RUN = "EXISTS (SELECT FROM ingestion_alsoasjsonb)"
 # For data_of(), of the event that a statement calls `event`.
 COLUMNS = "event.data_text, CASE WHEN event.data_text IS NULL THEN event.data::text END"
 # Of any event, in conditions: what PostgreSQL can look into, and how many bytes the text has.

@@ -144,9 +144,19 @@ def _make(table: str, week: datetime, now: datetime, limits: Limits) -> str:
     name = _name_of(table, span)
     with _alone() as cursor:
         if not has_partition(table, week):  # made by another process meanwhile
-            cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+            _create(cursor, name, table)
             _attach(cursor, table, span, now, limits)
     return name
+
+
+def _create(cursor: CursorWrapper, name: str, table: str) -> None:
+    """An empty table like `table`, stored as its default partition is: a partitioned one has no storage of its own."""
+    cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)")
+    cursor.execute(
+        "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE oid = %s::regclass", [f"{table}_default"]
+    )
+    if options := cursor.fetchone()[0]:
+        cursor.execute(f"ALTER TABLE {name} SET ({options})")
 
 
 def _attach(cursor: CursorWrapper, table: str, span: _Range, now: datetime, limits: Limits) -> str:
@@ -256,7 +266,7 @@ def _exchange(table: str, span: _Range, limits: Limits) -> str:
     """Rows outside of its bounds, a few, go into the new default partition."""
     default, name = f"{table}_default", _name_of(table, span)
     with _alone() as cursor:
-        cursor.execute(f"CREATE TABLE {default}_next (LIKE {table} INCLUDING ALL)")
+        _create(cursor, f"{default}_next", table)
         _lock(cursor, table, limits, whole=True)
         if any(partition.low < span.end and span.low < partition.end for partition in partitions_of(table)):
             raise InUseError(f"another process has made partitions of {table}")

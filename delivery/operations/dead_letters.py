@@ -33,6 +33,7 @@ DUE_AGAIN: dict[str, Any] = {
     "earlier_attempts": Least(Coalesce(F("earlier_attempts"), 0) + F("attempts"), _MAX_EARLIER),
     "attempts": 0,
     "lease_id": None,
+    "lease_until": None,
     "last_error": "",
 }
 # One transaction: some 30 ms.

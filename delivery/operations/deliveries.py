@@ -31,13 +31,15 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
     """
     if subscription.status == SubscriptionStatus.DELETED:
         raise Problem("wrong_state", "The subscription of this delivery was deleted.")
-    if delivery.lease_id is not None and is_open_until(delivery.next_attempt_at, now):
+    if is_open_until(delivery.taken_until, now):
         raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
     if delivery.attempts_in_all >= MAX_ATTEMPTS:
         raise Problem("limit_reached", f"It was tried {MAX_ATTEMPTS} times. Replay its event for a new delivery.")
     is_open = delivery.status in OPEN_STATUSES
     changes = {"next_attempt_at": Now()} if is_open else {**DUE_AGAIN, "delivered_at": None}
-    as_it_was = {name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "next_attempt_at")}
+    as_it_was = {
+        name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "lease_until", "next_attempt_at")
+    }
     if (
         not Delivery.objects.for_organization(delivery.organization_id)
         .filter(pk=delivery.pk, **as_it_was)

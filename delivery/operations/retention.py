@@ -54,12 +54,12 @@ WITH ending AS MATERIALIZED (
     SELECT id FROM delivery_delivery AS delivery
     WHERE subscription_id = %(subscription)s
       AND status IN ('pending', 'retrying') AND id < %(below)s
-      AND (lease_id IS NULL OR next_attempt_at <= %(now)s)
+      AND (lease_id IS NULL OR greatest(lease_until, next_attempt_at) <= %(now)s)
       AND (%(with_late)s OR NOT {_IS_LATE})
     ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE delivery_delivery AS delivery
-SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, last_error = %(reason)s
+SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, lease_until = NULL, last_error = %(reason)s
 FROM ending WHERE delivery.id = ending.id AND delivery.status IN ('pending', 'retrying')
 """  # noqa: S608 - a constant
 _OPEN_EVENTS = f"""

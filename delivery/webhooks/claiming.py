@@ -1,4 +1,4 @@
-"""Take due webhook deliveries: skip those that others lock, move their due time forward, read what to send.
+"""Take due webhook deliveries: skip those that others lock, hold them for a while, read what to send.
 
 All times are the database's: hosts may disagree about theirs.
 """
@@ -21,6 +21,8 @@ from ingestion import stored_data, trace_contexts
 NOT_SUSPENDED = """
 subscription.organization_id NOT IN (SELECT id FROM organizations_organization WHERE suspended_at IS NOT NULL)
 """
+# Of a delivery. One whose taker did not end in time is due again.
+NOT_TAKEN = "(lease_id IS NULL OR greatest(lease_until, next_attempt_at) <= now())"
 # What is claimed with a rate limit has its moment within so long: a sender waits for it, and no claim follows each one.
 AHEAD = timedelta(seconds=0.25)
 _AHEAD = f"interval '{AHEAD.total_seconds()} s'"
@@ -35,7 +37,8 @@ _DUE = f"""
 SELECT subscription.organization_id, subscription.id, subscription.failures
 FROM delivery_subscription AS subscription
 CROSS JOIN LATERAL (
-    SELECT FROM delivery_delivery WHERE subscription_id = subscription.id AND next_attempt_at <= now() LIMIT 1
+    SELECT FROM delivery_delivery
+    WHERE subscription_id = subscription.id AND next_attempt_at <= now() AND {NOT_TAKEN} LIMIT 1
 ) AS due
 WHERE {_OPEN}
 """  # noqa: S608 - no input
@@ -47,7 +50,7 @@ JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_
      AND subscription.rate_limit IS NULL AND subscription.max_in_flight IS NULL
 CROSS JOIN LATERAL (
     SELECT id, event_id FROM delivery_delivery
-    WHERE subscription_id = subscription.id AND next_attempt_at <= now()
+    WHERE subscription_id = subscription.id AND next_attempt_at <= now() AND {NOT_TAKEN}
     ORDER BY next_attempt_at, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
 ) AS due
 """  # noqa: S608 - no input
@@ -82,7 +85,7 @@ limited AS (
     FROM slots
     CROSS JOIN LATERAL (
         SELECT id, event_id FROM delivery_delivery
-        WHERE subscription_id = slots.id AND next_attempt_at <= now()
+        WHERE subscription_id = slots.id AND next_attempt_at <= now() AND {NOT_TAKEN}
         ORDER BY next_attempt_at, id LIMIT slots.room FOR UPDATE SKIP LOCKED
     ) AS due
 ), moved AS (
@@ -103,7 +106,7 @@ _PICK_BY_HAND = f"""
 SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id,
        NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at
 FROM asked
-JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND delivery.next_attempt_at <= now()
+JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND next_attempt_at <= now() AND {NOT_TAKEN}
 JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
      AND {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED} AND subscription.rate_limit IS NULL
 FOR UPDATE OF delivery SKIP LOCKED
@@ -115,12 +118,18 @@ asked AS (
     ) RETURNING delivery_id
 ),
 """
+# No column of an index changes, so that PostgreSQL writes no index and, where its page has room, no other page. By
+# `next_attempt_at` what is in flight is counted where that has a limit, and older code sees that a delivery is taken.
 _TAKE = f"""
 UPDATE delivery_delivery AS delivery
-SET next_attempt_at = now() + coalesce(subscription.timeout_seconds, %(timeout)s) * interval '1 s' + %(margin)s,
-    lease_id = %(lease)s
+SET lease_id = %(lease)s, lease_until = taken.until,
+    next_attempt_at = CASE WHEN subscription.max_in_flight IS NOT NULL OR {stored_data.OLDER_CODE_MAY_RUN}
+                           THEN taken.until ELSE delivery.next_attempt_at END
 FROM picked
 JOIN delivery_subscription AS subscription ON subscription.id = picked.subscription_id
+CROSS JOIN LATERAL (
+    SELECT now() + coalesce(subscription.timeout_seconds, %(timeout)s) * interval '1 s' + %(margin)s AS until
+) AS taken
 LEFT JOIN ingestion_event AS event ON event.id = picked.event_id
 WHERE delivery.id = picked.id
 RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.subscription_id, delivery.event_id,
@@ -135,7 +144,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
 _CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
 _GIVE_BACK = """
-UPDATE delivery_delivery AS delivery SET next_attempt_at = now(), lease_id = NULL
+UPDATE delivery_delivery AS delivery
+SET next_attempt_at = least(next_attempt_at, now()), lease_id = NULL, lease_until = NULL
 FROM unnest(%(ids)s::uuid[], %(leases)s::uuid[]) AS given (id, lease_id)
 WHERE delivery.id = given.id AND delivery.lease_id = given.lease_id
 """

@@ -51,7 +51,7 @@ WITH outcome AS (
 ), written AS (
     UPDATE delivery_delivery AS delivery
     SET status = outcome.status, attempts = delivery.attempts + outcome.counted, last_error = outcome.error,
-        next_attempt_at = outcome.next_attempt_at, lease_id = NULL, retry_id = NULL,
+        next_attempt_at = outcome.next_attempt_at, lease_id = NULL, lease_until = NULL, retry_id = NULL,
         delivered_at = CASE outcome.status WHEN 'delivered' THEN now() END,
         first_duration_ms = coalesce(outcome.first_duration, delivery.first_duration_ms),
         first_attempt = coalesce(outcome.first_attempt, delivery.first_attempt),

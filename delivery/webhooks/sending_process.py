@@ -22,9 +22,9 @@ from delivery.webhooks.sending import WebhookSender
 
 logger = logging.getLogger(__name__)
 # Claims and records touch a few hundred rows, found by their index. Until a new partition has statistics the planner
-# would rather sort or hash the whole table; and a plan is kept, so one that reads a table which is small now would still
-# read all of it when it has grown. And no claim or record waits for the disk: one that a crash of PostgreSQL takes along
-# makes a delivery that was sent be sent again, which every receiver must bear.
+# would rather sort or hash the whole table; and a plan is kept, so that one that reads a table while it is small would
+# still read all of it when it has grown. And no claim or record waits for the disk: one that a crash of PostgreSQL
+# takes along makes a delivery that was sent be sent again, which every receiver must bear.
 SERVER_SETTINGS = {
     "enable_seqscan": "off",
     "enable_sort": "off",

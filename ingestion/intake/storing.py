@@ -22,7 +22,7 @@ from core.problems import Problem, invalid
 from ingestion.fields import CONTENT_NAMES, FIELDS
 from ingestion.formats.decoding import DecodedEvent, Due
 from ingestion.models import EventStatus
-from ingestion.stored_data import AS_JSONB
+from ingestion.stored_data import AS_JSONB, OLDER_CODE_MAY_RUN
 
 # A held key whose claim expires or vanishes at this very moment is tried again; more often than this is a fault.
 _TRIES = 3
@@ -61,7 +61,7 @@ WITH given AS (
     INSERT INTO ingestion_event
         (id, organization_id, {_NAMES}, data_text, data, received_at, batch_id, annotations)
     SELECT id, organization_id, {_NAMES}, data,
-           CASE WHEN EXISTS (SELECT FROM ingestion_alsoasjsonb) THEN coalesce(rounded, data)::jsonb END,
+           CASE WHEN {OLDER_CODE_MAY_RUN} THEN coalesce(rounded, data)::jsonb END,
            %(received_at)s, {{batch}}, coalesce((%(shared)s::jsonb[])[share], annotations::jsonb)
     FROM given WHERE idempotency_key IS NULL OR id IN (SELECT event_id FROM claimed)
     RETURNING id

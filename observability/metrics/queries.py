@@ -16,7 +16,7 @@ from core.event_ids import time_of
 from core.partitions.weeks import WEEK, week_of
 from delivery.kinds import IS_SENT
 from delivery.models import SubscriptionKind, SubscriptionStatus
-from delivery.webhooks.claiming import NOT_SUSPENDED
+from delivery.webhooks.claiming import NOT_SUSPENDED, NOT_TAKEN
 from ingestion.models import OutboxEntry
 from observability.schema_version import OURS
 from observability.signs_of_life import last_beat
@@ -29,7 +29,8 @@ _DUE = f"""
 SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
     SELECT due.next_attempt_at FROM delivery_subscription AS subscription CROSS JOIN LATERAL (
         SELECT next_attempt_at FROM delivery_delivery
-        WHERE subscription_id = subscription.id AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %s
+        WHERE subscription_id = subscription.id AND next_attempt_at <= now() AND {NOT_TAKEN}
+        ORDER BY next_attempt_at LIMIT %s
     ) AS due
     WHERE {IS_SENT} AND subscription.status = 'active' AND {NOT_SUSPENDED}
       AND (subscription.circuit_open_until IS NULL OR subscription.circuit_open_until <= now())

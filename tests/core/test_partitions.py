@@ -189,6 +189,17 @@ def test_a_run_that_was_killed_halfway_is_made_good_by_the_next(monkeypatch: pyt
     assert rows(f"{TABLE}_default") == 1
 
 
+def test_a_new_week_is_stored_as_the_default_partition_is() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {TABLE}_default SET (fillfactor = 70)")
+        try:
+            made = make_partitions(now=FAR, tables=[TABLE])
+            cursor.execute("SELECT reloptions FROM pg_class WHERE relname = ANY(%s)", [made])
+            assert {tuple(options) for (options,) in cursor.fetchall()} == {("fillfactor=70",)}
+        finally:
+            cursor.execute(f"ALTER TABLE {TABLE}_default RESET (fillfactor)")
+
+
 def test_a_few_rows_of_other_times_go_into_the_new_default_partition() -> None:
     insert([*ids_of(FAR, 100), *ids_of(FAR + 100 * WEEK, 3)])
     made = make_partitions(now=FAR, tables=[TABLE], limits=Limits(most_moved=20))

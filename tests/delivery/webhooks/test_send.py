@@ -6,16 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from io import StringIO
 from ipaddress import ip_network
 from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from core.ports import Parameters, SyncDatabase, run_now
 from core.ports.asynchronous import SingleDatabase
+from core.problems import Problem
 from core.secrets import encrypt_secret
 from delivery.api.attempts import attempts_of
 from delivery.attempt_errors import AttemptError
@@ -66,8 +69,9 @@ def organization() -> Organization:
 
 def make_due(subscription: Subscription) -> None:
     """As if the time of the next attempt had come."""
+    over = timezone.now() - timedelta(seconds=1)
     Delivery.objects.filter(subscription=subscription, next_attempt_at__isnull=False).update(
-        next_attempt_at=timezone.now() - timedelta(seconds=1)
+        next_attempt_at=over, lease_until=over
     )
 
 
@@ -500,6 +504,28 @@ def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
     delivery = Delivery.objects.get(subscription=subscription)
     assert (delivery.status, delivery.attempts) == ("delivered", 1)
     assert len(attempts_of(delivery)) == 2
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_is_taken_is_held_and_older_code_sees_it_too(
+    organization: Organization, older: bool, request: pytest.FixtureRequest
+) -> None:
+    subscription = webhook(organization, "http://127.0.0.1:9/")
+    accept(organization)
+    if older:
+        call_command("store_data", "both", stdout=StringIO())
+        request.addfinalizer(partial(call_command, "store_data", "text", stdout=StringIO()))
+    due_since = Delivery.objects.get(subscription=subscription).next_attempt_at
+    (claimed,) = run_now(claim(SyncDatabase(), {subscription.pk: 1}))
+    assert run_now(claim(SyncDatabase(), {subscription.pk: 1})) == []
+    taken = Delivery.objects.get(subscription=subscription)
+    assert taken.lease_until is not None
+    assert taken.lease_until > claimed.claimed_at
+    assert taken.next_attempt_at == (taken.lease_until if older else due_since)
+    with pytest.raises(Problem):
+        retry_delivery(delivery=taken, subscription=subscription, actor=TESTER, now=timezone.now())
+    make_due(subscription)
+    assert len(run_now(claim(SyncDatabase(), {subscription.pk: 1}))) == 1
 
 
 def test_a_delivery_whose_event_is_gone_is_a_dead_letter(organization: Organization, receiver: Receiver) -> None:
