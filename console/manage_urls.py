@@ -61,6 +61,7 @@ of_organization = [
     path("invitations/<uuid:invitation_id>/withdraw", members.withdraw, name="withdraw-invitation"),
     path("usage/", usage.usage, name="usage"),
     path("audit/", audit.audit, name="audit"),
+    path("audit/export", audit.export, name="export-audit"),
     path("replays/", replays.replays, name="replays"),
     path("replays/<uuid:replay_id>/", replays.progress, name="replay-progress"),
     path("replays/<uuid:replay_id>/cancel", replays.cancel, name="cancel-replay"),

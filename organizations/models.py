@@ -138,7 +138,10 @@ class AuditEntry(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name_plural = "audit entries"
-        indexes = [models.Index(fields=["organization", "-id"], name="audit_newest")]
+        indexes = [
+            models.Index(fields=["organization", "-id"], name="audit_newest"),
+            models.Index(fields=["target_id", "-id"], name="audit_of_object"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor_label}: {self.action} {self.target_label}"

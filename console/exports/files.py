@@ -37,7 +37,7 @@ def _ndjson_line(event: Event) -> bytes:
 
 def _csv_lines(events: Iterable[Event]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([_cell(value) for value in _values(event)] for event in events)
+    csv.writer(text).writerows([cell(value) for value in _values(event)] for event in events)
     return text.getvalue().encode()
 
 
@@ -52,6 +52,7 @@ def _values(event: Event) -> list[Any]:
     ]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """As text that no spreadsheet takes for a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

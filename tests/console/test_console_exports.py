@@ -6,13 +6,10 @@ import json
 import re
 import zlib
 from datetime import timedelta
-from typing import Any
 from unittest import mock
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
-from django.test import AsyncClient
 from django.utils import timezone
 
 from console.exports import jobs as exports
@@ -25,11 +22,10 @@ from ingestion.queries import EventPage
 from organizations.jobs.running import MAX_FAILURES
 from organizations.models import Organization, Role
 from organizations.plans import LIMITS, Plan
-from rest import large_answers
 from tests.conftest import Tenant
 from tests.factories import make_events, make_organization
 from tests.support.people.console_data import Scene, browser_of, make_member, make_scene
-from tests.support.people.console_exports import begin, finish
+from tests.support.people.console_exports import begin, fetch, finish
 from tests.support.people.console_site import Site, actions, as_role
 
 
@@ -52,23 +48,6 @@ def link_of(member: Site, export: Export) -> str:
     found = re.search(r'href="([^"]+/download\?key=[^"]+)"', member.page(f"exports/{export.pk}/"))
     assert found
     return found[1].replace("&amp;", "&")
-
-
-def fetch(user: User, link: str) -> tuple[int, bytes, Any]:
-    """As a web server does it: asynchronously, but in the thread that sees this test's transaction."""
-    client = AsyncClient()
-    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-
-    async def get() -> tuple[int, bytes, Any]:
-        answer: Any = await client.get(link)
-        if not answer.streaming:
-            return answer.status_code, answer.content, answer
-        return answer.status_code, b"".join([part async for part in answer.streaming_content]), answer
-
-    with mock.patch.object(
-        large_answers, "for_streams", lambda read, _: sync_to_async(lambda *given: (read(*given), 0.0))
-    ):
-        return async_to_sync(get)()
 
 
 def test_an_export_has_the_events_of_its_list(scene: Scene, member: Site, user: User) -> None:

@@ -51,6 +51,7 @@ NO_PAGES = {
     "admin:jsi18n": "a script",
     "console:event-raw": "a file",
     "console:download-export": "a file",
+    "console:export-audit": "a file",
     "mfa_download_recovery_codes": "a file",
     "console:start-status": "a part for htmx",
     "console:live-stream": "a stream of events",
