@@ -66,7 +66,9 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     @admin.display(description="See its")
     def lists(self, subscription: Subscription) -> SafeString:
         deliveries = reverse("admin:delivery_delivery_changelist")
-        links = [(f"{deliveries}?subscription={subscription.pk}", "Deliveries")]
+        slug = subscription.organization.slug
+        links = [(reverse("console:subscription", args=[slug, subscription.pk]), "Console")]
+        links.append((f"{deliveries}?subscription={subscription.pk}", "Deliveries"))
         links.append((f"{deliveries}?subscription={subscription.pk}&status=dead_letter", "Dead letters"))
         return format_html_join(" · ", '<a href="{}">{}</a>', links)
 
@@ -172,7 +174,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ("id", "shown", "last_error", "side", "to", "organization", "created_at", "attempts")
     list_filter = (StatusFilter, SideFilter, SubscriptionFilter, OrganizationFilter)
     list_select_related = ("organization", "subscription__organization")
-    readonly_fields = ("shown", "next_attempt", "event", "tries")
+    readonly_fields = ("shown", "next_attempt", "event", "console", "tries")
     search_fields = ("id",)
     search_help_text = "A whole id."
 
@@ -219,6 +221,15 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def event(self, delivery: Delivery) -> SafeString:
         address = reverse("admin:ingestion_event_change", args=[delivery.event_id])
         return format_html('<a href="{}">{}</a>', address, delivery.event_id)
+
+    @admin.display(description="Console")
+    def console(self, delivery: Delivery) -> SafeString | str:
+        subscription = delivery.subscription
+        if subscription.status == SubscriptionStatus.DELETED:
+            return "–"
+        slug = subscription.organization.slug
+        address = reverse("console:delivery", args=[slug, subscription.pk, delivery.pk])
+        return format_html('<a href="{}">What was sent, and what came back</a>', address)
 
     @admin.display(description=f"Its newest {ATTEMPTS_SHOWN} attempts")
     def tries(self, delivery: Delivery) -> SafeString | str:

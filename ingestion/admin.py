@@ -5,7 +5,9 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ingestion.models import LARGE_COLUMNS, VIEW_PAYLOAD, Event, EventType, ProcessingFailure
@@ -32,7 +34,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
-    readonly_fields = ("status", "pretty_data", "no_data")
+    readonly_fields = ("status", "console", "pretty_data", "no_data")
     search_fields = ("id",)
     search_help_text = "A whole id; or, with an organization chosen, the start of a type."
 
@@ -44,13 +46,18 @@ class EventAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         return self.find_by_id_or_prefix(request, queryset, search_term, prefix_of="type")
 
+    @admin.display(description="Deliveries")
+    def console(self, event: Event) -> SafeString:
+        address = reverse("console:event", args=[event.organization.slug, event.pk])
+        return format_html('<a href="{}">What became of it, in the console</a>', address)
+
     @admin.display(description="Status")
     def status(self, event: Any) -> str:
         return str(event.status)
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> tuple[str, ...]:
         """The data only for whoever may read it."""
-        return (*_METADATA, "pretty_data" if request.user.has_perm(VIEW_PAYLOAD) else "no_data")
+        return (*_METADATA, "console", "pretty_data" if request.user.has_perm(VIEW_PAYLOAD) else "no_data")
 
     @admin.display(description="Data")
     def no_data(self, event: Event) -> str:

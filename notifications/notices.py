@@ -13,10 +13,7 @@ from uuid import UUID
 
 import msgspec
 from celery import current_app
-from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db import IntegrityError, models, transaction
-from django.template.loader import render_to_string
 
 from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
@@ -29,6 +26,7 @@ from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import wake_processing
+from notifications.notice_mails import compose_notice
 from organizations.models import Membership, Organization, Role
 
 logger = logging.getLogger(__name__)
@@ -45,14 +43,6 @@ class NoticeKind(models.TextChoices):
     DEAD_LETTER = "delivery.dead_letter", "An event could not be delivered"
     LIMIT_REACHED = "organization.limit_reached", "The event limit was reached"
     CERTIFICATE_ENDS = "subscription.certificate_ends", "A client certificate ends soon"
-
-
-_TEMPLATES = {
-    NoticeKind.SUBSCRIPTION_DISABLED: "delivery/subscription_disabled.txt",
-    NoticeKind.DEAD_LETTER: "delivery/dead_letter.txt",
-    NoticeKind.LIMIT_REACHED: "delivery/limit_reached.txt",
-    NoticeKind.CERTIFICATE_ENDS: "delivery/certificate_ends.txt",
-}
 
 
 def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Mapping[str, Any], now: datetime) -> None:
@@ -173,7 +163,7 @@ def mail_notice(*, event_id: UUID) -> bool:
     if not addresses or not _claim_mail(event, kind):
         return False
     try:
-        _compose(event, kind, addresses).send()
+        compose_notice(event, title=str(kind.label), addresses=addresses).send()
     except Exception:
         key = _mail_key(kind, event.time or event.received_at)
         IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk).delete()
@@ -245,16 +235,3 @@ def _claim_mail(event: Event, kind: NoticeKind) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-def _compose(event: Event, kind: NoticeKind, addresses: list[str]) -> EmailMessage:
-    # A name may hold line breaks, a header must not.
-    name = " ".join(event.organization.name.split())
-    context = {
-        "name": name,
-        "data": msgspec.json.decode(event.data),
-        "console": f"{settings.PUBLIC_URL}/console/",
-        "at": format_time(event.time or event.received_at),
-    }
-    body = render_to_string(_TEMPLATES[kind], context)
-    return EmailMessage(subject=f"{kind.label}: {name}", body=body, to=addresses)

@@ -45,6 +45,14 @@ _LISTS = (
     ("Dead letters", "delivery_delivery_dead_letters"),
     ("Audit log", "organizations_auditentry_changelist"),
 )
+_HELP = {
+    "name": "What people see.",
+    "slug": "Part of the addresses of its pages: /console/o/SLUG/. A change breaks links that people have kept.",
+    "plan": "Sets every limit that is not given below.",
+    "events_per_minute_override": "Empty: as the plan says. Beyond it events are refused until the next minute.",
+    "retention_days_override": "Empty: as the plan says. A shorter time deletes older events within an hour or so.",
+    "subscriptions_override": "Empty: as the plan says. Webhooks and inboxes together.",
+}
 
 
 class ReasonForm(forms.Form):
@@ -92,6 +100,13 @@ class OrganizationAdmin(VersionedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> tuple[str, ...]:
         return self.fields if obj else self.fields[:6]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        return super().get_form(request, obj, change=change, help_texts=_HELP, **kwargs)
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
+        """Only of a new one: a slug is part of addresses that people have kept."""
+        return {} if obj else {"slug": ("name",)}
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -142,7 +157,8 @@ class OrganizationAdmin(VersionedAdmin):
     @admin.display(description="See its")
     def lists(self, organization: Organization) -> SafeString:
         chosen = f"?{OrganizationFilter.parameter_name}={organization.pk}"
-        links = [(address + chosen, label) for label, name in _LISTS if (address := _address(name))]
+        links = [(reverse("console:overview", args=[organization.slug]), "Console")]
+        links += [(address + chosen, label) for label, name in _LISTS if (address := _address(name))]
         return format_html_join(" · ", '<a href="{}">{}</a>', links)
 
     def suspend_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:

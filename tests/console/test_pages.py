@@ -7,11 +7,13 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from delivery.models import DeliveryStatus, Subscription
+from ingestion.models import Event
 from ingestion.operations import process_outbox
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
 from tests.conftest import Tenant
-from tests.factories import UserFactory, make_organization
+from tests.factories import UserFactory, make_delivery, make_organization, make_webhook
 
 
 @pytest.fixture
@@ -104,6 +106,26 @@ def test_the_admin_shows_an_event_and_finds_it_by_id(tenant: Tenant, admin: Clie
     chosen = urlencode({"organization__id__exact": str(tenant.organization.pk), "q": "invoice"})
     assert "invoice.paid" in admin.get(f"/admin/ingestion/event/?{chosen}").content.decode()
     assert admin.get("/admin/ingestion/event/?q=invoice").status_code == 200
+
+
+def test_the_admin_leads_to_the_console(tenant: Tenant, admin: Client, event_id: str) -> None:
+    home = f"/console/o/{tenant.organization.slug}/"
+    webhook = make_webhook(tenant.organization, name="Shop")
+    delivery = make_delivery(Event.objects.get(pk=event_id), webhook, DeliveryStatus.PENDING)
+    for page, address in (
+        (f"organizations/organization/{tenant.organization.pk}", home),
+        (f"delivery/subscription/{webhook.pk}", f"{home}subscriptions/{webhook.pk}/"),
+        (f"delivery/delivery/{delivery.pk}", f"{home}subscriptions/{webhook.pk}/deliveries/{delivery.pk}/"),
+        (f"ingestion/event/{event_id}", f"{home}events/{event_id}/"),
+    ):
+        shown = admin.get(f"/admin/{page}/change/").content.decode()
+        assert f'href="{address}"' in shown, page
+        assert " UTC" in shown, page
+    Subscription.objects.filter(pk=webhook.pk).update(status="deleted")
+    assert f"{home}subscriptions" not in admin.get(f"/admin/delivery/delivery/{delivery.pk}/change/").content.decode()
+    added = admin.get("/admin/organizations/organization/add/").content.decode()
+    assert "prepopulate" in added
+    assert "as the plan says" in added
 
 
 def test_the_event_list_of_the_admin_never_counts(

@@ -29,7 +29,7 @@ from notifications.notices import NoticeKind, announce, announce_limits, mail_no
 from notifications.tasks import mail_notice as mail_notice_task
 from organizations.models import Membership, Organization, Role
 from tests.conftest import Tenant
-from tests.factories import UserFactory, inbox_of, make_organization
+from tests.factories import UserFactory, inbox_of, make_organization, make_webhook
 
 NOW = datetime(2026, 11, 24, 12, 34, 56, tzinfo=UTC)
 Capture = Callable[..., Any]
@@ -101,6 +101,33 @@ def test_it_works(
         assert str(told) in mail.body
     assert "https://events.example.com/console/" in mail.body
     assert "{" not in mail.body
+
+
+def test_a_mail_names_the_endpoint_and_links_to_exactly_that(
+    organization: Organization, mailoutbox: list[EmailMessage], settings: Any
+) -> None:
+    settings.PUBLIC_URL = "https://events.example.com"
+    webhook = make_webhook(organization, name="Shop", failing_since=NOW - timedelta(hours=3))
+    home = f"https://events.example.com/console/o/{organization.slug}/subscriptions/{webhook.pk}/"
+    data = {"delivery_id": str(uuid7()), "subscription_id": str(webhook.pk), "event_id": str(uuid7()), "attempts": 10,
+            "event_type": "order.paid", "last_error": "timeout", "error_detail": "No answer within 15 s."}  # fmt: skip
+    announce(organization_id=organization.pk, kind=NoticeKind.DEAD_LETTER, subject="d", data=data, now=NOW)
+    mail_notice(event_id=notice(organization).pk)
+    (mail,) = mailoutbox
+    assert mail.subject == f"An event could not be delivered (Shop): {organization.name}"
+    for told in ("order.paid", "to Shop", "after 10 attempts", "Why: No answer within 15 s. (timeout)",
+                 "since 2026-11-24T09:34:56.000000Z", f"{home}deliveries/{data['delivery_id']}/",
+                 f"{home}dead-letters/"):  # fmt: skip
+        assert told in mail.body, told
+    disabled(organization, subject=str(webhook.pk))
+    mail_notice(event_id=notice(organization).pk)
+    assert f"resume the subscription:\n{home}\n" in mailoutbox[1].body
+    # Another organization's subscription is none that a mail names.
+    other = make_organization()
+    add_person(other, "else@example.com")
+    disabled(other, subject=str(webhook.pk))
+    mail_notice(event_id=notice(other).pk)
+    assert "Shop" not in mailoutbox[2].body
 
 
 def test_a_subject_is_told_once_an_hour(organization: Organization) -> None:
