@@ -15,6 +15,7 @@ from django.utils import timezone
 from msgspec import Struct, field
 from uuid_utils.compat import uuid7
 
+from core.event_ids import new_event_id
 from core.ports import PatientDatabase
 from core.postgresql.arrays import array, text_array, uuid_array
 from core.postgresql.faults import is_passing
@@ -140,7 +141,7 @@ class Incoming(Struct, frozen=True, eq=False):
     event: DecodedEvent
     schema_errors: str | None = None
     origin: str | None = None
-    id: UUID = field(default_factory=uuid7)
+    id: UUID = field(default_factory=new_event_id)
 
     @property
     def claim(self) -> tuple[UUID, str] | None:
