@@ -173,13 +173,14 @@ class OutboxEntry(models.Model):
     created_at = models.DateTimeField(db_index=True)
     # Its place among all entries that there ever were (ingestion.positions).
     position = models.BigIntegerField(
-        db_default=models.Func(models.Value("ingestion_position"), function="nextval"), db_index=True, editable=False
+        db_default=models.Func(models.Value("ingestion_position"), function="nextval"), editable=False
     )
 
     objects = OutboxQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "outbox entries"
+        indexes = [models.Index(fields=["position"], name="outbox_position")]
 
 
 class ScheduleStatus(models.TextChoices):

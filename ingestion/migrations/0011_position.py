@@ -16,7 +16,6 @@ class Migration(migrations.Migration):
             name="position",
             field=models.BigIntegerField(
                 db_default=models.Func(models.Value("ingestion_position"), function="nextval"),
-                db_index=True,
                 editable=False,
             ),
         ),
