@@ -39,6 +39,11 @@ of_organization = [
         name="retry-delivery",
     ),
     path("subscriptions/<uuid:subscription_id>/dead-letters/", deliveries.dead_letters, name="dead-letters"),
+    path(
+        "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/skip",
+        deliveries.skip,
+        name="skip-delivery",
+    ),
     path("subscriptions/<uuid:subscription_id>/dead-letters/retry", deliveries.retry_selected, name="retry-selected"),
     path("subscriptions/<uuid:subscription_id>/dead-letters/retry-all", deliveries.retry_all, name="retry-all"),
     path("subscriptions/<uuid:subscription_id>/replay", replays.create, name="create-replay"),

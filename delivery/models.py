@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from delivery.issues.models import Issue as Issue  # noqa: PLC0414 - Django looks for models here
 from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
+from delivery.matching.event_view import MAX_PATH_LENGTH
 from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 
@@ -46,6 +47,13 @@ class Signature(models.TextChoices):
 
     SYMMETRIC = "v1", "v1: a shared secret"
     ASYMMETRIC = "v1a", "v1a: a public key"
+
+
+class OnDeadLetter(models.TextChoices):
+    """What becomes of the events that wait behind a dead letter of their key."""
+
+    SKIP = "skip", "skip: the next one goes on"
+    HOLD = "hold", "hold: they wait until somebody retries or skips it"
 
 
 class DeliveryStatus(models.TextChoices):
@@ -92,6 +100,12 @@ class Subscription(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # When anything changed that matching depends on: what processing looks for to know that it must read it again.
     changed_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    # What deliveries are put in order by, if they are; null for `on_dead_letter` is to skip. Once there was an order,
+    # queues of keys may be left (docs/adr/0027).
+    order_by = models.CharField(max_length=MAX_PATH_LENGTH, null=True, blank=True)
+    on_dead_letter = models.CharField(max_length=4, choices=OnDeadLetter.choices, null=True, blank=True)
+    has_queues = models.BooleanField(db_default=False, editable=False)
 
     status = models.CharField(max_length=10, choices=SubscriptionStatus.choices, db_default=SubscriptionStatus.ACTIVE)
     disabled_reason = models.CharField(max_length=10, choices=DisabledReason.choices, blank=True, db_default="")
@@ -170,6 +184,11 @@ class Subscription(models.Model):
         return self.kind == SubscriptionKind.INBOX and self.name == DEFAULT_INBOX
 
     @property
+    def holds_keys(self) -> bool:
+        """Whether what waits behind a dead letter of its key goes on waiting."""
+        return self.order_by is not None and self.on_dead_letter == OnDeadLetter.HOLD
+
+    @property
     def label(self) -> str:
         """What it is called wherever people see it."""
         return label_of(self.name, self.url)
@@ -202,8 +221,8 @@ class Delivery(models.Model):
     """One event on its way to one subscription; partitioned by week of `id`, like the events.
 
     `next_attempt_at` is when it may next be taken, by the sender or by a lease; it is empty once the delivery is
-    delivered or a dead letter. A lease of an inbox moves it forward, and a sender holds what it has taken until
-    `lease_until`: so a taker that dies gives it back by itself (docs/adr/0023).
+    delivered or a dead letter, and while it waits in the queue of its key. A lease of an inbox moves it forward, and a
+    sender holds what it has taken until `lease_until`: so a taker that dies gives it back by itself (docs/adr/0023).
     """
 
     id = models.UUIDField(primary_key=True)
@@ -228,6 +247,9 @@ class Delivery(models.Model):
     retry_id = models.UUIDField(null=True, blank=True)
     # Those before it last started over, so that all are numbered through.
     earlier_attempts = models.PositiveSmallIntegerField(null=True, blank=True)
+    # The hash of its key, if it is in an order, and its number in that, once it is its turn (delivery.ordering).
+    order_key = models.UUIDField(null=True, blank=True)
+    sequence = models.BigIntegerField(null=True, blank=True)
     # Attempt 1, if it succeeded: then it has no row (delivery.attempts.records, docs/adr/0024).
     first_duration_ms = models.PositiveIntegerField(null=True, blank=True)
     first_attempt = models.BinaryField(null=True, blank=True)
@@ -260,6 +282,55 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.status} {self.id}"
+
+
+class KeyQueue(models.Model):
+    """The deliveries of one key to a subscription that has an order; the row is what is locked (docs/adr/0027).
+
+    `head_id` is the one delivery whose turn it is. While there is none, `next_position` says from which position on the
+    next one may come; it is null when nothing waits. `sequence` is the number of the last head. `arrivals` changes with
+    each that joins: who has seen an older one has not seen all that wait.
+    """
+
+    pk = models.CompositePrimaryKey("subscription_id", "key")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    key = models.UUIDField()
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    head_id = models.UUIDField(null=True)
+    sequence = models.BigIntegerField()
+    arrivals = models.BigIntegerField()
+    next_position = models.BigIntegerField(null=True)
+    used_at = models.DateTimeField()
+
+    objects = TenantQuerySet["KeyQueue"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["next_position"], name="key_queue_to_go_on", condition=models.Q(next_position__isnull=False)
+            ),
+        ]
+
+
+class KeyQueueMember(models.Model):
+    """A delivery that waits in the queue of its key, at its position (ingestion.positions)."""
+
+    pk = models.CompositePrimaryKey("subscription_id", "key", "position")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    key = models.UUIDField()
+    position = models.BigIntegerField()
+    organization = models.ForeignKey(
+        Organization, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    delivery_id = models.UUIDField()
+
+    objects = TenantQuerySet["KeyQueueMember"].as_manager()
 
 
 class Attempt(models.Model):

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from delivery.delivery_ids import bounds_of_event
-from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, Replay, Subscription
+from delivery.models import Attempt, DeadLetterRetry, Delivery, DeliveryStatus, KeyQueue, Replay, Subscription
 from delivery.shown_status import stored_as
 from ingestion.queries import EventCriteria, id_bounds, select_events
 from organizations.models import TenantQuerySet
@@ -31,6 +31,15 @@ def own_delivery(organization_id: UUID, **wanted: UUID) -> Delivery:
     """By `pk`, or that and `subscription`; with its subscription, which may be deleted, and its organization."""
     deliveries = Delivery.objects.for_organization(organization_id).select_related("subscription__organization")
     return get_object_or_404(deliveries, **wanted)
+
+
+def head_of_key(delivery: Delivery) -> UUID | None:
+    """The delivery that the others of its key wait for, itself perhaps; None where nothing waits, or without a key."""
+    if delivery.order_key is None:
+        return None
+    queues = KeyQueue.objects.for_organization(delivery.organization_id)
+    own = queues.filter(subscription_id=delivery.subscription_id, key=delivery.order_key)
+    return own.values_list("head_id", flat=True).first()
 
 
 def own_replay(organization_id: UUID, replay_id: UUID) -> Replay:

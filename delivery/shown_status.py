@@ -31,6 +31,7 @@ class HeldReason(StrEnum):
     CIRCUIT_OPEN = "circuit_open"
     SUSPENDED = "suspended"
     RATE_LIMITED = "rate_limited"
+    ORDER = "order"
 
 
 def held_reason(delivery: Delivery, subscription: Subscription, *, now: datetime) -> HeldReason | None:
@@ -39,8 +40,10 @@ def held_reason(delivery: Delivery, subscription: Subscription, *, now: datetime
         return None
     if (reason := _of_all(subscription)) is not None:
         return reason
+    if delivery.next_attempt_at is None:
+        return HeldReason.ORDER
     rest = _rest_of(subscription, now)
-    if rest is None or delivery.next_attempt_at is None:
+    if rest is None:
         return None
     reason, until = rest
     return reason if delivery.status == DeliveryStatus.PENDING or delivery.next_attempt_at < until else None
@@ -69,13 +72,20 @@ def stored_as(subscription: Subscription, wanted: DeliveryStatus | None, *, now:
         return [Q(status=status) for status in OPEN_STATUSES] if is_held else []
     rest = _rest_of(subscription, now)
     if rest is None:
-        return [] if is_held else [Q(status=wanted)]
+        return _without_a_rest(subscription, wanted)
     _, rests_until = rest
     soon = Q(status=DeliveryStatus.RETRYING, next_attempt_at__lt=rests_until)
     later = Q(status=DeliveryStatus.RETRYING, next_attempt_at__gte=rests_until)
     if is_held:
         return [Q(status=DeliveryStatus.PENDING), soon]
     return [later] if wanted is DeliveryStatus.RETRYING else []
+
+
+def _without_a_rest(subscription: Subscription, wanted: DeliveryStatus) -> list[Q]:
+    """Where only those are held that wait for their turn, if there is an order."""
+    if wanted is DeliveryStatus.RETRYING or not subscription.has_queues:
+        return [] if wanted is DeliveryStatus.HELD else [Q(status=wanted)]
+    return [Q(status=DeliveryStatus.PENDING, next_attempt_at__isnull=wanted is DeliveryStatus.HELD)]
 
 
 def _rest_of(subscription: Subscription, now: datetime) -> tuple[HeldReason, datetime] | None:

@@ -16,6 +16,7 @@ _DONE = {
     "api_key.rotated": "rotated the API key",
     "dead_letter_retry.cancelled": "cancelled the retry of dead letters",
     "delivery.retried": "retried the delivery",
+    "delivery.skipped": "skipped the delivery",
     "event.cancelled": "cancelled the scheduled event",
     "event.requeued": "had processed again the event",
     "event_type.created": "described the event type",

@@ -16,8 +16,8 @@ from console.rendering import render_page
 from core.problems import Problem
 from delivery.api.presenting import describe_delivery
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Subscription
-from delivery.operations import dead_letters_of, retry_delivery, retry_of_all, start_retry
-from delivery.queries import own_delivery, own_subscription
+from delivery.operations import dead_letters_of, retry_delivery, retry_of_all, skip_delivery, start_retry
+from delivery.queries import head_of_key, own_delivery, own_subscription
 from organizations.audit import actor_of
 
 # A page of the list.
@@ -48,7 +48,13 @@ def delivery(
     """One delivery with its attempts and what the endpoint answered."""
     found = own_subscription(place.organization.pk, subscription_id)
     row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
-    context = {"subscription": found, "delivery": describe_delivery(row, found)}
+    head = head_of_key(row)
+    context = {
+        "subscription": found,
+        "delivery": describe_delivery(row, found),
+        "head_id": head,
+        "holds_others": head == row.pk and row.status in (DeliveryStatus.RETRYING, DeliveryStatus.DEAD_LETTER),
+    }
     return _render(request, place, "console/subscriptions/delivery.html", context)
 
 
@@ -59,6 +65,16 @@ def retry(request: HttpRequest, place: OrganizationContext, subscription_id: UUI
     row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
     retry_delivery(delivery=row, subscription=found, actor=actor_of(request), now=timezone.now())
     messages.success(request, "The delivery is due now.")
+    return redirect("console:delivery", place.organization.slug, found.pk, row.pk)
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
+def skip(request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID) -> HttpResponse:
+    """Have what waits for it go on."""
+    found = own_subscription(place.organization.pk, subscription_id)
+    row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
+    skip_delivery(delivery=row, subscription=found, actor=actor_of(request), now=timezone.now())
+    messages.success(request, "It is skipped: the next event of its key goes on.")
     return redirect("console:delivery", place.organization.slug, found.pk, row.pk)
 
 

@@ -21,8 +21,9 @@ from delivery.endpoints.option_rules import IN_FLIGHT, MAX_TAG_LENGTH, PER_SECON
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
+from delivery.matching.event_view import MAX_PATH_LENGTH
 from delivery.matching.matching import MAX_PATTERNS
-from delivery.models import Signature, Subscription, SubscriptionKind
+from delivery.models import OnDeadLetter, Signature, Subscription, SubscriptionKind
 from delivery.operations import ReplayRequest, SubscriptionChanges
 from ingestion.formats.decoding import check_jsonb
 
@@ -79,6 +80,20 @@ class SubscriptionForm(forms.Form):
         max_length=MAX_TAG_LENGTH,
         help_text="Words of your own, one per line, such as the customer that it belongs to.",
         widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    order_by = forms.CharField(
+        required=False,
+        max_length=MAX_PATH_LENGTH,
+        label="In order by",
+        help_text="subject, source, type or data.<path>: events with the same value go one after another, in the order"
+        " in which they were accepted. Empty: no order.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    on_dead_letter = forms.ChoiceField(
+        required=False,
+        choices=[("", OnDeadLetter.SKIP.label), (OnDeadLetter.HOLD.value, OnDeadLetter.HOLD.label)],
+        label="Behind a dead letter",
+        help_text="With an order: what becomes of the events with the same value.",
     )
     timeout_seconds = forms.FloatField(
         required=False,
@@ -180,7 +195,8 @@ class SubscriptionForm(forms.Form):
         """What to set, by the fields that this form has."""
         data = self.cleaned_data
         wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
-        wanted["tags"] = data["tags"] or None
+        for name in ("tags", "order_by", "on_dead_letter"):
+            wanted[name] = data[name] or None
         if "signature" in self.fields:
             wanted["signature"] = data["signature"] or None
             wanted["auth"] = msgspec.to_builtins(data["auth"])
@@ -292,6 +308,8 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "filter": json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "",
         "headers": [f"{name}: {value}" for name, value in show_headers(subscription.headers).items()],
         "tags": subscription.tags or [],
+        "order_by": subscription.order_by,
+        "on_dead_letter": subscription.on_dead_letter if subscription.holds_keys else "",
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
         "rate_limit": subscription.rate_limit,

@@ -109,7 +109,8 @@ class DeliveryFields(Struct):
         HeldReason | None,
         Meta(
             description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
-            " organization is suspended, or its turn by the subscription's rate limit has not come."
+            " organization is suspended, its turn by the subscription's rate limit has not come, or an earlier delivery"
+            " of its key has not ended (`order`)."
         ),
     ]
     next_attempt_at: Annotated[
@@ -123,6 +124,13 @@ class DeliveryFields(Struct):
     created_at: Time
     delivered_at: Time | None
     replay_id: Annotated[UUID | None, Meta(description="The replay that made it.")]
+    sequence: Annotated[
+        int | None,
+        Meta(
+            description="Its number in the order of its key, the `webhook-sequence`: one more than that of the delivery"
+            " before. Null without an order, and until its turn has come."
+        ),
+    ]
 
 
 class DeliveryDetails(DeliveryFields):
@@ -195,6 +203,7 @@ EXAMPLE_DELIVERY = {
     "created_at": EXAMPLE_TIME,
     "delivered_at": EXAMPLE_TIME,
     "replay_id": None,
+    "sequence": None,
     "attempts": [EXAMPLE_ATTEMPT],
 }
 _LISTED_DELIVERY = {**EXAMPLE_DELIVERY, "attempts": 1}
@@ -253,7 +262,8 @@ RETRY = {
         summary="Retry a delivery",
         description="It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
         " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
-        " stays held until that is resumed.",
+        " stays held until that is resumed. Of a subscription with an order, a dead letter that holds its key is tried"
+        " at once, another one that has ended comes last of its key, and one that waits for an earlier one is refused.",
         answers={
             202: Answer(
                 description="The delivery is due.",
@@ -268,5 +278,29 @@ RETRY = {
             )
         },
         problems=("limit_reached", "wrong_state"),
+    )
+}
+SKIP = {
+    "POST": Operation(
+        id="skip_delivery",
+        summary="Skip a delivery that others wait for",
+        description="Of a subscription with an order: what waits behind it goes on without it. A dead letter that holds"
+        " its key stays one; a delivery that is not over ends as a dead letter with the error `skipped`. It can be"
+        " retried later, and comes last of its key then.",
+        answers={
+            200: Answer(
+                description="The delivery.",
+                content=json_of(
+                    DeliveryShown,
+                    delivery={
+                        **_LISTED_DELIVERY,
+                        "status": "dead_letter",
+                        "last_error": "skipped",
+                        "delivered_at": None,
+                    },
+                ),
+            )
+        },
+        problems=("wrong_state",),
     )
 }

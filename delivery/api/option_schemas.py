@@ -14,6 +14,7 @@ from delivery.endpoints.option_rules import (
     PER_SECOND,
     TIMEOUT_SECONDS,
 )
+from delivery.matching.event_view import MAX_PATH_LENGTH
 from rest.openapi import Time
 
 Url = Annotated[
@@ -57,6 +58,21 @@ MaxInFlight = Annotated[
         le=IN_FLIGHT[1],
         description="How many are under way to the endpoint at once, from all senders together. Null for up to 20 from"
         " each, fewer while it is slow or fails.",
+    ),
+]
+OrderBy = Annotated[
+    str,
+    Meta(
+        max_length=MAX_PATH_LENGTH,
+        description="`subject`, `source`, `type` or `data.<path>`: events with the same value there are delivered one"
+        " after another, in the order in which they were accepted. Null, or an event without it: no order.",
+    ),
+]
+OnDeadLetterChoice = Annotated[
+    Literal["skip", "hold"],
+    Meta(
+        description="With `order_by`: what becomes of the events behind a dead letter. `skip`, which null stands for:"
+        " the next one is delivered; `hold`: they wait until somebody retries or skips it."
     ),
 ]
 SignatureVersion = Annotated[

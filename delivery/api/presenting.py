@@ -16,7 +16,7 @@ from delivery.api.schemas import Circuit, Health, SubscriptionShown
 from delivery.delivery_ids import bounds_of_event
 from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
-from delivery.models import Delivery, DisabledReason, Subscription, SubscriptionKind, SubscriptionStatus
+from delivery.models import Delivery, DisabledReason, OnDeadLetter, Subscription, SubscriptionKind, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
 from ingestion.models import Event
 
@@ -43,6 +43,8 @@ def subscription_members(subscription: Subscription, *, now: datetime) -> dict[s
         "filter": subscription.filter,
         "headers": show_headers(subscription.headers),
         "tags": subscription.tags,
+        "order_by": subscription.order_by,
+        "on_dead_letter": subscription.on_dead_letter or (OnDeadLetter.SKIP.value if subscription.order_by else None),
         "timeout_seconds": subscription.timeout_seconds,
         "retry_schedule": subscription.retry_schedule,
         "rate_limit": RateLimit(subscription.rate_limit) if subscription.rate_limit else None,
@@ -151,6 +153,7 @@ def _delivery_members(
         "created_at": format_time(delivery.created_at),
         "delivered_at": _time(delivery.delivered_at),
         "replay_id": delivery.replay_id,
+        "sequence": delivery.sequence,
     }
 
 

@@ -11,6 +11,8 @@ from delivery.api.option_schemas import (
     MaxInFlight,
     MutualTlsShown,
     OAuth2Shown,
+    OnDeadLetterChoice,
+    OrderBy,
     RateLimit,
     RetrySchedule,
     SignatureVersion,
@@ -81,6 +83,8 @@ class NewWebhook(
     filter: GivenFilter | UnsetType = UNSET
     headers: Headers | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
+    order_by: OrderBy | UnsetType | None = UNSET
+    on_dead_letter: OnDeadLetterChoice | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     rate_limit: RateLimit | UnsetType | None = UNSET
@@ -97,6 +101,8 @@ class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind
     event_types: EventTypes | UnsetType = UNSET
     filter: GivenFilter | UnsetType = UNSET
     tags: Tags | UnsetType | None = UNSET
+    order_by: OrderBy | UnsetType | None = UNSET
+    on_dead_letter: OnDeadLetterChoice | UnsetType | None = UNSET
     max_leases: MaxLeases | UnsetType = UNSET
 
 
@@ -126,6 +132,8 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         | UnsetType
     ) = UNSET
     tags: Tags | UnsetType | None = UNSET
+    order_by: OrderBy | UnsetType | None = UNSET
+    on_dead_letter: OnDeadLetterChoice | UnsetType | None = UNSET
     timeout_seconds: TimeoutSeconds | UnsetType | None = UNSET
     retry_schedule: RetrySchedule | UnsetType | None = UNSET
     rate_limit: RateLimit | UnsetType | None = UNSET
@@ -168,6 +176,10 @@ class SubscriptionShown(Struct):
         dict[str, str], Meta(description="With masked values: `****` and the last four characters of a long one.")
     ]
     tags: list[str] | None
+    order_by: str | None
+    on_dead_letter: Annotated[
+        Literal["skip", "hold"] | None, Meta(description="Null only without an `order_by`, if it was never set.")
+    ]
     timeout_seconds: float | None
     retry_schedule: list[int] | None
     rate_limit: RateLimit | None
@@ -205,6 +217,8 @@ _WEBHOOK = {
     "filter": {"data.amount": {"gte": 1000}},
     "headers": {"Authorization": "****cret"},
     "tags": ["ledger"],
+    "order_by": "subject",
+    "on_dead_letter": "skip",
     "timeout_seconds": None,
     "retry_schedule": [10, 60, 600],
     "rate_limit": {"per_second": 50},
@@ -269,6 +283,7 @@ SUBSCRIPTIONS = {
                 "event_types": ["invoice.*"],
                 "filter": {"data.amount": {"gte": 1000}},
                 "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+                "order_by": "subject",
                 "retry_schedule": [10, 60, 600],
                 "rate_limit": {"per_second": 50},
                 "auth": {

@@ -43,6 +43,7 @@ from delivery.operations import (
     retry_delivery,
     rotate_secret,
     show_secret,
+    skip_delivery,
     update_subscription,
     wake_inbox,
 )
@@ -240,6 +241,22 @@ class RetryView(APIView):
             delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
         )
         return Response(describe_deliveries([retried], subscription)[0], status=202)
+
+
+class SkipView(APIView):
+    """Have what waits behind a delivery go on without it."""
+
+    scopes = {"POST": Scope.SUBSCRIPTIONS_MANAGE}
+    operations = delivery_schemas.SKIP
+
+    def post(self, request: Request, delivery_id: UUID) -> Response:
+        check_parameters(request, ())
+        delivery = own_delivery(caller_of(request).organization_id, pk=delivery_id)
+        subscription = delivery.subscription
+        skipped = skip_delivery(
+            delivery=delivery, subscription=subscription, actor=actor_of(request), now=timezone.now()
+        )
+        return Response(describe_deliveries([skipped], subscription)[0])
 
 
 def _shown(subscription: Subscription) -> Response:

@@ -52,6 +52,7 @@ class Webhook(KindRules):
             received_at=claimed.received_at,
             data=claimed.data,
             attributes=claimed.attributes,
+            sequence=claimed.sequence,
             now=now,
             context=context,
             timeout_seconds=claimed.timeout_seconds,

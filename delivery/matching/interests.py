@@ -15,6 +15,7 @@ from delivery.kinds import RULES
 from delivery.matching.filters import Filter, compile_filter
 from delivery.matching.matching import Interest, Matcher
 from delivery.models import Subscription
+from delivery.ordering.keys import Order, order_of
 
 logger = logging.getLogger(__name__)
 # A change gets its time before it is committed: look back this far, so that a late commit is not missed.
@@ -31,10 +32,11 @@ WHERE changed_at > statement_timestamp() - make_interval(secs => %s)
 
 
 class Wanted(NamedTuple):
-    """A subscription that wants an event."""
+    """A subscription that wants an event, and by what it puts events in order, if it does."""
 
     subscription_id: UUID
     is_sent: bool
+    order: Order | None
 
 
 class SubscriptionIndex:
@@ -85,12 +87,19 @@ def _read(organization_ids: Collection[UUID]) -> dict[UUID, _Known]:
     awake = Subscription.objects.not_deleted().filter(sleeps=False)
     shown = awake.filter(organization__in=organization_ids).order_by("pk")
     columns = shown.values_list(
-        "pk", "organization_id", "kind", "event_types", "filter", octets("event_types") + octets("filter")
+        "pk", "organization_id", "kind", "order_by", "event_types", "filter", octets("event_types") + octets("filter")
     )
-    for pk, organization_id, kind, patterns, wanted, size in columns:
+    for pk, organization_id, kind, order_by, patterns, wanted, size in columns:
         sizes[organization_id] += size
-        key = Wanted(subscription_id=pk, is_sent=RULES[kind].is_sent)
-        rows[organization_id].append(Interest(key=key, patterns=patterns, filter=usable_filter(pk, wanted)))
+        order = order_of(order_by)
+        key = Wanted(subscription_id=pk, is_sent=RULES[kind].is_sent, order=order)
+        interest = Interest(
+            key=key,
+            patterns=patterns,
+            filter=usable_filter(pk, wanted),
+            needs_data=order is not None and order.needs_data,
+        )
+        rows[organization_id].append(interest)
     return {pk: _Known(matcher=Matcher(found), size=sizes[pk]) for pk, found in rows.items()}
 
 

@@ -19,11 +19,15 @@ T = TypeVar("T")
 
 
 class Interest(NamedTuple, Generic[T]):
-    """What one subscription, known by `key`, wants: events of any of the patterns that pass the filter."""
+    """What one subscription, known by `key`, wants: events of any of the patterns that pass the filter.
+
+    `needs_data`: whether the data of an event is looked at for something else, too.
+    """
 
     key: T
     patterns: Sequence[str]
     filter: Filter | None = None
+    needs_data: bool = False
 
 
 class Matcher(Generic[T]):
@@ -45,15 +49,15 @@ class Matcher(Generic[T]):
                     bucket = self._exact.setdefault(pattern, _Bucket())
                 bucket.add(row, interest.filter)
         self._lengths = sorted(set(map(len, self._prefixes)))
-        # Whether any filter may look into the data: else an event can be matched without it.
-        self.needs_data = any(wanted is not None and wanted.needs_data for _, _, wanted in self._rows)
+        # Whether anybody may look into the data: else an event can be matched without it.
+        self.needs_data = any(row.needs_data or (row.filter and row.filter.needs_data) for row in self._rows)
 
     def match(self, event: EventView) -> list[T]:
         """The keys of those that want the event, each once."""
         rows = self._rows
         found = []
         for row in self._candidates(event):
-            key, _, wanted = rows[row]
+            key, _, wanted, _ = rows[row]
             if wanted is None or wanted.matches(event):
                 found.append(key)
         return found

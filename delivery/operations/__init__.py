@@ -8,7 +8,7 @@ from delivery.operations.dead_letters import (
     run_dead_letter_retries,
     start_retry,
 )
-from delivery.operations.deliveries import retry_delivery
+from delivery.operations.deliveries import retry_delivery, skip_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
 from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription
 from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
@@ -59,6 +59,7 @@ __all__ = [
     "run_dead_letter_retries",
     "run_replays",
     "show_secret",
+    "skip_delivery",
     "start_retry",
     "update_subscription",
     "wake_inbox",

@@ -17,6 +17,7 @@ from core.broker.wakeup import Waker
 from core.event_ids import lowest_id
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, RetryOutcomes, Subscription, SubscriptionStatus
 from delivery.operations.replays import of_types
+from delivery.ordering.queues import come_back
 from ingestion.models import Event, EventQuerySet
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
@@ -36,6 +37,9 @@ DUE_AGAIN: dict[str, Any] = {
     "lease_until": None,
     "last_error": "",
 }
+# Likewise one of a key, which comes back to its queue then.
+PENDING_AGAIN: dict[str, Any] = {**DUE_AGAIN, "next_attempt_at": None}
+_CLAIMED = ("pk", "organization", "subscription", "event_id", "order_key")
 # One transaction: some 30 ms.
 DELIVERIES_PER_BATCH = 1_000
 # A request that waits for its job ends within seconds; what remains is done without it.
@@ -184,8 +188,13 @@ def _make_due(retry: DeadLetterRetry, ids: list[UUID]) -> int:
     # The bounds keep the search to the partitions that matter.
     rows = Delivery.objects.for_organization(retry.organization_id).filter(pk__gte=ids[0], pk__lte=ids[-1])
     dead = rows.filter(status=DeliveryStatus.DEAD_LETTER)
-    claimed = dead.filter(pk__in=ids).select_for_update(skip_locked=True).order_by("pk")
-    moved = rows.filter(pk__in=list(claimed.values_list("pk", flat=True))).update(**DUE_AGAIN, retry_id=retry.pk)
+    claimed = list(dead.filter(pk__in=ids).select_for_update(skip_locked=True).order_by("pk").only(*_CLAIMED))
+    free = [delivery.pk for delivery in claimed if delivery.order_key is None]
+    keyed = [delivery for delivery in claimed if delivery.order_key is not None]
+    moved = rows.filter(pk__in=free).update(**DUE_AGAIN, retry_id=retry.pk)
+    if keyed:
+        moved += rows.filter(pk__in=[one.pk for one in keyed]).update(**PENDING_AGAIN, retry_id=retry.pk)
+        come_back(keyed)
     if moved:
         transaction.on_commit(retry.subscription.rules.wake)
     return moved

@@ -15,6 +15,7 @@ from delivery.matching.matching import Matcher
 from delivery.matching.stored_events import read_views
 from delivery.metrics import FANNED_OUT
 from delivery.models import DEFAULT_INBOX, DeliveryStatus, Subscription, SubscriptionKind
+from delivery.ordering.queues import Joining, join_queues
 from delivery.wakeup import wake_consumers, wake_sending
 from ingestion.operations.process import StoredEvent
 
@@ -38,13 +39,30 @@ def fan_out(events: Sequence[StoredEvent]) -> None:
     made = _make_missing_inboxes(subscription_index.unknown(organizations))
     interests = subscription_index.of(organizations)
     subscription_index.forget(made)  # which this transaction may yet take back
-    matches = [(event, wanted) for event, view in _views(events, interests)
-               for wanted in interests[event.organization_id].match(view)]  # fmt: skip
+    matches, ordered = _match(events, interests)
     _insert(matches)
+    transaction.on_commit(partial(FANNED_OUT.inc, join_queues(ordered)))
     if due := {(event.organization_id, wanted.subscription_id) for event, wanted in matches if wanted.is_sent}:
         transaction.on_commit(partial(wake_sending, due))
     if inboxes := {wanted.subscription_id for _, wanted in matches if not wanted.is_sent}:
         transaction.on_commit(partial(wake_consumers, inboxes))
+
+
+def _match(
+    events: Sequence[StoredEvent], interests: dict[UUID, Matcher[Wanted]]
+) -> tuple[list[tuple[StoredEvent, Wanted]], list[Joining]]:
+    """What wants each event: without an order, and in the order of a key."""
+    matches: list[tuple[StoredEvent, Wanted]] = []
+    ordered: list[Joining] = []
+    for event, view in _views(events, interests):
+        for wanted in interests[event.organization_id].match(view):
+            key = wanted.order.key_of(view) if wanted.order is not None else None
+            if key is None:
+                matches.append((event, wanted))
+                continue
+            pk = delivery_id(event.id, wanted.subscription_id)
+            ordered.append(Joining(pk, event.organization_id, wanted.subscription_id, event.id, key, event.position))
+    return matches, ordered
 
 
 def default_inboxes(organization_ids: Collection[UUID], *, sleep: bool = True) -> dict[UUID, UUID]:

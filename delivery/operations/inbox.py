@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, QuerySet, When
 
 from core.event_ids import lowest_id
 from delivery.delivery_ids import delivery_id
@@ -29,10 +29,12 @@ from delivery.models import (
 from delivery.operations.dead_letters import count_retried
 from delivery.operations.fan_out import default_inboxes
 from delivery.operations.sleeping_inboxes import fill_named, wake_inbox
+from delivery.ordering.queues import leave_queues
 from delivery.wakeup import wake_consumers
 
 # An event may have a delivery of each; the newest ones are looked for.
 _REPLAYS = 50
+_SETTLED = ("pk", "subscription", "event_id", "status", "lease_id", "next_attempt_at", "retry_id", "order_key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +97,15 @@ def ack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID
 
 
 def nack_events(*, inbox: Subscription, event_ids: Sequence[UUID], lease_id: UUID | None, now: datetime) -> Settlement:
-    """Let the events be leased again at once, where they were in the order."""
+    """Let the events be leased again at once, where they were in the order. What waits for its turn waits on."""
     settlement = _settle(
         inbox,
         event_ids,
         allowed=lambda row: row.status in OPEN_STATUSES and (lease_id is None or _holds(lease_id, row, now)),
-        changes={"next_attempt_at": F("created_at"), "lease_id": None},
+        changes={
+            "next_attempt_at": Case(When(next_attempt_at__isnull=False, then=F("created_at"))),
+            "lease_id": None,
+        },
     )
     if settlement.done:
         transaction.on_commit(partial(wake_consumers, [inbox.pk]))
@@ -121,7 +126,7 @@ def _settle(
     rows = Delivery.objects.for_organization(inbox.organization_id).filter(subscription=inbox)
     named = rows.filter(pk__in=_possible_deliveries(inbox, event_ids)).select_for_update().order_by("pk")
     found: dict[UUID, list[Delivery]] = defaultdict(list)
-    for row in named.only("pk", "event_id", "status", "lease_id", "next_attempt_at", "retry_id"):
+    for row in named.only(*_SETTLED):
         found[row.event_id].append(row)
     settled = [
         row
@@ -133,6 +138,7 @@ def _settle(
         rows.filter(pk__in=[row.pk for row in settled]).update(**changes)
         if changes.get("status") == DeliveryStatus.DELIVERED:
             count_retried(settled, "delivered")
+            leave_queues(settled)
     done = {row.event_id for row in settled}
     lists: dict[str, list[UUID]] = defaultdict(list)
     for event_id in dict.fromkeys(event_ids):

@@ -24,8 +24,11 @@ from delivery.matching.interests import usable_filter
 from delivery.matching.stored_events import read_views
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionStatus
 from delivery.operations.sleeping_inboxes import wake_inbox
+from delivery.ordering.keys import order_of
+from delivery.ordering.queues import Joining, join_queues
 from delivery.usage import usage_of
 from ingestion.models import Event, EventQuerySet, Schedule, ScheduleStatus
+from ingestion.positions import take_positions
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
 from organizations.jobs.running import JobKind, run_jobs
@@ -198,10 +201,11 @@ def _make_deliveries(replay: Replay, now: datetime) -> int | None:
     if replay.subscription.status == SubscriptionStatus.DELETED:
         replay.end(JobStatus.CANCELLED, now)
         return None
-    size = DATA_EVENTS_PER_BATCH if replay.subscription.filter else EVENTS_PER_BATCH
+    looks = replay.subscription.filter or replay.subscription.order_by
+    size = DATA_EVENTS_PER_BATCH if looks else EVENTS_PER_BATCH
     events = _next_events(replay, size)
     wanted = _undelivered(replay, events) if replay.only_undelivered else events
-    made = _insert(replay, _passing(replay.subscription, [event.pk for event in wanted]), now)
+    made = _insert_passing(replay, [event.pk for event in wanted], now)
     # Events that are named are there.
     limit = HIGHEST_ID if replay.event_ids is not None else lowest_id(now - SETTLED_AFTER)
     settled = [event.pk for event in events if event.pk < limit]
@@ -232,13 +236,37 @@ def _undelivered(replay: Replay, events: Sequence[Event]) -> list[Event]:
     return [event for event in events if event.pk in left]
 
 
-def _passing(subscription: Subscription, event_ids: Sequence[UUID]) -> list[UUID]:
-    """Those that pass the subscription's filter."""
-    wanted = usable_filter(subscription.pk, subscription.filter)
-    if wanted is None:
-        return list(event_ids)
-    matches = wanted.matches
-    return [event_id for event_id, view in read_views(event_ids) if matches(view)]
+def _insert_passing(replay: Replay, event_ids: Sequence[UUID], now: datetime) -> int:
+    """Of those that pass the subscription's filter; those with a key come last in its queue, in their order."""
+    subscription = replay.subscription
+    wanted, order = usable_filter(subscription.pk, subscription.filter), order_of(subscription.order_by)
+    if wanted is None and order is None:
+        return _insert(replay, event_ids, now)
+    passing = {
+        event_id: order and order.key_of(view)
+        for event_id, view in read_views(event_ids)
+        if wanted is None or wanted.matches(view)
+    }
+    made = _insert(replay, [event_id for event_id, key in passing.items() if key is None], now)
+    return made + _join(replay, sorted((event_id, key) for event_id, key in passing.items() if key is not None))
+
+
+def _join(replay: Replay, keyed: Sequence[tuple[UUID, UUID]]) -> int:
+    if not keyed:
+        return 0
+    subscription = replay.subscription
+    joining = [
+        Joining(
+            delivery_id(event_id, subscription.pk, replay.pk),
+            replay.organization_id,
+            subscription.pk,
+            event_id,
+            key,
+            position,
+        )
+        for position, (event_id, key) in enumerate(keyed, take_positions())
+    ]
+    return join_queues(joining, replay_id=replay.pk)
 
 
 def _insert(replay: Replay, event_ids: Sequence[UUID], now: datetime) -> int:

@@ -16,6 +16,7 @@ from core.postgresql.arrays import uuid_array
 from delivery.attempts.records import without_answer
 from delivery.delivery_ids import bounds_of_event
 from delivery.models import Attempt, DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionStatus
+from delivery.ordering.queues import leave_queues
 from ingestion.operations.retention import has_late_events
 from organizations.audit import Actor, record
 from organizations.jobs.models import JobStatus
@@ -61,6 +62,7 @@ WITH ending AS MATERIALIZED (
 UPDATE delivery_delivery AS delivery
 SET status = 'dead_letter', next_attempt_at = NULL, lease_id = NULL, lease_until = NULL, last_error = %(reason)s
 FROM ending WHERE delivery.id = ending.id AND delivery.status IN ('pending', 'retrying')
+RETURNING delivery.id, delivery.order_key
 """  # noqa: S608 - a constant
 _OPEN_EVENTS = f"""
 SELECT kept.id, (
@@ -145,6 +147,7 @@ def expire_deliveries(*, subscription_id: UUID, below: UUID, now: datetime) -> i
     return ended
 
 
+@transaction.atomic
 def end_deliveries_of_deleted(*, subscription_id: UUID, now: datetime) -> int:
     """Take a batch of a deleted subscription's open deliveries out of what is due; returns how many."""
     return _end(subscription_id, HIGHEST_ID, SUBSCRIPTION_DELETED, now, with_late=True)
@@ -196,7 +199,10 @@ def remove_deliveries_of_events(*, organization_id: UUID, event_ids: Collection[
     """Delete all deliveries of these events with their attempts, which may quote them; returns how many deliveries."""
     deliveries = _deliveries_of(organization_id, event_ids)
     Attempt.objects.for_organization(organization_id).filter(delivery_id__in=deliveries).delete()
-    Delivery.objects.for_organization(organization_id).filter(pk__in=deliveries).delete()
+    rows = Delivery.objects.for_organization(organization_id).filter(pk__in=deliveries)
+    keyed = list(rows.filter(order_key__isnull=False).only("pk", "subscription", "order_key"))
+    rows.delete()
+    leave_queues(keyed)
     return len(deliveries)
 
 
@@ -282,8 +288,9 @@ def _end(subscription_id: UUID, below: UUID, reason: str, now: datetime, *, with
     }
     with connection.cursor() as cursor:
         cursor.execute(_END, values)
-        ended: int = cursor.rowcount
-    return ended
+        ended = cursor.fetchall()
+    leave_queues(Delivery(id=pk, subscription_id=subscription_id, order_key=key) for pk, key in ended)
+    return len(ended)
 
 
 @transaction.atomic

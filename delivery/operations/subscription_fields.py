@@ -20,6 +20,7 @@ from delivery.kinds import RULES
 from delivery.matching.filters import compile_filter
 from delivery.matching.matching import check_patterns
 from delivery.models import Subscription, SubscriptionKind
+from delivery.ordering.keys import compile_order
 from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_destination
 
 # These may hold tokens or be long, and are shown elsewhere: the audit log only says that they changed.
@@ -37,6 +38,8 @@ class SubscriptionChanges:
     url: str | UnsetType = UNSET
     headers: Mapping[str, str] | UnsetType = UNSET
     tags: Sequence[str] | UnsetType | None = UNSET
+    order_by: str | UnsetType | None = UNSET
+    on_dead_letter: str | UnsetType | None = UNSET
     timeout_seconds: float | UnsetType | None = UNSET
     retry_schedule: Sequence[int] | UnsetType | None = UNSET
     rate_limit: float | UnsetType | None = UNSET
@@ -69,6 +72,8 @@ def stored_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         ends = auth and auth.get("expires_at")
         stored["auth"] = auth and seal_auth(auth)
         stored |= {"auth_expires_at": datetime.fromisoformat(ends) if ends else None, "auth_end_told_at": None}
+    if stored.get("order_by") is not None:
+        stored["has_queues"] = True
     return stored
 
 
@@ -129,6 +134,12 @@ def _checked_filter(value: Any) -> Any:
     return value
 
 
+def _checked_order(path: str | None) -> str | None:
+    if path is not None:
+        compile_order(path)
+    return path
+
+
 def _text_of(pointer: str) -> Callable[[str], str]:
     def check(text: str) -> str:
         if "\x00" in text:
@@ -150,6 +161,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "url": _checked_url,
     "headers": check_headers,
     "tags": check_tags,
+    "order_by": _checked_order,
+    "on_dead_letter": _as_it_is,
     "timeout_seconds": _as_it_is,
     "retry_schedule": check_retry_schedule,
     "rate_limit": _as_it_is,

@@ -19,6 +19,7 @@ from delivery.endpoints.sealed_auth import open_readable_auth
 from delivery.endpoints.sealed_headers import open_readable
 from delivery.kinds import RULES
 from delivery.models import DEFAULT_INBOX, Signature, Subscription, SubscriptionKind, SubscriptionStatus
+from delivery.operations.sleeping_inboxes import wake_inbox
 from delivery.operations.subscription_fields import (
     SubscriptionChanges,
     changeable_fields,
@@ -30,6 +31,7 @@ from delivery.operations.subscription_fields import (
 )
 from delivery.operations.subscription_rows import CLEAN_RECORD, lock_row, log_change, rows_of
 from delivery.operations.webhook_secrets import columns_of_secret
+from delivery.ordering.queues import let_go
 from delivery.usage import usage_of
 from delivery.wakeup import wake_sending
 from delivery.webhooks.signing import generate_secret
@@ -98,6 +100,9 @@ def update_subscription(
     The host of a URL is resolved, so call it outside of a transaction.
     """
     fields = checked_fields(SubscriptionKind(subscription.kind), changes)
+    if fields.get("order_by") is not None:
+        # What it has not got yet was accepted before, and has no order.
+        wake_inbox(subscription)
     with _one_inbox_of_each_name(), transaction.atomic():
         locked = lock_row(subscription)
         require_version(expected, changeable_fields(locked))
@@ -113,6 +118,8 @@ def update_subscription(
                 _refuse_too_much(locked.organization, locked.organization.limits)
             log_change("updated", locked, actor, summary_of(before, after))
     locked.refresh_from_db()
+    if not before.keys().isdisjoint(("order_by", "on_dead_letter")):
+        let_go(locked.pk)
     return locked
 
 

@@ -139,7 +139,7 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
           {stored_data.COLUMNS}, delivery.retry_id, (event.annotations -> 'attributes')::text,
           subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, subscription.max_in_flight,
-          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0)
+          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0), delivery.sequence
 """  # noqa: S608 - no input
 _CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -159,7 +159,8 @@ class Claimed(msgspec.Struct, frozen=True):
 
     `timeout_seconds` and `retry_schedule` are None where the platform's settings count. With a rate limit it is not to
     be sent before `send_at`, which is at most AHEAD, and more can be claimed from `next_slot_at` on. `attempts` are
-    those since it last started over, by which the schedule goes; before that there were `earlier_attempts`.
+    those since it last started over, by which the schedule goes; before that there were `earlier_attempts`. `sequence`
+    is its number in the order of its key, if it has one.
     `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
     CloudEvent without a field here, are JSON texts.
     """
@@ -190,6 +191,7 @@ class Claimed(msgspec.Struct, frozen=True):
     send_at: datetime | None = None
     next_slot_at: datetime | None = None
     earlier_attempts: int = 0
+    sequence: int | None = None
 
     @property
     def number(self) -> int:

@@ -17,6 +17,7 @@ from delivery.attempts.records import pack
 from delivery.issues.recording import OPEN_ISSUES, RESOLVING, Failure, issue_columns
 from delivery.metrics import DELIVERED, note_attempts, note_dead_letters
 from delivery.models import DeliveryStatus
+from delivery.ordering.queues import LEAVE, SKIPS
 from delivery.webhooks.claiming import Claimed
 from delivery.webhooks.retry_schedule import next_attempt
 from delivery.webhooks.sending import AttemptResult
@@ -31,7 +32,7 @@ EVENT_GONE = "event_gone"
 
 # A delivery whose lease has passed to another is left alone: what happened to it is the other's to say. What is kept in
 # the delivery of a first attempt that succeeded has no row.
-_DELIVERIES = """
+_RECORD = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(leases)s::uuid[], %(statuses)s::text[], %(due)s::timestamptz[], %(errors)s::text[],
@@ -57,7 +58,7 @@ WITH outcome AS (
         first_attempt = coalesce(outcome.first_attempt, delivery.first_attempt),
         first_response = coalesce(outcome.first_response, delivery.first_response)
     FROM outcome WHERE delivery.id = outcome.id AND delivery.lease_id = outcome.lease_id
-    RETURNING delivery.id, outcome.status, outcome.retry_id
+    RETURNING delivery.id, outcome.status, outcome.retry_id{also}
 ), retried AS (
     SELECT retry_id, count(*) FILTER (WHERE status = 'delivered') AS delivered,
            count(*) FILTER (WHERE status <> 'delivered') AS failed_again
@@ -69,9 +70,21 @@ WITH outcome AS (
     UPDATE delivery_retryoutcomes AS outcomes
     SET delivered = outcomes.delivered + retried.delivered, failed_again = outcomes.failed_again + retried.failed_again
     FROM retried JOIN held USING (retry_id) WHERE outcomes.retry_id = retried.retry_id
-)
+){queues}
 SELECT id FROM written
 """
+_DELIVERIES = _RECORD.format(also="", queues="")
+# Where some of them have an order: one that ended makes room for the next of its key. A dead letter may hold it, unless
+# its event is gone, so that no retry can end it.
+_DELIVERIES_IN_ORDER = _RECORD.format(
+    also=", outcome.error, delivery.subscription_id, delivery.order_key",
+    queues=f""", ended AS (
+    SELECT written.subscription_id, written.order_key AS key, written.id FROM written
+    JOIN delivery_subscription AS subscription ON subscription.id = written.subscription_id
+    WHERE written.status = 'delivered'
+          OR written.status = 'dead_letter' AND (written.error = '{EVENT_GONE}' OR {SKIPS})
+), {LEAVE}""",  # noqa: S608 - no input
+)
 
 # A first attempt that succeeded, but whose delivery was the other's by then. Not one that is kept there: a record may
 # be written twice, when the answer of PostgreSQL to the first was lost.
@@ -205,7 +218,9 @@ async def record_outcomes(
     attempts = [outcome for outcome in outcomes if outcome.result is not None]
     rows = [outcome for outcome in attempts if not outcome.is_first_success]
     values = {**_delivery_columns(outcomes, verdicts), **_attempt_columns(rows)}
-    written = {row[0] for row in await database.fetch(_DELIVERIES, values)}
+    in_order = any(outcome.claimed.sequence is not None for outcome in outcomes)
+    statement = _DELIVERIES_IN_ORDER if in_order else _DELIVERIES
+    written = {row[0] for row in await database.fetch(statement, values)}
     late = [outcome for outcome in attempts if outcome.is_first_success and outcome.claimed.id not in written]
     if late:
         await database.fetch(_LATE, _attempt_columns(late))

@@ -24,6 +24,7 @@ from core.postgresql.faults import is_passing
 from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
+from delivery.ordering.queues import go_on
 from delivery.webhooks.attempt_log import AttemptLog
 from delivery.webhooks.claiming import AHEAD, Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, AttemptOutcome, Disabled, record_outcomes
@@ -144,6 +145,7 @@ class Sender:
         room = _MANUAL_RETRIES - self._by_hand
         wanted = await claim_manual_retries(self._database, room=room) if room > 0 else []
         self._start(wanted, self._deliver_by_hand)
+        await go_on(self._database)
         for organization_id, subscription_id, failures in await find_due(self._database):
             self._shares.put_due(organization_id, subscription_id, failures)
         self._look_not_before = began + (time.monotonic() - began) * _LOOK_PAUSE_FACTOR
@@ -239,10 +241,21 @@ class Sender:
         finally:
             self._records_wait = False
         self._log.note(outcomes)
+        if any(outcome.claimed.sequence is not None for outcome in outcomes):
+            await self._go_on()
         if dead or disabled:
             failed = {one.claimed.subscription_id: one for one in outcomes if one.result and one.result.error}
             await asyncio.to_thread(_announce, dead, [(one, failed.get(one.subscription_id)) for one in disabled])
         return [None] * len(outcomes)
+
+    async def _go_on(self) -> None:
+        """What waited for deliveries that are recorded may be due now."""
+        try:
+            if due := await go_on(self._database):
+                self.wake(due)
+        except psycopg.Error as error:
+            logger.warning("queues of keys go on later: %s", type(error).__name__)
+            self._look_is_wanted = True
 
     async def _recorded(self, outcomes: Sequence[AttemptOutcome]) -> tuple[list[AttemptOutcome], list[Disabled]]:
         """What was sent must not be sent again for a while without PostgreSQL: the record waits for it."""

@@ -39,6 +39,7 @@ def build_request(
     received_at: datetime,
     data: str,
     attributes: str | None = None,
+    sequence: int | None = None,
     now: datetime,
     context: TraceContext | None = None,
     timeout_seconds: float | None = None,
@@ -47,6 +48,7 @@ def build_request(
     """One attempt, made at `now`, to send an event whose `data` is JSON text; each of `secrets` signs it.
 
     `attributes`, JSON text too, are those of a CloudEvent, such as `datacontenttype`: the body has them as inboxes do.
+    `sequence` is the number of the delivery in the order of its key, where there is one.
 
     Body and `webhook-id` are the same in every attempt; the time and thus the signature are not. `headers` are the
     subscription's own, which passed `delivery.endpoints.header_rules`; the platform's win even so. `context` is sent
@@ -69,6 +71,7 @@ def build_request(
             "webhook-id": str(event_id),
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secrets, str(event_id), timestamp, body),
+            **({"webhook-sequence": str(sequence)} if sequence is not None else {}),
             **(_trace_headers(context, headers) if context else {}),
         },
         body=body,

@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.retention import ended_places, expired_sessions, old_sign_ins
 from delivery.issues.operations import old_issues
 from delivery.operations import retention as deliveries
+from delivery.ordering.queues import forget_queues, let_go
 from ingestion.models import EventType
 from ingestion.operations import retention as events
 from lifecycle.retention.floors import Floors, find_floors
@@ -26,6 +27,7 @@ from lifecycle.retention.steps import (
     Step,
     batches_step,
     partitions_step,
+    repeated,
     rows_step,
 )
 from lifecycle.single_runner import single_runner
@@ -203,6 +205,12 @@ def _beside() -> list[Step]:
             _old_event_types,
             time_field="last_seen_at",
         ),
+        Step(
+            what="queues of keys",
+            period="by the longest plan, once nothing waits in them",
+            preview=lambda _: Removable(),
+            remove=_tidy_queues,
+        ),
         rows_step(
             "deleted subscriptions",
             "a day, and their deliveries",
@@ -242,6 +250,12 @@ def _beside() -> list[Step]:
             for number, name in enumerate(("sign-in attempts", "sign-ins", "failed sign-ins"))
         ),
     ]
+
+
+def _tidy_queues(floors: Floors, budget: Budget) -> int:
+    """What a partition took along that was a head, or a version before ended, is waited for no longer."""
+    let_go()
+    return repeated(lambda: forget_queues(before=_ago(floors, floors.longest_of_deliveries)), budget)
 
 
 def _old_event_types(floors: Floors) -> "QuerySet[EventType]":

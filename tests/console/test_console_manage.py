@@ -12,14 +12,17 @@ from core.secrets import decrypt_secret
 from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
 from delivery.operations import run_dead_letter_retries, run_replays, subscription_fields
+from delivery.ordering.queues import go_on_now
 from delivery.webhooks import guard
 from ingestion.models import EventType, IntakeCount
+from ingestion.operations import process_outbox
 from organizations.audit import Actor, record
 from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Organization, Role
 from organizations.operations import issue_key
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_organization
+from tests.support.events.ordering import put
 from tests.support.http.receiver import receiving
 from tests.support.people.console_data import Scene, make_scene
 from tests.support.people.console_site import Site, actions, as_role, errors
@@ -274,6 +277,27 @@ def test_one_delivery_is_retried(scene: Scene, member: Site) -> None:
     assert "due now" in member.follow(f"subscriptions/{scene.webhook.pk}/deliveries/{scene.dead.pk}/retry")
     scene.dead.refresh_from_db()
     assert scene.dead.status == DeliveryStatus.PENDING
+
+
+def test_what_holds_its_key_is_shown_and_skipped(scene: Scene, member: Site) -> None:
+    hook = f"subscriptions/{scene.webhook.pk}"
+    form = {"url": scene.webhook.url, "event_types": "*", "on_dead_letter": "hold"}
+    assert "In order by" in member.follow(f"{hook}/edit", **form, order_by="subject")
+    assert "data.&lt;name&gt;" in errors(member.post(f"{hook}/edit", **form, order_by="amount"))
+    ids = put(scene.organization, "a", "a")
+    process_outbox()
+    go_on_now()
+    head, waiting = (Delivery.objects.get(event_id=pk, subscription=scene.webhook).pk for pk in ids)
+    Delivery.objects.filter(pk=head).update(status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None)
+    page = member.page(f"{hook}/deliveries/{waiting}/")
+    assert "an earlier event of its key" in page
+    assert f"/deliveries/{head}/" in page
+    assert f"{waiting}/retry" not in page
+    assert "Later events of its key wait" in member.page(f"{hook}/deliveries/{head}/")
+    assert "the next event of its key goes on" in member.follow(f"{hook}/deliveries/{head}/skip")
+    assert f"{head}/skip" not in member.page(f"{hook}/deliveries/{head}/")
+    go_on_now()
+    assert "an earlier event" not in member.page(f"{hook}/deliveries/{waiting}/")
 
 
 def give_up_all(scene: Scene) -> list[UUID]:

@@ -108,6 +108,7 @@ def test_it_works(tenant: Tenant, hook: str) -> None:
         "created_at": format_time(NOW),
         "delivered_at": None,
         "replay_id": None,
+        "sequence": None,
     }
     page = tenant.get(f"/api/v1/subscriptions/{hook}/deliveries").json()
     assert page == {"data": [shown], "next_cursor": None}

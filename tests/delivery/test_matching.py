@@ -508,7 +508,7 @@ def test_matcher_equals_a_loop_over_all_subscriptions(
         view = event(data, type_name=type_name, source=source)
         expected = [
             key
-            for key, patterns, wanted in interests
+            for key, patterns, wanted, _ in interests
             if any(fnmatchcase(type_name, pattern) for pattern in patterns) and (not wanted or wanted.matches(view))
         ]
         assert matcher.match(view) == expected

@@ -19,6 +19,8 @@ HOOK: dict[str, Any] = {"kind": "webhook", "url": "https://example.com/hook"}
 OPTIONS: dict[str, Any] = {
     "name": "Ledger",
     "tags": ["customer-1", "eu"],
+    "order_by": 'data."a.b".0',
+    "on_dead_letter": "hold",
     "timeout_seconds": 2.5,
     "retry_schedule": [1, 60, 3600],
     "rate_limit": {"per_second": 0.5},
@@ -67,6 +69,11 @@ def test_options_are_taken_shown_and_cleared_one_by_one(tenant: Tenant) -> None:
     [
         ({"name": "x" * 101}, "/name"),
         ({"tags": ["a"] * 21}, "/tags"),
+        ({"order_by": "time"}, "/order_by"),
+        ({"order_by": "data"}, "/order_by"),
+        ({"order_by": "data.a.*"}, "/order_by"),
+        ({"order_by": "data." + "a" * 251}, "/order_by"),
+        ({"on_dead_letter": "stop"}, "/on_dead_letter"),
         ({"tags": ["good", ""]}, "/tags/1"),
         ({"tags": ["a\x00"]}, "/tags/0"),
         ({"tags": ["x" * 101]}, "/tags/0"),

@@ -100,6 +100,8 @@ def test_it_works(tenant: Tenant) -> None:
         **wanted,
         "headers": {},
         "tags": None,
+        "order_by": None,
+        "on_dead_letter": None,
         "timeout_seconds": None,
         "retry_schedule": None,
         "rate_limit": None,

@@ -73,6 +73,7 @@ NO_PAGES = {
     "portal:resume": "a form's",
     "portal:retry": "a form's",
     "portal:retry-all": "a form's",
+    "console:skip-delivery": "a form's",
     "console:retry-selected": "a form's",
     "console:invite": "a form's",
     "console:change-role": "a form's",

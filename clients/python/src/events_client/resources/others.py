@@ -25,6 +25,12 @@ class Deliveries(Resource[C]):
         path = f"/api/v1/deliveries/{part(delivery_id)}/retry"
         return Call(method="POST", path=path, answer=shapes.Delivery, repeatable=False)
 
+    @endpoint
+    def skip(self, delivery_id: str) -> Call[shapes.Delivery]:
+        """Have what waits behind it, in the order of its key, go on without it."""
+        path = f"/api/v1/deliveries/{part(delivery_id)}/skip"
+        return Call(method="POST", path=path, answer=shapes.Delivery, repeatable=False)
+
 
 class EventTypes(Resource[C]):
     """What types of events there are, and their schemas."""

@@ -1,0 +1,1 @@
+"""Deliveries of one key go one after another (docs/adr/0027)."""
