@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from installation.local.data_dir import CHECKOUT
 from tests.support.servers import test_database_url
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "WEBHOOK_ALLOW_HTTP": "true",
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32",
     "WEBHOOK_RETRY_SCHEDULE": "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
@@ -79,7 +79,7 @@ class Workers:
             [*celery, "worker", "--queues=events", "--hostname=events@%h", "-B", "-s", schedule, *options],
             [*celery, "worker", "--queues=deliveries", "--hostname=deliveries@%h", *options],
         ]
-        environment = {**os.environ, **_ENVIRONMENT, "DATABASE_URL": test_database_url(), **self._environ}
+        environment = {**os.environ, **ENVIRONMENT, "DATABASE_URL": test_database_url(), **self._environ}
         self._processes = [
             subprocess.Popen(command, cwd=CHECKOUT, env=environment, start_new_session=True) for command in commands
         ]
