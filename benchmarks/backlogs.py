@@ -40,7 +40,9 @@ WHERE subscription_id = %s AND status = 'delivered' AND attempts = 1
       + (first_attempt IS NOT NULL)::int = 1
 """
 _ALL_RECORDED: LiteralString = """
-SELECT NOT EXISTS (SELECT FROM delivery_delivery WHERE subscription_id = %s AND next_attempt_at IS NOT NULL)
+SELECT NOT EXISTS (
+    SELECT FROM delivery_delivery WHERE subscription_id = %s AND status IN ('pending', 'retrying')
+)
 """
 _SET_STATUS: LiteralString = "UPDATE delivery_subscription SET status = %s WHERE id = %s"
 _TEXTBOOK_FANNED_OUT: LiteralString = """
@@ -53,6 +55,13 @@ WHERE status = 'delivered' AND attempts = 1
 """
 _TEXTBOOK_DELIVERIES: LiteralString = "SELECT count(*) FROM textbook_delivery"
 _TEXTBOOK_SENT: LiteralString = "SELECT count(*) FROM textbook_delivery WHERE status = 'delivered'"
+
+
+def make_ordered_webhook(target: Target, *, organization: str, url: str) -> str:
+    """The id of one that takes the events of a backlog in order by subject, and is paused."""
+    wanted = {"organization": organization, "url": url, "paused": True, "event_types": [TYPE], "order_by": "subject"}
+    ids: list[str] = json.loads(target.run("benchmarks.platform_webhooks", [wanted]))
+    return ids[0]
 
 
 def make_webhook(target: Target, *, organization: str, url: str, paused: bool = False, others: int = 0) -> str:
@@ -78,9 +87,9 @@ def make_textbook_webhook(target: Target, *, organization: str, url: str) -> Non
     )
 
 
-def make_backlog(target: Target, *, organization: str, events: int, process: bool) -> None:
+def make_backlog(target: Target, *, organization: str, events: int, process: bool, subjects: int = 1) -> None:
     """Events of ours that wait for processing or, once processed, deliveries that are due."""
-    wanted = {"organization": organization, "events": events, "process": process}
+    wanted = {"organization": organization, "events": events, "process": process, "subjects": subjects}
     target.run("benchmarks.platform_backlog", wanted)
     target.tidy()
 
@@ -117,6 +126,7 @@ class OurSending:
     receiver: Receiver
     organization: str
     webhook: str
+    subjects: int = 1
 
     def warm_up(self) -> None:
         self.drain(_WARM_UP_EVENTS)
@@ -125,7 +135,9 @@ class OurSending:
         """From the wake-up until each delivery is recorded. The webhook is paused until all of them wait."""
         self.target.empty(keep_queues=True)
         self._set_status("paused")
-        make_backlog(self.target, organization=self.organization, events=deliveries, process=True)
+        make_backlog(
+            self.target, organization=self.organization, events=deliveries, process=True, subjects=self.subjects
+        )
         self._set_status("active")
         received = _Received(self.receiver, deliveries)
         with self.target.connected() as connection:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from benchmarks.backlogs import OurSending, TextbookDrain, make_webhook
+from benchmarks.backlogs import OurSending, TextbookDrain, make_ordered_webhook, make_webhook
 from benchmarks.comparing import LOOPBACK, Comparison, compare, facts_of
 from benchmarks.lab import running_lab
 from benchmarks.neighbours import Scene, rows_beside, silent_name_server
@@ -20,6 +20,8 @@ _OUR_DELIVERIES_PER_SECOND, _TEXTBOOK_DELIVERIES_PER_SECOND = 1_500, 100
 _BUSY = "busy"
 _SENDING = "Sending, one sender process"
 _HEALTHY = "one endpoint"
+_ORDERED = "in order of 1 000 keys"
+_KEYS = 1_000
 
 
 def run_delivery(options: Options, progress: Progress) -> Report:
@@ -29,9 +31,11 @@ def run_delivery(options: Options, progress: Progress) -> Report:
     with running_lab() as lab, receiving(lab) as receiver, silent_name_server() as name_server:
         ours = prepared_platform(lab, **LOOPBACK, WEBHOOK_NAME_SERVERS=name_server)
         scene, rows = Scene(lab=lab, ours=ours, receiver=receiver), []
-        ours.make_tenants([Tenant(name=_BUSY)])
+        ours.make_tenants([Tenant(name=_BUSY), Tenant(name="ordered")])
         if options.rows in _HEALTHY:
             rows.append(_drain_row(scene, options, progress))
+        if options.rows in _ORDERED:
+            rows.append(_ordered_row(scene, options, progress))
         rows += rows_beside(scene, options, progress)
     return Report(
         name="delivery",
@@ -58,5 +62,30 @@ def _drain_row(scene: Scene, options: Options, progress: Progress) -> Row:
             reference=partial(drain.send, round(_TEXTBOOK_DELIVERIES_PER_SECOND * options.seconds)),
         )
         sending.warm_up()
+        progress.expect(2 * options.seconds * options.rounds)
+        return compare(comparison, options, progress)
+
+
+def _ordered_row(scene: Scene, options: Options, progress: Progress) -> Row:
+    """Each key's deliveries go one after another; the reference are the same events without an order."""
+    lab, ours, receiver = scene.lab, scene.ours, scene.receiver
+    url, deliveries = f"{receiver.url}/ok", round(_OUR_DELIVERIES_PER_SECOND * options.seconds)
+    webhooks = {
+        "ordered": make_ordered_webhook(ours, organization="ordered", url=url),
+        _BUSY: make_webhook(ours, organization=_BUSY, url=url, paused=True),
+    }
+    with our_sender(lab, ours) as child:
+        in_order, without_order = (
+            OurSending(target=ours, child=child, receiver=receiver, organization=name, webhook=webhook, subjects=_KEYS)
+            for name, webhook in webhooks.items()
+        )
+        comparison = Comparison(
+            group=_SENDING,
+            name=_ORDERED,
+            ours=partial(in_order.drain, deliveries),
+            reference=partial(without_order.drain, deliveries),
+            reference_label="no order",
+        )
+        in_order.warm_up()
         progress.expect(2 * options.seconds * options.rounds)
         return compare(comparison, options, progress)

@@ -1,12 +1,13 @@
-"""Accepts events as the intake does under load: reads `{"organization", "events", "process": bool}`.
+"""Accepts events as the intake does under load: reads `{"organization", "events", "subjects", "process": bool}`.
 
-Each statement commits 20 to 100 of them, with one outbox entry; with `process` they get their deliveries, too.
-Runs in a process of its own under the platform's settings.
+The subjects take turns. Each statement commits 20 to 100 events, with one outbox entry; with `process` they get their
+deliveries, too. Runs in a process of its own under the platform's settings.
 """
 
 import json
 import random
 import sys
+from itertools import cycle, islice
 
 import django
 
@@ -25,11 +26,14 @@ def main() -> None:
 
     wanted = json.load(sys.stdin)
     organization = Organization.objects.get(slug=wanted["organization"])
-    event = DecodedEvent(type=TYPE, data=DATA, source="/billing", subject="inv", time=None, idempotency_key=None)
+    events = cycle(
+        DecodedEvent(type=TYPE, data=DATA, source="/billing", subject=f"inv-{number}", time=None, idempotency_key=None)
+        for number in range(wanted["subjects"])
+    )
     chance, left = random.Random(1), wanted["events"]
     while left:
         size = min(left, chance.randint(*_FLUSH))
-        run_now(store(SyncDatabase(), [Incoming(organization.pk, event) for _ in range(size)]))
+        run_now(store(SyncDatabase(), [Incoming(organization.pk, event) for event in islice(events, size)]))
         left -= size
     while wanted["process"] and process_outbox():
         pass

@@ -1,4 +1,4 @@
-"""Makes webhook subscriptions: reads `[{"organization", "url", "event_types", "paused"}]`, writes their ids.
+"""Makes webhook subscriptions: reads `[{"organization", "url", "event_types", "paused", "order_by"?}]`, writes ids.
 
 Runs in a process of its own under the platform's settings.
 """
@@ -26,6 +26,8 @@ def main() -> None:
                 secret=encrypt_secret(generate_secret()),
                 event_types=wanted["event_types"],
                 headers={},
+                order_by=wanted.get("order_by"),
+                has_queues="order_by" in wanted,
                 status=SubscriptionStatus.PAUSED if wanted["paused"] else SubscriptionStatus.ACTIVE,
             )
             for wanted in json.load(sys.stdin)

@@ -32,6 +32,8 @@ OUR_TABLES = (
     "ingestion_idempotencykey",
     "delivery_delivery",
     "delivery_attempt",
+    "delivery_keyqueue",
+    "delivery_keyqueuemember",
 )
 _TEXTBOOK_TABLES = ("textbook_event", "textbook_delivery", "textbook_attempt")
 _SETTLED_SECONDS = 0.5
