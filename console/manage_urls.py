@@ -11,6 +11,7 @@ from console.issues import views as issues
 from console.jobs import views as jobs
 from console.keys import views as keys
 from console.members import views as members
+from console.notices import views as notices
 from console.replays import views as replays
 from console.subscriptions import views as subscriptions
 from console.subscriptions import webhook_views as webhooks
@@ -64,6 +65,7 @@ of_organization = [
     path("members/<int:membership_id>/role", members.change, name="change-role"),
     path("members/<int:membership_id>/remove", members.remove, name="remove-member"),
     path("invitations/<uuid:invitation_id>/withdraw", members.withdraw, name="withdraw-invitation"),
+    path("notices/", notices.notices, name="notices"),
     path("usage/", usage.usage, name="usage"),
     path("audit/", audit.audit, name="audit"),
     path("audit/export", audit.export, name="export-audit"),

@@ -46,6 +46,7 @@ ENTRIES = (
     Entry(section="keys", label="Keys", url_name="console:keys", needs=Action.SEE_KEYS),
     Entry(section="members", label="Members", url_name="console:members", needs=Action.SEE_MEMBERS),
     Entry(section="usage", label="Usage", url_name="console:usage", needs=Action.SEE_USAGE),
+    Entry(section="notices", label="Notices", url_name="console:notices", needs=Action.MANAGE_ORGANIZATION),
     Entry(section="portal", label="Portal", url_name="portal-settings", needs=Action.MANAGE_ORGANIZATION),
     Entry(section="audit", label="Audit log", url_name="console:audit", needs=Action.SEE_AUDIT),
 )

@@ -23,6 +23,7 @@ from delivery.endpoints.sealed_headers import show_headers
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from ingestion.models import Event, JSONTextField
 from lifecycle.erasing.organization import models_of_organizations
+from notifications.models import SlackChannel
 from organizations.models import Membership, Organization
 
 ROWS_PER_PAGE = 2_000
@@ -30,7 +31,7 @@ ROWS_PER_PAGE = 2_000
 LARGE_ROWS_PER_PAGE = 100
 MANIFEST = "manifest.json"
 # What opens something: hashes and ciphertexts too. Binary columns are left out altogether.
-_SECRET = {(Subscription, "secret"), (Subscription, "previous_secret")}
+_SECRET = {(Subscription, "secret"), (Subscription, "previous_secret"), (SlackChannel, "url")}
 
 
 class Target(Protocol):

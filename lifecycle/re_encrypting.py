@@ -16,6 +16,7 @@ from core.secrets import UnreadableSecretError, encrypt_secret, is_current, re_e
 from delivery.endpoints.auth_rules import SECRETS
 from delivery.endpoints.sealed_headers import SEAL
 from delivery.models import Subscription
+from notifications.models import SlackChannel
 
 # Rows that are locked at once; each takes some 0.1 ms.
 BATCH = 200
@@ -122,4 +123,5 @@ def _authenticator(row: Any, tally: Tally) -> dict[str, Any]:
 _PLACES: list[tuple[type[Model], Callable[[Any, Tally], dict[str, Any]]]] = [
     (Subscription, _subscription),
     (Authenticator, _authenticator),
+    (SlackChannel, lambda row, tally: {"url": tally.renew_token(row.url)}),
 ]

@@ -26,6 +26,8 @@ from ingestion.formats.decoding import PLATFORM_SOURCE, DecodedEvent
 from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import wake_processing
+from notifications import slack
+from notifications.models import SlackChannel
 from notifications.notice_mails import compose_notice
 from organizations.models import Membership, Organization, Role
 
@@ -160,15 +162,39 @@ def mail_notice(*, event_id: UUID) -> bool:
     kind = NoticeKind(event.type)
     owners = Membership.objects.for_organization(event.organization_id).filter(role=Role.OWNER, user__is_active=True)
     addresses = list(owners.exclude(user__email="").order_by("pk").values_list("user__email", flat=True))
-    if not addresses or not _claim_mail(event, kind):
+    key = _mail_key(kind, event.time or event.received_at)
+    if not addresses or not _claim(event, key):
         return False
     try:
         compose_notice(event, title=str(kind.label), addresses=addresses).send()
     except Exception:
-        key = _mail_key(kind, event.time or event.received_at)
-        IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk).delete()
+        _give_back(event, key)
         raise
     return True
+
+
+def post_notice(*, event_id: UUID, now: datetime) -> bool:
+    """Post a notice to the organization's Slack channel, as mail_notice() mails it.
+
+    Raises NotPostedError when the channel does not take it; then it may be tried again.
+    """
+    event = Event.objects.filter(pk=event_id).select_related("organization").first()
+    if event is None or event.type not in NoticeKind.values or event.organization.suspended_at is not None:
+        return False
+    kind = NoticeKind(event.type)
+    key = _mail_key(kind, event.time or event.received_at, "slack:")
+    if not _claim(event, key):
+        return False
+    try:
+        return slack.post_notice(event, title=str(kind.label), now=now)
+    except Exception:
+        _give_back(event, key)
+        raise
+
+
+def request_welcome(organization: Organization) -> None:
+    """Have a worker say in the organization's channel that it works."""
+    _send_task("notifications.post_welcome", organization_id=str(organization.pk))
 
 
 def mail_held(organization: Organization) -> None:
@@ -207,27 +233,34 @@ def _after_commit(mailed_id: UUID | None) -> None:
 
 
 def _request_mail(event_id: UUID) -> None:
+    _send_task("delivery.mail_notice", event_id=str(event_id))
+    channels = Event.objects.filter(pk=event_id, organization__in=SlackChannel.objects.values("organization"))
+    if channels.exists():
+        _send_task("notifications.post_notice", event_id=str(event_id))
+
+
+def _send_task(name: str, **about: str) -> None:
     try:
-        current_app.send_task("delivery.mail_notice", kwargs={"event_id": str(event_id)})
+        current_app.send_task(name, kwargs=about)
     except BROKER_ERRORS as error:
-        logger.warning("a notice will not be mailed because the broker is down: %s", type(error).__name__)
+        logger.warning("a notice will not be sent because the broker is down: %s", type(error).__name__)
 
 
 def _event_key(kind: NoticeKind, subject: str, moment: datetime) -> str:
     return f"op:{kind.value}:{subject}:{hour_of(moment):%Y-%m-%dT%H}"
 
 
-def _mail_key(kind: NoticeKind, moment: datetime) -> str:
-    return f"op-mail:{kind.value}:{hour_of(moment):%Y-%m-%dT%H}"
+def _mail_key(kind: NoticeKind, moment: datetime, channel: str = "") -> str:
+    return f"op-mail:{channel}{kind.value}:{hour_of(moment):%Y-%m-%dT%H}"
 
 
-def _claim_mail(event: Event, kind: NoticeKind) -> bool:
-    """Whether this event's mail is the first of its kind in its hour. Kept like the keys of events, and removed so."""
+def _claim(event: Event, key: str) -> bool:
+    """Whether this event's message is the first of its kind in its hour. Kept and removed as keys of events are."""
     try:
         with transaction.atomic():
             IdempotencyKey.objects.create(
                 organization_id=event.organization_id,
-                key=_mail_key(kind, event.time or event.received_at),
+                key=key,
                 event_id=event.pk,
                 fingerprint=b"",
                 expires_at=event.received_at + _KEY_KEPT,
@@ -235,3 +268,8 @@ def _claim_mail(event: Event, kind: NoticeKind) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+def _give_back(event: Event, key: str) -> None:
+    """So that another try, or another notice, may claim it."""
+    IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk).delete()

@@ -3,12 +3,13 @@
 Their names are those from before there was this room: messages of the release before carry them.
 """
 
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
 from django.utils import timezone
 
-from notifications import mails, notices
+from notifications import mails, notices, slack
 
 
 @shared_task(name="delivery.announce_limits")
@@ -32,6 +33,24 @@ def send_mails() -> None:
 )
 def mail_notice(*, event_id: str) -> None:
     notices.mail_notice(event_id=UUID(event_id))
+
+
+_POST: dict[str, Any] = {
+    "autoretry_for": (slack.NotPostedError,),
+    "retry_backoff": 60,
+    "retry_backoff_max": 600,
+    "max_retries": 4,
+}
+
+
+@shared_task(name="notifications.post_notice", **_POST)
+def post_notice(*, event_id: str) -> None:
+    notices.post_notice(event_id=UUID(event_id), now=timezone.now())
+
+
+@shared_task(name="notifications.post_welcome", **_POST)
+def post_welcome(*, organization_id: str) -> None:
+    slack.post_welcome(organization_id=UUID(organization_id), now=timezone.now())
 
 
 # Sent by web servers of the release before this one, during an upgrade.

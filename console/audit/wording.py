@@ -37,6 +37,7 @@ _DONE = {
     "member.role_changed": "changed the role of",
     "organization.created": "created the organization",
     "organization.resumed": "resumed the organization",
+    "organization.slack_changed": "changed the Slack channel of",
     "organization.suspended": "suspended the organization",
     "organization.updated": "changed the organization",
     "portal.updated": "changed the looks of the portal of",

@@ -77,6 +77,7 @@ ALLOWED = {
     "change-role": MANAGERS | {"operator", "superuser"},
     "remove-member": MANAGERS | {"operator", "superuser"},
     "withdraw-invitation": MANAGERS | {"operator", "superuser"},
+    "notices": {"owner", "superuser"},
     "usage": EVERYBODY,
     "audit": EVERYBODY - {"viewer", "member"},
     "export-audit": EVERYBODY - {"viewer", "member"},
