@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from delivery.issues.models import Issue as Issue  # noqa: PLC0414 - Django looks for models here
 from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
+from delivery.outcome_counts.models import OutcomeCount as OutcomeCount  # noqa: PLC0414 - likewise
 from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 
