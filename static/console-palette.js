@@ -37,6 +37,8 @@
     const text = field.value.trim();
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const found = pages.filter((page) => words.every((word) => page.textContent.toLowerCase().includes(word)));
+    const begins = (page) => page.textContent.trim().toLowerCase().startsWith(words[0] ?? "");
+    found.sort((one, other) => begins(other) - begins(one));
     const search = text ? [option(`Search for “${text}”`, `${box.action}?q=${encodeURIComponent(text)}`)] : [];
     list.replaceChildren(...found, ...(text ? organizations : []), ...search);
     choose(0);
