@@ -52,6 +52,31 @@ ENTRIES = (
 )
 
 
+# Pages that no tab leads to, for the palette.
+MORE_ENTRIES = (
+    Entry(section="", label="Rejected requests", url_name="console:rejected", needs=Action.SEE_EVENTS),
+    Entry(section="", label="First event", url_name="console:start", needs=Action.SEE_EVENTS),
+    Entry(section="", label="Replays", url_name="console:replays", needs=Action.SEE_SUBSCRIPTIONS),
+    Entry(
+        section="",
+        label="New subscription",
+        url_name="console:create-subscription",
+        needs=Action.MANAGE_SUBSCRIPTIONS,
+    ),
+    Entry(section="", label="New event type", url_name="console:create-event-type", needs=Action.MANAGE_EVENT_TYPES),
+)
+
+
+def palette_of(place: OrganizationContext) -> list[Link]:
+    """Every page of the organization that this person may open by itself."""
+    slug = place.organization.slug
+    return [
+        Link(label=entry.label, url=reverse(entry.url_name, args=[slug]), is_current=False)
+        for entry in (*ENTRIES, *MORE_ENTRIES)
+        if place.may(entry.needs)
+    ]
+
+
 def links_for(place: OrganizationContext, section: str) -> list[Link]:
     """The entries that this person may follow."""
     return [

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from console.access import Action, OrganizationContext, may_see_health, visible_organizations
-from console.navigation import links_for, links_of_all
+from console.navigation import links_for, links_of_all, palette_of
 
 # More names are no use in a menu: it has a search field that reaches every organization.
 LISTED_ORGANIZATIONS = 8
@@ -32,6 +32,7 @@ def render_page(
         with_health = shared["may_see_health"] = may_see_health(user)
         if place:
             shared["navigation"] = links_for(place, section)
+            shared["palette"] = palette_of(place)
         elif user.is_staff:
             shared["navigation"] = links_of_all(section, with_health=with_health)
     return render(request, template, {**shared, "may": permissions(place), **context}, status=status)

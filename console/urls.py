@@ -13,6 +13,7 @@ from console.overview import views as overview
 from console.rejected import views as rejected
 from console.search import views as search
 from console.start import views as start
+from console.theme import views as theme
 
 app_name = "console"
 
@@ -38,6 +39,8 @@ of_organization = [
 urlpatterns = [
     path("", home.home, name="home"),
     path("organizations/", home.organizations, name="organizations"),
+    path("organizations/near", home.near_organizations, name="near-organizations"),
+    path("theme", theme.choose, name="theme"),
     path("search/", search.search_all, name="search-all"),
     path("events/", events.all_events, name="events"),
     path("live/", live.all_live, name="all-live"),

@@ -14,6 +14,7 @@ from delivery.issues.models import Issue as Issue  # noqa: PLC0414 - Django look
 from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
 from delivery.matching.event_view import MAX_PATH_LENGTH
+from delivery.outcome_counts.models import OutcomeCount as OutcomeCount  # noqa: PLC0414 - likewise
 from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 

@@ -108,8 +108,12 @@
     rows[next].scrollIntoView({ block: "nearest" });
   }
 
+  // Where one was before the search, for Escape.
+  let before = null;
+
   function search() {
     const field = one("#find");
+    before = document.activeElement;
     field?.focus();
     field?.select();
   }
@@ -122,11 +126,32 @@
     p: () => one("[data-live-pause]")?.click(),
   };
 
+  // Back leads to the row that one came from, also when the browser asks for the page anew.
+  const rowKey = `row:${location.pathname}${location.search}`;
+
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("[data-row]");
+    if (row) sessionStorage.setItem(rowKey, row.getAttribute("href"));
+  });
+
+  function returnToRow() {
+    if (performance.getEntriesByType("navigation")[0]?.type !== "back_forward") return;
+    const href = sessionStorage.getItem(rowKey);
+    const row = all("[data-row]").find((each) => each.getAttribute("href") === href);
+    row?.focus();
+    row?.scrollIntoView({ block: "nearest" });
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || one("dialog[open]")) return;
     if (event.key === "Escape") {
+      const open = one("details.menu[open]");
       for (const menu of all("details.menu[open]")) menu.open = false;
-      if (event.target.matches("input")) event.target.blur();
+      if (open?.contains(document.activeElement)) one("summary", open).focus();
+      else if (event.target.matches("input")) {
+        event.target.blur();
+        if (event.target.id === "find") before?.focus();
+      }
       return;
     }
     if (event.target.matches("input, select, textarea, [contenteditable]")) return;
@@ -262,6 +287,7 @@
   }
   for (const form of all("form[data-filters]")) localizeFilters(form);
   showTimes(document);
+  returnToRow();
   setInterval(() => showTimes(document), 10_000);
   document.body.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement ?? document));
   one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });

@@ -3,14 +3,16 @@
 from typing import cast
 
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
 from console.access import visible_organizations
 from console.pages import LAST_ORGANIZATION, signed_in
-from console.rendering import render_page
+from console.paging import read_text
+from console.rendering import LISTED_ORGANIZATIONS, render_page
+from organizations.models import Organization
 
 _LISTED = 50
 
@@ -34,10 +36,27 @@ def home(request: HttpRequest) -> HttpResponse:
 @signed_in
 def organizations(request: HttpRequest) -> HttpResponse:
     """The organizations that one may see, `?q=` searches by the start of the name or slug."""
-    term = request.GET.get("q", "").replace("\x00", "").strip()[:100]
-    rows = visible_organizations(cast(User, request.user))
-    if term:
-        rows = rows.filter(Q(name__icontains=term) | Q(slug__startswith=term.lower()))
+    term, rows = _searched(request)
     found = list(rows[: _LISTED + 1])
     context = {"term": term, "found": found[:_LISTED], "has_more": len(found) > _LISTED, "listed": _LISTED}
     return render_page(request, "console/organizations.html", context, section="organizations")
+
+
+@require_safe
+@signed_in
+def near_organizations(request: HttpRequest) -> HttpResponse:
+    """The first few of those, as links, for the menu and the palette while somebody types."""
+    term, rows = _searched(request)
+    found = list(rows[: LISTED_ORGANIZATIONS + 1])
+    context = {
+        "term": term,
+        "near_organizations": found[:LISTED_ORGANIZATIONS],
+        "has_more_organizations": len(found) > LISTED_ORGANIZATIONS,
+    }
+    return render(request, "console/_near_organizations.html", context)
+
+
+def _searched(request: HttpRequest) -> tuple[str, QuerySet[Organization]]:
+    term = read_text(request, "q", length=100)
+    rows = visible_organizations(cast(User, request.user))
+    return term, rows.filter(Q(name__icontains=term) | Q(slug__startswith=term.lower())) if term else rows

@@ -25,6 +25,7 @@ from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
 from delivery.ordering.queues import go_on
+from delivery.outcome_counts.counting import OutcomeCounter
 from delivery.webhooks.attempt_log import AttemptLog
 from delivery.webhooks.claiming import AHEAD, Claimed, claim, claim_manual_retries, find_due, give_back
 from delivery.webhooks.recording import EVENT_GONE, AttemptOutcome, Disabled, record_outcomes
@@ -65,6 +66,7 @@ class Sender:
         self._webhooks = webhooks
         self._recorder: Batcher[AttemptOutcome, None] = Batcher(self._record, pause=RECORD_PAUSE_SECONDS, enough=FREED)
         self._log = AttemptLog()
+        self._counter = OutcomeCounter()
         self._returner: Batcher[Claimed, None] = Batcher(self._return)
         self._shares = Shares()
         self._turns: dict[UUID, asyncio.Semaphore] = {}
@@ -107,6 +109,7 @@ class Sender:
             self.moved_at = time.monotonic()
             is_idle = not (self._in_flight or (self._shares.has_due and not self._is_stopping))
             if is_idle and (self._is_stopping or not self._look_is_wanted):
+                await self._write_counts()
                 return sent
             await self._wait(self._pause() if claimed else _LONG_PAUSE_SECONDS)
 
@@ -243,6 +246,9 @@ class Sender:
         self._log.note(outcomes)
         if any(outcome.claimed.sequence is not None for outcome in outcomes):
             await self._go_on()
+        self._counter.note(outcomes)
+        if self._counter.is_due:
+            await self._write_counts()
         if dead or disabled:
             failed = {one.claimed.subscription_id: one for one in outcomes if one.result and one.result.error}
             await asyncio.to_thread(_announce, dead, [(one, failed.get(one.subscription_id)) for one in disabled])
@@ -256,6 +262,12 @@ class Sender:
         except psycopg.Error as error:
             logger.warning("queues of keys go on later: %s", type(error).__name__)
             self._look_is_wanted = True
+
+    async def _write_counts(self) -> None:
+        try:
+            await self._counter.write(self._database)
+        except psycopg.Error as error:
+            logger.warning("counts of attempts were not written: %s", type(error).__name__)
 
     async def _recorded(self, outcomes: Sequence[AttemptOutcome]) -> tuple[list[AttemptOutcome], list[Disabled]]:
         """What was sent must not be sent again for a while without PostgreSQL: the record waits for it."""

@@ -8,6 +8,7 @@ from typing import cast
 
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -15,15 +16,18 @@ from console.access import may_see_health
 from console.pages import signed_in
 from console.rendering import render_page
 from core.postgresql.lending import give_back
+from core.postgresql.statement_limits import short_statements
 from core.version import VERSION, revision
 from installation.doctor.checks import Visit
 from installation.doctor.examining import PARTS, examine
 from installation.doctor.findings import Finding, Status, counts, worst
+from installation.health.now import Figures, figures
 
 # A server that waited for a request to itself, through the proxy, might wait for its own last free process.
 _NOT_HERE = ("proxy", "mail")
 _TITLES = {part: part.title().replace("Postgresql", "PostgreSQL") for part in PARTS if part not in _NOT_HERE}
 _CHECK_SECONDS, _ALL_SECONDS = 2.0, 6.0
+_FIGURES_MS = 1_000
 # However often somebody reloads the page, one process looks no more often than this.
 CACHE_SECONDS = 10.0
 
@@ -33,6 +37,7 @@ class Examination:
     """What was found, and when."""
 
     findings: list[Finding]
+    figures: Figures | None
     at: datetime
     until: float = field(default=0.0)
 
@@ -52,8 +57,19 @@ def _examination() -> Examination:
     with _lock:
         if _last is None or time.monotonic() >= _last.until:
             findings = examine(Visit(), skip=_NOT_HERE, check_seconds=_CHECK_SECONDS, all_seconds=_ALL_SECONDS)
-            _last = Examination(findings=findings, at=datetime.now(UTC), until=time.monotonic() + CACHE_SECONDS)
+            _last = Examination(
+                findings=findings, figures=_figures(), at=datetime.now(UTC), until=time.monotonic() + CACHE_SECONDS
+            )
         return _last
+
+
+def _figures() -> Figures | None:
+    """None when PostgreSQL does not answer: the findings say so."""
+    try:
+        with short_statements(_FIGURES_MS):
+            return figures()
+    except (DatabaseError, InterfaceError):
+        return None
 
 
 @require_safe
@@ -68,6 +84,7 @@ def health_page(request: HttpRequest) -> HttpResponse:
     number = counts(found.findings)
     context = {
         "at": found.at,
+        "figures": found.figures,
         "trouble": trouble,
         "parts": [(title, [each for each in found.findings if each.part == part]) for part, title in _TITLES.items()],
         "worst": worst(found.findings).value,

@@ -1,6 +1,7 @@
 """What PostgreSQL, Redis and the broker know, as metrics: one function a part, each a few cheap, bounded queries."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,16 @@ SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
     LIMIT %s
 ) AS due
 """  # noqa: S608 - no input
+_IN_INBOXES = f"""
+SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
+    SELECT due.next_attempt_at FROM delivery_subscription AS subscription CROSS JOIN LATERAL (
+        SELECT next_attempt_at FROM delivery_delivery
+        WHERE subscription_id = subscription.id AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT %s
+    ) AS due
+    WHERE NOT ({IS_SENT}) AND subscription.status = 'active'
+    LIMIT %s
+) AS due
+"""  # noqa: S608 - no input
 _SUBSCRIPTIONS = """
 SELECT kind, status, count(*), count(*) FILTER (WHERE circuit_open_until > now())
 FROM delivery_subscription GROUP BY kind, status
@@ -52,16 +63,36 @@ GROUP BY 1
 """
 
 
+def count_outbox() -> int:
+    """Batches of events that wait to be processed, up to MOST_COUNTED."""
+    return _number(f"SELECT count(*) FROM (SELECT FROM ingestion_outboxentry LIMIT {MOST_COUNTED}) AS entry")  # noqa: S608
+
+
+def count_inbox() -> int:
+    """Deliveries to inboxes that could be leased now, up to MOST_COUNTED."""
+    return int(_rows(_IN_INBOXES, [MOST_COUNTED, MOST_COUNTED])[0][0])
+
+
+def oldest_inbox_seconds() -> float:
+    """How long the oldest of them has been waiting; 0 if there is none."""
+    return float(_rows(_IN_INBOXES, [1, None])[0][1] or 0)
+
+
 def outbox() -> Families:
     age = OutboxEntry.objects.oldest_age_seconds()
-    count = _number(f"SELECT count(*) FROM (SELECT FROM ingestion_outboxentry LIMIT {MOST_COUNTED}) AS entry")  # noqa: S608
+    count = count_outbox()
     yield _gauge("events_outbox_oldest_age_seconds", "Age of the oldest batch of events waiting to be processed.", age)
     yield _gauge("events_outbox_entries", f"Batches of events waiting to be processed, up to {MOST_COUNTED}.", count)
 
 
+def count_due() -> int:
+    """Webhook deliveries that could be sent now, up to MOST_COUNTED."""
+    return int(_rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0])
+
+
 def due_deliveries() -> Families:
     # All of them for the count; one of each subscription for the oldest, which the bound might hide.
-    count = _rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0]
+    count = count_due()
     yield _gauge(
         "events_deliveries_due",
         f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; excluding those that are held.",
@@ -110,6 +141,25 @@ def failures() -> Families:
 def exports() -> Families:
     running = _number("SELECT count(*) FROM console_export WHERE status = 'running'")
     yield _gauge("events_exports_running", "Exports of event lists that are being written.", running)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFacts:
+    """A table with its partitions added up; `weeks_ahead` only where there are some."""
+
+    name: str
+    size: int
+    partitions: int
+    weeks_ahead: int
+
+
+def table_facts() -> list[TableFacts]:
+    """Of every table, the largest first."""
+    facts = [
+        TableFacts(name=name, size=int(size), partitions=count, weeks_ahead=weeks_ahead(end))
+        for name, size, count, end in _rows(_TABLES)
+    ]
+    return sorted(facts, key=lambda table: -table.size)
 
 
 def tables() -> Families:

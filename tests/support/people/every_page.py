@@ -79,6 +79,8 @@ NO_PAGES = {
     "console:change-role": "a form's",
     "console:cancel-job": "a form's",
     "console:annotate-issue": "a form's",
+    "console:near-organizations": "a part for htmx",
+    "console:theme": "a form's",
     "console:withdraw-invitation": "a form's",
     "account_end_other_sessions": "a form's",
     "account_end_session": "a form's",

@@ -1,0 +1,1 @@
+"""How attempts ended and how long they took, by endpoint and time: what charts are drawn from."""
