@@ -31,6 +31,7 @@ from lifecycle.models import Erasure, ErasureKind
 from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
+from portal.models import PortalAppearance
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_key, make_organization
 from tests.support.people.console_data import Scene, make_counts, make_issue, make_retry, make_scene
@@ -96,7 +97,7 @@ NO_PAGES = {
 # Models whose rows are not made, changed or deleted by hand: the admin refuses these pages even to superusers.
 REFUSED_BY_ADMIN = re.compile(
     r"admin:(?:\w+_(?:auditentry|event|eventtype|processingfailure|delivery|subscription)_(?:add|delete)"
-    r"|organizations_(?:organization|apikey)_delete|events_platform_erasure_delete)"
+    r"|organizations_(?:organization|apikey)_delete|events_platform_erasure_delete|portal_portalappearance_delete)"
 )
 # Django's list of changes looks the same for each model.
 ALIKE = re.compile(r"admin:(?!organizations_organization_)\w+_history")
@@ -136,6 +137,7 @@ def make_world(tenant: Tenant) -> World:
     newcomer = User.objects.create_user("nora", "nora@example.com", PASSWORD)
     empty = make_organization(name="Nothing Yet", slug="nothing-yet")
     Membership.objects.create(organization=empty, user=newcomer, role=Role.OWNER)
+    PortalAppearance.objects.create(organization=empty, name="Nothing Yet")
     viewer = User.objects.create_user("vera", "vera@example.com", PASSWORD)
     Membership.objects.create(organization=organization, user=viewer, role=Role.VIEWER)
     Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=JobStatus.DONE,
@@ -258,6 +260,7 @@ def _of_admin(world: World, name: str, route: str) -> dict[str, object]:
         "event": world.scene.event_id,
         "eventtype": world.ids["type_id"],
         "processingfailure": world.scene.failed_id,
+        "portalappearance": world.empty.pk,
         "group": Group.objects.get(name=SUPPORT).pk,
         "user": world.newcomer.pk,
     }
