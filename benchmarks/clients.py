@@ -144,6 +144,8 @@ class _Bench:
 
     def _fill(self, events: int) -> None:
         self.target.empty(keep_queues=True)
+        # Until it is read for the first time, an inbox sleeps and gets nothing.
+        next(self.client.inbox().list(page_size=1), None)
         with self.client.events.buffer() as buffer:
             for number in range(events):
                 buffer.send("bench.consumed", {"number": number})

@@ -231,7 +231,8 @@ class DocumentedView(AutoSchema):
             "responses": dict(_responses(operation, scope, path, registry)),
         }
         if operation.body:
-            content = _content(operation.body, registry)
+            content = _content(operation.body, registry, sent=True)
+            _name_choices(content, f"{operation.id.title().replace('_', '')}Body", registry)
             described["requestBody"] = {"required": operation.body_required, "content": content}
         return described
 
@@ -348,33 +349,56 @@ def _headers(status: int) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{'Optional-' * (name in optional)}{name}"} for name in names}
 
 
-def _content(contents: Mapping[str, Content], registry: ComponentRegistry) -> dict[str, Any]:
+def _content(contents: Mapping[str, Content], registry: ComponentRegistry, *, sent: bool = False) -> dict[str, Any]:
+    """`sent`: by clients."""
     return {
         media_type: {
-            "schema": _schema(content.kind, registry),
+            "schema": _schema(content.kind, registry, sent=sent),
             "examples": {name: {"value": msgspec.to_builtins(value)} for name, value in content.examples.items()},
         }
         for media_type, content in contents.items()
     }
 
 
-def _schema(kind: Any, registry: ComponentRegistry) -> dict[str, Any]:
+def _name_choices(content: dict[str, Any], name: str, registry: ComponentRegistry) -> None:
+    """Make a component of a body that has several forms: oapi-codegen's type for one without a name encodes as `{}`."""
+    for described in content.values():
+        if "anyOf" in described["schema"]:
+            component = ResolvedComponent(name, "schemas", described["schema"], object=Struct)  # type: ignore[no-untyped-call]
+            registry.register(component)
+            described["schema"] = component.ref
+
+
+def _schema(kind: Any, registry: ComponentRegistry, *, sent: bool = False) -> dict[str, Any]:
     """The type's schema; the structs in it become components. Two structs of one name are an error."""
     if isinstance(kind, dict):
         return kind
     if isinstance(kind, tuple):
-        return {"anyOf": [_schema(each, registry) for each in kind]}
+        return {"anyOf": [_schema(each, registry, sent=sent) for each in kind]}
     (schema,), components = msgspec.json.schema_components(
         (kind,), schema_hook=_schema_of_choices, ref_template="#/components/schemas/{name}"
     )
     for name, found in components.items():
-        portable = _portable(found)
+        portable = _without_defaults(_portable(found)) if sent else _portable(found)
         component = ResolvedComponent(name, "schemas", portable, object=Struct)  # type: ignore[no-untyped-call]
         registry.register_on_missing(component)
         if registry[component].schema != portable:
             raise ValueError(f"two different types are named {name}")
     portable_schema: dict[str, Any] = _portable(schema)
     return portable_schema
+
+
+def _without_defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """A member with a default may be left out, which generators read differently: openapi-typescript takes it for one
+    that is always there. So the default of what is sent is told in words.
+    """
+    members = {}
+    for name, member in schema.get("properties", {}).items():
+        members[name] = {key: value for key, value in member.items() if key != "default"}
+        if member.get("default") is not None:
+            words = f"Default: `{msgspec.json.encode(member['default']).decode()}`."
+            members[name]["description"] = f"{member.get('description', '')} {words}".strip()
+    return {**schema, "properties": members} if members else schema
 
 
 def _schema_of_choices(kind: type) -> dict[str, Any]:

@@ -127,7 +127,7 @@ _CLOUDEVENT = {
     "time": "2026-11-23T10:00:00Z",
     "data": {"amount": 12900},
 }
-EXAMPLE_EVENT = {
+EXAMPLE_FIELDS = {
     "id": EXAMPLE_ID,
     "type": "invoice.paid",
     "source": "/billing",
@@ -138,9 +138,8 @@ EXAMPLE_EVENT = {
     "received_at": EXAMPLE_TIME,
     "attributes": None,
     "schema_errors": None,
-    "status": "processed",
-    "deliver_at": None,
 }
+EXAMPLE_EVENT = {**EXAMPLE_FIELDS, "status": "processed", "deliver_at": None}
 _ACCEPTED = {
     "id": EXAMPLE_ID,
     "type": "invoice.paid",

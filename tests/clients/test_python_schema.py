@@ -10,12 +10,12 @@ import pytest
 from events_client.calls import Call, endpoint, listing
 from events_client.resources.events import Events
 from events_client.resources.inboxes import Inbox
-from events_client.resources.others import Deliveries, EventTypes, Jobs, Organizations, Replays
+from events_client.resources.others import Deliveries, EventTypes, Jobs, Organizations, PortalLinks, Replays
 from events_client.resources.subscriptions import Subscriptions
 
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, build_document
 
-_RESOURCES = (Events, Inbox, Subscriptions, Deliveries, EventTypes, Replays, Jobs, Organizations)
+_RESOURCES = (Events, Inbox, Subscriptions, Deliveries, EventTypes, Replays, Jobs, PortalLinks, Organizations)
 # A value for each parameter of the client's methods; all that end in `_id` are ids.
 _VALUES: dict[str, Any] = {
     "type": "invoice.paid",

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from delivery.webhooks.signing import generate_secret, secret_key, sign
+from delivery.webhooks.signing import generate_secret, public_key, secret_key, sign
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
@@ -110,17 +110,19 @@ def test_the_readme_works(package: Path) -> None:
         assert sender.client.get("/api/v1/inbox").json()["data"] == []
 
 
-def test_webhooks_are_verified(package: Path) -> None:
-    secret, port = generate_secret(), free_port()
+@pytest.mark.parametrize("signature", ["v1", "v1a"])
+def test_webhooks_are_verified(package: Path, signature: str) -> None:
+    secret, port = generate_secret(signature), free_port()
+    known = public_key(secret) or secret
     body = '{"id":"1","type":"invoice.paid","timestamp":"2026-11-24T11:00:00.000000Z","data":"Zoë"}'.encode()
-    process = node(package, f"examples/{VERIFY}.js", PORT=str(port), WEBHOOK_SECRET=secret)
+    process = node(package, f"examples/{VERIFY}.js", PORT=str(port), WEBHOOK_SECRET=known)
     try:
         for sent, age, status in ((body, 0, 204), (body + b" ", 0, 400), (body, 3600, 400), (None, 0, 400)):
             moment = int(time.time()) - age
             headers = {
                 "webhook-id": "1",
                 "webhook-timestamp": str(moment),
-                "webhook-signature": "v1,AAAA " + sign([secret_key(secret)], "1", moment, body),
+                "webhook-signature": "v1,AAAA v1a,AAAA " + sign([secret_key(secret)], "1", moment, body),
             }
             assert ask(port, sent or body, headers if sent else {}) == status
     finally:
@@ -136,6 +138,38 @@ def ask(port: int, body: bytes, headers: dict[str, str]) -> int:
         except ConnectionRefusedError:
             time.sleep(0.1)
     raise TimeoutError
+
+
+class Streaming(BaseHTTPRequestHandler):
+    """Streams that end, each after its events."""
+
+    streams: ClassVar[list[list[str]]] = [["1"], [], ["2", "3"]]
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.headers.get("last-event-id"))
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for number in self.streams[len(self.asked) - 1] if len(self.asked) <= len(self.streams) else []:
+            self.wfile.write(f'id: {number}\nevent: event\ndata: {{"id":"{number}","data":"Zoë"}}\n\n:\n\n'.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_stream_goes_on_after_its_last_event(package: Path) -> None:
+    (package / "examples/follow.js").write_text(
+        "import { Client } from 'events-platform-client';\n"
+        "for await (const { id, data } of new Client().events.stream({ type: 'a.*' })) {\n"
+        "  console.log(id, data);\n"
+        "  if (id === '3') break;\n"
+        "}\n"
+    )
+    with served(Streaming) as url:
+        lines = output(node(package, "examples/follow.js", EVP_URL=url, EVP_API_KEY="k"))
+    assert lines == ["1 Zoë", "2 Zoë", "3 Zoë"]
+    assert Streaming.asked == [None, "1", "1"]
 
 
 class Moody(BaseHTTPRequestHandler):
@@ -169,8 +203,8 @@ class Moody(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def moody() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -188,7 +222,7 @@ def test_an_event_is_sent_again_under_its_key_until_it_is_taken(package: Path) -
         "console.log(status, Date.now() - started >= 1000);\n"
         "await events.send('t', 2).catch((error) => console.log(error.name, error.code, error.status));\n"
     )
-    with moody() as url:
+    with served(Moody) as url:
         lines = output(node(package, "examples/again.js", EVP_URL=url, EVP_API_KEY="k"))
     assert lines == ["accepted true", "ApiError validation_failed 422"]
     assert len(Moody.bodies) == 5

@@ -4,15 +4,18 @@ import asyncio
 import json
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
-from django.db import connections
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection, connections
 from django.test import AsyncClient
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
+from delivery.api.inbox import consumers
+from delivery.api.inbox.consumers import Consumers
 from delivery.models import Delivery, Subscription, SubscriptionStatus
 from delivery.operations import find_inbox
 from ingestion.operations import process_outbox
@@ -128,6 +131,36 @@ def test_those_who_wait_hold_no_connection_to_the_database_and_no_thread(server:
     assert sorted(event["id"] for answer in answers for event in answer["events"]) == sorted(ids)
     assert answers.count(NOTHING) == 40
     assert server.process.wait(IMPATIENT_SECONDS) == 0
+
+
+def test_a_thousand_who_wait_cost_the_database_what_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each at an inbox of its own; beside the looks, of which there is one a second, nothing is asked for them."""
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    def in_this_thread(function: Any, _owner: Any) -> Any:
+        async def call(*args: Any) -> tuple[Any, float]:
+            return await sync_to_async(function)(*args), 0.0
+
+        return call
+
+    async def look(count: int) -> int:
+        line = Consumers()
+        with ExitStack() as standing:
+            waiters = [standing.enter_context(line.stand_in_line(uuid7(), uuid7(), since=0)) for _ in range(count)]
+            await line._look_once()
+        assert not any(waiter.may_stay for waiter in waiters)
+        asked = len(statements)
+        statements.clear()
+        return asked
+
+    monkeypatch.setattr(consumers, "for_streams", in_this_thread)
+    monkeypatch.setattr(Consumers, "_begin", lambda _: None)
+    with connection.execute_wrapper(note):
+        assert async_to_sync(look)(1) == async_to_sync(look)(1_000) == 2
 
 
 @pytest.mark.parametrize(

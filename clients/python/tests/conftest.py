@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a body that is sent as JSON, headers; `broken` closes the connection instead of answering."""
+    """A status, a body that is sent as JSON unless it is bytes, headers; `broken` closes the connection instead."""
 
     status: int = 200
     body: Any = None
@@ -94,7 +94,7 @@ def server() -> Iterator[Server]:
             if answer.broken:
                 self.close_connection = True
                 return
-            content = json.dumps(answer.body).encode()
+            content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
             for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                 self.send_header(name, value)

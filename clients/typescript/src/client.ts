@@ -1,6 +1,12 @@
 import { Events } from "./events.js";
 import { Inbox } from "./inbox.js";
+import type { components, operations } from "./schema.js";
 import { Transport, type ClientOptions, type RequestOptions } from "./transport.js";
+
+type Schemas = components["schemas"];
+export type Job = operations["get_job"]["responses"][200]["content"]["application/json"];
+export type NewPortalLink = Schemas["NewPortalLink"];
+export type PortalLink = Schemas["PortalLinkCreated"];
 
 /** A client of one platform, with one key. */
 export class Client {
@@ -12,6 +18,19 @@ export class Client {
     this.#transport = new Transport(options);
     this.events = new Events(this.#transport);
   }
+
+  /** What goes on in the background. */
+  readonly jobs = {
+    get: (id: string): Promise<Job> => this.request("GET", `/api/v1/jobs/${encodeURIComponent(id)}`),
+    /** Stops it; what it has done stays. */
+    cancel: (id: string): Promise<Job> => this.request("POST", `/api/v1/jobs/${encodeURIComponent(id)}/cancel`),
+  };
+
+  /** Pages on which your own customers see, and manage, their subscriptions. */
+  readonly portalLinks = {
+    /** A link that is good once. */
+    create: (link: NewPortalLink): Promise<PortalLink> => this.request("POST", "/api/v1/portal-links", { body: link }),
+  };
 
   inbox(name = "default"): Inbox {
     return new Inbox(this.#transport, name);

@@ -1,4 +1,5 @@
 import { EventBuffer, type BufferOptions } from "./buffer.js";
+import { follow, type StreamOptions } from "./stream.js";
 import type { components, operations } from "./schema.js";
 import type { Transport } from "./transport.js";
 
@@ -10,6 +11,8 @@ export type BatchOutcome = Schemas["BatchOutcome"];
 type EventPage = operations["list_events"]["responses"][200]["content"]["application/json"];
 /** An event of a list. */
 export type EventShown = EventPage["data"][number];
+/** An event that will never be handed on. */
+export type EventCancelled = Schemas["EventCancelled"];
 /** An event with what became of it. */
 export type EventDetails = operations["get_event"]["responses"][200]["content"]["application/json"];
 
@@ -58,6 +61,19 @@ export class Events {
 
   get(id: string): Promise<EventDetails> {
     return this.transport.request("GET", `${PATH}/${encodeURIComponent(id)}`);
+  }
+
+  /** Takes back an event that is `scheduled`; what was handed on is a 409 `wrong_state`. */
+  cancel(id: string): Promise<EventCancelled> {
+    return this.transport.request("POST", `${PATH}/${encodeURIComponent(id)}/cancel`);
+  }
+
+  /**
+   * Events as they are committed, in that order, until the signal is aborted. It begins now, or after the event
+   * `lastEventId`, up to an hour back. A connection that breaks is made anew, and nothing is missed.
+   */
+  stream(options: StreamOptions = {}): AsyncGenerator<EventShown, void, undefined> {
+    return follow(this.transport, options);
   }
 
   /** All events that match, newest first, page by page as they are read. */

@@ -1,5 +1,5 @@
 import type { components } from "./schema.js";
-import type { Transport } from "./transport.js";
+import type { RequestOptions, Transport } from "./transport.js";
 
 type Schemas = components["schemas"];
 export type InboxEvent = Schemas["InboxEvent"];
@@ -11,6 +11,8 @@ export interface LeaseOptions {
   /** Events, at most 1 000. */
   max?: number;
   leaseSeconds?: number;
+  /** How long to wait for the first event, at most 20 s. */
+  waitSeconds?: number;
   signal?: AbortSignal | undefined;
 }
 
@@ -19,11 +21,12 @@ export interface ConsumeOptions {
   concurrency?: number;
   /** How long others wait for an event whose consumer is gone. */
   leaseSeconds?: number;
-  /** How long to wait when there was nothing to lease. */
-  idleSeconds?: number;
   /** Ends consuming: no more events are leased, and handlers that run are waited for. */
   signal?: AbortSignal;
 }
+
+const WAIT_SECONDS = 20;
+const GRACE_MS = 1_000;
 
 export class Inbox {
   readonly #query: { inbox: string };
@@ -36,8 +39,9 @@ export class Inbox {
   }
 
   /** Take events for a while; who does not acknowledge them in time loses them to the next one. */
-  lease({ max = 100, leaseSeconds = 30, signal }: LeaseOptions = {}): Promise<Lease> {
-    return this.#post("lease", { max, lease_seconds: leaseSeconds }, signal);
+  lease({ max = 100, leaseSeconds = 30, waitSeconds = 0, signal }: LeaseOptions = {}): Promise<Lease> {
+    const body = { max, lease_seconds: leaseSeconds, wait_seconds: waitSeconds };
+    return this.#post("lease", body, { signal, timeoutMs: this.transport.timeoutWith(waitSeconds) });
   }
 
   ack(eventIds: readonly string[], leaseId?: string): Promise<AckOutcome> {
@@ -58,7 +62,7 @@ export class Inbox {
    * comes again. Delivery is at least once. Ends when the signal is aborted; throws what the platform refuses.
    */
   async consume(handler: (event: InboxEvent) => unknown, options: ConsumeOptions = {}): Promise<void> {
-    const { concurrency = 1, leaseSeconds = 30, idleSeconds = 1, signal } = options;
+    const { concurrency = 1, leaseSeconds = 30, signal } = options;
     const running = new Set<Promise<void>>();
     let failure: { error: unknown } | undefined;
     while (!signal?.aborted && !failure) {
@@ -66,7 +70,13 @@ export class Inbox {
         await Promise.race(running);
         continue;
       }
-      const lease = await this.#leaseUnlessAborted({ max: concurrency - running.size, leaseSeconds, signal });
+      const began = Date.now();
+      const wanted = { max: concurrency - running.size, leaseSeconds, waitSeconds: WAIT_SECONDS, signal };
+      const lease = await this.#leaseUnlessAborted(wanted);
+      if (signal?.aborted && lease?.lease_id) {
+        await this.nack(lease.events.map(({ id }) => id), lease.lease_id);
+        break;
+      }
       for (const event of lease?.events ?? []) {
         const work = this.#handle(handler, event, String(lease?.lease_id), leaseSeconds)
           .catch((error: unknown) => {
@@ -75,7 +85,8 @@ export class Inbox {
           .finally(() => running.delete(work));
         running.add(work);
       }
-      if (!lease?.events.length) await idle(idleSeconds, signal);
+      // A paused inbox may answer at once that there is nothing.
+      if (!lease?.events.length) await idle(began + 1000 - Date.now(), signal);
     }
     await Promise.all(running);
     if (failure) throw failure.error;
@@ -102,21 +113,32 @@ export class Inbox {
     await this.ack([event.id], leaseId);
   }
 
-  async #leaseUnlessAborted(options: LeaseOptions): Promise<Lease | undefined> {
+  /** Who hangs up on a lease may have been given events, which others then wait for: so the answer gets a moment. */
+  async #leaseUnlessAborted({ signal, ...options }: LeaseOptions): Promise<Lease | undefined> {
+    const hangUp = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const soon = (): void => {
+      timer = setTimeout(() => hangUp.abort(), GRACE_MS);
+    };
+    signal?.addEventListener("abort", soon, { once: true });
     try {
-      return await this.lease(options);
+      return await this.lease({ ...options, signal: hangUp.signal });
     } catch (error) {
-      if (options.signal?.aborted) return undefined;
+      if (signal?.aborted) return undefined;
       throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", soon);
     }
   }
 
-  #post<T>(action: string, body: unknown, signal?: AbortSignal): Promise<T> {
-    return this.transport.request("POST", `/api/v1/inbox/${action}`, { query: this.#query, body, signal });
+  #post<T>(action: string, body: unknown, options?: Pick<RequestOptions, "signal" | "timeoutMs">): Promise<T> {
+    return this.transport.request("POST", `/api/v1/inbox/${action}`, { query: this.#query, body, ...options });
   }
 }
 
-function idle(seconds: number, signal: AbortSignal | undefined): Promise<void> {
+/** Resolves after so long, or when the signal is aborted. */
+export function idle(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
     const end = (): void => {
@@ -124,7 +146,7 @@ function idle(seconds: number, signal: AbortSignal | undefined): Promise<void> {
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = setTimeout(end, seconds * 1000);
+    const timer = setTimeout(end, Math.max(0, milliseconds));
     signal?.addEventListener("abort", end, { once: true });
   });
 }

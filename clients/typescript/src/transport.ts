@@ -18,6 +18,8 @@ export interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** Of one attempt, in milliseconds; none with 0. Else that of the client. */
+  timeoutMs?: number | undefined;
 }
 
 /** Nothing was acknowledged, or nobody knows: the same request may be sent again. */
@@ -45,17 +47,36 @@ export class Transport {
 
   /** The JSON of the answer. Throws ApiError, ConnectionError, or why the signal was aborted. */
   async request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+    const { answer, told } = await this.#answered(method, path, options);
+    return (told ?? (answer.status === 204 ? undefined : await answer.json())) as T;
+  }
+
+  /** An answer that goes on; the caller reads it and has to cancel it. Throws as `request` does. */
+  async open(path: string, options: RequestOptions): Promise<Response> {
+    return (await this.#answered("GET", path, { ...options, timeoutMs: 0 })).answer;
+  }
+
+  /** How long an answer may take that waits for so long on purpose. */
+  timeoutWith(waitSeconds: number): number {
+    return this.#timeoutMs + waitSeconds * 1000;
+  }
+
+  async #answered(
+    method: string,
+    path: string,
+    options: RequestOptions,
+  ): Promise<{ answer: Response; told?: unknown }> {
     const url = this.#baseUrl + path + queryOf(options.query);
     for (let attempt = 1; ; attempt++) {
       options.signal?.throwIfAborted();
       const { answer, failure } = await this.#attempt(url, method, options);
-      if (answer?.ok) return (answer.status === 204 ? undefined : await answer.json()) as T;
+      if (answer?.ok) return { answer };
       const wait = waitBefore(attempt, answer);
       const isLast = attempt >= this.#maxAttempts || wait > LONGEST_RETRY_AFTER_MS;
       if (answer && (isLast || !AGAIN.has(answer.status))) {
         const told: unknown = await answer.json().catch(() => undefined);
         // A batch without a good event is told of in the shape of batches.
-        if (isRecord(told) && "results" in told) return told as T;
+        if (isRecord(told) && "results" in told) return { answer, told };
         throw new ApiError(problemIn(told, answer));
       }
       if (isLast) throw new ConnectionError(`no answer from ${url}`, { cause: failure });
@@ -67,9 +88,9 @@ export class Transport {
   async #attempt(
     url: string,
     method: string,
-    { body, headers, signal }: RequestOptions,
+    { body, headers, signal, timeoutMs = this.#timeoutMs }: RequestOptions,
   ): Promise<{ answer?: Response; failure?: unknown }> {
-    const timeout = AbortSignal.timeout(this.#timeoutMs);
+    const signals = [...(signal ? [signal] : []), ...(timeoutMs ? [AbortSignal.timeout(timeoutMs)] : [])];
     const init: RequestInit = {
       method,
       headers: {
@@ -78,7 +99,7 @@ export class Transport {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...headers,
       },
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: AbortSignal.any(signals),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     };
     try {

@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from delivery.models import DEFAULT_INBOX, DeliveryStatus
 from delivery.shown_status import HeldReason
-from ingestion.api.schemas import EXAMPLE_EVENT, EventFields
+from ingestion.api.schemas import EXAMPLE_FIELDS, EventFields
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
 
 MAX_EVENTS = 1000
@@ -117,7 +117,7 @@ STATUS = Parameter(
     schema={"type": "string", "enum": DeliveryStatus.values, "default": DeliveryStatus.PENDING.value},
 )
 
-_EVENT = {**EXAMPLE_EVENT, "status": "pending", "held_reason": None, "leases": 0, "leased_until": None}
+_EVENT = {**EXAMPLE_FIELDS, "status": "pending", "held_reason": None, "leases": 0, "leased_until": None}
 _LEASED = {**_EVENT, "leases": 1, "leased_until": EXAMPLE_TIME}
 _LEASE_ID = "019a1b2c-3d4e-7f52-8c8d-9e0f1a2b3c4d"
 _TWO = {"event_ids": [EXAMPLE_ID, OTHER_ID]}

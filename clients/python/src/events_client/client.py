@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from events_client.answers import problem_of, unreachable
 from events_client.calls import Call, next_page
-from events_client.errors import ConfigurationError, NotReachableError, ProblemError
+from events_client.errors import ConfigurationError, ProblemError
 from events_client.resources.events import AsyncEvents, SyncEvents
 from events_client.resources.inboxes import AsyncInbox, SyncInbox
-from events_client.resources.others import Deliveries, EventTypes, Jobs, Organizations, Replays
+from events_client.resources.others import Deliveries, EventTypes, Jobs, Organizations, PortalLinks, Replays
 from events_client.resources.subscriptions import Subscriptions
 from events_client.retrying import RETRIED_STATUSES, Retrying, retry_after_of
-from events_client.shapes import Organization, Page, Problem
+from events_client.shapes import Organization, Page
 from events_client.version import VERSION
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class Client:
         self.event_types: EventTypes[Client] = EventTypes(self)
         self.replays: Replays[Client] = Replays(self)
         self.jobs: Jobs[Client] = Jobs(self)
+        self.portal_links: PortalLinks[Client] = PortalLinks(self)
         self._connect()
 
     def inbox(self, name: str = "default") -> SyncInbox:
@@ -170,6 +172,7 @@ class AsyncClient:
         self.event_types: EventTypes[AsyncClient] = EventTypes(self)
         self.replays: Replays[AsyncClient] = Replays(self)
         self.jobs: Jobs[AsyncClient] = Jobs(self)
+        self.portal_links: PortalLinks[AsyncClient] = PortalLinks(self)
 
     def inbox(self, name: str = "default") -> AsyncInbox:
         """The inbox of this name."""
@@ -217,33 +220,6 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def problem_of(answer: httpx.Response) -> ProblemError:
-    """What an answer that is an error says; a page of a proxy, which is no problem document, gives `http_<status>`."""
-    try:
-        told = msgspec.json.decode(answer.content, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        told = Problem(
-            code=f"http_{answer.status_code}",
-            status=answer.status_code,
-            detail=f"{answer.url} answered {answer.status_code} {answer.reason_phrase}, and not as the platform does.",
-        )
-    return ProblemError(
-        status=answer.status_code,
-        code=told.code,
-        title=told.title,
-        detail=told.detail,
-        errors=told.errors,
-        request_id=told.request_id or answer.headers.get("request-id"),
-        retry_after=retry_after_of(answer.headers),
-    )
-
-
-def unreachable(url: str, error: httpx.TransportError) -> NotReachableError:
-    """What happened, and what to do about it."""
-    reason = str(error) or type(error).__name__
-    return NotReachableError(f"{url} gives no answer ({reason}). Is the address right, and does the platform run?")
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:

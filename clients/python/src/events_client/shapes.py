@@ -129,12 +129,28 @@ class Event(_WithData, kw_only=True):
     attributes: dict[str, Any] | None
     schema_errors: list[FieldError] | None
     status: str
+    deliver_at: datetime | None = None
 
 
 class EventDetails(Event, kw_only=True):
     """An event with its deliveries."""
 
     deliveries: list[DeliveryDetails]
+
+
+class EventCancelled(Struct, frozen=True, kw_only=True):
+    """The event will never be handed on."""
+
+    id: str
+    status: str
+    deliver_at: datetime
+
+
+class PortalLink(Struct, frozen=True, kw_only=True):
+    """A link that is good once, until `expires_at`."""
+
+    url: str
+    expires_at: datetime
 
 
 class InboxEvent(Event, kw_only=True):

@@ -15,10 +15,11 @@ import httpx
 import typer
 from rich.markup import escape
 
+from events_client.answers import unreachable
 from events_client.cli.output import REFUSED, Json, print_json, show
 from events_client.cli.output import out as console
 from events_client.cli.profiles import DEFAULT, client_of, save_profile
-from events_client.client import Client, unreachable
+from events_client.client import Client
 from events_client.errors import ConfigurationError, EventsClientError, NotReachableError
 from events_client.version import VERSION
 from events_client.webhooks import TOLERANCE_SECONDS, verify_webhook

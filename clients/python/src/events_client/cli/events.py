@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Annotated
 
@@ -12,7 +10,6 @@ from rich.markup import escape
 
 from events_client.cli.output import Columns, Json, Limit, out, print_json, show, show_list, written
 from events_client.cli.profiles import client_of
-from events_client.client import Client
 from events_client.shapes import Event, EventDetails
 
 app = typer.Typer(no_args_is_help=True, help="Look at events.")
@@ -28,9 +25,6 @@ _COLUMNS: Columns = (
     ("status", lambda event: event.status),
     ("data", lambda event: event.raw_data),
 )
-# What is committed later than what has a greater id, is so by less than this.
-_LATE = timedelta(seconds=10)
-_PAUSE_SECONDS = 1.0
 
 
 @app.command(name="list")
@@ -78,22 +72,8 @@ def tail(
 ) -> None:
     """Show events as they arrive, until Ctrl-C."""
     with client_of(context, retry_seconds=3600) as client:
-        newest = next(client.events.list(type=type, page_size=1), None)
-        # By the platform's clock, whatever this machine's is.
-        since = newest.received_at if newest else datetime.now(timezone.utc)
-        seen = {event.id: event.received_at for event in _since(client, type, since)}
-        while True:
-            for event in reversed(_since(client, type, since)):
-                if event.id not in seen:
-                    seen[event.id] = event.received_at
-                    since = max(since, event.received_at)
-                    _print(event, json=json)
-            seen = {event_id: at for event_id, at in seen.items() if at > since - 2 * _LATE}
-            time.sleep(_PAUSE_SECONDS)
-
-
-def _since(client: Client, type: str | None, since: datetime) -> list[Event]:  # noqa: A002 - as above
-    return [*client.events.list(type=type, received_after=since - _LATE, page_size=1000)]
+        for event in client.events.stream(type=type):
+            _print(event, json=json)
 
 
 def _print(event: Event, *, json: bool) -> None:

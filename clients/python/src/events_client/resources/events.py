@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from events_client.batches import batch_call
 from events_client.buffering import AsyncBuffer, Buffer, WhenFull
 from events_client.calls import C, Call, Resource, endpoint, listing, part, query_of
 from events_client.encoding import encode_event
+from events_client.following import Following, follow, follow_async
 
 if TYPE_CHECKING:
     from events_client.client import AsyncClient, Client  # noqa: F401 - named in quotes
@@ -81,6 +82,12 @@ class Events(Resource[C]):
         """One event with its deliveries and their attempts."""
         return Call(method="GET", path=f"/api/v1/events/{part(event_id)}", answer=shapes.EventDetails)
 
+    @endpoint
+    def cancel(self, event_id: str) -> Call[shapes.EventCancelled]:
+        """Take back an event that is `scheduled`; what was handed on is a 409 `wrong_state`."""
+        path = f"/api/v1/events/{part(event_id)}/cancel"
+        return Call(method="POST", path=path, answer=shapes.EventCancelled)
+
 
 class SyncEvents(Events["Client"]):
     """Events, for programs with threads or without."""
@@ -106,6 +113,22 @@ class SyncEvents(Events["Client"]):
             on_refused=on_refused,
         )
 
+    def stream(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002 - the name of the parameter
+        source: str | None = None,
+        subject: str | None = None,
+        last_event_id: str | None = None,
+    ) -> Iterator[shapes.Event]:
+        """Events as they are committed, in that order, without end. `type` may end with `*`.
+
+        It begins now, or after the event `last_event_id`, up to an hour back. A connection that breaks is made anew
+        and nothing is missed; when that fails for `retry_seconds`, it raises NotReachableError or ProblemError.
+        """
+        query = query_of(type=type, source=source, subject=subject)
+        return follow(self._client, Following(query, last_event_id, self._client.settings.retry_seconds))
+
 
 class AsyncEvents(Events["AsyncClient"]):
     """Events, for asyncio."""
@@ -130,3 +153,19 @@ class AsyncEvents(Events["AsyncClient"]):
             close_seconds=close_seconds,
             on_refused=on_refused,
         )
+
+    def stream(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002 - the name of the parameter
+        source: str | None = None,
+        subject: str | None = None,
+        last_event_id: str | None = None,
+    ) -> AsyncIterator[shapes.Event]:
+        """Events as they are committed, in that order, without end. `type` may end with `*`.
+
+        It begins now, or after the event `last_event_id`, up to an hour back. A connection that breaks is made anew
+        and nothing is missed; when that fails for `retry_seconds`, it raises NotReachableError or ProblemError.
+        """
+        query = query_of(type=type, source=source, subject=subject)
+        return follow_async(self._client, Following(query, last_event_id, self._client.settings.retry_seconds))

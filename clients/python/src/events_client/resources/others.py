@@ -1,4 +1,4 @@
-"""Deliveries, event types, replays, jobs, the organization."""
+"""Deliveries, event types, replays, jobs, links to the portal, the organization."""
 
 from __future__ import annotations
 
@@ -106,6 +106,26 @@ class Jobs(Resource[C]):
     def cancel(self, job_id: str) -> Call[shapes.Job]:
         """Stop it; what it has done stays."""
         return Call(method="POST", path=f"/api/v1/jobs/{part(job_id)}/cancel", answer=shapes.Job)
+
+
+class PortalLinks(Resource[C]):
+    """Pages on which your own customers see, and manage, their subscriptions."""
+
+    @endpoint
+    def create(
+        self,
+        *,
+        tag: str | None = None,
+        subscriptions: Sequence[str] | None = None,
+        permissions: Sequence[str] | None = None,
+        expires_in: int | None = None,
+    ) -> Call[shapes.PortalLink]:
+        """A link that is good once, for `expires_in` seconds, to the subscriptions with the tag, or to these.
+
+        `permissions` are `read`, which is meant when they are left out, and `manage`.
+        """
+        body = body_of(tag=tag, subscriptions=subscriptions, permissions=permissions, expires_in=expires_in)
+        return Call(method="POST", path="/api/v1/portal-links", body=body, answer=shapes.PortalLink, repeatable=False)
 
 
 class Organizations(Resource[C]):
