@@ -28,6 +28,7 @@ of_organization = [
     path("subscriptions/<uuid:subscription_id>/edit", subscriptions.edit, name="edit-subscription"),
     path("subscriptions/<uuid:subscription_id>/delete", subscriptions.delete, name="delete-subscription"),
     path("subscriptions/<uuid:subscription_id>/pause", subscriptions.pause, name="pause-subscription"),
+    path("subscriptions/<uuid:subscription_id>/try", subscriptions.try_now, name="try-endpoint"),
     path("subscriptions/<uuid:subscription_id>/resume", subscriptions.resume, name="resume-subscription"),
     path("subscriptions/<uuid:subscription_id>/secret/rotate", webhooks.rotate, name="rotate-secret"),
     path("subscriptions/<uuid:subscription_id>/secret/show", webhooks.reveal, name="reveal-secret"),

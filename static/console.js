@@ -289,6 +289,14 @@
   showTimes(document);
   returnToRow();
   setInterval(() => showTimes(document), 10_000);
+  // What was unfolded stays so when a part of the page is renewed.
+  let unfolded = [];
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    unfolded = all("details[id][open]", event.detail.target).map((part) => part.id);
+  });
+  document.body.addEventListener("htmx:afterSettle", () => {
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+  });
   document.body.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement ?? document));
   one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const liveRows = one("#live-rows");

@@ -10,7 +10,7 @@ from delivery.operations.dead_letters import (
 )
 from delivery.operations.deliveries import retry_delivery, skip_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
-from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription
+from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription, try_endpoint
 from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job
@@ -61,6 +61,7 @@ __all__ = [
     "show_secret",
     "skip_delivery",
     "start_retry",
+    "try_endpoint",
     "update_subscription",
     "wake_inbox",
 ]

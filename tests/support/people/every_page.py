@@ -64,6 +64,7 @@ NO_PAGES = {
     "console:issue-key": "a form's",
     "console:pause-subscription": "a form's",
     "console:resume-subscription": "a form's",
+    "console:try-endpoint": "a form's",
     "console:retry-delivery": "a form's",
     "portal-settings-end": "a form's",
     "portal:open": "leads to the portal",
