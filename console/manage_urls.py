@@ -3,6 +3,7 @@
 from django.urls import path
 
 from console.audit import views as audit
+from console.deliveries import attempts
 from console.deliveries import views as deliveries
 from console.event_types import views as event_types
 from console.exports import views as exports
@@ -39,6 +40,14 @@ of_organization = [
         "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/retry",
         deliveries.retry,
         name="retry-delivery",
+    ),
+    path(
+        "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/attempts/<int:number>/",
+        attempts.attempt,
+        name="attempt",
+    ),
+    path(
+        "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/body", attempts.body, name="delivery-body"
     ),
     path("subscriptions/<uuid:subscription_id>/dead-letters/", deliveries.dead_letters, name="dead-letters"),
     path(

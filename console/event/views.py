@@ -98,14 +98,14 @@ def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> 
         "now": timezone.now(),
     }
     if create_replay(**values, dry_run=True).total == 0:
-        messages.error(request, f"{subscription} does not receive events of type {found.type}.")
+        messages.error(request, f"“{subscription.label}” does not receive events of type {found.type}.")
         return _to_event(place, event_id)
     try:
         create_replay(**values)
     except Problem as problem:
         messages.error(request, words_of(problem))
     else:
-        messages.success(request, f"A new delivery to {subscription} is on its way.")
+        messages.success(request, f"A new delivery to “{subscription.label}” is on its way.")
     return _to_event(place, event_id)
 
 

@@ -28,6 +28,7 @@ from delivery.kinds import RULES
 from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (
     changeable_fields,
+    checked_fields,
     create_subscription,
     delete_subscription,
     pause_subscription,
@@ -100,6 +101,8 @@ def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
                 keep_secret(request, about=str(created.subscription.pk), secret=created.secret)
             messages.success(request, f"The {kind.label.lower()} was created. It receives events from now on.")
             return to_subscription(place, created.subscription)
+    elif form.is_bound:
+        _show_all_errors(form, kind)
     context = {"form": form, "kind": kind.value, "kinds": RULES, "rules": RULES[kind]}
     return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
 
@@ -124,8 +127,18 @@ def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID
         else:
             messages.success(request, "Saved. It applies to events from now on.")
             return to_subscription(place, found)
+    elif form.is_bound:
+        _show_all_errors(form, SubscriptionKind(found.kind))
     context = {"form": form, "subscription": found, "version": shown_version(request, changeable_fields(found))}
     return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
+
+
+def _show_all_errors(form: SubscriptionForm, kind: SubscriptionKind) -> None:
+    """What could be read is checked, too, so that nobody corrects one field only to learn of the next."""
+    try:
+        checked_fields(kind, form.changes())
+    except Problem as problem:
+        show_problem(form, problem)
 
 
 def _conflict(
@@ -148,7 +161,7 @@ def delete(request: HttpRequest, place: OrganizationContext, subscription_id: UU
         context = {"subscription": found, "health": health}
         return _render(request, place, "console/subscriptions/delete.html", context)
     delete_subscription(subscription=found, actor=actor_of(request))
-    messages.success(request, f"{found} was deleted.")
+    messages.success(request, f"“{found.label}” was deleted.")
     return redirect("console:subscriptions", place.organization.slug)
 
 

@@ -16,7 +16,7 @@ from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job
 from delivery.operations.replays import ReplayRequest, create_replay, run_replays
 from delivery.operations.sleeping_inboxes import fill_page, wake_inbox
-from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields
+from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields, checked_fields
 from delivery.operations.subscriptions import (
     CreatedSubscription,
     create_subscription,
@@ -36,6 +36,7 @@ __all__ = [
     "ack_events",
     "cancel_job",
     "changeable_fields",
+    "checked_fields",
     "close_circuit",
     "create_replay",
     "create_subscription",

@@ -173,6 +173,14 @@ def test_what_is_wrong_is_said_at_its_field(member: Site, values: dict[str, str]
         assert re.search(rf'name="{name}"[^>]*aria-invalid="true"', answer.content.decode())
 
 
+def test_everything_that_is_wrong_is_said_at_once(member: Site) -> None:
+    """What the form cannot read, and what the operation would refuse."""
+    values = {"url": "ftp://example.com", "event_types": "*.paid", "headers": "nonsense", "filter": "{"}
+    found = errors(member.post("subscriptions/new?kind=webhook", **values))
+    for words in ("Line 1: a header is Name: value.", "This is not JSON", "Line 1: ", "https"):
+        assert words in found, words
+
+
 def test_a_subscription_is_changed_and_a_masked_header_stays(scene: Scene, member: Site) -> None:
     Subscription.objects.filter(pk=scene.webhook.pk).update(headers={"Authorization": "Bearer 0123456789abcdef"})
     page = member.page(f"subscriptions/{scene.webhook.pk}/edit")

@@ -123,7 +123,9 @@ def test_the_event_page_says_first_what_became_of_it(tenant: Tenant, webhook: Su
     [event] = make_events(tenant.organization, 1, timezone.now() - timedelta(minutes=1))
     make_delivery(event, webhook, DeliveryStatus.DEAD_LETTER, last_error="timeout")
     page = _event_page(browser_of(make_member(tenant.organization, Role.VIEWER)), event.pk, tenant)
-    assert re.search(r"<h1[^>]*>invoice.paid</h1>\s*<span class=\"status dead_letter\">Dead letter</span>", page)
+    assert re.search(
+        r"<h1[^>]*>invoice.paid</h1>\s*<span id=\"outcome\"><span class=\"status dead_letter\">Dead letter</span>", page
+    )
     assert Event.objects.count() == 1
 
 
