@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import (
+    Attempt,
     DeadLetterRetry,
     Delivery,
     DeliveryStatus,
@@ -53,6 +54,7 @@ def make_scene() -> Scene:
         "slug": largest.slug,
         "event_id": event.pk,
         "delivery_id": dead.pk,
+        "number": _last_attempt(dead),
         "subscription_id": webhook.pk,
         "type_id": EventType.objects.get(organization=largest, name=event.type).pk,
         "membership_id": Membership.objects.get(organization=largest, user=member).pk,
@@ -74,6 +76,10 @@ def make_scene() -> Scene:
     }
     texts = _texts(largest, webhook, dead, event)
     return Scene(staff=staff, member=member, arguments=arguments, objects=objects, texts=texts)
+
+
+def _last_attempt(delivery: Delivery) -> int:
+    return Attempt.objects.filter(delivery_id=delivery.pk).latest("pk").number
 
 
 def _texts(organization: Organization, webhook: Subscription, dead: Delivery, event: Event) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What the console's forms share: fields that PostgreSQL can hold, and an operation's Problem shown at its field."""
 
+from datetime import UTC
 from typing import Any
 
 from django import forms
@@ -32,6 +33,36 @@ class LinesField(forms.CharField):
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(value) if isinstance(value, list | tuple) else value
+
+
+class _MomentInput(forms.DateTimeInput):
+    """In UTC on the server; static/console.js shows it in the person's zone, says so, and sends it back with `Z`."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"step": "1", "data-utc": ""})
+
+    def format_value(self, value: Any) -> str | None:
+        """Also of what was typed, as such a field takes no offset."""
+        if isinstance(value, str):
+            return value.removesuffix("Z")
+        if value and value.tzinfo:
+            value = value.astimezone(UTC)
+        return value.strftime("%Y-%m-%dT%H:%M:%S") if value else None
+
+
+class MomentField(forms.DateTimeField):
+    """A time, which is in UTC unless it says otherwise. Its label is followed by the zone."""
+
+    is_moment = True
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(widget=_MomentInput(), **values)
+
+    def clean(self, value: Any) -> Any:
+        moment = super().clean(value)
+        return moment and moment.astimezone(UTC)
 
 
 class WaitsField(forms.CharField):

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from console.audit import views as audit
+from console.deliveries import attempts
 from console.deliveries import views as deliveries
 from console.event_types import views as event_types
 from console.exports import views as exports
@@ -28,6 +29,7 @@ of_organization = [
     path("subscriptions/<uuid:subscription_id>/edit", subscriptions.edit, name="edit-subscription"),
     path("subscriptions/<uuid:subscription_id>/delete", subscriptions.delete, name="delete-subscription"),
     path("subscriptions/<uuid:subscription_id>/pause", subscriptions.pause, name="pause-subscription"),
+    path("subscriptions/<uuid:subscription_id>/try", subscriptions.try_now, name="try-endpoint"),
     path("subscriptions/<uuid:subscription_id>/resume", subscriptions.resume, name="resume-subscription"),
     path("subscriptions/<uuid:subscription_id>/secret/rotate", webhooks.rotate, name="rotate-secret"),
     path("subscriptions/<uuid:subscription_id>/secret/show", webhooks.reveal, name="reveal-secret"),
@@ -38,6 +40,14 @@ of_organization = [
         "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/retry",
         deliveries.retry,
         name="retry-delivery",
+    ),
+    path(
+        "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/attempts/<int:number>/",
+        attempts.attempt,
+        name="attempt",
+    ),
+    path(
+        "subscriptions/<uuid:subscription_id>/deliveries/<uuid:delivery_id>/body", attempts.body, name="delivery-body"
     ),
     path("subscriptions/<uuid:subscription_id>/dead-letters/", deliveries.dead_letters, name="dead-letters"),
     path(

@@ -1,10 +1,11 @@
-"""Ready-made commands: the first event, and an event once more."""
+"""Ready-made commands: the first event, an event or an attempt once more, and checks of a signature."""
 
 import json
 import shlex
 
 from django.conf import settings
 
+from delivery.api.delivery_schemas import AttemptShown
 from ingestion.models import Event
 
 # A longer command line is no help to anyone, and some shells refuse it.
@@ -53,3 +54,27 @@ def event_as_curl(event: Event) -> str:
             f"  --data-raw {data}" if not is_long else f"  --data-binary {data}",
         ]
     )
+
+
+def attempt_as_curl(attempt: AttemptShown, body: bytes) -> str:
+    """The request of an attempt once more: what its subscription added is masked, to be filled in."""
+    left_out = {"host", "content-length", "accept", "accept-encoding"}
+    headers = [
+        f"  -H {shlex.quote(f'{name}: {value}')} \\"
+        for name, value in (attempt.request_headers or {}).items()
+        if name.lower() not in left_out
+    ]
+    data = shlex.quote(body.decode()) if len(body) <= MAX_CURL_DATA else "@body.json"
+    return "\n".join([f"curl -i {shlex.quote(attempt.url or '')} \\", *headers, f"  --data-binary {data}"])
+
+
+def checks_of_signature(message_id: str, timestamp: str) -> list[tuple[str, str]]:
+    """`(tool, commands)` that compute a `v1` signature from body.json and the secret in `$WEBHOOK_SECRET`."""
+    openssl = f"""KEY=$(printf %s "${{WEBHOOK_SECRET#whsec_}}" | openssl base64 -d -A | od -An -v -tx1 | tr -d ' \\n')
+{{ printf %s '{message_id}.{timestamp}.'; cat body.json; }} \\
+  | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$KEY" -binary | openssl base64 -A"""
+    python = f"""import base64, hmac, os
+key = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
+signed = b"{message_id}.{timestamp}." + open("body.json", "rb").read()
+print(base64.b64encode(hmac.digest(key, signed, "sha256")).decode())"""
+    return [("openssl", openssl), ("Python", python)]

@@ -8,6 +8,7 @@
 
   // --- Times: in the viewer's zone, with UTC in the title --------------------------------------------------------
 
+  const zoneName = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const thisYear = new Date().getFullYear();
   const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   const near = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...clock });
@@ -49,8 +50,9 @@
   const chosen = (field) =>
     field.value === field.dataset.shown ? field.dataset.utc : asUtc(new Date(field.value));
 
-  function localizeFilters(form) {
+  function localizeTimes(form) {
     const fields = all("input[data-utc]", form);
+    const range = one("#range", form);
     for (const field of fields) {
       if (field.value) {
         field.dataset.utc = asUtc(new Date(`${field.value}Z`));
@@ -58,18 +60,19 @@
         field.dataset.shown = field.value;
       }
       field.addEventListener("change", () => {
-        if (field.value) one("#range", form).value = "";
+        if (field.value && range) range.value = "";
       });
     }
-    for (const zone of all(".zone", form)) zone.textContent = "(your time)";
-    one("#range", form).addEventListener("change", (event) => {
+    for (const zone of all(".zone", form)) zone.textContent = `(${zoneName})`;
+    range?.addEventListener("change", (event) => {
       if (event.target.value) for (const field of fields) field.value = "";
     });
     form.addEventListener("formdata", (event) => {
+      const isSearch = "filters" in form.dataset;
       for (const [name, value] of [...event.formData]) {
         const field = form.elements[name];
-        if (!value) event.formData.delete(name);
-        else if (field && "utc" in field.dataset) event.formData.set(name, chosen(field));
+        if (!value && isSearch) event.formData.delete(name);
+        else if (value && field && field.dataset && "utc" in field.dataset) event.formData.set(name, chosen(field));
       }
     });
   }
@@ -285,10 +288,19 @@
   for (const button of all("button[data-copy], button[data-copy-url], button[data-unfold], button[data-help]")) {
     button.hidden = false;
   }
-  for (const form of all("form[data-filters]")) localizeFilters(form);
+  for (const form of new Set(all("input[data-utc]").map((field) => field.form))) localizeTimes(form);
+  for (const note of all("[data-zone-note]")) note.textContent = `Times are in your time zone, ${zoneName}.`;
   showTimes(document);
   returnToRow();
   setInterval(() => showTimes(document), 10_000);
+  // What was unfolded stays so when a part of the page is renewed.
+  let unfolded = [];
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    unfolded = all("details[id][open]", event.detail.target).map((part) => part.id);
+  });
+  document.body.addEventListener("htmx:afterSettle", () => {
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+  });
   document.body.addEventListener("htmx:load", (event) => showTimes(event.detail.elt.parentElement ?? document));
   one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const liveRows = one("#live-rows");

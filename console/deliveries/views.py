@@ -9,7 +9,8 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import delivery_page, with_types
+from console.deliveries.queries import delivery_page, with_events
+from console.event.refreshing import refresh_of
 from console.pages import READ, WRITE, organization_page
 from console.paging import read_text
 from console.rendering import render_page
@@ -34,7 +35,7 @@ def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id
     context = {
         "subscription": found,
         "page": page,
-        "rows": with_types(found, page.rows),
+        "rows": with_events(found, page.rows),
         "status": status,
         "statuses": list(DeliveryStatus),
     }
@@ -45,13 +46,18 @@ def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id
 def delivery(
     request: HttpRequest, place: OrganizationContext, subscription_id: UUID, delivery_id: UUID
 ) -> HttpResponse:
-    """One delivery with its attempts and what the endpoint answered."""
+    """One delivery with its attempts and what the endpoint answered. 204 while that is as it was `?seen`."""
     found = own_subscription(place.organization.pk, subscription_id)
     row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
+    shown = describe_delivery(row, found)
+    refresh = refresh_of([shown], is_sent=[found.rules.is_sent], state="", now=timezone.now())
+    if request.GET.get("seen") == refresh.digest:
+        return HttpResponse(status=204)
     head = head_of_key(row)
     context = {
         "subscription": found,
-        "delivery": describe_delivery(row, found),
+        "delivery": shown,
+        "refresh": refresh,
         "head_id": head,
         "holds_others": head == row.pk and row.status in (DeliveryStatus.RETRYING, DeliveryStatus.DEAD_LETTER),
     }
@@ -87,7 +93,7 @@ def dead_letters(request: HttpRequest, place: OrganizationContext, subscription_
     context = {
         "subscription": found,
         "page": page,
-        "rows": with_types(found, page.rows),
+        "rows": with_events(found, page.rows),
         "retry": retries.order_by("-pk").first(),
     }
     return _render(request, place, "console/subscriptions/dead_letters.html", context)
@@ -108,6 +114,8 @@ def retry_selected(request: HttpRequest, place: OrganizationContext, subscriptio
         messages.error(request, f"{len(dead) - done} changed in the meantime and were left alone.")
     if not dead:
         messages.error(request, "Select the dead letters to retry.")
+    if done == len(dead) == 1:
+        return redirect("console:delivery", place.organization.slug, found.pk, dead[0].pk)
     return _to_dead_letters(place, found)
 
 

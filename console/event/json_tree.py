@@ -10,6 +10,8 @@ from django.utils.safestring import SafeString, mark_safe
 MAX_SHOWN_BYTES = 100_000
 MAX_NODES = 2_000
 _PREVIEW = 60
+# A longer string is folded.
+_LONG = 300
 
 
 class _Number(str):
@@ -87,6 +89,14 @@ def _leaf(value: Any) -> str:
         kind, text = "number", str(value)
     elif isinstance(value, str):
         kind, text = "string", json.dumps(value, ensure_ascii=False)
+        if len(text) > _LONG:
+            return _folded(text)
     else:
         kind, text = "word", "{}" if isinstance(value, _Members) else json.dumps(value)
     return f'<span class="json-{kind}">{escape(text)}</span>'
+
+
+def _folded(text: str) -> str:
+    title = f"{len(text):,} characters".replace(",", " ")
+    summary = f'{escape(text[:_PREVIEW])}… <span class="tag">{title}</span>'
+    return f'<details><summary>{summary}</summary><span class="json-string">{escape(text)}</span></details>'

@@ -8,8 +8,10 @@ from uuid import UUID
 
 import msgspec
 from django.db.models import Q
+from django.utils import timezone
 
 from console.access import OrganizationContext
+from console.event.refreshing import Refresh, refresh_of
 from console.events.outcomes import Outcome, outcome_of, with_outcomes
 from core.event_ids import time_of
 from delivery.api.delivery_schemas import DeliveryDetails
@@ -35,6 +37,7 @@ class Story:
     """The event's way through the platform. `targets` are the subscriptions that it can be replayed to."""
 
     outcome: Outcome
+    refresh: Refresh
     steps: list[Step]
     targets: list[Subscription]
     failure: ProcessingFailure | None
@@ -46,9 +49,13 @@ def story_of(event: Event) -> Story:
     rows = Subscription.objects.for_organization(event.organization_id).filter(wanted).light()
     subscriptions = {row.pk: row for row in rows.order_by("kind", "name", "pk")[:_SUBSCRIPTIONS]}
     failures = ProcessingFailure.objects.for_organization(event.organization_id)
+    steps = [_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries]
+    outcome = _outcome_of(event, deliveries)
+    is_sent = [bool(step.subscription and step.subscription.rules.is_sent) for step in steps]
     return Story(
-        outcome=_outcome_of(event, deliveries),
-        steps=[_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries],
+        outcome=outcome,
+        refresh=refresh_of(deliveries, is_sent=is_sent, state=f"{event.status} {outcome.text}", now=timezone.now()),
+        steps=steps,
         targets=[row for row in subscriptions.values() if row.status != SubscriptionStatus.DELETED],
         failure=failures.filter(pk=event.pk).first(),
     )
@@ -78,7 +85,7 @@ def _step(delivery: DeliveryDetails, subscription: Subscription | None) -> Step:
         DeliveryStatus.DEAD_LETTER: "Retry",
         DeliveryStatus.RETRYING: "Retry now",
         DeliveryStatus.PENDING: "",
-        DeliveryStatus.HELD: "Retry now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN else "",
+        DeliveryStatus.HELD: "Try now" if delivery.held_reason == HeldReason.CIRCUIT_OPEN else "",
     }
     button = "" if is_gone else labels[DeliveryStatus(delivery.status)]
     return Step(delivery=delivery, subscription=subscription, button=button)

@@ -27,7 +27,7 @@ from organizations.audit import actor_of
 
 @organization_page(Action.SEE_EVENTS)
 def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> HttpResponse:
-    """The event with its data, for whoever may read that, and its timeline."""
+    """The event with its data, for whoever may read that, and its timeline. 204 while that is as it was `?seen`."""
     try:
         found = own_event(place.organization.pk, event_id)
     except Http404:
@@ -36,6 +36,8 @@ def event(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> H
         context = {"gone": gone, "days": days, "event_id": event_id}
         return render_page(request, "console/no_event.html", context, place=place, section="events", status=404)
     annotations, story = annotations_of(found), story_of(found)
+    if request.GET.get("seen") == story.refresh.digest:
+        return HttpResponse(status=204)
     context = {
         "event": found,
         **(_data_of(found) if place.may(Action.SEE_PAYLOADS) else {}),
@@ -96,14 +98,14 @@ def replay(request: HttpRequest, place: OrganizationContext, event_id: UUID) -> 
         "now": timezone.now(),
     }
     if create_replay(**values, dry_run=True).total == 0:
-        messages.error(request, f"{subscription} does not receive events of type {found.type}.")
+        messages.error(request, f"“{subscription.label}” does not receive events of type {found.type}.")
         return _to_event(place, event_id)
     try:
         create_replay(**values)
     except Problem as problem:
         messages.error(request, words_of(problem))
     else:
-        messages.success(request, f"A new delivery to {subscription} is on its way.")
+        messages.success(request, f"A new delivery to “{subscription.label}” is on its way.")
     return _to_event(place, event_id)
 
 

@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.db import connection
 from django.db.models import F
 
+from console.deliveries.queries import COUNTED, dead_letters_by_subscription
 from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from ingestion.models import OutboxEntry, ProcessingFailure, hour_of
 from organizations.models import Organization
@@ -122,15 +123,23 @@ class Attempts:
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """A subscription that does not deliver, and the reason in a few words."""
+    """A subscription that does not deliver, or has not delivered something, and the reason in a few words.
+
+    The dead letters are counted up to COUNTED.
+    """
 
     subscription: Subscription
     reason: str
+    dead_letters: int
+
+    @property
+    def has_more_dead_letters(self) -> bool:
+        return self.dead_letters >= COUNTED
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """How many subscriptions there are (up to a bound), and those in trouble."""
+    """The webhooks (up to a bound), and the subscriptions in trouble."""
 
     ids: list[UUID] = field(default_factory=list)
     troubled: list[Trouble] = field(default_factory=list)
@@ -214,7 +223,12 @@ def endpoints_of(organization: Organization, *, now: datetime) -> Endpoints:
     """The subscriptions, those that fail first."""
     shown = Subscription.objects.for_organization(organization.pk).not_deleted().light()
     rows = list(shown.order_by(F("failing_since").asc(nulls_last=True), "-failures", "pk")[:_SUBSCRIPTIONS])
-    troubled = [Trouble(subscription=row, reason=reason) for row in rows if (reason := _trouble(row, now))]
+    dead = dead_letters_by_subscription([row.pk for row in rows])
+    troubled = [
+        Trouble(subscription=row, reason=reason, dead_letters=dead[row.pk])
+        for row in rows
+        if (reason := _trouble(row, now)) or dead[row.pk]
+    ]
     return Endpoints(ids=[row.pk for row in rows if row.rules.is_sent], troubled=troubled[:TROUBLED])
 
 
@@ -276,11 +290,11 @@ def _intake_rows(organization: Organization, chosen: Range, start: datetime) -> 
 
 
 def _trouble(subscription: Subscription, now: datetime) -> str:
-    """Empty when all is well."""
+    """Empty when it delivers."""
     if subscription.status == SubscriptionStatus.DISABLED:
         return f"Disabled: {subscription.get_disabled_reason_display() or 'by the platform'}"
     if is_open_until(subscription.circuit_open_until, now):
-        return f"Circuit open after {subscription.failures} failures in a row"
+        return f"Resting after {subscription.failures} failures in a row"
     if subscription.failing_since:
-        return f"{subscription.failures} failures in a row"
-    return ""
+        return f"{subscription.failures} failure{'' if subscription.failures == 1 else 's'} in a row"
+    return "Paused: its deliveries are held" if subscription.status == SubscriptionStatus.PAUSED else ""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
-from console.forms import LinesField, TextField, WaitsField
+from console.forms import LinesField, MomentField, TextField, WaitsField
 from core.decoding import decode
 from core.field_errors import cut
 from core.problems import Problem
@@ -192,16 +191,15 @@ class SubscriptionForm(forms.Form):
             raise forms.ValidationError(details or [str(problem.detail)]) from problem
 
     def changes(self) -> SubscriptionChanges:
-        """What to set, by the fields that this form has."""
-        data = self.cleaned_data
-        wanted = {name: data.get(name, UNSET) for name in self.fields if name != "filter"}
-        for name in ("tags", "order_by", "on_dead_letter"):
-            wanted[name] = data[name] or None
-        if "signature" in self.fields:
-            wanted["signature"] = data["signature"] or None
-            wanted["auth"] = msgspec.to_builtins(data["auth"])
-        if "filter" in self.fields:
-            wanted["filter"] = msgspec.json.decode(data["filter"]) if data["filter"] else None
+        """What to set, by the fields that this form has and could read."""
+        wanted = {name: self.cleaned_data[name] for name in self.fields if name in self.cleaned_data}
+        for name in ("tags", "order_by", "on_dead_letter", "signature"):
+            if name in wanted:
+                wanted[name] = wanted[name] or None
+        if "auth" in wanted:
+            wanted["auth"] = msgspec.to_builtins(wanted["auth"])
+        if "filter" in wanted:
+            wanted["filter"] = msgspec.json.decode(wanted["filter"]) if wanted["filter"] else None
         return SubscriptionChanges(**wanted)
 
     def wanted(self, stored: Mapping[str, str]) -> dict[str, Any]:
@@ -238,10 +236,10 @@ class SendTestForm(forms.Form):
 
 
 class ReplayForm(forms.Form):
-    """Which old events. Times are UTC, as the fields say."""
+    """Which old events."""
 
-    received_after = forms.DateTimeField(label="Received from (UTC)")
-    received_before = forms.DateTimeField(label="Received before (UTC)")
+    received_after = MomentField(label="Received from")
+    received_before = MomentField(label="Received before")
     event_types = LinesField(
         label="Event types",
         initial=["*"],
@@ -253,19 +251,11 @@ class ReplayForm(forms.Form):
         required=False, label="Only events that were never delivered to this subscription"
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("received_after", "received_before"):
-            field = self.fields[name]
-            field.widget = forms.DateTimeInput(
-                format="%Y-%m-%dT%H:%M:%S", attrs={"type": "datetime-local", "step": "1"}
-            )
-
     def criteria(self) -> ReplayRequest:
         data = self.cleaned_data
         return ReplayRequest(
-            received_after=data["received_after"].astimezone(UTC),
-            received_before=data["received_before"].astimezone(UTC),
+            received_after=data["received_after"],
+            received_before=data["received_before"],
             event_types=data["event_types"],
             only_undelivered=data["only_undelivered"],
         )

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from console.deliveries.queries import COUNTED
 from console.drawing.sparklines import Sparkline, sparkline
 from delivery.models import Subscription, SubscriptionStatus, is_open_until
 from organizations.models import Organization
@@ -15,7 +16,7 @@ from organizations.models import Organization
 HOURS = 24
 # Of each webhook; a page of 25 reads 12 500 entries of an index at most, and says so when there were more.
 ATTEMPTS_EACH = 500
-COUNTED = 1_000
+RESTING = "resting"
 
 # The time is no condition of the inner queries: PostgreSQL would take it for a rare one, and sort a day's attempts. Nor
 # is it that the delivery holds the attempt, or PostgreSQL would pass over all that do not.
@@ -68,7 +69,8 @@ CROSS JOIN LATERAL (
 class Health:
     """`waiting` and `dead_letters` are counted up to COUNTED; `next_at` is when the first of those waiting is due.
 
-    `state` and `tone` say it in a word: healthy, failing, circuit open, paused, disabled, active, idle.
+    `state` and `tone` say it in a word: healthy, failing, resting, paused, disabled, active, idle. While the endpoint
+    rests, `next_at` is when it is probed next.
     """
 
     subscription: Subscription
@@ -104,10 +106,22 @@ def health_of(organization: Organization, subscriptions: Sequence[Subscription],
     return [_health(row, attempts.get(row.pk), waiting[row.pk], now) for row in subscriptions]
 
 
+def next_probe(row: Subscription, *, now: datetime) -> datetime | None:
+    """When an endpoint that rests is tried next, in the middle of its rest or at the end. None when it does not rest.
+
+    A time that has just passed is that of a probe under way.
+    """
+    if not is_open_until(row.circuit_open_until, now):
+        return None
+    return row.circuit_probe_at if is_open_until(row.circuit_probe_at, now) else row.circuit_open_until
+
+
 def _health(
     row: Subscription, columns: list[tuple[int, int]] | None, waiting: tuple[datetime | None, int, int], now: datetime
 ) -> Health:
     next_at, open_deliveries, dead = waiting
+    if next_at is not None and is_open_until(row.circuit_open_until, now):
+        next_at = next_probe(row, now=now)
     tried = sum(good + bad for good, bad in columns or [])
     failed = sum(bad for _, bad in columns or [])
     state, tone = _state(row, tried, now)
@@ -132,7 +146,7 @@ def _state(row: Subscription, tried: int, now: datetime) -> tuple[str, str]:
     if row.status != SubscriptionStatus.ACTIVE:
         return row.status, "bad" if row.status == SubscriptionStatus.DISABLED else "warn"
     if is_open_until(row.circuit_open_until, now):
-        return "circuit open", "bad"
+        return RESTING, "bad"
     if row.failing_since:
         return "failing", "bad"
     if not row.rules.is_sent:

@@ -12,14 +12,14 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
-from console.deliveries.queries import delivery_page, with_types
+from console.deliveries.queries import delivery_page, with_events
 from console.forms import show_problem
-from console.pages import READ, WRITE, organization_page
+from console.pages import READ, WRITE, organization_page, words_of
 from console.paging import newest_page, read_text
 from console.rendering import render_page
 from console.shown_once import keep_secret, take_secret
 from console.subscriptions.forms import SubscriptionForm
-from console.subscriptions.queries import health_of
+from console.subscriptions.queries import health_of, next_probe
 from core.problems import Problem
 from delivery.endpoints.certificate_ends import is_end_near
 from delivery.endpoints.sealed_auth import show_auth
@@ -28,10 +28,12 @@ from delivery.kinds import RULES
 from delivery.models import Replay, Subscription, SubscriptionKind
 from delivery.operations import (
     changeable_fields,
+    checked_fields,
     create_subscription,
     delete_subscription,
     pause_subscription,
     resume_subscription,
+    try_endpoint,
     update_subscription,
 )
 from delivery.queries import own_subscription
@@ -67,11 +69,12 @@ def subscription(request: HttpRequest, place: OrganizationContext, subscription_
     context = {
         "subscription": found,
         "health": health,
+        "probe_at": next_probe(found, now=timezone.now()),
         "filter_text": json.dumps(found.filter, ensure_ascii=False) if found.filter else "",
         "headers": show_headers(found.headers),
         "auth": show_auth(found.auth),
         "auth_ends_soon": is_end_near(found, now=timezone.now()),
-        "rows": with_types(found, delivery_page(request, found, None, size=_RECENT).rows),
+        "rows": with_events(found, delivery_page(request, found, None, size=_RECENT).rows),
         "replays": list(replays.order_by("-pk")[:_REPLAYS]),
         "secret": take_secret(request, about=str(found.pk)),
     }
@@ -98,6 +101,8 @@ def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
                 keep_secret(request, about=str(created.subscription.pk), secret=created.secret)
             messages.success(request, f"The {kind.label.lower()} was created. It receives events from now on.")
             return to_subscription(place, created.subscription)
+    elif form.is_bound:
+        _show_all_errors(form, kind)
     context = {"form": form, "kind": kind.value, "kinds": RULES, "rules": RULES[kind]}
     return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
 
@@ -122,8 +127,18 @@ def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID
         else:
             messages.success(request, "Saved. It applies to events from now on.")
             return to_subscription(place, found)
+    elif form.is_bound:
+        _show_all_errors(form, SubscriptionKind(found.kind))
     context = {"form": form, "subscription": found, "version": shown_version(request, changeable_fields(found))}
     return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
+
+
+def _show_all_errors(form: SubscriptionForm, kind: SubscriptionKind) -> None:
+    """What could be read is checked, too, so that nobody corrects one field only to learn of the next."""
+    try:
+        checked_fields(kind, form.changes())
+    except Problem as problem:
+        show_problem(form, problem)
 
 
 def _conflict(
@@ -146,7 +161,7 @@ def delete(request: HttpRequest, place: OrganizationContext, subscription_id: UU
         context = {"subscription": found, "health": health}
         return _render(request, place, "console/subscriptions/delete.html", context)
     delete_subscription(subscription=found, actor=actor_of(request))
-    messages.success(request, f"{found} was deleted.")
+    messages.success(request, f"“{found.label}” was deleted.")
     return redirect("console:subscriptions", place.organization.slug)
 
 
@@ -165,6 +180,19 @@ def resume(request: HttpRequest, place: OrganizationContext, subscription_id: UU
     found = own_subscription(place.organization.pk, subscription_id)
     resume_subscription(subscription=found, actor=actor_of(request))
     messages.success(request, "Resumed: what was held is sent first.")
+    return to_subscription(place, found)
+
+
+@organization_page(Action.RETRY_DELIVERIES, methods=WRITE)
+def try_now(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
+    """Send one delivery to an endpoint that rests. What stands against it is said on its page, where the person is."""
+    found = own_subscription(place.organization.pk, subscription_id)
+    try:
+        try_endpoint(subscription=found, actor=actor_of(request))
+    except Problem as problem:
+        messages.error(request, words_of(problem))
+    else:
+        messages.success(request, "One delivery is being tried now. If it succeeds, everything that waits is sent.")
     return to_subscription(place, found)
 
 

@@ -10,14 +10,17 @@ from django.utils import timezone
 
 from console.access import Action, OrganizationContext
 from console.pages import READ, WRITE, organization_page
+from console.paging import read_id
 from console.rendering import render_page
 from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
 from delivery.api.attempts import describe_test
+from delivery.models import Subscription
 from delivery.operations import require_webhook, rotate_secret, show_secret
-from delivery.queries import own_subscription
+from delivery.queries import own_delivery, own_subscription
 from delivery.webhooks.test_send import TestOutcome, send_test
+from ingestion.models import Event
 from organizations.audit import actor_of
 
 
@@ -54,10 +57,14 @@ def reveal(request: HttpRequest, place: OrganizationContext, subscription_id: UU
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
-    """Send an event now and show the answer. The answer is kept nowhere, so this page answers the form itself."""
+    """Send an event now and show the answer. The answer is kept nowhere, so this page answers the form itself.
+
+    With `?delivery=` it begins with the event of that one, for whoever may read its data.
+    """
     found = own_subscription(place.organization.pk, subscription_id)
     require_webhook(found)
-    form = SendTestForm(request.POST or None)
+    event = _event_to_edit(request, place, found)
+    form = SendTestForm(request.POST or None, initial={"type": event.type, "payload": event.data} if event else None)
     outcome: TestOutcome | None = None
     if request.method == "POST" and form.is_valid():
         outcome = send_test(
@@ -66,10 +73,19 @@ def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: U
             data=form.cleaned_data["payload"],
             actor=actor_of(request),
             now=timezone.now(),
+            made_from=event.pk if event else None,
         )
-    context = {"form": form, "subscription": found, "result": outcome and describe_test(outcome)}
+    context = {"form": form, "subscription": found, "event": event, "result": outcome and describe_test(outcome)}
     status = 422 if form.is_bound and not outcome else 200
     return _render(request, place, "console/subscriptions/test.html", context, status)
+
+
+def _event_to_edit(request: HttpRequest, place: OrganizationContext, found: Subscription) -> Event | None:
+    delivery_id = read_id(request, "delivery")
+    if delivery_id is None or not place.may(Action.SEE_PAYLOADS):
+        return None
+    delivery = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
+    return Event.objects.for_organization(place.organization.pk).filter(pk=delivery.event_id).first()
 
 
 def _render(

@@ -10,13 +10,25 @@ from django.utils.safestring import SafeString
 
 from console.drawing.charts import short_number
 from console.drawing.timing_bars import Segment, timing_bar
+from console.events.outcomes import WORDS
 from core.times import format_time
 from delivery.api.delivery_schemas import TimingsShown
+from delivery.models import DeliveryStatus
+from delivery.shown_status import HeldReason
 from organizations.models import Membership
 from organizations.operations.members import changeable_fields
 from rest.versions import version_of
 
 register = template.Library()
+
+HELD_WORDS: dict[str, str] = {
+    HeldReason.PAUSED: "subscription paused",
+    HeldReason.DISABLED: "subscription disabled",
+    HeldReason.CIRCUIT_OPEN: "endpoint resting",
+    HeldReason.SUSPENDED: "organization suspended",
+    HeldReason.RATE_LIMITED: "rate limit",
+    HeldReason.ORDER: "behind its key's earlier event",
+}
 
 
 @register.simple_tag
@@ -88,6 +100,25 @@ def short(number: int) -> str:
 def grouped(number: int) -> str:
     """`12 900`, with narrow spaces that do not break."""
     return f"{number:,}".replace(",", "\u202f")
+
+
+@register.filter
+def middle(text: str, length: int) -> str:
+    """Shortened where it is least missed, to at most so many characters."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[1 - half :]}"
+
+
+@register.filter
+def delivery_words(status: str) -> str:
+    """`dead_letter` → `Dead letter`."""
+    return WORDS[DeliveryStatus(status)]
+
+
+@register.filter
+def held_words(reason: str) -> str:
+    """Why a delivery is held, in as few words as a list has room for."""
+    return HELD_WORDS.get(reason, reason)
 
 
 @register.simple_tag

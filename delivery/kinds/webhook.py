@@ -30,7 +30,7 @@ class Webhook(KindRules):
     )  # fmt: skip
     is_sent = True
     plural = "Webhooks"
-    explanation = "Each event is signed and sent to the URL, and retried for three days until it is accepted."
+    explanation = "Each event is signed and sent to the URL, and retried until it is accepted or the retries run out."
 
     def new_secret(self, signature: str | None) -> str | None:
         return generate_secret(signature)

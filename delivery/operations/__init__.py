@@ -10,13 +10,13 @@ from delivery.operations.dead_letters import (
 )
 from delivery.operations.deliveries import retry_delivery, skip_delivery
 from delivery.operations.fan_out import default_inboxes, fan_out
-from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription
+from delivery.operations.holding import close_circuit, pause_subscription, resume_subscription, try_endpoint
 from delivery.operations.inbox import Settlement, ack_events, find_inbox, inbox_deliveries, nack_events
 from delivery.operations.inbox_leases import Lease, extend_lease, lease_events
 from delivery.operations.jobs import cancel_job
 from delivery.operations.replays import ReplayRequest, create_replay, run_replays
 from delivery.operations.sleeping_inboxes import fill_page, wake_inbox
-from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields
+from delivery.operations.subscription_fields import SubscriptionChanges, changeable_fields, checked_fields
 from delivery.operations.subscriptions import (
     CreatedSubscription,
     create_subscription,
@@ -36,6 +36,7 @@ __all__ = [
     "ack_events",
     "cancel_job",
     "changeable_fields",
+    "checked_fields",
     "close_circuit",
     "create_replay",
     "create_subscription",
@@ -61,6 +62,7 @@ __all__ = [
     "show_secret",
     "skip_delivery",
     "start_retry",
+    "try_endpoint",
     "update_subscription",
     "wake_inbox",
 ]

@@ -1,4 +1,4 @@
-"""Pause and resume subscriptions, and end the rest of an endpoint that works again."""
+"""Pause and resume subscriptions, and try an endpoint that rests, or end its rest once it works again."""
 
 from django.db import transaction
 from django.db.models import Q
@@ -51,6 +51,25 @@ def resume_subscription(*, subscription: Subscription, actor: Actor) -> Subscrip
         log_change("resumed", subscription, actor)
         transaction.on_commit(wake_sending)
     return lock_row(subscription)
+
+
+@transaction.atomic
+def try_endpoint(*, subscription: Subscription, actor: Actor) -> None:
+    """Have an endpoint that rests tried now, with the delivery that is due first. A success ends its rest.
+
+    A failure leaves that as it is. Raises Problem 409 when it does not rest, or nothing waits for it.
+    """
+    resting = rows_of(subscription).filter(status=SubscriptionStatus.ACTIVE, circuit_open_until__gt=Now())
+    if not resting.update(circuit_probe_at=Now()):
+        raise Problem("wrong_state", "The endpoint does not rest: what is due is sent.")
+    waiting = Delivery.objects.filter(subscription=subscription, next_attempt_at__isnull=False)
+    first = waiting.order_by("next_attempt_at", "pk").values_list("pk", flat=True).first()
+    if first is None:
+        raise Problem("wrong_state", "Nothing waits for this endpoint. Send a test to try it.")
+    ahead = waiting.for_organization(subscription.organization_id).filter(pk=first, lease_id=None)
+    ahead.filter(next_attempt_at__gt=Now()).update(next_attempt_at=Now())
+    log_change("tried", subscription, actor)
+    transaction.on_commit(wake_sending)
 
 
 @transaction.atomic

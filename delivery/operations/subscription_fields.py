@@ -8,8 +8,9 @@ from typing import Any
 from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
+from core.field_errors import FieldError
 from core.postgresql.lending import give_back
-from core.problems import invalid
+from core.problems import Problem, invalid
 from core.times import format_time
 from delivery.endpoints.auth_rules import MTLS, OAUTH2, check_certificate, check_oauth2, complete_auth
 from delivery.endpoints.header_rules import check_headers
@@ -95,7 +96,7 @@ def summary_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
 
 
 def checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict[str, Any]:
-    """The columns to set. Raises Problem 422 for the first field that a subscription of this kind cannot have so."""
+    """The columns to set. Raises Problem 422 for the fields that a subscription of this kind cannot have so."""
     given = {name: value for name, value in vars(changes).items() if value is not UNSET}
     for owner in RULES.values():
         for name in owner.own_fields:
@@ -103,8 +104,20 @@ def checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict
                 raise invalid(f"/{name}", "wrong_kind", f"Only a subscription of the kind {owner.name} has this.")
     if "name" in given:
         given["name"] = given["name"] or ""
-        RULES[kind].check_name(given["name"])
-    return {name: _CHECKS[name](value) for name, value in given.items()}
+    checked: dict[str, Any] = {}
+    errors: list[FieldError] = []
+    for name, value in given.items():
+        try:
+            if name == "name":
+                RULES[kind].check_name(value)
+            checked[name] = _CHECKS[name](value)
+        except Problem as problem:
+            if problem.problem_type.code != "validation_failed" or not problem.errors:
+                raise
+            errors += problem.errors
+    if errors:
+        raise Problem("validation_failed", errors=errors)
+    return checked
 
 
 def _checked_auth(auth: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

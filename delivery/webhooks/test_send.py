@@ -40,19 +40,34 @@ class TestOutcome:
     result: AttemptResult
 
 
-def send_test(*, subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
+def send_test(
+    *,
+    subscription: Subscription,
+    event_type: str,
+    data: str,
+    actor: Actor,
+    now: datetime,
+    made_from: UUID | None = None,
+) -> TestOutcome:
     """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
 
     It takes up to the webhook's time-out. An endpoint that takes it is well again: what waited for it is sent. Call it
     outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
-    suspended, 429 while too many are under way.
+    suspended, 429 while too many are under way. The audit log names the event that it was `made_from`.
     """
     require_webhook(subscription)
     if subscription.organization.suspended_at is not None:
         raise Problem("organization_suspended")
     try:
         with under_way.hold(subscription.organization_id):
-            return _send_test(subscription, event_type, data, actor, now)
+            return _send_test(
+                subscription=subscription,
+                event_type=event_type,
+                data=data,
+                actor=actor,
+                now=now,
+                made_from=made_from,
+            )
     except TooMuchError as error:
         raise Problem(
             "rate_limited",
@@ -61,7 +76,15 @@ def send_test(*, subscription: Subscription, event_type: str, data: str, actor: 
         ) from error
 
 
-def _send_test(subscription: Subscription, event_type: str, data: str, actor: Actor, now: datetime) -> TestOutcome:
+def _send_test(
+    *,
+    subscription: Subscription,
+    event_type: str,
+    data: str,
+    actor: Actor,
+    now: datetime,
+    made_from: UUID | None,
+) -> TestOutcome:
     event_id = uuid7()
     request = build_request(
         url=subscription.url,
@@ -81,6 +104,7 @@ def _send_test(subscription: Subscription, event_type: str, data: str, actor: Ac
             action="subscription.tested",
             target=subscription,
             organization=subscription.organization,
+            changes={"made_from": str(made_from)} if made_from else None,
         )
     give_back()
     result = asyncio.run(_send(request))

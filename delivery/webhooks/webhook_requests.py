@@ -29,6 +29,19 @@ class WebhookRequest:
     auth: Auth | None = None
 
 
+def body_of(
+    *, event_id: UUID, event_type: str, received_at: datetime, data: str, attributes: str | None = None
+) -> bytes:
+    """What every attempt to send the event sends. `data` and `attributes` are JSON texts."""
+    return b'{"id":"%s","type":%s,"timestamp":"%s","data":%s%s}' % (
+        str(event_id).encode(),
+        msgspec.json.encode(event_type),
+        format_time(received_at).encode(),
+        data.encode(),
+        b',"attributes":' + attributes.encode() if attributes else b"",
+    )
+
+
 def build_request(
     *,
     url: str,
@@ -54,13 +67,7 @@ def build_request(
     subscription's own, which passed `delivery.endpoints.header_rules`; the platform's win even so. `context` is sent
     on.
     """
-    body = b'{"id":"%s","type":%s,"timestamp":"%s","data":%s%s}' % (
-        str(event_id).encode(),
-        msgspec.json.encode(event_type),
-        format_time(received_at).encode(),
-        data.encode(),
-        b',"attributes":' + attributes.encode() if attributes else b"",
-    )
+    body = body_of(event_id=event_id, event_type=event_type, received_at=received_at, data=data, attributes=attributes)
     timestamp = int(now.timestamp())
     return WebhookRequest(
         url=url,

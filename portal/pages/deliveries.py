@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 
-from console.deliveries.queries import delivery_page, with_types
+from console.deliveries.queries import delivery_page, with_events
 from console.pages import WRITE
 from console.paging import read_text
 from delivery.api.presenting import describe_delivery
@@ -27,7 +27,7 @@ def deliveries(request: HttpRequest, visit: Visit, subscription_id: UUID) -> Htt
     context = {
         "subscription": found,
         "page": page,
-        "rows": with_types(found, page.rows),
+        "rows": with_events(found, page.rows),
         "status": status,
         "statuses": list(DeliveryStatus),
     }

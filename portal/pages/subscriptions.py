@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from console.conflicts import is_conflict, opened_version, shown_version
-from console.deliveries.queries import delivery_page, with_types
+from console.deliveries.queries import delivery_page, with_events
 from console.forms import show_problem
 from console.pages import READ, WRITE
 from console.paging import newest_page
@@ -53,7 +53,7 @@ def subscription(request: HttpRequest, visit: Visit, subscription_id: UUID) -> H
     context = {
         "subscription": found,
         "health": health,
-        "rows": with_types(found, delivery_page(request, found, None, size=_RECENT).rows),
+        "rows": with_events(found, delivery_page(request, found, None, size=_RECENT).rows),
     }
     return render_portal(request, "portal/subscription.html", context, visit=visit)
 

@@ -101,7 +101,7 @@ def test_dead_letters_are_retried(visit: Visit, scene: Scene) -> None:
     page.get_by_role("link", name="Retry all").click()
     page.get_by_role("button", name="Retry 1").click()
     expect(page.get_by_role("heading", name="Retry of dead letters")).to_be_visible()
-    expect(page.get_by_text("0 of 1 due again")).to_be_visible()
+    expect(page.get_by_text("0 of 1 tried again")).to_be_visible()
     visit.check()
 
 

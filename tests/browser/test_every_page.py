@@ -241,7 +241,7 @@ WRONG = [
     ("subscriptions/{subscription_id}/edit", {"name": "", "filter": '{"data.amount": {"near": 1}}'}),
     ("subscriptions/{subscription_id}/test", {"type": "no type!", "payload": "{"}),
     ("subscriptions/{subscription_id}/replay",
-     {"received_after": "2026-01-02T10:00", "received_before": "2026-01-01T10:00"}),
+     {"received_after": "2026-01-02T10:00:30", "received_before": "2026-01-01T10:00:30"}),
     ("subscriptions/{subscription_id}/replay", {"received_after": ""}),
     ("keys/", {"name": ""}),
     ("members/", {"email": "nobody"}),

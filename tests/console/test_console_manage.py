@@ -173,6 +173,14 @@ def test_what_is_wrong_is_said_at_its_field(member: Site, values: dict[str, str]
         assert re.search(rf'name="{name}"[^>]*aria-invalid="true"', answer.content.decode())
 
 
+def test_everything_that_is_wrong_is_said_at_once(member: Site) -> None:
+    """What the form cannot read, and what the operation would refuse."""
+    values = {"url": "ftp://example.com", "event_types": "*.paid", "headers": "nonsense", "filter": "{"}
+    found = errors(member.post("subscriptions/new?kind=webhook", **values))
+    for words in ("Line 1: a header is Name: value.", "This is not JSON", "Line 1: ", "https"):
+        assert words in found, words
+
+
 def test_a_subscription_is_changed_and_a_masked_header_stays(scene: Scene, member: Site) -> None:
     Subscription.objects.filter(pk=scene.webhook.pk).update(headers={"Authorization": "Bearer 0123456789abcdef"})
     page = member.page(f"subscriptions/{scene.webhook.pk}/edit")
@@ -263,7 +271,7 @@ def test_an_inbox_has_no_secret_and_no_test(scene: Scene, member: Site) -> None:
 
 def test_deliveries_are_listed_by_status_and_keyset(scene: Scene, member: Site) -> None:
     path = f"subscriptions/{scene.webhook.pk}/deliveries/"
-    assert "dead letter" in member.page(path)
+    assert "Dead letter" in member.page(path)
     assert "No delivery is delivered" in member.page(f"{path}?status=delivered")
     below = member.page(f"{path}?before={scene.dead.pk}")
     assert str(scene.dead.pk) not in below
@@ -321,13 +329,13 @@ def test_all_dead_letters_are_retried_after_their_count(scene: Scene, member: Si
     assert f"Retry {len(ids)} dead letters?" in member.page(f"{path}retry-all")
     assert Delivery.objects.filter(pk__in=ids, status=DeliveryStatus.PENDING).count() == 0
     page = member.follow(f"{path}retry-all")
-    assert f"0 of {len(ids)} due again" in page
+    assert f"0 of {len(ids)} tried again" in page
     assert 'hx-trigger="every 2s"' in page
     job = f"jobs/{DeadLetterRetry.objects.get().pk}/"
     run_dead_letter_retries(seconds=5)
     part = member.page(f"{job}?part")
     assert "<html" not in part
-    assert f"{len(ids)} of {len(ids)} due again" in part
+    assert f"Of {len(ids)}: 0 delivered, 0 failed again, {len(ids)} waiting" in part
     assert "was over already" in member.follow(f"{job}cancel")
     assert "No dead letters are left" in member.page(f"{path}retry-all")
     assert "No dead letters" in member.page(path)

@@ -325,7 +325,7 @@ def test_an_event_shows_its_data_and_its_way(scene: Scene, member: Client, home:
     page = text_of(member, f"{home}events/{scene.event_id}/")
     assert "<script>alert" not in page
     assert "Ada &amp; Söhne &lt;script&gt;" in page
-    for words in ("Received", "Processed", "Billing", "dead letter", "503", "160 ms", "&lt;h1&gt;Sorry", "Retry"):
+    for words in ("Received", "Processed", "Billing", "Dead letter", "503", "160 ms", "&lt;h1&gt;Sorry", "Retry"):
         assert words in page
     assert "Could not be processed" in text_of(member, f"{home}events/{scene.failed_id}/")
 
