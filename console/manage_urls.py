@@ -3,6 +3,7 @@
 from django.urls import path
 
 from console.audit import views as audit
+from console.charts import views as charts
 from console.deliveries import attempts
 from console.deliveries import views as deliveries
 from console.event_types import views as event_types
@@ -26,6 +27,7 @@ of_organization = [
     path("subscriptions/", subscriptions.subscriptions, name="subscriptions"),
     path("subscriptions/new", subscriptions.create, name="create-subscription"),
     path("subscriptions/<uuid:subscription_id>/", subscriptions.subscription, name="subscription"),
+    path("subscriptions/<uuid:subscription_id>/charts/", charts.charts, name="charts"),
     path("subscriptions/<uuid:subscription_id>/edit", subscriptions.edit, name="edit-subscription"),
     path("subscriptions/<uuid:subscription_id>/delete", subscriptions.delete, name="delete-subscription"),
     path("subscriptions/<uuid:subscription_id>/pause", subscriptions.pause, name="pause-subscription"),

@@ -46,6 +46,8 @@ pytestmark = [needs_chromium, pytest.mark.django_db(transaction=True), pytest.ma
 # URL name → why no link leads there.
 NOT_LINKED = {
     "console:invitation": "a mail does",
+    "console:search": "the box in the header does",
+    "console:search-all": "the box in the header does",
     "account_reset_password_sent": "the form before it does",
     "account_reset_password_done": "the form before it does",
     "account_reset_password_confirm": "a mail does",

@@ -40,6 +40,7 @@ ALLOWED = {
     "subscriptions": EVERYBODY,
     "create-subscription": MEMBERS | {"operator", "superuser"},
     "subscription": EVERYBODY,
+    "charts": EVERYBODY,
     "edit-subscription": MEMBERS | {"operator", "superuser"},
     "delete-subscription": MEMBERS | {"operator", "superuser"},
     "pause-subscription": MEMBERS | {"operator", "superuser"},
