@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import (
@@ -14,6 +15,7 @@ from delivery.models import (
     DeadLetterRetry,
     Delivery,
     DeliveryStatus,
+    Issue,
     Replay,
     RetryOutcomes,
     Subscription,
@@ -49,7 +51,7 @@ def make_scene() -> Scene:
     webhook = Subscription.objects.get(organization=largest, kind=SubscriptionKind.WEBHOOK)
     dead = _deliveries(webhook, DeliveryStatus.DEAD_LETTER)[0]
     event = Event.objects.get(pk=dead.event_id)
-    made = _made(largest, member, webhook)
+    made = _made(largest, member, webhook, dead)
     arguments = {
         "slug": largest.slug,
         "event_id": event.pk,
@@ -119,7 +121,7 @@ def _deliveries(subscription: Subscription, status: DeliveryStatus, *, skip: int
     return list(rows[skip : skip + 1])
 
 
-def _made(organization: Organization, member: User, webhook: Subscription) -> dict[str, Any]:
+def _made(organization: Organization, member: User, webhook: Subscription, dead: Delivery) -> dict[str, Any]:
     now = timezone.now()
     key = ApiKey.objects.filter(organization=organization).first()
     if key is None:
@@ -140,6 +142,13 @@ def _made(organization: Organization, member: User, webhook: Subscription) -> di
         organization=organization, subscription=webhook, defaults={"total": 1000, "event_types": ["*"], "error": ""}
     )
     RetryOutcomes.objects.get_or_create(retry=retry)
+    seen = {"first_seen_at": now, "opened_at": now, "last_seen_at": now}
+    issue, _ = Issue.objects.get_or_create(
+        subscription=webhook,
+        error="http_error",
+        status_code=503,
+        defaults={"id": uuid7(), "organization": organization, "last_delivery_id": dead.pk, "count": 1000, **seen},
+    )
     return {
         "key_id": key.pk,
         "view_id": view.pk,
@@ -147,4 +156,5 @@ def _made(organization: Organization, member: User, webhook: Subscription) -> di
         "invitation_id": invitation.pk,
         "replay_id": replay.pk,
         "job_id": retry.pk,
+        "issue_id": issue.pk,
     }

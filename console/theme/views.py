@@ -16,8 +16,8 @@ _SECONDS = 365 * 86400
 @require_POST
 @signed_in
 def choose(request: HttpRequest) -> HttpResponse:
-    """`theme`: light, dark, or anything else for the system's; then back to the page `next`."""
-    back, is_secure = request.POST.get("next", ""), request.is_secure()
+    """`theme`: light, dark, or anything else for the system's; then back to the page it was chosen on."""
+    back, is_secure = request.headers.get("Referer", ""), request.is_secure()
     is_ours = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=is_secure)
     response = redirect(back if is_ours else "console:home")
     theme = request.POST.get("theme", "")
