@@ -21,7 +21,7 @@ class PortalAppearanceAdmin(VersionedAdmin):
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
     search_fields = ("organization__name", "organization__slug")
-    autocomplete_fields = ("organization",)
+    raw_id_fields = ("organization",)
     show_facets = admin.ShowFacets.NEVER
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

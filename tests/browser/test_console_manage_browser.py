@@ -97,7 +97,7 @@ def test_dead_letters_are_retried(visit: Visit, scene: Scene) -> None:
     assert scene.dead.status == DeliveryStatus.PENDING
     scene.dead.status, scene.dead.next_attempt_at = DeliveryStatus.DEAD_LETTER, None
     scene.dead.save()
-    page.reload()
+    visit.go(f"subscriptions/{scene.webhook.pk}/dead-letters/")
     page.get_by_role("link", name="Retry all").click()
     page.get_by_role("button", name="Retry 1").click()
     expect(page.get_by_role("heading", name="Retry of dead letters")).to_be_visible()
