@@ -48,6 +48,7 @@ def environment(platform: Platform) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}, **wanted}
 
 
+@pytest.mark.begin_first
 @pytest.mark.parametrize("python", PYTHONS)
 def test_its_own_tests_pass(platform: Platform, python: str) -> None:
     ran = subprocess.run(

@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from core import version
+from observability.metrics import views as metrics_views
+from observability.metrics.state import StateCollector
 from tests.conftest import Tenant
 from tests.factories import UserFactory
 from tests.support.people.console_data import make_member
@@ -20,6 +22,8 @@ def _installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     (tmp_path / "REVISION").write_text("4d0a1b2c3d4e\n")
     monkeypatch.setattr(version, "_CHECKOUT", tmp_path)
     version.revision.cache_clear()
+    # What another test was told is remembered for some seconds.
+    monkeypatch.setattr(metrics_views, "_state", StateCollector())
     yield
     version.revision.cache_clear()
 
