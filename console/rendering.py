@@ -1,5 +1,6 @@
 """Pages with what they all share: navigation, the organization switcher, and what the person may do."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -19,10 +20,15 @@ def render_page(
     *,
     place: OrganizationContext | None = None,
     section: str = "",
-    status: int = 200,
+    status: int = 0,
 ) -> HttpResponse:
-    """A page of an organization (`place`), or of none. `section` marks the entry of the navigation."""
+    """A page of an organization (`place`), or of none. `section` marks the entry of the navigation.
+
+    `status` 0: 200, or 422 where its `form` has errors.
+    """
     shared: dict[str, Any] = {"place": place, "organization": place.organization if place else None, "section": section}
+    # Pages that the portal shows too extend `frame`, and reach each other by `area` (console.templatetags).
+    shared |= {"frame": "console/manage.html", "noun": "subscription"}
     if request.user.is_authenticated:
         user = request.user
         # One more than listed, to know whether there are others.
@@ -31,11 +37,34 @@ def render_page(
         shared["has_more_organizations"] = len(near) > LISTED_ORGANIZATIONS
         with_health = shared["may_see_health"] = may_see_health(user)
         if place:
+            shared["area"] = ("console", place.organization.slug)
             shared["navigation"] = links_for(place, section)
             shared["palette"] = palette_of(place)
         elif user.is_staff:
             shared["navigation"] = links_of_all(section, with_health=with_health)
-    return render(request, template, {**shared, "may": permissions(place), **context}, status=status)
+    shared["may"] = permissions(place)
+    return render(request, template, {**shared, **context}, status=status or status_of(context))
+
+
+def status_of(context: Mapping[str, Any]) -> int:
+    """422 of a page whose `form` has errors, else 200."""
+    form = context.get("form")
+    return 422 if form and form.errors else 200
+
+
+def in_section(section: str) -> Callable[..., HttpResponse]:
+    """Renders pages of an organization: `(request, place, template, context, status=0)`."""
+
+    def render_section(
+        request: HttpRequest,
+        place: OrganizationContext,
+        template: str,
+        context: dict[str, Any],
+        status: int = 0,
+    ) -> HttpResponse:
+        return render_page(request, template, context, place=place, section=section, status=status)
+
+    return render_section
 
 
 def permissions(place: OrganizationContext | None) -> dict[str, bool]:

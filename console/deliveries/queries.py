@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
-from console.paging import PAGE_SIZE, Listed, listed, read_id
+from console.paging import PAGE_SIZE, Listed, listed, read_id, read_text
 from core.postgresql.arrays import uuid_array
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from delivery.queries import newest_deliveries
@@ -48,6 +49,20 @@ def delivery_page(
     """A page of the subscription's deliveries, by one query."""
     rows = newest_deliveries(subscription, status, before=read_id(request, "before"), size=size + 1)
     return listed(list(rows.order_by("-pk")), request, size=size)
+
+
+def listed_deliveries(request: HttpRequest, subscription: Subscription) -> dict[str, Any]:
+    """What a page of them shows, newest first; `?status=` is one of DeliveryStatus."""
+    wanted = read_text(request, "status", length=20)
+    status = DeliveryStatus(wanted) if wanted in DeliveryStatus.values else None
+    page = delivery_page(request, subscription, status)
+    return {
+        "subscription": subscription,
+        "page": page,
+        "rows": with_events(subscription, page.rows),
+        "status": status,
+        "statuses": list(DeliveryStatus),
+    }
 
 
 def with_events(subscription: Subscription, deliveries: Sequence[Delivery]) -> list[Row]:

@@ -1,6 +1,5 @@
 """The deliveries of a subscription, their attempts, and another chance for dead letters."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -9,11 +8,10 @@ from django.shortcuts import redirect
 from django.utils import timezone
 
 from console.access import Action, OrganizationContext
-from console.deliveries.queries import delivery_page, with_events
+from console.deliveries.queries import delivery_page, listed_deliveries, with_events
 from console.event.refreshing import refresh_of
 from console.pages import READ, WRITE, organization_page
-from console.paging import read_text
-from console.rendering import render_page
+from console.rendering import in_section
 from core.problems import Problem
 from delivery.api.presenting import describe_delivery
 from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, Subscription
@@ -23,23 +21,13 @@ from organizations.audit import actor_of
 
 # A page of the list.
 _MAX_SELECTED = 50
+_render = in_section("subscriptions")
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
 def deliveries(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
-    """Newest first; `?status=` is one of DeliveryStatus."""
     found = own_subscription(place.organization.pk, subscription_id)
-    wanted = read_text(request, "status", length=20)
-    status = DeliveryStatus(wanted) if wanted in DeliveryStatus.values else None
-    page = delivery_page(request, found, status)
-    context = {
-        "subscription": found,
-        "page": page,
-        "rows": with_events(found, page.rows),
-        "status": status,
-        "statuses": list(DeliveryStatus),
-    }
-    return _render(request, place, "console/subscriptions/deliveries.html", context)
+    return _render(request, place, "console/subscriptions/deliveries.html", listed_deliveries(request, found))
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -151,7 +139,3 @@ def _retry(request: HttpRequest, subscription: Subscription, row: Delivery) -> b
 
 def _to_dead_letters(place: OrganizationContext, subscription: Subscription) -> HttpResponse:
     return redirect("console:dead-letters", place.organization.slug, subscription.pk)
-
-
-def _render(request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any]) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="subscriptions")

@@ -17,7 +17,7 @@ from console.event_types.queries import trends_of
 from console.forms import TextField, show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import PAGE_SIZE, read_text
-from console.rendering import render_page
+from console.rendering import in_section
 from console.subscriptions.forms import JSONTextField
 from core.field_errors import FieldError
 from core.problems import Problem
@@ -108,6 +108,9 @@ class EventTypeForm(forms.Form):
 class Row:
     event_type: EventType
     trend: Sparkline
+
+
+_render = in_section("event-types")
 
 
 @organization_page(Action.SEE_EVENT_TYPES)
@@ -253,8 +256,7 @@ def _edit_form(given: QueryDict | None, place: OrganizationContext, found: Event
 def _form_page(
     request: HttpRequest, place: OrganizationContext, form: EventTypeForm, context: dict[str, Any]
 ) -> HttpResponse:
-    status = 422 if form.is_bound and form.errors else 200
-    return _render(request, place, "console/event_types/form.html", {"form": form, **context}, status)
+    return _render(request, place, "console/event_types/form.html", {"form": form, **context})
 
 
 def _initial(place: OrganizationContext, found: EventType) -> dict[str, Any]:
@@ -278,9 +280,3 @@ def _example_of(place: OrganizationContext, found: EventType) -> Event | None:
 
 def _pretty(text: str | None) -> str:
     return msgspec.json.format(text.encode(), indent=2).decode() if text else ""
-
-
-def _render(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="event-types", status=status)

@@ -1,7 +1,6 @@
 """Exports: start one, watch it, fetch its file."""
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -27,13 +26,14 @@ from console.exports.jobs import (
 from console.models import Export, ExportFormat, ExportStatus
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
-from console.rendering import permissions, render_page
+from console.rendering import in_section, permissions
 from core.problems import Problem
 from organizations.audit import actor_of
 from rest.large_answers import Slot, sent
 
 # A file has some 2 GiB at most.
 _DOWNLOAD_SECONDS = 3600.0
+_render = in_section("exports")
 
 
 @organization_page(Action.SEE_EXPORTS)
@@ -151,9 +151,3 @@ def _download_url(place: OrganizationContext, found: Export) -> str:
 def _export_or_404(place: OrganizationContext, export_id: UUID) -> Export:
     rows = Export.objects.for_organization(place.organization.pk).select_related("organization", "created_by")
     return get_object_or_404(rows, pk=export_id)
-
-
-def _render(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="exports", status=status)

@@ -52,8 +52,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     form = None if request.user.is_authenticated else AccountForm(request.POST or None)
     if request.method != "POST" or (form is not None and not form.is_valid()):
         context = {"invitation": found, "form": form}
-        status = 422 if request.method == "POST" else 200
-        return render_page(request, "console/members/invitation.html", context, status=status)
+        return render_page(request, "console/members/invitation.html", context)
     user = cast(User, request.user) if form is None else form.save(commit=False)
     try:
         accept_invitation(invitation=found, user=user, actor=Actor.person(user, request), now=timezone.now())
@@ -61,8 +60,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=409)
     except IntegrityError:
         cast(AccountForm, form).add_error("username", "This name has just been taken. Choose another one.")
-        context = {"invitation": found, "form": form}
-        return render_page(request, "console/members/invitation.html", context, status=422)
+        return render_page(request, "console/members/invitation.html", {"invitation": found, "form": form})
     return _enter(request, found, user, is_new=form is not None)
 
 

@@ -77,7 +77,7 @@ def issue(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """A new key."""
     form = KeyForm(request.POST)
     if not form.is_valid():
-        return _list(request, place, form, status=422)
+        return _list(request, place, form)
     days = form.cleaned_data["days"]
     try:
         issued = issue_key(
@@ -89,7 +89,7 @@ def issue(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         )
     except Problem as problem:
         show_problem(form, problem)
-        return _list(request, place, form, status=422)
+        return _list(request, place, form)
     keep_secret(request, about=_about(place), secret=issued.plaintext)
     messages.success(request, f"The key “{issued.key.name}” was created.")
     return _to_list(place)
@@ -111,8 +111,7 @@ def rotate(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> Ht
         keep_secret(request, about=_about(place), secret=issued.plaintext)
         messages.success(request, f"“{key.name}” was rotated.")
         return _to_list(place)
-    status = 422 if form.is_bound else 200
-    return _page(request, place, "console/keys/rotate.html", {"key": key, "form": form}, status)
+    return _page(request, place, "console/keys/rotate.html", {"key": key, "form": form})
 
 
 @organization_page(Action.MANAGE_KEYS, methods=READ + WRITE)
@@ -128,22 +127,20 @@ def revoke(request: HttpRequest, place: OrganizationContext, key_id: UUID) -> Ht
     return _to_list(place)
 
 
-def _list(request: HttpRequest, place: OrganizationContext, form: KeyForm, status: int = 200) -> HttpResponse:
+def _list(request: HttpRequest, place: OrganizationContext, form: KeyForm) -> HttpResponse:
     page = newest_page(ApiKey.objects.for_organization(place.organization.pk), request)
     context = {
         "page": page,
         "form": form,
         "now": timezone.now(),
-        "secret": take_secret(request, about=_about(place)) if status == 200 else None,
+        "secret": take_secret(request, about=_about(place)) if not form.errors else None,
     }
-    return _page(request, place, "console/keys/keys.html", context, status)
+    return _page(request, place, "console/keys/keys.html", context)
 
 
-def _page(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
+def _page(request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any]) -> HttpResponse:
     """Never kept by a browser: a page may hold a key."""
-    response = render_page(request, template, context, place=place, section="keys", status=status)
+    response = render_page(request, template, context, place=place, section="keys")
     response["Cache-Control"] = "no-store"
     return response
 

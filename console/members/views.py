@@ -15,7 +15,7 @@ from console.conflicts import is_conflict, opened_version
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
-from console.rendering import render_page
+from console.rendering import in_section
 from console.shown_once import keep_secret, take_secret
 from core.problems import Problem
 from notifications.invitations import invitation_link, request_invitation_mail
@@ -57,6 +57,9 @@ def assignable_roles(place: OrganizationContext) -> list[Role]:
     return [role for role in _MEANINGS if role is not Role.OWNER or place.may(Action.MANAGE_OWNERS)]
 
 
+_render = in_section("members")
+
+
 @organization_page(Action.SEE_MEMBERS)
 def members(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """The members, the newest first, and whom one waits for."""
@@ -68,7 +71,7 @@ def invite(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
     """Mail a link, and show it this one time for whoever wants to pass it on otherwise."""
     form = InvitationForm(request.POST, place=place)
     if not form.is_valid():
-        return _list(request, place, form, status=422)
+        return _list(request, place, form)
     try:
         with transaction.atomic():
             invitation = invite_member(
@@ -82,7 +85,7 @@ def invite(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
             request_invitation_mail(invitation)
     except Problem as problem:
         show_problem(form, problem)
-        return _list(request, place, form, status=422)
+        return _list(request, place, form)
     keep_secret(request, about=_about(place), secret=invitation_link(invitation))
     messages.success(request, f"{invitation.email} will get a mail with a link.")
     return _to_list(place)
@@ -122,7 +125,7 @@ def remove(request: HttpRequest, place: OrganizationContext, membership_id: int)
     """End a membership; asks first."""
     membership = _membership_or_404(place, membership_id)
     if request.method != "POST":
-        return _page(request, place, "console/members/remove.html", {"membership": membership})
+        return _render(request, place, "console/members/remove.html", {"membership": membership})
     try:
         remove_member(membership=membership, actor=actor_of(request), **_rules(place))
     except Problem as problem:
@@ -132,7 +135,7 @@ def remove(request: HttpRequest, place: OrganizationContext, membership_id: int)
     return redirect("console:home") if membership.user_id == place.user.pk else _to_list(place)
 
 
-def _list(request: HttpRequest, place: OrganizationContext, form: InvitationForm, status: int = 200) -> HttpResponse:
+def _list(request: HttpRequest, place: OrganizationContext, form: InvitationForm) -> HttpResponse:
     rows = Membership.objects.for_organization(place.organization.pk).select_related("user")
     waiting = open_invitations(place.organization).select_related("invited_by").order_by("-pk")
     may_manage = place.may(Action.MANAGE_MEMBERS)
@@ -142,9 +145,9 @@ def _list(request: HttpRequest, place: OrganizationContext, form: InvitationForm
         "form": form,
         "roles": assignable_roles(place),
         "now": timezone.now(),
-        "secret": take_secret(request, about=_about(place)) if status == 200 and may_manage else None,
+        "secret": take_secret(request, about=_about(place)) if may_manage and not form.errors else None,
     }
-    response = _page(request, place, "console/members/members.html", context, status)
+    response = _render(request, place, "console/members/members.html", context)
     response["Cache-Control"] = "no-store"
     return response
 
@@ -173,9 +176,3 @@ def _membership_or_404(place: OrganizationContext, membership_id: int) -> Member
 
 def _to_list(place: OrganizationContext) -> HttpResponse:
     return redirect("console:members", place.organization.slug)
-
-
-def _page(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="members", status=status)

@@ -46,5 +46,4 @@ def notices(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
             return redirect("console:notices", place.organization.slug)
     channel = SlackChannel.objects.for_organization(place.organization.pk).first()
     context = {"form": form, "channel": channel, "host": host_of(channel) if channel else ""}
-    status = 422 if form.is_bound else 200
-    return render_page(request, "console/notices/notices.html", context, place=place, section="notices", status=status)
+    return render_page(request, "console/notices/notices.html", context, place=place, section="notices")

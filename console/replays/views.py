@@ -1,7 +1,6 @@
 """Replays: count, start, watch and stop."""
 
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +12,7 @@ from console.forms import show_problem
 from console.jobs.cancelling import cancel_and_tell
 from console.pages import READ, WRITE, organization_page
 from console.paging import newest_page
-from console.rendering import permissions, render_page
+from console.rendering import in_section, permissions
 from console.subscriptions.forms import ReplayForm
 from core.problems import Problem
 from delivery.matching.matching import check_patterns
@@ -22,6 +21,8 @@ from delivery.operations import create_replay
 from delivery.operations.replays import MAX_COUNTED
 from delivery.queries import own_replay, own_subscription
 from organizations.audit import actor_of
+
+_render = in_section("subscriptions")
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -53,8 +54,7 @@ def create(request: HttpRequest, place: OrganizationContext, subscription_id: UU
                 return redirect("console:replay-progress", place.organization.slug, replay.pk)
             total = replay.total
     context = {"form": form, "subscription": found, "total": total, "most_counted": MAX_COUNTED}
-    status = 422 if form.is_bound and total is None else 200
-    return _render(request, place, "console/subscriptions/replay.html", context, status)
+    return _render(request, place, "console/subscriptions/replay.html", context)
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -80,9 +80,3 @@ def cancel(request: HttpRequest, place: OrganizationContext, replay_id: UUID) ->
         return _render(request, place, "console/subscriptions/cancel_replay.html", {"replay": found})
     cancel_and_tell(request, found, cancelled="The replay was canceled. What it has delivered stays delivered.")
     return redirect("console:replay-progress", place.organization.slug, found.pk)
-
-
-def _render(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="subscriptions", status=status)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -215,7 +216,12 @@ class SubscriptionForm(forms.Form):
 class SecretForm(forms.Form):
     """How long the old secret signs too."""
 
-    overlap = forms.ChoiceField(choices=_OVERLAPS, initial="86400", label="The old secret expires")
+    overlap = forms.TypedChoiceField(
+        choices=_OVERLAPS,
+        coerce=lambda seconds: timedelta(seconds=int(seconds)),
+        initial="86400",
+        label="The old secret expires",
+    )
 
 
 class SendTestForm(forms.Form):

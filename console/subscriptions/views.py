@@ -1,7 +1,6 @@
 """Subscriptions: how each is doing, and making, changing, holding and deleting them."""
 
 import json
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,7 +15,7 @@ from console.deliveries.queries import delivery_page, with_events
 from console.forms import show_problem
 from console.pages import READ, WRITE, organization_page, words_of
 from console.paging import newest_page, read_text
-from console.rendering import render_page
+from console.rendering import in_section
 from console.shown_once import keep_secret, take_secret
 from console.subscriptions.forms import SubscriptionForm
 from console.subscriptions.queries import health_of, next_probe
@@ -45,6 +44,7 @@ _LISTED = 25
 _RECENT = 10
 _IS_FILTERED = ExpressionWrapper(Q(filter__isnull=False), output_field=BooleanField())
 _REPLAYS = 5
+_render = in_section("subscriptions")
 
 
 @organization_page(Action.SEE_SUBSCRIPTIONS)
@@ -103,8 +103,8 @@ def create(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
             return to_subscription(place, created.subscription)
     elif form.is_bound:
         _show_all_errors(form, kind)
-    context = {"form": form, "kind": kind.value, "kinds": RULES, "rules": RULES[kind]}
-    return _render(request, place, "console/subscriptions/create.html", context, status=422 if form.is_bound else 200)
+    context = {"form": form, "kind": kind.value, "kinds": RULES, "explanation": RULES[kind].explanation}
+    return _render(request, place, "console/subscriptions/create.html", context)
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
@@ -130,7 +130,7 @@ def edit(request: HttpRequest, place: OrganizationContext, subscription_id: UUID
     elif form.is_bound:
         _show_all_errors(form, SubscriptionKind(found.kind))
     context = {"form": form, "subscription": found, "version": shown_version(request, changeable_fields(found))}
-    return _render(request, place, "console/subscriptions/edit.html", context, status=422 if form.is_bound else 200)
+    return _render(request, place, "console/subscriptions/edit.html", context)
 
 
 def _show_all_errors(form: SubscriptionForm, kind: SubscriptionKind) -> None:
@@ -198,9 +198,3 @@ def try_now(request: HttpRequest, place: OrganizationContext, subscription_id: U
 
 def to_subscription(place: OrganizationContext, found: Subscription) -> HttpResponse:
     return redirect("console:subscription", place.organization.slug, found.pk)
-
-
-def _render(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="subscriptions", status=status)

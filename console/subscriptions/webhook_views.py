@@ -1,7 +1,5 @@
 """What only webhooks have: a secret, and a test."""
 
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -11,7 +9,7 @@ from django.utils import timezone
 from console.access import Action, OrganizationContext
 from console.pages import READ, WRITE, organization_page
 from console.paging import read_id
-from console.rendering import render_page
+from console.rendering import in_section
 from console.shown_once import keep_secret
 from console.subscriptions.forms import SecretForm, SendTestForm
 from console.subscriptions.views import to_subscription
@@ -23,6 +21,8 @@ from delivery.webhooks.test_send import TestOutcome, send_test
 from ingestion.models import Event
 from organizations.audit import actor_of
 
+_render = in_section("subscriptions")
+
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
 def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UUID) -> HttpResponse:
@@ -31,15 +31,13 @@ def rotate(request: HttpRequest, place: OrganizationContext, subscription_id: UU
     require_webhook(found)
     form = SecretForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
-        rotated = rotate_secret(subscription=found, overlap=overlap, actor=actor_of(request))
+        rotated = rotate_secret(subscription=found, overlap=form.cleaned_data["overlap"], actor=actor_of(request))
         if rotated.secret:
             keep_secret(request, about=str(found.pk), secret=rotated.secret)
         messages.success(request, "The secret was rotated.")
         return to_subscription(place, found)
     context = {"form": form, "subscription": found}
-    status = 422 if form.is_bound else 200
-    return _render(request, place, "console/subscriptions/rotate.html", context, status)
+    return _render(request, place, "console/subscriptions/rotate.html", context)
 
 
 @organization_page(Action.MANAGE_SUBSCRIPTIONS, methods=READ + WRITE)
@@ -76,8 +74,7 @@ def try_out(request: HttpRequest, place: OrganizationContext, subscription_id: U
             made_from=event.pk if event else None,
         )
     context = {"form": form, "subscription": found, "event": event, "result": outcome and describe_test(outcome)}
-    status = 422 if form.is_bound and not outcome else 200
-    return _render(request, place, "console/subscriptions/test.html", context, status)
+    return _render(request, place, "console/subscriptions/test.html", context)
 
 
 def _event_to_edit(request: HttpRequest, place: OrganizationContext, found: Subscription) -> Event | None:
@@ -86,9 +83,3 @@ def _event_to_edit(request: HttpRequest, place: OrganizationContext, found: Subs
         return None
     delivery = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
     return Event.objects.for_organization(place.organization.pk).filter(pk=delivery.event_id).first()
-
-
-def _render(
-    request: HttpRequest, place: OrganizationContext, template: str, context: dict[str, Any], status: int = 200
-) -> HttpResponse:
-    return render_page(request, template, context, place=place, section="subscriptions", status=status)

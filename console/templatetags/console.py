@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from django import template
+from django.template import Context
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -29,6 +31,13 @@ HELD_WORDS: dict[str, str] = {
     HeldReason.RATE_LIMITED: "rate limit",
     HeldReason.ORDER: "behind its key's earlier event",
 }
+
+
+@register.simple_tag(takes_context=True)
+def link_to(context: Context, name: str, *args: object) -> str:
+    """The address of a page that console and portal both have, in the one that shows this page (`area`)."""
+    namespace, *own = context["area"]
+    return reverse(f"{namespace}:{name}", args=[*own, *args])
 
 
 @register.simple_tag

@@ -21,6 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from console.pages import READ
+from console.rendering import status_of
 from core.problems import Problem
 from delivery.models import Subscription
 from organizations.audit import Actor, ActorKind, agent_of
@@ -102,7 +103,7 @@ def portal_page(
 
 
 def render_portal(
-    request: HttpRequest, template: str, context: dict[str, Any], *, visit: Visit, status: int = 200
+    request: HttpRequest, template: str, context: dict[str, Any], *, visit: Visit, status: int = 0
 ) -> HttpResponse:
     """A page with what they all share."""
     shared = {
@@ -110,11 +111,18 @@ def render_portal(
         "organization": visit.organization,
         "appearance": appearance_of(visit.link),
         "csrf_token": visit.form_token,
-        # The parts that the console's pages share ask so.
-        "may": {"see_payloads": True},
+        # What the console's pages ask for that are shown here too.
+        "frame": "portal/base.html",
+        "area": ("portal",),
+        "noun": "endpoint",
+        "may": {
+            "see_payloads": True,
+            "manage_subscriptions": visit.may_manage,
+            "retry_deliveries": visit.may_manage,
+        },
         "done": request.GET.get("done", ""),
     }
-    return render(request, template, {**shared, **context}, status=status)
+    return render(request, template, {**shared, **context}, status=status or status_of(context))
 
 
 def session_over(request: HttpRequest, link: PortalLink | None, *, status: int = 403, why: str = "") -> HttpResponse:

@@ -15,6 +15,7 @@ from console.pages import READ, WRITE
 from console.paging import newest_page
 from console.subscriptions.queries import health_of
 from core.problems import Problem
+from delivery.kinds import RULES
 from delivery.models import Subscription, SubscriptionKind
 from delivery.operations import (
     changeable_fields,
@@ -77,8 +78,8 @@ def create(request: HttpRequest, visit: Visit) -> HttpResponse:
             show_problem(form, problem)
         else:
             return to_subscription(created.subscription, done="created")
-    status = 422 if form.is_bound else 200
-    return render_portal(request, "portal/create.html", {"form": form}, visit=visit, status=status)
+    context = {"form": form, "explanation": RULES[SubscriptionKind.WEBHOOK].explanation}
+    return render_portal(request, "console/subscriptions/create.html", context, visit=visit)
 
 
 @portal_page(methods=READ + WRITE, manages=True)
@@ -101,7 +102,7 @@ def edit(request: HttpRequest, visit: Visit, subscription_id: UUID) -> HttpRespo
         else:
             return to_subscription(found, done="saved")
     context = {"form": form, "subscription": found, "version": version}
-    return render_portal(request, "portal/edit.html", context, visit=visit, status=422 if form.is_bound else 200)
+    return render_portal(request, "console/subscriptions/edit.html", context, visit=visit)
 
 
 @portal_page(methods=READ + WRITE, manages=True)
@@ -109,7 +110,10 @@ def delete(request: HttpRequest, visit: Visit, subscription_id: UUID) -> HttpRes
     """Asks first."""
     found = visit.subscription(subscription_id)
     if request.method != "POST":
-        return render_portal(request, "portal/delete.html", {"subscription": found}, visit=visit)
+        [health] = health_of(visit.organization, [found], now=timezone.now())
+        return render_portal(
+            request, "console/subscriptions/delete.html", {"subscription": found, "health": health}, visit=visit
+        )
     delete_subscription(subscription=found, actor=visit.actor)
     return redirect(reverse("portal:subscriptions") + "?done=deleted")
 

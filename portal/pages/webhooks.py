@@ -1,6 +1,5 @@
 """The secret of a webhook, and a test."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -20,9 +19,9 @@ def reveal(request: HttpRequest, visit: Visit, subscription_id: UUID) -> HttpRes
     """The secret, in the answer to a form: nothing holds it in between."""
     found = visit.subscription(subscription_id)
     require_webhook(found)
-    shown = None
-    if request.method == "POST":
-        shown = show_secret(subscription=found, actor=visit.actor, now=timezone.now())
+    if request.method != "POST":
+        return render_portal(request, "console/subscriptions/reveal.html", {"subscription": found}, visit=visit)
+    shown = show_secret(subscription=found, actor=visit.actor, now=timezone.now())
     return render_portal(request, "portal/secret.html", {"subscription": found, "shown": shown}, visit=visit)
 
 
@@ -32,11 +31,10 @@ def rotate(request: HttpRequest, visit: Visit, subscription_id: UUID) -> HttpRes
     require_webhook(found)
     form = SecretForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        overlap = timedelta(seconds=int(form.cleaned_data["overlap"]))
-        rotate_secret(subscription=found, overlap=overlap, actor=visit.actor)
+        rotate_secret(subscription=found, overlap=form.cleaned_data["overlap"], actor=visit.actor)
         return to_subscription(found, done="rotated")
     context = {"form": form, "subscription": found}
-    return render_portal(request, "portal/rotate.html", context, visit=visit, status=422 if form.is_bound else 200)
+    return render_portal(request, "console/subscriptions/rotate.html", context, visit=visit)
 
 
 @portal_page(methods=READ + WRITE, manages=True)
@@ -55,5 +53,4 @@ def try_out(request: HttpRequest, visit: Visit, subscription_id: UUID) -> HttpRe
             now=timezone.now(),
         )
     context = {"form": form, "subscription": found, "result": outcome and describe_test(outcome)}
-    status = 422 if form.is_bound and not outcome else 200
-    return render_portal(request, "portal/test.html", context, visit=visit, status=status)
+    return render_portal(request, "console/subscriptions/test.html", context, visit=visit)

@@ -25,8 +25,7 @@ def appearance(request: HttpRequest, place: OrganizationContext) -> HttpResponse
         return redirect("portal-settings", place.organization.slug)
     live = live_links(place.organization, now=timezone.now())
     context = {"form": form, "links": live.filter(used_at=None).count(), "sessions": live.exclude(used_at=None).count()}
-    status = 422 if form.is_bound else 200
-    return render_page(request, "portal/settings.html", context, place=place, section="portal", status=status)
+    return render_page(request, "portal/settings.html", context, place=place, section="portal")
 
 
 @organization_page(Action.MANAGE_ORGANIZATION, methods=WRITE)
