@@ -30,6 +30,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
     "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
     "send-mails": {"task": "delivery.send_mails", "schedule": 10.0, "options": hint(seconds=10.0)},
+    "request-daily-mails": {
+        "task": "notifications.request_daily_mails",
+        "schedule": 60.0,
+        "options": hint(seconds=60.0),
+    },
     "announce-certificate-ends": {
         "task": "notifications.announce_certificate_ends",
         "schedule": 600.0,
