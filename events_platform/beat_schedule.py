@@ -40,6 +40,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 600.0,
         "options": hint(seconds=600.0),
     },
+    # What waits for each endpoint, for its charts.
+    "sample-queues": {"task": "delivery.sample_queues", "schedule": 60.0, "options": hint(seconds=60.0)},
     # What waits, for the health page.
     "take-sample": {"task": "installation.take_sample", "schedule": 60.0, "options": hint(seconds=60.0)},
     "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": hint(seconds=60.0)},

@@ -18,6 +18,7 @@ from delivery.issues.operations import old_issues
 from delivery.operations import retention as deliveries
 from delivery.ordering.queues import forget_queues, let_go
 from delivery.outcome_counts.models import CountStep, OutcomeCount
+from delivery.queue_samples.models import QueueSample
 from ingestion.models import EventType
 from ingestion.operations import retention as events
 from lifecycle.retention.floors import Floors, find_floors
@@ -220,14 +221,8 @@ def _beside() -> list[Step]:
         ),
         _by_age("ended API keys", settings.KEY_RETENTION_DAYS, _ended_keys, "created_at"),
         _by_age("intake counts", settings.INTAKE_COUNT_RETENTION_DAYS, events.old_intake_counts, "minute"),
-        rows_step(
-            "counts of attempts by the minute",
-            "two hours",
-            lambda floors: OutcomeCount.objects.filter(
-                step=CountStep.MINUTE, start__lt=floors.now - timedelta(hours=2)
-            ).order_by("pk"),
-        ),
-        _by_age("counts of attempts", settings.INTAKE_COUNT_RETENTION_DAYS, _old_outcome_counts, "start"),
+        *_of_charts("counts of attempts", OutcomeCount),
+        *_of_charts("samples of queues", QueueSample),
         _by_age("audit entries", settings.AUDIT_RETENTION_DAYS, old_audit_entries, "created_at"),
         _by_age("admin's own log", settings.AUDIT_RETENTION_DAYS, _old_admin_log, "action_time"),
         rows_step(
@@ -282,8 +277,22 @@ def _by_age(what: str, days: int, rows: "Callable[..., QuerySet[Any]]", time_fie
     return rows_step(what, f"{days} days", lambda floors: rows(before=_ago(floors, days)), time_field=time_field)
 
 
-def _old_outcome_counts(*, before: datetime) -> "QuerySet[OutcomeCount]":
-    return OutcomeCount.objects.filter(step=CountStep.HOUR, start__lt=before).order_by("pk")
+def _of_charts(what: str, model: type[OutcomeCount | QueueSample]) -> list[Step]:
+    """What charts are drawn from: the range of an hour by the minute, and longer ones by the hour."""
+    rows = model._default_manager.order_by("pk")
+    return [
+        rows_step(
+            f"{what} by the minute",
+            "two hours",
+            lambda floors: rows.filter(step=CountStep.MINUTE, start__lt=floors.now - timedelta(hours=2)),
+        ),
+        _by_age(
+            what,
+            settings.INTAKE_COUNT_RETENTION_DAYS,
+            lambda *, before: rows.filter(step=CountStep.HOUR, start__lt=before),
+            "start",
+        ),
+    ]
 
 
 def _old_admin_log(*, before: datetime) -> "QuerySet[LogEntry]":
