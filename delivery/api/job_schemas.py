@@ -16,12 +16,14 @@ Counted = Annotated[int, Meta(ge=0)]
 class NewRetry(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which dead letters of the subscription; all without a filter."""
 
-    event_types: Annotated[list[str], Meta(description="Types, or starts of types with a trailing `*`.")] = field(
-        default_factory=lambda: ["*"]
-    )
+    event_types: Annotated[
+        list[str], Meta(description="Types; with a trailing `*`, every type that starts with it.")
+    ] = field(default_factory=lambda: ["*"])
     error: Annotated[str, Meta(max_length=40, description="The error of the last attempt.")] | None = None
-    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive; of the event.")] | None = None
-    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; of the event.")] | None = None
+    received_after: Annotated[datetime, Meta(tz=True, description="Events received at or after this time.")] | None = (
+        None
+    )
+    received_before: Annotated[datetime, Meta(tz=True, description="Events received before this time.")] | None = None
     dry_run: Annotated[bool, Meta(description="Only count.")] = False
 
 
@@ -33,14 +35,16 @@ class JobShown(Struct):
     subscription: UUID
     status: JobStatus | None
     total: Annotated[int, Meta(ge=0, description=f"How many there are, counted up to {MAX_COUNTED:,} at first.")]
-    done: Annotated[int, Meta(ge=0, description="How many are due again; of a replay, how many it is through with.")]
-    delivered: Annotated[
-        Counted | None, Meta(description="How many of them arrived, or were acknowledged. Null for a replay.")
+    done: Annotated[
+        int, Meta(ge=0, description="How many are due again; for a replay, how many events it has examined.")
     ]
-    failed_again: Annotated[Counted | None, Meta(description="How many failed at their next attempt.")]
+    delivered: Annotated[
+        Counted | None, Meta(description="How many of them were delivered or acknowledged. Null for a replay.")
+    ]
+    failed_again: Annotated[Counted | None, Meta(description="How many failed again at their next attempt.")]
     started_at: Time | None
     finished_at: Time | None
-    failure: Annotated[str | None, Meta(description="Why the last batch could not be made. Null while all is well.")]
+    failure: Annotated[str | None, Meta(description="Why the last batch failed. Null while all is well.")]
 
 
 _JOB = {
@@ -64,8 +68,8 @@ JOB = {
     "GET": Operation(
         id="get_job",
         summary="Show a job's progress",
-        description="Retries of dead letters, and replays. What is due again is counted as delivered or as failed when"
-        " its next attempt is over, which may be after the job.",
+        description="Retries of dead letters, and replays. Deliveries are counted as delivered or failed once their"
+        " next attempt is over, which may be after the job has finished.",
         answers={200: Answer(description="The job.", content=json_of(JobShown, running=_JOB))},
     )
 }
@@ -73,7 +77,7 @@ CANCEL = {
     "POST": Operation(
         id="cancel_job",
         summary="Cancel a job",
-        description="It stops within a second. What is due again stays due. A job that is over stays as it is.",
+        description="It stops within a second. What is due again already stays so. A finished job stays as it is.",
         answers={200: Answer(description="The job.", content=json_of(JobShown, cancelled=_CANCELLED))},
     )
 }
@@ -81,7 +85,7 @@ RETRY = {
     "POST": Operation(
         id="start_dead_letter_retry",
         summary="Retry dead letters of a subscription",
-        description="Starts a job that makes them due at once, the oldest first, with every attempt ahead of them.",
+        description="Starts a job that makes them due at once, oldest first, with all their attempts ahead.",
         body=json_of(
             NewRetry,
             all={},
@@ -91,7 +95,7 @@ RETRY = {
         body_required=False,
         answers={
             202: Answer(
-                description="The job has begun; on a dry run, it was only counted what it would retry.",
+                description="The job has started; for a dry run, only the count of what it would retry.",
                 content=json_of(JobShown, started=_STARTED, dry_run=_COUNTED),
             )
         },

@@ -28,13 +28,16 @@ class NewReplay(Struct, forbid_unknown_fields=True, kw_only=True):
             Meta(
                 min_length=1,
                 max_length=MAX_EVENT_IDS,
-                description="These events, instead of those of a time. An unknown one is a 422.",
+                description="These events instead of a time range. An unknown id is a 422.",
             ),
         ]
         | None
     ) = None
     event_types: Annotated[
-        list[str], Meta(description="Types, or starts of types with a trailing `*`; beside those of the subscription.")
+        list[str],
+        Meta(
+            description="Types; with a trailing `*`, every type that starts with it. Narrows those of the subscription."
+        ),
     ] = field(default_factory=lambda: ["*"])
     only_undelivered: Annotated[
         bool, Meta(description="Only events that were never delivered to this subscription.")
@@ -52,15 +55,15 @@ class ReplayShown(Struct):
         int,
         Meta(
             ge=0,
-            description=f"How many events it is to look at, counted up to {MAX_COUNTED:,} and then as it goes. The"
-            " filter of the subscription may let fewer of them pass.",
+            description=f"How many events it has to examine, counted up to {MAX_COUNTED:,} and beyond that as it goes."
+            " The subscription's filter may let fewer of them through.",
         ),
     ]
-    looked_at: Annotated[int, Meta(ge=0, description="How many of them it is through with.")]
-    created: Annotated[int, Meta(ge=0, description="How many deliveries it has made.")]
+    looked_at: Annotated[int, Meta(ge=0, description="How many of them it has examined.")]
+    created: Annotated[int, Meta(ge=0, description="How many deliveries it has created.")]
     received_after: Time
     received_before: Time
-    event_ids: Annotated[list[UUID] | None, Meta(description="Null when it is all events of the time.")]
+    event_ids: Annotated[list[UUID] | None, Meta(description="Null when it covers a time range.")]
     event_types: list[str]
     only_undelivered: bool
     created_at: Time | None
@@ -68,8 +71,8 @@ class ReplayShown(Struct):
     failure: Annotated[
         str | None,
         Meta(
-            description="Why the last batch could not be made: it is tried again, and after some minutes at most the"
-            " replay is `failed`. Null while all is well."
+            description="Why the last batch failed. It is tried again for a few minutes; then the replay is `failed`."
+            " Null while all is well."
         ),
     ]
 
@@ -128,11 +131,11 @@ REPLAYS = {
     "POST": Operation(
         id="create_replay",
         summary="Replay events",
-        description="Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
-        " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
-        " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
-        " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
-        " `GET /api/v1/organization`.",
+        description="Creates new deliveries of past events for one subscription: of those in `event_ids`, or of all"
+        " that were received in a time range. A webhook is sent them again; in an inbox they are pending again. The"
+        " subscription's event types and filter apply as they are now. A paused or disabled subscription holds the"
+        " deliveries until it is resumed. `GET /api/v1/organization` says how many replays an organization can have"
+        " running, and start in a day.",
         body=json_of(
             NewReplay,
             everything=_NEW,
@@ -142,7 +145,7 @@ REPLAYS = {
         ),
         answers={
             202: Answer(
-                description="The replay has begun; on a dry run, it was only counted what it would look at.",
+                description="The replay has started; for a dry run, only the count of what it would examine.",
                 content=json_of(ReplayShown, started=_STARTED, dry_run=_COUNTED),
             )
         },
@@ -153,8 +156,8 @@ REPLAY = {
     "GET": Operation(
         id="get_replay",
         summary="Show a replay's progress",
-        description="A window that reaches up to now stays open for some"
-        f" {SETTLED_AFTER.total_seconds():.0f} seconds, until it is sure that no event of it is missing.",
+        description="A time range that reaches up to now stays open for about"
+        f" {SETTLED_AFTER.total_seconds():.0f} seconds, until no event of it can be missing.",
         answers={200: Answer(description="The replay.", content=json_of(ReplayShown, running=_REPLAY))},
     )
 }
@@ -162,7 +165,7 @@ CANCEL = {
     "POST": Operation(
         id="cancel_replay",
         summary="Cancel a replay",
-        description="It stops within a second. The deliveries that it made stay. A replay that is over stays as it is.",
+        description="It stops within a second. The deliveries it has created stay. A finished replay stays as it is.",
         answers={200: Answer(description="The replay.", content=json_of(ReplayShown, cancelled=_CANCELLED))},
     )
 }
@@ -170,7 +173,7 @@ RETRY_DEAD_LETTERS = {
     "POST": Operation(
         id="retry_dead_letters",
         summary="Retry all dead letters of a subscription",
-        description="They are due at once, the oldest first, with every attempt ahead of them.",
+        description="Makes them due at once, oldest first, with all their attempts ahead.",
         body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
         body_required=False,
         answers={

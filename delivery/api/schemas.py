@@ -40,7 +40,7 @@ from rest.openapi import (
 EventTypes = Annotated[
     list[str],
     Meta(
-        description="Event types; with a trailing `*`, every type that starts so.",
+        description="Event types; with a trailing `*`, every type that starts with it.",
         extra_json_schema={"minItems": 1, "maxItems": MAX_PATTERNS},
     ),
 ]
@@ -53,19 +53,21 @@ GivenFilter = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(max_length=2000)]
-Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
+Label = Annotated[
+    str, Meta(max_length=100, description="A name for people to recognize it by; null or empty for none.")
+]
 InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
 # Of any values, so that check_headers() names the header whose value is no string.
 Headers = Annotated[
     dict[str, Any],
     Meta(
-        description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked, and a mask is no"
-        " value.",
+        description=f"Sent with every webhook; up to {MAX_HEADERS}. Responses mask their values, and a mask is not"
+        " accepted as a value.",
         extra_json_schema={"maxProperties": MAX_HEADERS, "additionalProperties": {"type": "string"}},
     ),
 ]
 MaxLeases = Annotated[
-    int, Meta(ge=1, le=1000, description="After so many leases without an ack an event is a dead letter.")
+    int, Meta(ge=1, le=1000, description="After this many leases without an ack, an event is a dead letter.")
 ]
 ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
@@ -74,7 +76,7 @@ SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 class NewWebhook(
     Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
 ):
-    """A webhook to be made: events are sent to its URL."""
+    """A webhook to create: events are sent to its URL."""
 
     url: Url
     name: Label | UnsetType | None = UNSET
@@ -94,7 +96,7 @@ class NewWebhook(
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
-    """An inbox to be made: events wait in it for a consumer."""
+    """An inbox to create: events wait in it for a consumer."""
 
     name: InboxName
     description: Description | UnsetType = UNSET
@@ -124,8 +126,8 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[
             dict[str, Any],
             Meta(
-                description="In place of all that there are. The mask of a value stands for it, under the same name (in"
-                " any case) and no other. With a `url` of another scheme, host or port give the values themselves.",
+                description="Replaces all headers. The mask of a value keeps that value, under the same name only (in"
+                " any case). When `url` changes scheme, host or port, give the values themselves.",
                 extra_json_schema={"additionalProperties": {"type": "string"}},
             ),
         ]
@@ -147,13 +149,13 @@ class Circuit(Struct):
     """The endpoint rests after many failures in a row: its deliveries are held."""
 
     open_until: Annotated[Time, Meta(description="When the next delivery is tried, at the latest.")]
-    reason: Annotated[str, Meta(description="A sentence for people.")]
+    reason: Annotated[str, Meta(description="A sentence to show to people.")]
 
 
 class Health(Struct):
     """How a webhook is doing."""
 
-    failing_since: Annotated[Time | None, Meta(description="Since when there were only failures.")]
+    failing_since: Annotated[Time | None, Meta(description="Since when every attempt has failed.")]
     failures: Annotated[int, Meta(ge=0, description="How many in a row.")]
     circuit: Annotated[Circuit | None, Meta(description="Null while deliveries are sent.")]
     circuit_open_until: Annotated[Time | None, Meta(description="The same as `open_until` of the circuit.")]
@@ -167,7 +169,9 @@ class SubscriptionShown(Struct):
 
     id: UUID
     kind: SubscriptionKind
-    name: Annotated[str, Meta(description="By which consumers find an inbox; of a webhook for people, may be empty.")]
+    name: Annotated[
+        str, Meta(description="For an inbox, what consumers ask for; for a webhook, a label, which may be empty.")
+    ]
     url: Annotated[str | None, Meta(description="Null for an inbox.")]
     description: str
     event_types: list[str]
@@ -186,9 +190,12 @@ class SubscriptionShown(Struct):
     max_in_flight: int | None
     signature: Literal["v1", "v1a"] | None
     public_key: Annotated[
-        str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
+        str | None,
+        Meta(
+            description="For a webhook with `v1a`: the key to verify signatures with. `whpk_` and 32 bytes in base64."
+        ),
     ]
-    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without what is secret.")]
+    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without its secrets.")]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -272,8 +279,8 @@ SUBSCRIPTIONS = {
     "POST": Operation(
         id="create_subscription",
         summary="Create a subscription",
-        description="It gets every event that is accepted from now on and that it wants."
-        " How many an organization can have is told by `GET /api/v1/organization`.",
+        description="It receives the matching events that are accepted from now on. `GET /api/v1/organization` says how"
+        " many subscriptions an organization can have.",
         body=json_of(
             NewSubscription,
             minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
@@ -310,9 +317,9 @@ SUBSCRIPTION = {
     "PATCH": Operation(
         id="update_subscription",
         summary="Change a subscription",
-        description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
-        " the inbox `default` takes. Stored header values and secrets of `auth` go to no other endpoint: with a `url`"
-        " of another scheme, host or port they have to be given again.",
+        description="Applies to events that have not been processed yet. The kind cannot be changed, nor what the inbox"
+        " `default` takes. Stored header values and secrets of `auth` are never sent to another endpoint: when `url`"
+        " changes scheme, host or port, they must be given again.",
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
@@ -327,7 +334,7 @@ SUBSCRIPTION = {
         id="delete_subscription",
         summary="Delete a subscription",
         description="Nothing more is delivered to it. The inbox `default` cannot be deleted.",
-        answers={204: Answer(description="It is gone.")},
+        answers={204: Answer(description="The subscription is deleted.")},
         problems=("wrong_state",),
         version="expected",
     ),
@@ -346,8 +353,8 @@ RESUME = {
     "POST": Operation(
         id="resume_subscription",
         summary="Resume a subscription",
-        description="Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
-        " the rest of the endpoint, if it rests, and changes nothing else.",
+        description="Delivers what was held, and enables a disabled subscription again. If it is active and"
+        " its endpoint rests, that ends; otherwise nothing changes.",
         answers={200: _SHOWN},
         version="shown",
     )

@@ -51,7 +51,7 @@ SECRET = {
     "GET": Operation(
         id="get_subscription_secret",
         summary="Show the secret of a webhook",
-        description="The audit log notes it.",
+        description="This is recorded in the audit log.",
         answers={200: _ANSWER},
         problems=("wrong_state",),
     )
@@ -60,8 +60,8 @@ ROTATE_SECRET = {
     "POST": Operation(
         id="rotate_subscription_secret",
         summary="Rotate the secret of a webhook",
-        description="The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
-        " default. Of two rotations in a row only the last leaves a previous secret.",
+        description="The new secret signs at once; the previous one also signs for `overlap_seconds`, a day by"
+        " default. After two rotations in a row, only the second-to-last secret is still valid beside it.",
         body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
         body_required=False,
         answers={200: _ANSWER},
@@ -73,12 +73,12 @@ TEST = {
         id="test_subscription",
         summary="Test a webhook",
         description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
-        " answer. The event is stored nowhere.",
+        " response. The event is not stored.",
         body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
         body_required=False,
         answers={
             200: Answer(
-                description="What came of it, good or bad.",
+                description="The outcome, whether it was delivered or not.",
                 content=json_of(
                     TestResult,
                     refused=EXAMPLE_TEST,

@@ -15,17 +15,17 @@ STREAM = {
         id="stream_events",
         summary="Follow events",
         description=(
-            "Server-sent events, until one of the two sides closes the connection. Each has an event's `id`, `event:"
-            " event` and as `data` the event as `GET /api/v1/events` lists it; they come in the order of their commits,"
-            f" about a second after them. There is a comment every {KEEP_ALIVE_SECONDS:.0f} seconds. A stream that was"
-            " cut off goes on after `Last-Event-ID`, up to an hour back: nothing is missed, and nothing comes twice. It"
+            "Server-sent events, until either side closes the connection. Each has an event's `id`, `event: event` and,"
+            " as `data`, the event as `GET /api/v1/events` lists it. They arrive in the order of their commits, about a"
+            f" second later. There is a comment every {KEEP_ALIVE_SECONDS:.0f} seconds. A stream that was"
+            " cut off resumes after `Last-Event-ID`, up to an hour back: nothing is missed, nothing repeated. It"
             " ends when its key is revoked or expires, the organization is suspended, or the server stops."
         ),
         parameters=(
             *FEED_FILTERS,
             Parameter(
                 name="Last-Event-ID",
-                description="The `id` of the last event that came; without it, the stream begins now.",
+                description="The `id` of the last event received; without it, the stream starts now.",
                 schema={"type": "string", "format": "uuid"},
                 place="header",
                 example=EXAMPLE_ID,

@@ -92,8 +92,8 @@ KEYS = {
     "POST": Operation(
         id="create_api_key",
         summary="Create an API key",
-        description="The new key can have no scope that the calling key lacks, and lives no longer than that. How many"
-        " keys an organization can have active is told by `GET /api/v1/organization`.",
+        description="The new key can have no scope that the calling key lacks, and cannot outlive it."
+        " `GET /api/v1/organization` says how many active keys an organization can have.",
         body=json_of(
             NewApiKey,
             minimal={"name": "Billing service", "scopes": ["events:write"]},

@@ -61,7 +61,7 @@ ORGANIZATION = {
     "GET": Operation(
         id="get_organization",
         summary="Show the organization",
-        description="The one operation that is open to a suspended organization, which learns here that it is.",
+        description="The only operation open to a suspended organization; it says so here.",
         answers={
             200: Answer(
                 description="The organization of the API key.",

@@ -98,7 +98,7 @@ class LeaseShown(Struct):
 
 
 class LeaseExtended(Struct):
-    """The lease goes on."""
+    """The lease is extended."""
 
     lease_id: UUID
     expires_at: Time
@@ -112,8 +112,8 @@ INBOX = Parameter(
 )
 STATUS = Parameter(
     name="status",
-    description="Only events whose delivery has this status. Leased ones are pending; in a paused inbox pending ones"
-    " are held.",
+    description="Only events whose delivery has this status. Leased events are pending; in a paused inbox, pending"
+    " events are held.",
     schema={"type": "string", "enum": DeliveryStatus.values, "default": DeliveryStatus.PENDING.value},
 )
 
@@ -128,7 +128,7 @@ LIST = {
     "GET": Operation(
         id="list_inbox",
         summary="List the events of an inbox",
-        description="Looks without taking: the events stay as they are.",
+        description="Shows the events without leasing them.",
         parameters=(INBOX, STATUS, *PAGE),
         answers={
             200: Answer(
@@ -144,12 +144,12 @@ LEASE = {
         id="lease_events",
         summary="Lease events",
         description=(
-            "Takes up to `max` events, the longest waiting first, and no more than 16 MiB of data beside the first."
-            " Until `expires_at` nobody else gets them; then those that were not acknowledged can be leased again."
-            " An event that was leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
+            "Leases up to `max` events, the longest waiting first, and at most 16 MiB of data besides the first."
+            " Until `expires_at`, nobody else gets them; after that, those not acknowledged can be leased again."
+            " An event that has been leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
             " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
-            f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the answer waits until there is something: its status and"
-            " header fields come at once, its body follows. A body is optional: without one, the defaults apply."
+            f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the response waits for an event: its status and"
+            " headers are sent at once, the body follows. A body is optional: without one, the defaults apply."
         ),
         parameters=(INBOX,),
         body=json_of(
@@ -180,15 +180,15 @@ ACK = {
         id="ack_events",
         summary="Acknowledge events",
         description=(
-            "Acknowledged events leave the inbox. Saying it again changes nothing. With `lease_id`, events that"
-            " the lease does not hold any more, because it expired or they were given back, are `stale` and stay."
-            " Without it every event of the inbox can be acknowledged, a dead letter too."
+            "Acknowledged events leave the inbox. Acknowledging them again changes nothing. With `lease_id`,"
+            " events that the lease no longer holds, because it expired or they were given back, are `stale` and stay."
+            " Without it, any event of the inbox can be acknowledged, including dead letters."
         ),
         parameters=(INBOX,),
         body=json_of(Ack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
         answers={
             200: Answer(
-                description="What became of each event id.",
+                description="The outcome for each event id.",
                 content=json_of(AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}),
             )
         },
@@ -200,14 +200,14 @@ NACK = {
         id="nack_events",
         summary="Give events back",
         description=(
-            "Their lease ends, and they can be leased again at once, where they were in the order. The lease counts:"
-            " an event that is always given back becomes a dead letter in the end."
+            "Their lease ends, and they can be leased again at once, in the same place in the order. The lease"
+            " counts: an event that is given back again and again becomes a dead letter."
         ),
         parameters=(INBOX,),
         body=json_of(Nack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
         answers={
             200: Answer(
-                description="What became of each event id.",
+                description="The outcome for each event id.",
                 content=json_of(NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}),
             )
         },
@@ -219,14 +219,14 @@ EXTEND = {
         id="extend_lease",
         summary="Extend a lease",
         description=(
-            "All events that the lease still holds stay held for `lease_seconds` from now on. A lease that holds"
-            " nothing any more, because it expired or all its events were acknowledged or given back, is a 404."
+            "The events that the lease still holds stay leased for `lease_seconds` from now on. A lease that no"
+            " longer holds any, because it expired or all were acknowledged or given back, is a 404."
         ),
         parameters=(INBOX,),
         body=json_of(Extension, lease={"lease_id": _LEASE_ID, "lease_seconds": DEFAULT_LEASE_SECONDS}),
         answers={
             200: Answer(
-                description="The lease goes on.",
+                description="The lease is extended.",
                 content=json_of(
                     LeaseExtended, extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1}
                 ),
