@@ -197,7 +197,7 @@ def test_try_now_takes_what_waits_for_its_retry(tenant: Tenant, resting: Subscri
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"circuit_open_until": None}, "does not rest"), ({}, "Nothing waits for this endpoint")],
+    [({"circuit_open_until": None}, "is not resting"), ({}, "Nothing waits for this endpoint")],
 )
 def test_try_now_says_what_stands_against_it(
     tenant: Tenant, resting: Subscription, changes: dict[str, Any], words: str
