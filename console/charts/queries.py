@@ -78,7 +78,8 @@ class Bar:
 class Charts:
     """`errors`: the code, its words and how often, most first. Durations are milliseconds, `oldest` is seconds.
 
-    `bars` are those in which there was something, newest first. `waiting` is of now, `queues` of all the time.
+    `bars` are those in which there was something, newest first. `waiting` and `oldest` are of now, `most_waiting` and
+    `longest`, which is seconds too, of all the time.
     """
 
     delivered: int
@@ -89,7 +90,9 @@ class Charts:
     medians: Sparkline
     slows: Sparkline
     queues: Sparkline
+    most_waiting: int
     ages: Sparkline
+    longest: int
     errors: list[tuple[str, str, int]]
     waiting: int
     oldest: float
@@ -131,6 +134,8 @@ def charts_of(subscription: Subscription, chosen: Range, *, now: datetime) -> Ch
         median=quantile(durations, 0.5),
         slow=quantile(durations, 0.95),
         errors=[(code, error_words(code), count) for code, count in errors.most_common()],
+        most_waiting=max(bar.waiting for bar in bars),
+        longest=max(bar.oldest for bar in bars),
         waiting=waiting,
         oldest=oldest,
         bars=[bar for bar in reversed(bars) if bar.delivered or bar.failed or bar.waiting],
