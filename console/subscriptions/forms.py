@@ -11,6 +11,7 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
+from console.event_types.forms import TypeNameField
 from console.forms import LinesField, MomentField, TextField, WaitsField
 from console.subscriptions.auth_fields import PARTS, auth_fields, auth_initial, complete, read_auth
 from core.field_errors import cut
@@ -221,12 +222,7 @@ class SecretForm(forms.Form):
 class SendTestForm(forms.Form):
     """The event to send."""
 
-    type = forms.RegexField(
-        r"\A[A-Za-z0-9._\-/]{1,255}\Z",
-        label="Event type",
-        initial="webhook.test",
-        error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
-    )
+    type = TypeNameField(label="Event type", initial="webhook.test")
     payload = JSONTextField(
         label="Data",
         initial='{"test": true}',
@@ -267,7 +263,7 @@ def read_json(text: str) -> Any:
         value = msgspec.json.decode(text)
         check_jsonb(text.encode())
     except msgspec.DecodeError as error:
-        raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
+        raise forms.ValidationError(f"This is not JSON: {what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:
         raise forms.ValidationError("This JSON cannot be stored.") from error
     except Problem as problem:
@@ -276,7 +272,8 @@ def read_json(text: str) -> Any:
     return value
 
 
-def _what_is_wrong(text: str) -> str:
+def what_is_wrong(text: str) -> str:
+    """Why the text is no JSON, with line and column; empty when it is."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
