@@ -7,18 +7,7 @@ from msgspec import Meta, Struct
 
 from delivery.models import DeliveryStatus
 from delivery.shown_status import HeldReason
-from rest.openapi import (
-    EXAMPLE_ID,
-    EXAMPLE_TIME,
-    OTHER_ID,
-    PAGE,
-    Answer,
-    Listed,
-    Operation,
-    Parameter,
-    Time,
-    json_of,
-)
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Listed, Time, answer, get, page_of, parameter, post
 
 Milliseconds = Annotated[int, Meta(ge=0)]
 HeaderFields = dict[str, str]
@@ -207,100 +196,80 @@ EXAMPLE_DELIVERY = {
     "attempts": [EXAMPLE_ATTEMPT],
 }
 _LISTED_DELIVERY = {**EXAMPLE_DELIVERY, "attempts": 1}
-_STATUS = Parameter(
-    name="status",
-    description="Only deliveries with this status.",
-    schema={"type": "string", "enum": DeliveryStatus.values},
-)
+_STATUS = parameter("status", "Only deliveries with this status.", enum=DeliveryStatus.values)
 _FILTERS = (
     _STATUS,
-    Parameter(name="error", description="Only deliveries that failed last with this code, such as `timeout`."),
-    Parameter(
-        name="status_code",
-        description="Only deliveries of which an attempt was answered with this status of HTTP.",
-        schema={"type": "integer", "minimum": 100, "maximum": 599},
+    parameter(
+        "error",
+        "Only deliveries that failed last with this code, such as `timeout`.",
     ),
-    Parameter(
-        name="event_type",
-        description="Only deliveries of events of this type; with a trailing `*`, of every type that starts so.",
+    parameter(
+        "status_code",
+        "Only deliveries of which an attempt was answered with this status of HTTP.",
+        type="integer",
+        minimum=100,
+        maximum=599,
+    ),
+    parameter(
+        "event_type", "Only deliveries of events of this type; with a trailing `*`, of every type that starts so."
     ),
     *(
-        Parameter(
-            name=f"received_{side}",
-            description=f"Only deliveries of events that were received {side} this time, in RFC 3339.",
-            schema={"type": "string", "format": "date-time"},
+        parameter(
+            f"received_{side}",
+            f"Only deliveries of events that were received {side} this time, in RFC 3339.",
+            format="date-time",
         )
         for side in ("after", "before")
     ),
 )
 
-SUBSCRIPTION_DELIVERIES = {
-    "GET": Operation(
-        id="list_deliveries",
-        summary="List the deliveries of a subscription",
-        description="With any filter but `status`, the newest 1 000 deliveries are looked at for a page, so it may have"
-        " fewer rows than `limit`, or none, and a `next_cursor` all the same.",
-        parameters=(*_FILTERS, *PAGE),
-        answers={
-            200: Answer(
-                description="A page of deliveries.",
-                content=json_of(DeliveryList, page={"data": [_LISTED_DELIVERY], "next_cursor": None}),
-            )
+SUBSCRIPTION_DELIVERIES = get(
+    "list_deliveries",
+    "List the deliveries of a subscription",
+    "With any filter but `status`, the newest 1 000 deliveries are looked at for a page, so it may have"
+    " fewer rows than `limit`, or none, and a `next_cursor` all the same.",
+    parameters=(*_FILTERS, *PAGE),
+    answers=page_of(DeliveryList, "deliveries", _LISTED_DELIVERY),
+)
+DELIVERY = get(
+    "get_delivery",
+    "Show a delivery with its attempts",
+    answers=answer("The delivery.", DeliveryDetails, delivery=EXAMPLE_DELIVERY),
+)
+RETRY = post(
+    "retry_delivery",
+    "Retry a delivery",
+    "It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
+    " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
+    " stays held until that is resumed. Of a subscription with an order, a dead letter that holds its key is tried"
+    " at once, another one that has ended comes last of its key, and one that waits for an earlier one is refused.",
+    answers=answer(
+        "The delivery is due.",
+        DeliveryShown,
+        status=202,
+        delivery={
+            **_LISTED_DELIVERY,
+            "status": "pending",
+            "delivered_at": None,
         },
-    )
-}
-DELIVERY = {
-    "GET": Operation(
-        id="get_delivery",
-        summary="Show a delivery with its attempts",
-        answers={200: Answer(description="The delivery.", content=json_of(DeliveryDetails, delivery=EXAMPLE_DELIVERY))},
-    )
-}
-RETRY = {
-    "POST": Operation(
-        id="retry_delivery",
-        summary="Retry a delivery",
-        description="It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
-        " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
-        " stays held until that is resumed. Of a subscription with an order, a dead letter that holds its key is tried"
-        " at once, another one that has ended comes last of its key, and one that waits for an earlier one is refused.",
-        answers={
-            202: Answer(
-                description="The delivery is due.",
-                content=json_of(
-                    DeliveryShown,
-                    delivery={
-                        **_LISTED_DELIVERY,
-                        "status": "pending",
-                        "delivered_at": None,
-                    },
-                ),
-            )
+    ),
+    problems=("limit_reached", "wrong_state"),
+)
+SKIP = post(
+    "skip_delivery",
+    "Skip a delivery that others wait for",
+    "Of a subscription with an order: what waits behind it goes on without it. A dead letter that holds"
+    " its key stays one; a delivery that is not over ends as a dead letter with the error `skipped`. It can be"
+    " retried later, and comes last of its key then.",
+    answers=answer(
+        "The delivery.",
+        DeliveryShown,
+        delivery={
+            **_LISTED_DELIVERY,
+            "status": "dead_letter",
+            "last_error": "skipped",
+            "delivered_at": None,
         },
-        problems=("limit_reached", "wrong_state"),
-    )
-}
-SKIP = {
-    "POST": Operation(
-        id="skip_delivery",
-        summary="Skip a delivery that others wait for",
-        description="Of a subscription with an order: what waits behind it goes on without it. A dead letter that holds"
-        " its key stays one; a delivery that is not over ends as a dead letter with the error `skipped`. It can be"
-        " retried later, and comes last of its key then.",
-        answers={
-            200: Answer(
-                description="The delivery.",
-                content=json_of(
-                    DeliveryShown,
-                    delivery={
-                        **_LISTED_DELIVERY,
-                        "status": "dead_letter",
-                        "last_error": "skipped",
-                        "delivered_at": None,
-                    },
-                ),
-            )
-        },
-        problems=("wrong_state",),
-    )
-}
+    ),
+    problems=("wrong_state",),
+)

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 
 from delivery.operations.dead_letters import MAX_COUNTED
 from organizations.jobs.models import JobStatus
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, Answer, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, Time, answer, get, json_of, post
 
 Counted = Annotated[int, Meta(ge=0)]
 
@@ -60,41 +60,36 @@ _STARTED = {**_JOB, "done": 0, "delivered": 0, "failed_again": 0}
 _COUNTED = {**_STARTED, "id": None, "status": None, "started_at": None}
 _CANCELLED = {**_JOB, "status": "cancelled", "finished_at": EXAMPLE_TIME}
 
-JOB = {
-    "GET": Operation(
-        id="get_job",
-        summary="Show a job's progress",
-        description="Retries of dead letters, and replays. What is due again is counted as delivered or as failed when"
-        " its next attempt is over, which may be after the job.",
-        answers={200: Answer(description="The job.", content=json_of(JobShown, running=_JOB))},
-    )
-}
-CANCEL = {
-    "POST": Operation(
-        id="cancel_job",
-        summary="Cancel a job",
-        description="It stops within a second. What is due again stays due. A job that is over stays as it is.",
-        answers={200: Answer(description="The job.", content=json_of(JobShown, cancelled=_CANCELLED))},
-    )
-}
-RETRY = {
-    "POST": Operation(
-        id="start_dead_letter_retry",
-        summary="Retry dead letters of a subscription",
-        description="Starts a job that makes them due at once, the oldest first, with every attempt ahead of them.",
-        body=json_of(
-            NewRetry,
-            all={},
-            some={"event_types": ["invoice.*"], "error": "timeout", "received_after": EXAMPLE_TIME},
-            count={"dry_run": True},
-        ),
-        body_required=False,
-        answers={
-            202: Answer(
-                description="The job has begun; on a dry run, it was only counted what it would retry.",
-                content=json_of(JobShown, started=_STARTED, dry_run=_COUNTED),
-            )
-        },
-        problems=("limit_reached",),
-    )
-}
+JOB = get(
+    "get_job",
+    "Show a job's progress",
+    "Retries of dead letters, and replays. What is due again is counted as delivered or as failed when"
+    " its next attempt is over, which may be after the job.",
+    answers=answer("The job.", JobShown, running=_JOB),
+)
+CANCEL = post(
+    "cancel_job",
+    "Cancel a job",
+    "It stops within a second. What is due again stays due. A job that is over stays as it is.",
+    answers=answer("The job.", JobShown, cancelled=_CANCELLED),
+)
+RETRY = post(
+    "start_dead_letter_retry",
+    "Retry dead letters of a subscription",
+    "Starts a job that makes them due at once, the oldest first, with every attempt ahead of them.",
+    body=json_of(
+        NewRetry,
+        all={},
+        some={"event_types": ["invoice.*"], "error": "timeout", "received_after": EXAMPLE_TIME},
+        count={"dry_run": True},
+    ),
+    body_required=False,
+    answers=answer(
+        "The job has begun; on a dry run, it was only counted what it would retry.",
+        JobShown,
+        status=202,
+        started=_STARTED,
+        dry_run=_COUNTED,
+    ),
+    problems=("limit_reached",),
+)

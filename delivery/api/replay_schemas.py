@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 from delivery.operations.dead_letters import MAX_COUNTED as MAX_COUNTED_DEAD_LETTERS
 from delivery.operations.replays import MAX_COUNTED, SETTLED_AFTER
 from organizations.jobs.models import JobStatus
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Listed, Time, answer, get, json_of, page_of, post
 
 GivenTime = Annotated[datetime, Meta(tz=True)]
 MAX_EVENT_IDS = 1_000
@@ -113,75 +113,53 @@ _COUNTED = {**_STARTED, "id": None, "status": None, "created_at": None}
 _CANCELLED = {**_REPLAY, "status": "cancelled", "finished_at": EXAMPLE_TIME}
 _NEW = {"subscription": EXAMPLE_ID, **_WINDOW}
 
-REPLAYS = {
-    "GET": Operation(
-        id="list_replays",
-        summary="List replays",
-        parameters=PAGE,
-        answers={
-            200: Answer(
-                description="A page of replays.",
-                content=json_of(ReplayList, page={"data": [_REPLAY], "next_cursor": None}),
-            )
-        },
+REPLAYS = get("list_replays", "List replays", parameters=PAGE, answers=page_of(ReplayList, "replays", _REPLAY)) | post(
+    "create_replay",
+    "Replay events",
+    "Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
+    " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
+    " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
+    " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
+    " `GET /api/v1/organization`.",
+    body=json_of(
+        NewReplay,
+        everything=_NEW,
+        some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
+        some_events={"subscription": EXAMPLE_ID, "event_ids": [OTHER_ID]},
+        count={**_NEW, "dry_run": True},
     ),
-    "POST": Operation(
-        id="create_replay",
-        summary="Replay events",
-        description="Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
-        " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
-        " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
-        " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
-        " `GET /api/v1/organization`.",
-        body=json_of(
-            NewReplay,
-            everything=_NEW,
-            some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
-            some_events={"subscription": EXAMPLE_ID, "event_ids": [OTHER_ID]},
-            count={**_NEW, "dry_run": True},
-        ),
-        answers={
-            202: Answer(
-                description="The replay has begun; on a dry run, it was only counted what it would look at.",
-                content=json_of(ReplayShown, started=_STARTED, dry_run=_COUNTED),
-            )
-        },
-        problems=("not_found", "limit_reached"),
+    answers=answer(
+        "The replay has begun; on a dry run, it was only counted what it would look at.",
+        ReplayShown,
+        status=202,
+        started=_STARTED,
+        dry_run=_COUNTED,
     ),
-}
-REPLAY = {
-    "GET": Operation(
-        id="get_replay",
-        summary="Show a replay's progress",
-        description="A window that reaches up to now stays open for some"
-        f" {SETTLED_AFTER.total_seconds():.0f} seconds, until it is sure that no event of it is missing.",
-        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, running=_REPLAY))},
-    )
-}
-CANCEL = {
-    "POST": Operation(
-        id="cancel_replay",
-        summary="Cancel a replay",
-        description="It stops within a second. The deliveries that it made stay. A replay that is over stays as it is.",
-        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, cancelled=_CANCELLED))},
-    )
-}
-RETRY_DEAD_LETTERS = {
-    "POST": Operation(
-        id="retry_dead_letters",
-        summary="Retry all dead letters of a subscription",
-        description="They are due at once, the oldest first, with every attempt ahead of them.",
-        body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="How many there were, and how many are due again.",
-                content=json_of(
-                    DeadLettersRetried,
-                    retried={"total": 12, "retried": 12, "remaining": 0},
-                    dry_run={"total": 12, "retried": 0, "remaining": 12},
-                ),
-            )
-        },
-    )
-}
+    problems=("not_found", "limit_reached"),
+)
+REPLAY = get(
+    "get_replay",
+    "Show a replay's progress",
+    "A window that reaches up to now stays open for some"
+    f" {SETTLED_AFTER.total_seconds():.0f} seconds, until it is sure that no event of it is missing.",
+    answers=answer("The replay.", ReplayShown, running=_REPLAY),
+)
+CANCEL = post(
+    "cancel_replay",
+    "Cancel a replay",
+    "It stops within a second. The deliveries that it made stay. A replay that is over stays as it is.",
+    answers=answer("The replay.", ReplayShown, cancelled=_CANCELLED),
+)
+RETRY_DEAD_LETTERS = post(
+    "retry_dead_letters",
+    "Retry all dead letters of a subscription",
+    "They are due at once, the oldest first, with every attempt ahead of them.",
+    body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
+    body_required=False,
+    answers=answer(
+        "How many there were, and how many are due again.",
+        DeadLettersRetried,
+        retried={"total": 12, "retried": 12, "remaining": 0},
+        dry_run={"total": 12, "retried": 0, "remaining": 12},
+    ),
+)

@@ -29,12 +29,16 @@ from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
     PAGE,
-    Answer,
     Listed,
-    Operation,
-    Parameter,
     Time,
+    answer,
+    delete,
+    get,
     json_of,
+    page_of,
+    parameter,
+    patch,
+    post,
 )
 
 EventTypes = Annotated[
@@ -246,71 +250,56 @@ _WEBHOOK = {
     },
     "max_leases": None,
 }
-_SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
+_SHOWN = answer("The subscription.", SubscriptionShown, webhook=_WEBHOOK)
 
 
-def _choice(name: str, description: str, values: list[str]) -> Parameter:
-    return Parameter(name=name, description=description, schema={"type": "string", "enum": values})
-
-
-SUBSCRIPTIONS = {
-    "GET": Operation(
-        id="list_subscriptions",
-        summary="List subscriptions",
-        parameters=(
-            _choice("kind", "Only subscriptions of this kind.", SubscriptionKind.values),
-            _choice("status", "Only subscriptions with this status.", SHOWN_STATUSES),
-            *PAGE,
-        ),
-        answers={
-            200: Answer(
-                description="A page of subscriptions.",
-                content=json_of(SubscriptionList, page={"data": [_WEBHOOK], "next_cursor": None}),
-            )
-        },
+SUBSCRIPTIONS = get(
+    "list_subscriptions",
+    "List subscriptions",
+    parameters=(
+        parameter("kind", "Only subscriptions of this kind.", enum=SubscriptionKind.values),
+        parameter("status", "Only subscriptions with this status.", enum=SHOWN_STATUSES),
+        *PAGE,
     ),
-    "POST": Operation(
-        id="create_subscription",
-        summary="Create a subscription",
-        description="It gets every event that is accepted from now on and that it wants."
-        " How many an organization can have is told by `GET /api/v1/organization`.",
-        body=json_of(
-            NewSubscription,
-            minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
-            webhook={
-                "kind": "webhook",
-                "url": "https://example.com/webhooks",
-                "event_types": ["invoice.*"],
-                "filter": {"data.amount": {"gte": 1000}},
-                "headers": {"Authorization": "Bearer the-endpoint's-secret"},
-                "order_by": "subject",
-                "retry_schedule": [10, 60, 600],
-                "rate_limit": {"per_second": 50},
-                "auth": {
-                    "type": "oauth2_client_credentials",
-                    "token_url": "https://auth.example.com/token",
-                    "client_id": "platform",
-                    "client_secret": "the-client's-secret",
-                },
+    answers=page_of(SubscriptionList, "subscriptions", _WEBHOOK),
+) | post(
+    "create_subscription",
+    "Create a subscription",
+    "It gets every event that is accepted from now on and that it wants."
+    " How many an organization can have is told by `GET /api/v1/organization`.",
+    body=json_of(
+        NewSubscription,
+        minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
+        webhook={
+            "kind": "webhook",
+            "url": "https://example.com/webhooks",
+            "event_types": ["invoice.*"],
+            "filter": {"data.amount": {"gte": 1000}},
+            "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+            "order_by": "subject",
+            "retry_schedule": [10, 60, 600],
+            "rate_limit": {"per_second": 50},
+            "auth": {
+                "type": "oauth2_client_credentials",
+                "token_url": "https://auth.example.com/token",
+                "client_id": "platform",
+                "client_secret": "the-client's-secret",
             },
-            inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
-        ),
-        answers={
-            201: Answer(
-                description="The new subscription.",
-                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}),
-            )
         },
-        problems=("inbox_exists", "limit_reached"),
-        version="shown",
+        inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
     ),
-}
-SUBSCRIPTION = {
-    "GET": Operation(id="get_subscription", summary="Show a subscription", answers={200: _SHOWN}, version="shown"),
-    "PATCH": Operation(
-        id="update_subscription",
-        summary="Change a subscription",
-        description="What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
+    answers=answer(
+        "The new subscription.", SubscriptionCreated, status=201, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}
+    ),
+    problems=("inbox_exists", "limit_reached"),
+    version="shown",
+)
+SUBSCRIPTION = (
+    get("get_subscription", "Show a subscription", answers=_SHOWN, version="shown")
+    | patch(
+        "update_subscription",
+        "Change a subscription",
+        "What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
         " the inbox `default` takes. Stored header values and secrets of `auth` go to no other endpoint: with a `url`"
         " of another scheme, host or port they have to be given again.",
         body=json_of(
@@ -319,36 +308,32 @@ SUBSCRIPTION = {
             no_filter={"filter": None, "description": "All of them."},
             schedule_of_the_platform={"retry_schedule": None},
         ),
-        answers={200: _SHOWN},
+        answers=_SHOWN,
         problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),
         version="expected",
-    ),
-    "DELETE": Operation(
-        id="delete_subscription",
-        summary="Delete a subscription",
-        description="Nothing more is delivered to it. The inbox `default` cannot be deleted.",
-        answers={204: Answer(description="It is gone.")},
+    )
+    | delete(
+        "delete_subscription",
+        "Delete a subscription",
+        "Nothing more is delivered to it. The inbox `default` cannot be deleted.",
+        answers=answer("It is gone.", status=204),
         problems=("wrong_state",),
         version="expected",
-    ),
-}
-PAUSE = {
-    "POST": Operation(
-        id="pause_subscription",
-        summary="Pause a subscription",
-        description="Its deliveries are held until it is resumed. Pausing it again changes nothing.",
-        answers={200: _SHOWN},
-        problems=("wrong_state",),
-        version="shown",
     )
-}
-RESUME = {
-    "POST": Operation(
-        id="resume_subscription",
-        summary="Resume a subscription",
-        description="Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
-        " the rest of the endpoint, if it rests, and changes nothing else.",
-        answers={200: _SHOWN},
-        version="shown",
-    )
-}
+)
+PAUSE = post(
+    "pause_subscription",
+    "Pause a subscription",
+    "Its deliveries are held until it is resumed. Pausing it again changes nothing.",
+    answers=_SHOWN,
+    problems=("wrong_state",),
+    version="shown",
+)
+RESUME = post(
+    "resume_subscription",
+    "Resume a subscription",
+    "Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
+    " the rest of the endpoint, if it rests, and changes nothing else.",
+    answers=_SHOWN,
+    version="shown",
+)

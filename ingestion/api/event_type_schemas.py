@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from ingestion.formats.decoding import TypeName
 from ingestion.models import Format, Validation
 from ingestion.operations.catalogue import OTHER
-from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
+from rest.openapi import EXAMPLE_TIME, PAGE, Listed, Time, answer, delete, get, json_of, page_of, parameter, patch, post
 
 _JSON_SCHEMA = {"anyOf": [{"type": "object"}, {"type": "boolean"}, {"type": "null"}]}
 Description = Annotated[str, Meta(max_length=2000)]
@@ -76,63 +76,49 @@ _EVENT_TYPE = {
     "count": 1,
 }
 _NEW = {"name": "invoice.paid", "schema": _SCHEMA, "validation": "reject"}
-_SHOWN = Answer(description="The event type.", content=json_of(EventTypeShown, event_type=_EVENT_TYPE))
-_NAME = Parameter(
-    name="name",
-    description="The name, which may have slashes.",
-    schema={"type": "string", "pattern": "^[A-Za-z0-9._/-]{1,255}$"},
+_SHOWN = answer("The event type.", EventTypeShown, event_type=_EVENT_TYPE)
+_NAME = parameter(
+    "name",
+    "The name, which may have slashes.",
     place="path",
+    pattern="^[A-Za-z0-9._/-]{1,255}$",
     example="invoice.paid",
 )
 
-EVENT_TYPES = {
-    "GET": Operation(
-        id="list_event_types",
-        summary="List event types",
-        parameters=(Parameter(name="name", description="The whole name, or its start with a trailing `*`."), *PAGE),
-        answers={
-            200: Answer(
-                description="A page of event types.",
-                content=json_of(EventTypeList, page={"data": [_EVENT_TYPE], "next_cursor": None}),
-            )
-        },
-    ),
-    "POST": Operation(
-        id="create_event_type",
-        summary="Create an event type",
-        description="Types come to be by their first event; this describes one beforehand.",
-        body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
-        answers={201: _SHOWN},
-        problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
-        version="shown",
-    ),
-}
-EVENT_TYPE = {
-    "GET": Operation(
-        id="get_event_type",
-        summary="Show an event type",
-        parameters=(_NAME,),
-        answers={200: _SHOWN},
-        version="shown",
-    ),
-    "PATCH": Operation(
-        id="update_event_type",
-        summary="Change an event type",
-        description="In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
+EVENT_TYPES = get(
+    "list_event_types",
+    "List event types",
+    parameters=(parameter("name", "The whole name, or its start with a trailing `*`."), *PAGE),
+    answers=page_of(EventTypeList, "event types", _EVENT_TYPE),
+) | post(
+    "create_event_type",
+    "Create an event type",
+    "Types come to be by their first event; this describes one beforehand.",
+    body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
+    answers={201: _SHOWN[200]},
+    problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
+    version="shown",
+)
+EVENT_TYPE = (
+    get("get_event_type", "Show an event type", parameters=(_NAME,), answers=_SHOWN, version="shown")
+    | patch(
+        "update_event_type",
+        "Change an event type",
+        "In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
         " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events"
         " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
         parameters=(_NAME,),
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
-        answers={200: _SHOWN},
+        answers=_SHOWN,
         problems=("cpu_time_spent",),
         version="expected",
-    ),
-    "DELETE": Operation(
-        id="delete_event_type",
-        summary="Delete an event type",
-        description="Takes away description, schema and validation. A type that was seen stays listed.",
+    )
+    | delete(
+        "delete_event_type",
+        "Delete an event type",
+        "Takes away description, schema and validation. A type that was seen stays listed.",
         parameters=(_NAME,),
-        answers={204: Answer(description="Nothing is left but what was seen.")},
+        answers=answer("Nothing is left but what was seen.", status=204),
         version="expected",
-    ),
-}
+    )
+)

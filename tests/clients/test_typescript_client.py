@@ -20,7 +20,7 @@ from delivery.webhooks.signing import generate_secret, public_key, secret_key, s
 from ingestion.models import Event
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
-from rest.openapi import build_document
+from rest.openapi.document import build_document
 from tests.support.http.clients import Client, make_sender
 from tests.support.servers import free_port, serve
 

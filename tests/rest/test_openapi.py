@@ -25,7 +25,8 @@ from delivery.models import SubscriptionStatus
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
-from rest.openapi import EXAMPLE_ID, OTHER_ID, build_document
+from rest.openapi import EXAMPLE_ID, OTHER_ID
+from rest.openapi.document import build_document
 from tests.conftest import Tenant, make_tenant
 from tests.factories import inbox_of, make_key
 from tests.support.routes import Route, implemented_operations
