@@ -52,10 +52,11 @@ _RUNNING = f"running AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_BATC
 _STORED = ", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__ if name != "position")
 # With their events; of one that retention has taken meanwhile nothing but its entry is left.
 _CLAIM = f"""
-WITH {_RUNNING}, claimed AS (
-    DELETE FROM ingestion_outboxentry WHERE id IN (
-        SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
-    ) RETURNING event_ids, position * {PLACES} AS first
+WITH {_RUNNING}, oldest AS MATERIALIZED (
+    SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+), claimed AS (
+    DELETE FROM ingestion_outboxentry AS entry USING oldest WHERE entry.id = oldest.id
+    RETURNING event_ids, position * {PLACES} AS first
 )
 SELECT (SELECT count(*) FROM claimed, running), {_STORED}, claimed.first + named.place - 1
 FROM claimed CROSS JOIN LATERAL unnest(event_ids) WITH ORDINALITY AS named (id, place)
