@@ -4,7 +4,7 @@ from typing import Any
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.keys.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["organizations.keys.authentication.HasScope"],
+    "DEFAULT_PERMISSION_CLASSES": ["organizations.keys.authentication.HasScope", "rest.lists.KnownParameters"],
     "DEFAULT_RENDERER_CLASSES": ["rest.rendering.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest.parsing.JSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",

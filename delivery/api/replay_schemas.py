@@ -11,7 +11,6 @@ from delivery.operations.replays import MAX_COUNTED, SETTLED_AFTER
 from organizations.jobs.models import JobStatus
 from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Listed, Time, answer, get, json_of, page_of, post
 
-GivenTime = Annotated[datetime, Meta(tz=True)]
 MAX_EVENT_IDS = 1_000
 Count = Annotated[int, Meta(ge=0)]
 

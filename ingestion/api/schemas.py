@@ -235,6 +235,7 @@ EVENTS = post(
         duplicate={**_ACCEPTED, "duplicate": True},
     ),
     problems=("idempotency_key_reused", "event_erased", *_INTAKE_PROBLEMS),
+    refuses_parameters=False,
 )
 BATCH = post(
     "send_events",
@@ -255,6 +256,7 @@ BATCH = post(
     },
     answers=_BATCH_ANSWERS,
     problems=_INTAKE_PROBLEMS,
+    refuses_parameters=False,
 )
 CANCEL = post(
     "cancel_event",

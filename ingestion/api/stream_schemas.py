@@ -29,5 +29,5 @@ STREAM = get(
         ),
     ),
     answers=answer("The stream.", {"type": "string"}, media_type=MEDIA_TYPE, event=_EXAMPLE),
-    problems=("validation_failed", "too_many_streams"),
+    problems=("too_many_streams",),
 )

@@ -75,6 +75,5 @@ ORGANIZATION = get(
             "created_at": EXAMPLE_TIME,
         },
     ),
-    problems=("validation_failed",),
     open_to_suspended=True,
 )

@@ -85,8 +85,9 @@ class Operation:
     """One method of one view.
 
     `problems` adds codes to those that follow from the rest: from the key, the scope, the body, the parameters.
-    `open_to_suspended`: keys of a suspended organization may do this, too. `version`: where the object's version plays
-    a part, `shown` by an ETag in what is answered, or `expected` as well, by If-Match.
+    `open_to_suspended`: keys of a suspended organization may do this, too. `refuses_parameters`: those of the query
+    that it does not have; the doors of the intake look at no query. `version`: where the object's version plays a part,
+    `shown` by an ETag in what is answered, or `expected` as well, by If-Match.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Operation:
     body_required: bool = True
     problems: tuple[str, ...] = ()
     open_to_suspended: bool = False
+    refuses_parameters: bool = True
     version: Literal["", "shown", "expected"] = ""
 
 

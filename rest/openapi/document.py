@@ -206,10 +206,10 @@ def _problem_codes(operation: Operation, scope: str | None, path: str) -> list[s
         codes.add("insufficient_scope")
     if _names_in(path):
         codes.add("not_found")
+    if operation.refuses_parameters:
+        codes.add("validation_failed")
     if operation.body:
         codes.update(_BODY_PROBLEMS)
-    if any(parameter.place == "query" for parameter in operation.parameters):
-        codes.add("validation_failed")
     if CURSOR in operation.parameters:
         codes.add("invalid_cursor")
     return [code for code in PROBLEM_TYPES if code in codes]

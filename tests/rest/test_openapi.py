@@ -117,6 +117,14 @@ def test_generators_of_clients_can_read_it(document: dict[str, Any]) -> None:
     assert document["servers"][0]["url"] == "/"
 
 
+def test_no_operation_takes_a_parameter_that_it_does_not_have(tenant: Tenant, document: dict[str, Any]) -> None:
+    """But for the doors of the intake, which look at no query. What else is wrong is said later."""
+    for (method, path), operation in operations_of(document).items():
+        answer = tenant.request(method.upper(), re.sub(r"{\w+}", EXAMPLE_ID, path) + "?colour=red")
+        if operation["operationId"] not in ("send_event", "send_events"):
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/colour"), path
+
+
 def test_a_deleted_subscription_is_no_part_of_it(document: dict[str, Any]) -> None:
     assert {*SHOWN_STATUSES} == {*SubscriptionStatus.values} - {SubscriptionStatus.DELETED.value}
     for name in ("SubscriptionShown", "SubscriptionCreated"):
