@@ -81,7 +81,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "rest.doors.page_headers.PageHeadersMiddleware",
     "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "rest.static_files.middleware.StaticFilesMiddleware",
     "rest.doors.dear_headers.CookieMiddleware",
     "rest.doors.form_charset.FormCharsetMiddleware",
     "accounts.sign_in.limits.SignInLimitsMiddleware",
@@ -403,6 +403,7 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # The files are served from where they lie: no collecting step, no second copy.
 WHITENOISE_USE_FINDERS = True
+STORAGES = {"staticfiles": {"BACKEND": "rest.static_files.storage.HashedStaticFilesStorage"}}
 
 # --- Traces --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -45,6 +45,8 @@ _LISTS = (
     ("Dead letters", "delivery_delivery_dead_letters"),
     ("Audit log", "organizations_auditentry_changelist"),
 )
+# What a new organization needs.
+_NEXT = (("console:keys", "issue an API key"), ("console:members", "invite its members"))
 _HELP = {
     "name": "What people see.",
     "slug": "Part of the addresses of its pages: /console/o/SLUG/. A change breaks links that people have kept.",
@@ -136,6 +138,13 @@ class OrganizationAdmin(VersionedAdmin):
             changes = {field: value for field, value in changes.items() if field not in first}
         saved = operations.update_organization(organization=obj, changes=changes, actor=actor)
         obj.refresh_from_db(from_queryset=Organization.objects.filter(pk=saved.pk))
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        answer = super().response_add(request, obj, post_url_continue)
+        links = [(reverse(name, args=[obj.slug]), label) for name, label in _NEXT]
+        told = format_html_join(" · ", '<a href="{}">{}</a>', links)
+        self.message_user(request, format_html("Next in the console: {}", told))
+        return answer
 
     @admin.display(description="Limits")
     def limits(self, organization: Organization) -> str:

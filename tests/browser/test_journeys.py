@@ -1,9 +1,12 @@
 """What people come to the console for, in a real browser, with as few clicks as that may take."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 from playwright.sync_api import Browser, Locator, expect
 
@@ -11,6 +14,7 @@ from delivery.models import DeadLetterRetry, Delivery, DeliveryStatus, RetryOutc
 from delivery.operations import run_dead_letter_retries
 from tests.conftest import Tenant
 from tests.factories import UserFactory
+from tests.support.people.accounts import code_of
 from tests.support.people.console_data import Scene, make_scene
 from tests.support.people.console_visit import Visit, open_visit
 from tests.support.people.every_page import PASSWORD
@@ -57,6 +61,40 @@ def test_on_call_gets_from_the_sign_in_to_the_attempt(
         expect(page.locator("h1")).to_have_text("Attempt 2")
         visit.check()
     assert clicks.count <= 6
+
+
+def test_a_new_admin_gets_from_nothing_to_an_issued_key_and_an_invited_member(
+    browser: Browser, live_server: Any, tmp_path: Path, settings: Any
+) -> None:
+    """With the account that the first start makes, where staff must have a second factor."""
+    settings.REQUIRE_STAFF_MFA = True
+    call_command("bootstrap_admin", file=tmp_path / "admin.json")
+    login = json.loads((tmp_path / "admin.json").read_text())
+    clicks = Clicks()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{live_server.url}/")
+        page.fill("input[name=username]", login["admin_username"])
+        page.fill("input[name=password]", login["admin_password"])
+        clicks.on(page.locator("main form [type=submit]"))
+        clicks.on(page.get_by_role("link", name="Activate"))
+        page.fill("input[name=code]", code_of(page.locator("#authenticator_secret").input_value()))
+        clicks.on(page.get_by_role("button", name="Activate"))
+        expect(page.locator("h1")).to_have_text("Recovery Codes")
+        clicks.on(page.get_by_role("link", name="Events Platform"))
+        clicks.on(page.get_by_role("link", name="Create an organization"))
+        page.get_by_label("Name").press_sequentially("Harbour Books")
+        expect(page.get_by_label("Slug")).to_have_value("harbour-books")
+        clicks.on(page.get_by_role("button", name="Save", exact=True))
+        clicks.on(page.get_by_role("link", name="issue an API key"))
+        page.get_by_label("Name").fill("Billing")
+        clicks.on(page.get_by_role("button", name="Create key"))
+        expect(page.locator("#secret")).to_contain_text("evp_")
+        clicks.on(page.get_by_role("link", name="Members", exact=True))
+        page.get_by_label("Email address").fill("nora@example.com")
+        clicks.on(page.get_by_role("button", name="Send invitation"))
+        expect(page.locator("#secret")).to_contain_text("/console/invitations/")
+    assert clicks.count <= 10
 
 
 def test_an_outage_is_over_from_the_overview_to_a_finished_retry(visit: Visit, scene: Scene) -> None:
