@@ -10,6 +10,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from accounts import views
+from accounts.notice_choices.views import end_notices, notices
 
 _SENT = PasswordResetDoneView.as_view(template_name="account/password_reset_sent.html")
 _DONE = PasswordResetCompleteView.as_view(template_name="account/password_reset_done.html")
@@ -27,6 +28,8 @@ urlpatterns = [
         views.PasswordResetConfirmView.as_view(),
         name="account_reset_password_confirm",
     ),
+    path("notices/", notices, name="account_notices"),
+    path("notices/end/<str:token>/", end_notices, name="account_end_notices"),
     path("sessions/", views.sessions, name="account_sessions"),
     path("sessions/end-others/", views.end_other_sessions, name="account_end_other_sessions"),
     path("sessions/<int:session_id>/end/", views.end_session, name="account_end_session"),

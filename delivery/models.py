@@ -15,6 +15,7 @@ from delivery.kinds import RULES
 from delivery.kinds.rules import KindRules
 from delivery.matching.event_view import MAX_PATH_LENGTH
 from delivery.outcome_counts.models import OutcomeCount as OutcomeCount  # noqa: PLC0414 - likewise
+from delivery.queue_samples.models import QueueSample as QueueSample  # noqa: PLC0414 - likewise
 from organizations.jobs.models import Job
 from organizations.models import Organization, TenantQuerySet
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from celery import shared_task
+from django.utils import timezone
 
 from delivery import operations
+from delivery.queue_samples import sampling
 from delivery.webhooks.sending_process import sending_process
 from organizations.jobs.running import take_turn
 
@@ -24,3 +26,8 @@ def run_replays() -> None:
 @shared_task(name="delivery.retry_dead_letters")
 def retry_dead_letters() -> None:
     take_turn(operations.run_dead_letter_retries)
+
+
+@shared_task(name="delivery.sample_queues")
+def sample_queues() -> None:
+    sampling.sample_queues(now=timezone.now())

@@ -30,11 +30,18 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
     "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
     "send-mails": {"task": "delivery.send_mails", "schedule": 10.0, "options": hint(seconds=10.0)},
+    "request-daily-mails": {
+        "task": "notifications.request_daily_mails",
+        "schedule": 60.0,
+        "options": hint(seconds=60.0),
+    },
     "announce-certificate-ends": {
         "task": "notifications.announce_certificate_ends",
         "schedule": 600.0,
         "options": hint(seconds=600.0),
     },
+    # What waits for each endpoint, for its charts.
+    "sample-queues": {"task": "delivery.sample_queues", "schedule": 60.0, "options": hint(seconds=60.0)},
     # What waits, for the health page.
     "take-sample": {"task": "installation.take_sample", "schedule": 60.0, "options": hint(seconds=60.0)},
     "announce-limits": {"task": "delivery.announce_limits", "schedule": 60.0, "options": hint(seconds=60.0)},

@@ -390,6 +390,8 @@ EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
 EMAIL_USE_SSL = _mail.scheme == "smtps"
 EMAIL_TIMEOUT = 15
 DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", f"Events platform <events@{_public.hostname}>")
+# Of the time zone of the person who wants a daily mail of notices.
+NOTICE_DAILY_HOUR: int = env.int("NOTICE_DAILY_HOUR", 8, validate=validate.Range(min=0, max=23))
 
 # --- Language, time, static files ----------------------------------------------------------------------------
 

@@ -38,14 +38,24 @@ Composer = Callable[[dict[str, Any]], Iterable[EmailMessage]]
 _composers: dict[str, Composer] = {}
 
 
-def register_mail(kind: str, compose: Composer) -> None:
-    """`compose` is called when a mail of this kind is sent. For AppConfig.ready()."""
+# Of those kinds that are tried longer than the others.
+_tries: dict[str, int] = {}
+
+
+def register_mail(kind: str, compose: Composer, *, tries: int = len(_WAITS)) -> None:
+    """`compose` is called when a mail of this kind is sent; after `tries` it is given up. For AppConfig.ready()."""
     _composers[kind] = compose
+    _tries[kind] = tries
 
 
 def request_mail(kind: str, about: dict[str, Any]) -> None:
     """Have a mail sent soon after the caller's commit. `about` is JSON, and holds no secret."""
-    PendingMail.objects.create(kind=kind, about=about)
+    request_mails(kind, [about])
+
+
+def request_mails(kind: str, abouts: Iterable[dict[str, Any]]) -> None:
+    """Likewise several of a kind."""
+    PendingMail.objects.bulk_create([PendingMail(kind=kind, about=about) for about in abouts], batch_size=500)
     transaction.on_commit(_waker.wake)
 
 
@@ -57,7 +67,8 @@ def send_mails() -> int:
     until, sent = time.monotonic() + _SECONDS_PER_RUN, 0
     while time.monotonic() < until and (mail := _claim(timezone.now())) is not None:
         try:
-            messages = list(_compose(mail))
+            # One of a kind that only a newer release knows is put off until its workers are there.
+            messages = list(_composers[mail.kind](mail.about))
             for message in messages:
                 message.send()
         except Exception as error:
@@ -87,17 +98,9 @@ def _claim(now: datetime) -> PendingMail | None:
     return mail
 
 
-def _compose(mail: PendingMail) -> Iterable[EmailMessage]:
-    compose = _composers.get(mail.kind)
-    if compose is None:
-        log_line(logger, "a mail of an unknown kind was dropped", level=logging.ERROR, kind=mail.kind)
-        return []
-    return compose(mail.about)
-
-
 def _put_off(mail: PendingMail, error: Exception) -> None:
     """It is tried again when its claim is over, or never. The log has neither the address nor the server's words."""
-    if is_last := mail.attempts >= len(_WAITS):
+    if is_last := mail.attempts >= _tries.get(mail.kind, len(_WAITS)):
         PendingMail.objects.filter(pk=mail.pk).delete()
     log_line(
         logger,

@@ -1,4 +1,4 @@
-"""Notices: events of the platform about an organization, sent to itself, and mailed to its owners.
+"""Notices: events of the platform about an organization, sent to itself, and mailed to members who want them.
 
 They go through the intake like every other event, so subscriptions and inboxes get them. Their idempotency keys,
 `op:<kind>:<subject>:<hour>`, keep them to one an hour for each subject; a mail goes out once an hour for each kind.
@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 from celery import current_app
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
 
 from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
@@ -27,24 +27,16 @@ from ingestion.intake.storing import Accepted, Incoming, store
 from ingestion.models import Event, IdempotencyKey, IntakeCount, hour_of
 from ingestion.wakeup import wake_processing
 from notifications import slack
-from notifications.models import SlackChannel
-from notifications.notice_mails import compose_notice
-from organizations.models import Membership, Organization, Role
+from notifications.mails import request_mails
+from notifications.models import NoticeKind, SlackChannel
+from notifications.preferences import readers_at_once
+from organizations.models import Organization
 
 logger = logging.getLogger(__name__)
 RATE_LIMITED = "rate_limited"
 # The servers write their counts every few seconds; a sweep that was late or lost is made up for.
 _LOOK_BACK = timedelta(minutes=5)
 _KEY_KEPT = timedelta(hours=24)
-
-
-class NoticeKind(models.TextChoices):
-    """The event's type, and what the mail is about."""
-
-    SUBSCRIPTION_DISABLED = "subscription.disabled", "A subscription was disabled"
-    DEAD_LETTER = "delivery.dead_letter", "An event could not be delivered"
-    LIMIT_REACHED = "organization.limit_reached", "The event limit was reached"
-    CERTIFICATE_ENDS = "subscription.certificate_ends", "A client certificate ends soon"
 
 
 def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Mapping[str, Any], now: datetime) -> None:
@@ -150,31 +142,25 @@ def announce_limits(*, now: datetime) -> int:
     return len(news)
 
 
+@transaction.atomic
 def mail_notice(*, event_id: UUID) -> bool:
-    """Mail a notice to the organization's owners, at most once an hour for each kind; returns whether it did.
+    """Have a notice mailed to everybody who wants its kind at once, at most once an hour for each; returns whether.
 
-    Raises OSError when the mail server does not take it; then it may be tried again. A worker that is killed while it
-    sends costs the mail of that hour: none is better than two. A suspended organization's wait: see mail_held().
+    A suspended organization's wait: see mail_held().
     """
     event = Event.objects.filter(pk=event_id).select_related("organization").first()
     if event is None or event.type not in NoticeKind.values or event.organization.suspended_at is not None:
         return False
     kind = NoticeKind(event.type)
-    owners = Membership.objects.for_organization(event.organization_id).filter(role=Role.OWNER, user__is_active=True)
-    addresses = list(owners.exclude(user__email="").order_by("pk").values_list("user__email", flat=True))
-    key = _mail_key(kind, event.time or event.received_at)
-    if not addresses or not _claim(event, key):
+    readers = list(readers_at_once(event.organization_id, kind).values_list("pk", flat=True))
+    if not readers or not _claim(event, _mail_key(kind, event.time or event.received_at)):
         return False
-    try:
-        compose_notice(event, title=str(kind.label), addresses=addresses).send()
-    except Exception:
-        _give_back(event, key)
-        raise
+    request_mails("notice", [{"event_id": str(event_id), "user_id": user_id} for user_id in readers])
     return True
 
 
 def post_notice(*, event_id: UUID, now: datetime) -> bool:
-    """Post a notice to the organization's Slack channel, as mail_notice() mails it.
+    """Post a notice to the organization's Slack channel, at most once an hour for each kind; returns whether it did.
 
     Raises NotPostedError when the channel does not take it; then it may be tried again.
     """
@@ -186,7 +172,7 @@ def post_notice(*, event_id: UUID, now: datetime) -> bool:
     if not _claim(event, key):
         return False
     try:
-        return slack.post_notice(event, title=str(kind.label), now=now)
+        return slack.post_notice(event, now=now)
     except Exception:
         _give_back(event, key)
         raise

@@ -18,7 +18,7 @@ from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.webhook_requests import WebhookRequest
 from ingestion.models import Event
 from notifications.models import SlackChannel
-from notifications.notice_mails import compose_notice
+from notifications.notice_mails import words_of
 from organizations.audit import Actor, record
 from organizations.models import Organization
 
@@ -68,15 +68,13 @@ def post_welcome(*, organization_id: UUID, now: datetime) -> bool:
     return True
 
 
-def post_notice(event: Event, *, title: str, now: datetime) -> bool:
+def post_notice(event: Event, *, now: datetime) -> bool:
     """Post what the mail says, too; returns whether there is a channel. Raises NotPostedError."""
     channel = SlackChannel.objects.for_organization(event.organization_id).first()
     if channel is None:
         return False
-    mail = compose_notice(event, title=title, addresses=[])
-    # Its last paragraph says why somebody gets a mail.
-    text, _, _ = str(mail.body).strip().rpartition("\n\n")
-    _post(channel, f"*{_escaped(str(mail.subject))}*\n{_escaped(text)}", now)
+    subject, text = words_of(event)
+    _post(channel, f"*{_escaped(subject)}*\n{_escaped(text.strip())}", now)
     return True
 
 

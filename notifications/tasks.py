@@ -9,7 +9,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from notifications import mails, notices, slack
+from notifications import daily_mails, mails, notices, slack
 
 
 @shared_task(name="delivery.announce_limits")
@@ -27,10 +27,12 @@ def send_mails() -> None:
     mails.send_mails()
 
 
-# A mail server that is away is tried again for about an hour; what is older than that is no news.
-@shared_task(
-    name="delivery.mail_notice", autoretry_for=(OSError,), retry_backoff=60, retry_backoff_max=1200, max_retries=6
-)
+@shared_task(name="notifications.request_daily_mails")
+def request_daily_mails() -> None:
+    daily_mails.request_daily_mails(now=timezone.now())
+
+
+@shared_task(name="delivery.mail_notice")
 def mail_notice(*, event_id: str) -> None:
     notices.mail_notice(event_id=UUID(event_id))
 

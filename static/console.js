@@ -77,6 +77,13 @@
     });
   }
 
+  // Whoever has chosen no zone is offered the browser's.
+  function offerZone() {
+    for (const field of all("select[data-own-zone]")) {
+      if ([...field.options].some((option) => option.value === zoneName)) field.value = zoneName;
+    }
+  }
+
   // --- Copying and folding ------------------------------------------------------------------------------------------
 
   async function copy(button) {
@@ -289,6 +296,7 @@
     button.hidden = false;
   }
   for (const form of new Set(all("input[data-utc]").map((field) => field.form))) localizeTimes(form);
+  offerZone();
   for (const note of all("[data-zone-note]")) note.textContent = `Times are in your time zone, ${zoneName}.`;
   showTimes(document);
   returnToRow();

@@ -45,6 +45,13 @@ WHERE subscription_id = %(subscription)s AND organization_id = %(organization)s 
   AND start >= %(begin)s
 GROUP BY 1, 2, 3
 """
+_QUEUES = """
+SELECT floor(extract(epoch FROM start - %(begin)s) / %(width)s)::int AS bar, max(waiting), max(oldest_seconds)
+FROM delivery_queuesample
+WHERE subscription_id = %(subscription)s AND organization_id = %(organization)s AND step = %(step)s
+  AND start >= %(begin)s
+GROUP BY 1
+"""
 _WAITING = """
 SELECT count(*), extract(epoch FROM now() - min(created_at)) FROM (
     SELECT created_at FROM delivery_delivery
@@ -55,8 +62,24 @@ SELECT count(*), extract(epoch FROM now() - min(created_at)) FROM (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What a bar of each chart shows. Durations are milliseconds, or None without an attempt; `oldest` is seconds."""
+
+    start: datetime
+    delivered: int
+    failed: int
+    median: int | None
+    slow: int | None
+    waiting: int
+    oldest: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Charts:
-    """`errors`: the code, its words and how often, most first. Times are milliseconds."""
+    """`errors`: the code, its words and how often, most first. Durations are milliseconds, `oldest` is seconds.
+
+    `bars` are those in which there was something, newest first. `waiting` is of now, `queues` of all the time.
+    """
 
     delivered: int
     failed: int
@@ -65,18 +88,21 @@ class Charts:
     slow: int | None
     medians: Sparkline
     slows: Sparkline
+    queues: Sparkline
+    ages: Sparkline
     errors: list[tuple[str, str, int]]
     waiting: int
     oldest: float
+    bars: list[Bar]
 
 
 def charts_of(subscription: Subscription, chosen: Range, *, now: datetime) -> Charts:
-    """By two bounded queries."""
-    rows = _rows(subscription, chosen, now)
-    good, bad = Counter[int](), Counter[int]()
+    """By three bounded queries."""
+    begin = _begin(chosen, now)
     errors, durations = Counter[str](), Counter[int]()
+    good, bad = Counter[int](), Counter[int]()
     by_bar: list[Counter[int]] = [Counter() for _ in range(chosen.bars)]
-    for bar, outcome, bucket, count in rows:
+    for bar, outcome, bucket, count in _rows(_COUNTS, subscription, chosen, begin):
         durations[bucket] += count
         by_bar[bar][bucket] += count
         if outcome == DELIVERED:
@@ -84,39 +110,69 @@ def charts_of(subscription: Subscription, chosen: Range, *, now: datetime) -> Ch
         else:
             bad[bar] += count
             errors[outcome] += count
-    medians, slows = ([quantile(each, share) or 0 for each in by_bar] for share in (0.5, 0.95))
+    queues = {bar: (most, age) for bar, most, age in _rows(_QUEUES, subscription, chosen, begin)}
+    bars = [
+        Bar(
+            start=begin + number * chosen.width,
+            delivered=good[number],
+            failed=bad[number],
+            median=quantile(by_bar[number], 0.5),
+            slow=quantile(by_bar[number], 0.95),
+            waiting=queues.get(number, (0, 0))[0],
+            oldest=queues.get(number, (0, 0))[1],
+        )
+        for number in range(chosen.bars)
+    ]
     waiting, oldest = _waiting(subscription)
-    words = f"in the last {chosen.label}"
     return Charts(
+        **_drawn(bars, f"in the last {chosen.label}"),
         delivered=good.total(),
         failed=bad.total(),
-        outcomes=sparkline(
-            [(good[bar], bad[bar]) for bar in range(chosen.bars)],
-            f"{good.total()} delivered and {bad.total()} failed {words}",
-        ),
         median=quantile(durations, 0.5),
         slow=quantile(durations, 0.95),
-        medians=sparkline([(each, 0) for each in medians], f"Median duration {words}, at most {max(medians)} ms"),
-        slows=sparkline([(each, 0) for each in slows], f"95th percentile {words}, at most {max(slows)} ms"),
         errors=[(code, _words(code), count) for code, count in errors.most_common()],
         waiting=waiting,
         oldest=oldest,
+        bars=[bar for bar in reversed(bars) if bar.delivered or bar.failed or bar.waiting],
     )
 
 
-def _rows(subscription: Subscription, chosen: Range, now: datetime) -> list[tuple[int, str, int, int]]:
+def _drawn(bars: list[Bar], words: str) -> dict[str, Sparkline]:
+    """The charts, by their name in Charts. `words` say of what time they are."""
+    delivered, failed = sum(bar.delivered for bar in bars), sum(bar.failed for bar in bars)
+    outcomes = f"{delivered} delivered and {failed} failed {words}"
+    singles = {
+        "medians": ("Median duration", [bar.median or 0 for bar in bars], "{} ms"),
+        "slows": ("95th percentile", [bar.slow or 0 for bar in bars], "{} ms"),
+        "queues": ("Waiting deliveries", [bar.waiting for bar in bars], "{}"),
+        "ages": ("Age of the oldest that waits", [bar.oldest for bar in bars], "{} s"),
+    }
+    return {
+        "outcomes": sparkline([(bar.delivered, bar.failed) for bar in bars], outcomes),
+        **{
+            name: sparkline([(each, 0) for each in values], f"{what} {words}, at most {unit.format(max(values))}")
+            for name, (what, values, unit) in singles.items()
+        },
+    }
+
+
+def _begin(chosen: Range, now: datetime) -> datetime:
+    """Of the first bar."""
     width = chosen.width.total_seconds()
     last = now.timestamp() // width * width
-    begin = datetime.fromtimestamp(last - (chosen.bars - 1) * width, tz=now.tzinfo)
+    return datetime.fromtimestamp(last - (chosen.bars - 1) * width, tz=now.tzinfo)
+
+
+def _rows(query: str, subscription: Subscription, chosen: Range, begin: datetime) -> list[tuple[Any, ...]]:
     values: dict[str, Any] = {
         "subscription": subscription.pk,
         "organization": subscription.organization_id,
         "step": int(chosen.step),
         "begin": begin,
-        "width": width,
+        "width": chosen.width.total_seconds(),
     }
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, values)
+        cursor.execute(query, values)
         # Whatever a clock ahead of ours has begun.
         return [row for row in cursor.fetchall() if row[0] < chosen.bars]
 

@@ -18,6 +18,7 @@ from delivery.issues.operations import old_issues
 from delivery.operations import retention as deliveries
 from delivery.ordering.queues import forget_queues, let_go
 from delivery.outcome_counts.models import CountStep, OutcomeCount
+from delivery.queue_samples.models import QueueSample
 from ingestion.models import EventType
 from ingestion.operations import retention as events
 from lifecycle.retention.floors import Floors, find_floors
@@ -224,17 +225,8 @@ def _beside_deliveries() -> list[Step]:
             lambda floors: deliveries.left_subscriptions(before=_ago(floors, 1)),
             time_field="changed_at",
         ),
-        rows_step(
-            "counts of attempts by the minute",
-            "two hours",
-            lambda floors: _outcome_counts(CountStep.MINUTE, before=floors.now - timedelta(hours=2)),
-        ),
-        _by_age(
-            "counts of attempts",
-            settings.INTAKE_COUNT_RETENTION_DAYS,
-            partial(_outcome_counts, CountStep.HOUR),
-            "start",
-        ),
+        *_of_charts("counts of attempts", OutcomeCount),
+        *_of_charts("samples of queues", QueueSample),
         rows_step(
             "replays",
             f"{days} days, and their events",
@@ -288,8 +280,22 @@ def _by_age(what: str, days: int, rows: "Callable[..., QuerySet[Any]]", time_fie
     return rows_step(what, f"{days} days", lambda floors: rows(before=_ago(floors, days)), time_field=time_field)
 
 
-def _outcome_counts(step: CountStep, *, before: datetime) -> "QuerySet[OutcomeCount]":
-    return OutcomeCount.objects.filter(step=step, start__lt=before).order_by("pk")
+def _of_charts(what: str, model: type[OutcomeCount | QueueSample]) -> list[Step]:
+    """What charts are drawn from: the range of an hour by the minute, and longer ones by the hour."""
+    rows = model._default_manager.order_by("pk")
+    return [
+        rows_step(
+            f"{what} by the minute",
+            "two hours",
+            lambda floors: rows.filter(step=CountStep.MINUTE, start__lt=floors.now - timedelta(hours=2)),
+        ),
+        _by_age(
+            what,
+            settings.INTAKE_COUNT_RETENTION_DAYS,
+            lambda *, before: rows.filter(step=CountStep.HOUR, start__lt=before),
+            "start",
+        ),
+    ]
 
 
 def _old_admin_log(*, before: datetime) -> "QuerySet[LogEntry]":

@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -19,56 +17,13 @@ import pytest
 from delivery.webhooks.signing import generate_secret, public_key, secret_key, sign
 from ingestion.models import Event
 from ingestion.operations import process_outbox
-from installation.local.data_dir import CHECKOUT
-from rest.openapi.document import build_document
 from tests.support.http.clients import Client, make_sender
 from tests.support.servers import free_port, serve
 
 pytestmark = pytest.mark.slow
 
-SOURCE = CHECKOUT / "clients/typescript"
-EXAMPLES = re.findall(r"^```ts\n(.*?)^```$", (SOURCE / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 SEND, BUFFER, READ, CONSUME, VERIFY = range(5)
 SECONDS = 60
-
-
-def node_version() -> tuple[int, ...]:
-    if not (shutil.which("node") and shutil.which("npm")):
-        return ()
-    found = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
-    return tuple(map(int, found.strip().removeprefix("v").split(".")))
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built package, with each example of the README as `examples/<number>.js`."""
-    if node_version() < (20, 3):
-        pytest.skip("needs npm and Node.js 20.3 or newer")
-    folder = tmp_path_factory.mktemp("clients") / "typescript"
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (folder / "openapi.json").write_text(json.dumps(build_document()))
-    installed = run(folder, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
-    if installed.returncode:
-        pytest.skip(f"npm could not install what builds it: {installed.stderr[-200:]}")
-    examples = folder / "examples"
-    examples.mkdir()
-    for number, text in enumerate(EXAMPLES):
-        (examples / f"{number}.ts").write_text(text)
-    config = {
-        "extends": "../tsconfig.json",
-        "compilerOptions": {"rootDir": ".", "outDir": ".", "declaration": False, "sourceMap": False},
-        "include": ["*.ts"],
-        "exclude": [],
-    }
-    (examples / "tsconfig.json").write_text(json.dumps(config))
-    for command in (("npm", "run", "build"), ("npx", "tsc", "--project", "examples")):
-        built = run(folder, *command)
-        assert built.returncode == 0, built.stdout + built.stderr
-    return folder
-
-
-def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def node(package: Path, script: str, **environ: str) -> "subprocess.Popen[str]":

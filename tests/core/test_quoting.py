@@ -17,7 +17,8 @@ from delivery.api.schemas import NewInbox
 from ingestion.formats.cloudevents import CloudEvent
 from ingestion.formats.decoding import EventBody
 from ingestion.models import Event
-from notifications.notices import NoticeKind, announce
+from notifications.models import NoticeKind
+from notifications.notices import announce
 from tests.conftest import Tenant
 
 LONG = "n" * 5_000

@@ -105,7 +105,8 @@ def test_one_that_is_refused_or_broken_holds_up_no_other_one(person: User) -> No
     with mock.patch(SEND, autospec=True, side_effect=send):
         assert send_mails() == 1
     assert [each.to for each in sent] == [["other@example.com"]]
-    assert PendingMail.objects.count() == 2
+    # Also the one of a kind that only a newer release may know.
+    assert PendingMail.objects.count() == 3
 
 
 @pytest.mark.django_db(transaction=True)

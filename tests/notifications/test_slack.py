@@ -11,8 +11,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ingestion.models import Event
-from notifications.models import SlackChannel
-from notifications.notices import NoticeKind, announce, post_notice
+from notifications.models import NoticeKind, SlackChannel
+from notifications.notices import announce, post_notice
 from notifications.slack import NotPostedError, post_welcome, set_slack_channel
 from organizations.models import AuditEntry, Organization, Role
 from tests.factories import TESTER, make_organization, make_webhook
@@ -63,7 +63,7 @@ def test_it_works(organization: Organization, channel: Receiver, django_capture_
     assert "notices of Harbour &amp; Books" in welcome
     assert told.startswith("*An event could not be delivered (&lt;Shop&gt;): Harbour &amp; Books*")
     assert "https://events.example.com/console/o/" in told
-    assert "You get this mail" not in told
+    assert "Why did I get this" not in told
     assert not post_notice(event_id=event.pk, now=NOW)  # a task that runs twice
     assert not post_notice(event_id=announce_dead_letter(organization).pk, now=NOW)  # another one of that hour
     assert post_notice(event_id=announce_dead_letter(organization, NOW + timedelta(hours=1)).pk, now=NOW)

@@ -24,7 +24,8 @@ from ingestion.models import Event
 from ingestion.operations import process_outbox
 from notifications.invitations import request_invitation_mail
 from notifications.mails import send_mails
-from notifications.notices import NoticeKind, announce, mail_notice
+from notifications.models import NoticeKind
+from notifications.notices import announce, mail_notice
 from organizations.keys.authentication import forget_cached_keys
 from organizations.models import AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member, resume_organization, suspend_organization
@@ -248,6 +249,7 @@ def test_notices_are_mailed_once_it_is_resumed(
     wanted = [call.kwargs["kwargs"] for call in sent.call_args_list if call.args == ("delivery.mail_notice",)]
     assert wanted == [{"event_id": str(notices[-1])}]
     assert mail_notice(event_id=notices[-1])
+    assert send_mails() == 1
     assert [mail.to for mail in mailoutbox] == [["owner@example.com"]]
 
 

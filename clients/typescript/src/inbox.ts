@@ -16,6 +16,8 @@ export interface LeaseOptions {
   signal?: AbortSignal | undefined;
 }
 
+type Patience = Pick<RequestOptions, "isPatient">;
+
 export interface ConsumeOptions {
   /** How many handlers run at once. */
   concurrency?: number;
@@ -39,9 +41,8 @@ export class Inbox {
   }
 
   /** Take events for a while; who does not acknowledge them in time loses them to the next one. */
-  lease({ max = 100, leaseSeconds = 30, waitSeconds = 0, signal }: LeaseOptions = {}): Promise<Lease> {
-    const body = { max, lease_seconds: leaseSeconds, wait_seconds: waitSeconds };
-    return this.#post("lease", body, { signal, timeoutMs: this.transport.timeoutWith(waitSeconds) });
+  lease(options: LeaseOptions = {}): Promise<Lease> {
+    return this.#lease(options);
   }
 
   ack(eventIds: readonly string[], leaseId?: string): Promise<AckOutcome> {
@@ -59,11 +60,13 @@ export class Inbox {
 
   /**
    * Hand each event to `handler`, and acknowledge it when that resolves. When it throws, the event is given back, and
-   * comes again. Delivery is at least once. Ends when the signal is aborted; throws what the platform refuses.
+   * comes again. Delivery is at least once. Ends when the signal is aborted; waits as long as it takes while the
+   * platform cannot be reached; throws what it refuses.
    */
   async consume(handler: (event: InboxEvent) => unknown, options: ConsumeOptions = {}): Promise<void> {
     const { concurrency = 1, leaseSeconds = 30, signal } = options;
     const running = new Set<Promise<void>>();
+    const patience = { isPatient: () => !signal?.aborted };
     let failure: { error: unknown } | undefined;
     while (!signal?.aborted && !failure) {
       if (running.size >= concurrency) {
@@ -72,13 +75,13 @@ export class Inbox {
       }
       const began = Date.now();
       const wanted = { max: concurrency - running.size, leaseSeconds, waitSeconds: WAIT_SECONDS, signal };
-      const lease = await this.#leaseUnlessAborted(wanted);
+      const lease = await this.#leaseUnlessAborted(wanted, patience);
       if (signal?.aborted && lease?.lease_id) {
         await this.nack(lease.events.map(({ id }) => id), lease.lease_id);
         break;
       }
       for (const event of lease?.events ?? []) {
-        const work = this.#handle(handler, event, String(lease?.lease_id), leaseSeconds)
+        const work = this.#handle(handler, event, String(lease?.lease_id), leaseSeconds, patience)
           .catch((error: unknown) => {
             failure = { error };
           })
@@ -97,6 +100,7 @@ export class Inbox {
     event: InboxEvent,
     leaseId: string,
     leaseSeconds: number,
+    patience: Patience,
   ): Promise<void> {
     // A handler may take longer than the lease. One that was lost to another consumer is no fault of the handler's.
     const extending = setInterval(() => {
@@ -105,16 +109,16 @@ export class Inbox {
     try {
       await handler(event);
     } catch {
-      await this.nack([event.id], leaseId);
+      await this.#post("nack", { event_ids: [event.id], lease_id: leaseId }, patience);
       return;
     } finally {
       clearInterval(extending);
     }
-    await this.ack([event.id], leaseId);
+    await this.#post("ack", { event_ids: [event.id], lease_id: leaseId }, patience);
   }
 
   /** Who hangs up on a lease may have been given events, which others then wait for: so the answer gets a moment. */
-  async #leaseUnlessAborted({ signal, ...options }: LeaseOptions): Promise<Lease | undefined> {
+  async #leaseUnlessAborted({ signal, ...options }: LeaseOptions, patience: Patience): Promise<Lease | undefined> {
     const hangUp = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const soon = (): void => {
@@ -122,7 +126,7 @@ export class Inbox {
     };
     signal?.addEventListener("abort", soon, { once: true });
     try {
-      return await this.lease({ ...options, signal: hangUp.signal });
+      return await this.#lease({ ...options, signal: hangUp.signal }, patience);
     } catch (error) {
       if (signal?.aborted) return undefined;
       throw error;
@@ -132,7 +136,15 @@ export class Inbox {
     }
   }
 
-  #post<T>(action: string, body: unknown, options?: Pick<RequestOptions, "signal" | "timeoutMs">): Promise<T> {
+  #lease(
+    { max = 100, leaseSeconds = 30, waitSeconds = 0, signal }: LeaseOptions,
+    patience: Patience = {},
+  ): Promise<Lease> {
+    const body = { max, lease_seconds: leaseSeconds, wait_seconds: waitSeconds };
+    return this.#post("lease", body, { signal, timeoutMs: this.transport.timeoutWith(waitSeconds), ...patience });
+  }
+
+  #post<T>(action: string, body: unknown, options?: Omit<RequestOptions, "body" | "query">): Promise<T> {
     return this.transport.request("POST", `/api/v1/inbox/${action}`, { query: this.#query, body, ...options });
   }
 }

@@ -20,12 +20,14 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
   /** Of one attempt, in milliseconds; none with 0. Else that of the client. */
   timeoutMs?: number | undefined;
+  /** For as long as it says so, attempts are not counted. */
+  isPatient?: (() => boolean) | undefined;
 }
 
 /** Nothing was acknowledged, or nobody knows: the same request may be sent again. */
 const AGAIN = new Set([429, 500, 502, 503, 504]);
 const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 30_000;
+const LONGEST_WAIT_MS = 10_000;
 /** A longer `Retry-After` is not waited for: the caller hears of the refusal instead. */
 const LONGEST_RETRY_AFTER_MS = 120_000;
 
@@ -47,13 +49,13 @@ export class Transport {
 
   /** The JSON of the answer. Throws ApiError, ConnectionError, or why the signal was aborted. */
   async request<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
-    const { answer, told } = await this.#answered(method, path, options);
-    return (told ?? (answer.status === 204 ? undefined : await answer.json())) as T;
+    const { text } = await this.#answered(method, path, options, (answer) => answer.text());
+    return (text ? JSON.parse(text) : undefined) as T;
   }
 
   /** An answer that goes on; the caller reads it and has to cancel it. Throws as `request` does. */
   async open(path: string, options: RequestOptions): Promise<Response> {
-    return (await this.#answered("GET", path, { ...options, timeoutMs: 0 })).answer;
+    return (await this.#answered("GET", path, { ...options, timeoutMs: 0 }, () => Promise.resolve(""))).answer;
   }
 
   /** How long an answer may take that waits for so long on purpose. */
@@ -65,23 +67,23 @@ export class Transport {
     method: string,
     path: string,
     options: RequestOptions,
-  ): Promise<{ answer: Response; told?: unknown }> {
+    read: (answer: Response) => Promise<string>,
+  ): Promise<{ answer: Response; text: string }> {
     const url = this.#baseUrl + path + queryOf(options.query);
     for (let attempt = 1; ; attempt++) {
       options.signal?.throwIfAborted();
-      const { answer, failure } = await this.#attempt(url, method, options);
-      if (answer?.ok) return { answer };
+      const { answer, text = "", failure } = await this.#attempt(url, method, options, read);
+      if (answer?.ok) return { answer, text };
       const wait = waitBefore(attempt, answer);
-      const isLast = attempt >= this.#maxAttempts || wait > LONGEST_RETRY_AFTER_MS;
+      const isLast = !options.isPatient?.() && (attempt >= this.#maxAttempts || wait > LONGEST_RETRY_AFTER_MS);
       if (answer && (isLast || !AGAIN.has(answer.status))) {
-        const told: unknown = await answer.json().catch(() => undefined);
+        const told = parsed(text);
         // A batch without a good event is told of in the shape of batches.
-        if (isRecord(told) && "results" in told) return { answer, told };
+        if (isRecord(told) && "results" in told) return { answer, text };
         throw new ApiError(problemIn(told, answer));
       }
       if (isLast) throw new ConnectionError(`no answer from ${url}`, { cause: failure });
-      await answer?.body?.cancel();
-      await sleep(wait, options.signal);
+      await sleep(Math.min(wait, LONGEST_RETRY_AFTER_MS), options.signal);
     }
   }
 
@@ -89,7 +91,8 @@ export class Transport {
     url: string,
     method: string,
     { body, headers, signal, timeoutMs = this.#timeoutMs }: RequestOptions,
-  ): Promise<{ answer?: Response; failure?: unknown }> {
+    read: (answer: Response) => Promise<string>,
+  ): Promise<{ answer?: Response; text?: string; failure?: unknown }> {
     const signals = [...(signal ? [signal] : []), ...(timeoutMs ? [AbortSignal.timeout(timeoutMs)] : [])];
     const init: RequestInit = {
       method,
@@ -103,7 +106,9 @@ export class Transport {
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     };
     try {
-      return { answer: await this.#fetch(url, init) };
+      const answer = await this.#fetch(url, init);
+      // What breaks off in the middle is no answer: that of a lease which waits has begun long before its events come.
+      return { answer, text: await (answer.ok ? read(answer) : answer.text()) };
     } catch (failure) {
       signal?.throwIfAborted();
       return { failure };
@@ -139,6 +144,14 @@ function queryOf(given: RequestOptions["query"] = {}): string {
     if (value !== undefined) query.set(name, String(value));
   }
   return query.size ? `?${query}` : "";
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 /** What comes from a proxy may be no problem document. */

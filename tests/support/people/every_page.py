@@ -28,6 +28,7 @@ from console.models import Export, ExportFormat, SavedView
 from delivery.models import Replay, Subscription
 from ingestion.models import EventType
 from lifecycle.models import Erasure, ErasureKind
+from notifications.unsubscribing import ending_path
 from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
@@ -105,7 +106,7 @@ REFUSED_BY_ADMIN = re.compile(
 ALIKE = re.compile(r"admin:(?!organizations_organization_)\w+_history")
 SIGNED_OUT = {
     "console:sign-in", "admin:login", "account_reset_password", "account_reset_password_sent",
-    "account_reset_password_done", "account_reset_password_confirm", "console:invitation",
+    "account_reset_password_done", "account_reset_password_confirm", "account_end_notices", "console:invitation",
 }  # fmt: skip
 
 
@@ -237,6 +238,8 @@ def path_of(world: World, name: str, route: str) -> str:
         ids |= _of_admin(world, name, route)
     if name == "account_reset_password_confirm":
         ids["token"] = default_token_generator.make_token(world.person)
+    if name == "account_end_notices":
+        return ending_path(world.person, world.scene.organization, None)
     return "/" + PARAMETER.sub(lambda found: str(ids[found[1]]), route)
 
 
