@@ -21,6 +21,8 @@ _READS = (
     "ingestion.view_processingfailure",
     "delivery.view_subscription",
     "delivery.view_delivery",
+    "portal.view_portalappearance",
+    "portal.view_portallink",
 )
 _ACTS = (
     "organizations.suspend_organization",  # suspend and resume

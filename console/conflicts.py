@@ -45,15 +45,18 @@ def merge(
 ) -> list[Changed]:
     """Put what the person has changed into `fresh`, a form of the object as it is now, whose fields are `fields`.
 
-    `wanted` are the fields as `typed` would set them. Returns what somebody else has changed.
+    `wanted` are the fields as `typed` would set them. `parts` of `fresh` names the fields of a form that are for one of
+    `fields` together; the first stands for all of them. Returns what somebody else has changed.
     """
     opened = typed.data.get("version", "")
     after = {name: wanted.get(name, value) for name, value in fields.items()}
     theirs, mine = changed_since(opened, fields), changed_since(opened, after)
     if not theirs:  # what came is no version of such an object
         theirs = mine = changed_since(version_of(fields), after)
-    changed = [_changed(fresh, name, is_typed_over=name in mine) for name in theirs if name in fresh.fields]
-    fresh.initial.update({name: typed.data.get(name, "") for name in mine if name in fresh.fields})
+    parts = getattr(fresh, "parts", {})
+    shown = {name: [each for each in parts.get(name, [name]) if each in fresh.fields] for name in fields}
+    changed = [_changed(fresh, shown[name][0], is_typed_over=name in mine) for name in theirs if shown[name]]
+    fresh.initial.update({each: typed.data.get(each, "") for name in mine for each in shown[name]})
     return changed
 
 

@@ -98,6 +98,8 @@ def show_problem(form: forms.Form, problem: Problem) -> None:
         form.add_error(None, str(problem.detail))
     for error in problem.errors:
         name, _, place = error.pointer.strip("/").partition("/")
+        if f"{name}_{place}" in form.fields:  # a member with a field of its own
+            name, place = f"{name}_{place}", ""
         text = f"{_place_of(name, place)}{error.detail}"
         form.add_error(name if name in form.fields else None, text)
 

@@ -1,14 +1,16 @@
-"""How the portals of organizations look. The links themselves are made by their keys alone."""
+"""How the portals of organizations look, and which links and sessions there are. Keys alone make them."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 
 from organizations.audit import actor_of
-from organizations.read_only_admin import OrganizationFilter
+from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin
 from organizations.versioned_admin import VersionedAdmin
-from portal.models import PortalAppearance
+from portal.links import state_of
+from portal.models import PortalAppearance, PortalLink
 from portal.settings.forms import FIELDS, AppearanceForm
 from portal.settings.operations import change_appearance
 
@@ -33,3 +35,20 @@ class PortalAppearanceAdmin(VersionedAdmin):
     def save_model(self, request: HttpRequest, obj: PortalAppearance, form: Any, change: bool) -> None:  # noqa: FBT001
         values = {name: form.cleaned_data[name] for name in FIELDS}
         change_appearance(organization=obj.organization, values=values, actor=actor_of(request))
+
+
+@admin.register(PortalLink)
+class PortalLinkAdmin(ReadOnlyAdmin):
+    """What a link reaches and whether it still works; neither its token nor its session's is anywhere."""
+
+    list_display = ("reach", "organization", "may_manage", "state", "created_at", "expires_at")
+    list_filter = (OrganizationFilter,)
+    list_select_related = ("organization", "api_key")
+    heavy_fields = ("filter",)
+    fields = ("organization", "api_key", "tag", "subscription_ids", "may_manage", "filter", "state", "created_at",
+              "used_at", "ended_at", "expires_at")  # fmt: skip
+    readonly_fields = ("state",)
+
+    @admin.display
+    def state(self, link: PortalLink) -> str:
+        return state_of(link, now=timezone.now())

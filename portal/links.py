@@ -101,6 +101,17 @@ def is_over(link: PortalLink, *, now: datetime) -> bool:
     return link.expires_at <= now or link.ended_at is not None or link.api_key.revoked_at is not None
 
 
+def state_of(link: PortalLink, *, now: datetime) -> str:
+    """For staff, in words."""
+    if link.api_key.revoked_at is not None:
+        return "ended with its API key"
+    if link.ended_at is not None:
+        return "ended"
+    if link.expires_at <= now:
+        return "expired"
+    return "session open" if link.used_at else "not opened yet"
+
+
 def end_session(*, link: PortalLink, now: datetime) -> None:
     PortalLink.objects.filter(pk=link.pk, ended_at=None).update(ended_at=now)
 

@@ -84,6 +84,13 @@
     }
   }
 
+  // A choice with fields of its own: those of the others are put away. Without this file all are shown.
+  function showChosen(select) {
+    for (const field of all("[data-only]", select.form)) {
+      (field.closest(".field") ?? field).hidden = field.dataset.only !== select.value;
+    }
+  }
+
   // --- Copying and folding ------------------------------------------------------------------------------------------
 
   async function copy(button) {
@@ -297,6 +304,10 @@
   }
   for (const form of new Set(all("input[data-utc]").map((field) => field.form))) localizeTimes(form);
   offerZone();
+  for (const select of all("select[data-shows]")) {
+    showChosen(select);
+    select.addEventListener("change", () => showChosen(select));
+  }
   for (const note of all("[data-zone-note]")) note.textContent = `Times are in your time zone, ${zoneName}.`;
   showTimes(document);
   returnToRow();

@@ -12,13 +12,11 @@ from django.http import QueryDict
 from msgspec import UNSET
 
 from console.forms import LinesField, MomentField, TextField, WaitsField
-from core.decoding import decode
+from console.subscriptions.auth_fields import PARTS, auth_fields, auth_initial, complete, read_auth
 from core.field_errors import cut
 from core.problems import Problem
-from delivery.api.option_schemas import GivenAuth
 from delivery.endpoints.masking import restore_masked
 from delivery.endpoints.option_rules import IN_FLIGHT, MAX_TAG_LENGTH, PER_SECOND, TIMEOUT_SECONDS
-from delivery.endpoints.sealed_auth import show_auth
 from delivery.endpoints.sealed_headers import show_headers
 from delivery.kinds import RULES
 from delivery.matching.event_view import MAX_PATH_LENGTH
@@ -44,7 +42,12 @@ class JSONTextField(forms.CharField):
 
 
 class SubscriptionForm(forms.Form):
-    """Either kind: fields that the kind or the inbox `default` does not have are left out."""
+    """Either kind: fields that the kind or the inbox `default` does not have are left out.
+
+    `parts`: the fields that are for a column together, by its name.
+    """
+
+    parts = {"auth": PARTS}
 
     url = forms.CharField(
         max_length=2048,
@@ -130,16 +133,6 @@ class SubscriptionForm(forms.Form):
         help_text="v1a is verified with a public key, which need not be kept secret. After a change the secret before"
         " signs too for a day.",
     )
-    auth = JSONTextField(
-        required=False,
-        max_length=64 * 1024,
-        label="Authorization",
-        help_text="For endpoints that ask for more than a header, as JSON:"
-        ' {"type": "oauth2_client_credentials", "token_url": …, "client_id": …, "client_secret": …, "scope": …} or'
-        ' {"type": "mtls", "certificate": …, "private_key": …} in PEM. Secrets are not shown; what you leave out is'
-        " kept.",
-        widget=forms.Textarea(attrs={"rows": 3, "class": "code", "spellcheck": "false", "autocomplete": "off"}),
-    )
     max_leases = forms.IntegerField(
         min_value=1,
         max_value=1000,
@@ -153,10 +146,13 @@ class SubscriptionForm(forms.Form):
     ) -> None:
         super().__init__(given, initial=_initial(subscription) if subscription else None)
         rules = RULES[kind]
+        if "auth" in rules.own_fields:
+            stored = subscription.auth if subscription else None
+            self.fields |= auth_fields(stored, chosen=None if given is None else given.get("auth_type", ""))
         left_out = {name for other in RULES.values() for name in other.own_fields}.difference(rules.own_fields)
         if subscription is not None and subscription.is_default:
             left_out |= {"name", "event_types", "filter"}
-        for name in left_out:
+        for name in left_out - {"auth"}:
             del self.fields[name]
         if "name" in self.fields:
             self.fields["name"].required = rules.name_is_required
@@ -182,34 +178,32 @@ class SubscriptionForm(forms.Form):
             raise forms.ValidationError(f"At most {MAX_PATTERNS} lines.")
         return types
 
-    def clean_auth(self) -> GivenAuth | None:
-        """As the API would read it."""
-        text: str = self.cleaned_data["auth"]
-        try:
-            return decode(text.encode(), GivenAuth) if text else None  # type: ignore[arg-type] # a union
-        except Problem as problem:
-            details = [f"{error.pointer.strip('/')}: {error.detail}".strip(": ") for error in problem.errors]
-            raise forms.ValidationError(details or [str(problem.detail)]) from problem
+    def clean(self) -> dict[str, Any]:
+        # It stays as it is for a page from before these fields, and where one of them could not be read.
+        if "auth_type" in self.data:
+            with suppress(KeyError):
+                self.cleaned_data["auth"] = read_auth(self.cleaned_data)
+        return self.cleaned_data
 
     def changes(self) -> SubscriptionChanges:
         """What to set, by the fields that this form has and could read."""
-        wanted = {name: self.cleaned_data[name] for name in self.fields if name in self.cleaned_data}
+        wanted = {name: value for name, value in self.cleaned_data.items() if name not in PARTS}
         for name in ("tags", "order_by", "on_dead_letter", "signature"):
             if name in wanted:
                 wanted[name] = wanted[name] or None
-        if "auth" in wanted:
-            wanted["auth"] = msgspec.to_builtins(wanted["auth"])
         if "filter" in wanted:
             wanted["filter"] = msgspec.json.decode(wanted["filter"]) if wanted["filter"] else None
         return SubscriptionChanges(**wanted)
 
-    def wanted(self, stored: Mapping[str, str]) -> dict[str, Any]:
-        """The fields as changes() would set them, beside these stored headers."""
+    def wanted(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields as changes() would set them, beside these stored ones."""
         wanted = {name: value for name, value in vars(self.changes()).items() if value is not UNSET}
         if "headers" in wanted:
             # Masks of what is not there any more stay as they are, and so are a change.
             with suppress(Problem):
-                wanted["headers"] = restore_masked(wanted["headers"], stored)
+                wanted["headers"] = restore_masked(wanted["headers"], stored["headers"])
+        if "auth" in wanted:
+            wanted["auth"] = complete(wanted["auth"], stored["auth"])
         return wanted
 
 
@@ -293,9 +287,7 @@ def _what_is_wrong(text: str) -> str:
 
 
 def _initial(subscription: Subscription) -> dict[str, Any]:
-    wanted, auth = subscription.filter, show_auth(subscription.auth)
-    if auth:
-        auth.pop("expires_at", None)
+    wanted = subscription.filter
     return {
         "url": subscription.url,
         "name": subscription.name,
@@ -311,6 +303,6 @@ def _initial(subscription: Subscription) -> dict[str, Any]:
         "rate_limit": subscription.rate_limit,
         "max_in_flight": subscription.max_in_flight,
         "signature": subscription.signature,
-        "auth": json.dumps(auth, indent=2) if auth else "",
         "max_leases": subscription.max_leases,
+        **auth_initial(subscription.auth),
     }

@@ -147,7 +147,7 @@ def _conflict(
     """What somebody else has changed, and what this person has typed."""
     form = SubscriptionForm(None, kind=SubscriptionKind(found.kind), subscription=found)
     fields = changeable_fields(found)
-    changed = merge(typed, form, fields=fields, wanted=typed.wanted(fields.get("headers", {})))
+    changed = merge(typed, form, fields=fields, wanted=typed.wanted(fields))
     context = {"form": form, "subscription": found, "changed": changed, "version": version_of(fields)}
     return _render(request, place, "console/subscriptions/edit.html", context, status=412)
 

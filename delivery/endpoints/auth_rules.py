@@ -10,8 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from core.field_errors import FieldError
 from core.problems import Problem, invalid
 from delivery.endpoints.binding import endpoint_of, given_anew
 
@@ -45,16 +47,18 @@ def complete_auth(
     return {**given, **{name: stored[name] for name in missing}}
 
 
-def check_oauth2(auth: Mapping[str, Any]) -> None:
-    """Its texts; the address is not looked at. Raises Problem 422."""
-    for name in ("client_id", "client_secret"):
-        if name in auth and _VISIBLE.fullmatch(auth[name]) is None:
-            raise invalid(f"/auth/{name}", "invalid", "Visible ASCII characters and spaces only.")
+def check_oauth2(auth: Mapping[str, Any]) -> list[FieldError]:
+    """What is wrong with its texts; the address is not looked at."""
+    errors = [
+        FieldError(pointer=f"/auth/{name}", code="invalid", detail="Visible ASCII characters and spaces only.")
+        for name in ("client_id", "client_secret")
+        if name in auth and _VISIBLE.fullmatch(auth[name]) is None
+    ]
     scope = auth.get("scope")
     if scope is not None and _SCOPE.fullmatch(scope) is None:
-        raise invalid(
-            "/auth/scope", "invalid", 'Words of visible ASCII characters but " and \\, with one space between.'
-        )
+        detail = 'Words of visible ASCII characters but " and \\, with one space between.'
+        errors.append(FieldError(pointer="/auth/scope", code="invalid", detail=detail))
+    return errors
 
 
 def check_certificate(auth: Mapping[str, Any], *, now: datetime) -> datetime:
@@ -62,20 +66,39 @@ def check_certificate(auth: Mapping[str, Any], *, now: datetime) -> datetime:
 
     The first certificate is the client's own, what follows is its chain. Raises Problem 422.
     """
-    try:
-        certificates = x509.load_pem_x509_certificates(auth["certificate"].encode())
-        ends = min(certificate.not_valid_after_utc for certificate in certificates)
-    except (ValueError, TypeError) as error:
-        raise invalid("/auth/certificate", "invalid", "This is no certificate in PEM.") from error
-    try:
-        key = load_pem_private_key(auth["private_key"].encode(), password=None)
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, AttributeError) as error:
-        detail = "This is no private key in PEM without a password."
-        raise invalid("/auth/private_key", "invalid", detail) from error
-    own = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if own != public:
-        raise invalid("/auth/private_key", "invalid", "This is not the key of the first certificate.")
-    if ends <= now:
-        raise invalid("/auth/certificate", "expired", "The certificate, or one of its chain, has expired.")
+    ends, of_certificate = _read_certificate(auth["certificate"])
+    of_key = _read_key(auth["private_key"])
+    errors = []
+    if ends is None:
+        errors.append(("certificate", "invalid", "This is no certificate in PEM."))
+    elif ends <= now:
+        errors.append(("certificate", "expired", "The certificate, or one of its chain, has expired."))
+    if of_key is None:
+        errors.append(("private_key", "invalid", "This is no private key in PEM without a password."))
+    elif of_certificate not in (None, of_key):
+        errors.append(("private_key", "invalid", "This is not the key of the first certificate."))
+    if errors or ends is None:
+        raise Problem(
+            "validation_failed",
+            errors=[FieldError(pointer=f"/auth/{name}", code=code, detail=detail) for name, code, detail in errors],
+        )
     return ends
+
+
+def _read_certificate(text: str) -> tuple[datetime | None, bytes | None]:
+    """When the first of the chain ends, and the public key of its own certificate; None for what is none."""
+    try:
+        certificates = x509.load_pem_x509_certificates(text.encode())
+        own = certificates[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return min(certificate.not_valid_after_utc for certificate in certificates), own
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None, None
+
+
+def _read_key(text: str) -> bytes | None:
+    """The public half of a private key; None for what is none."""
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+        return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm):
+        return None

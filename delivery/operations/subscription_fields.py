@@ -12,7 +12,7 @@ from core.field_errors import FieldError
 from core.postgresql.lending import give_back
 from core.problems import Problem, invalid
 from core.times import format_time
-from delivery.endpoints.auth_rules import MTLS, OAUTH2, check_certificate, check_oauth2, complete_auth
+from delivery.endpoints.auth_rules import MTLS, OAUTH2, SECRETS, check_certificate, check_oauth2, complete_auth
 from delivery.endpoints.header_rules import check_headers
 from delivery.endpoints.option_rules import check_retry_schedule, check_tags
 from delivery.endpoints.sealed_auth import open_readable_auth, seal_auth
@@ -121,9 +121,17 @@ def checked_fields(kind: SubscriptionKind, changes: SubscriptionChanges) -> dict
 
 
 def _checked_auth(auth: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What is wrong with it whatever is stored; the rest is seen by completed_auth()."""
     if auth is not None and auth["type"] == OAUTH2:
-        check_oauth2(auth)
-        _checked_url(auth["token_url"], pointer="/auth/token_url")
+        errors = check_oauth2(auth)
+        try:
+            _checked_url(auth["token_url"], pointer="/auth/token_url")
+        except Problem as problem:
+            errors += problem.errors
+        if errors:
+            raise Problem("validation_failed", errors=errors)
+    elif auth is not None and all(name in auth for name in SECRETS[MTLS]):
+        check_certificate(auth, now=timezone.now())
     return auth
 
 

@@ -216,7 +216,8 @@ def test_the_groups_hold_exactly_what_is_written(db: None) -> None:
 READABLE = [
     "/admin/", "/admin/organizations/organization/", "/admin/organizations/membership/", KEYS, f"{KEYS}find/",
     "/admin/organizations/auditentry/", "/admin/ingestion/event/", "/admin/ingestion/eventtype/", FAILURES,
-    SUBSCRIPTIONS, DELIVERIES, f"{DELIVERIES}dead-letters/",
+    SUBSCRIPTIONS, DELIVERIES, f"{DELIVERIES}dead-letters/", "/admin/portal/portallink/",
+    "/admin/portal/portalappearance/",
 ]  # fmt: skip
 
 

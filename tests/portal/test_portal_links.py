@@ -6,18 +6,21 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts.groups import GROUPS
 from lifecycle.retention.running import apply_retention
 from organizations.keys.authentication import forget_cached_keys
 from organizations.models import AuditEntry
 from organizations.operations import revoke_key, suspend_organization
-from portal.links import end_all
+from portal.links import end_all, state_of
 from portal.models import PortalLink
 from tests.conftest import Tenant, make_tenant
-from tests.factories import TESTER
+from tests.factories import TESTER, UserFactory
+from tests.support.people.console_data import browser_of
 from tests.support.people.portal_visits import TAG, enter, make_link, make_tagged
 
 
@@ -147,3 +150,29 @@ def test_an_organization_has_so_many_links(tenant: Tenant, monkeypatch: pytest.M
     monkeypatch.setattr("portal.links.MAX_LINKS", 1)
     make_link(tenant)
     assert tenant.post("/api/v1/portal-links", {"tag": TAG}).json()["code"] == "limit_reached"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_staff_see_links_and_sessions_and_change_none(tenant: Tenant, group: str) -> None:
+    make_tagged(tenant, name="Mine")
+    opened = make_link(tenant)
+    Client().get(opened)
+    make_link(tenant)
+    user = UserFactory.create(is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    staff = browser_of(user)
+    page = staff.get("/admin/portal/portallink/").content.decode()
+    for told in (TAG, "session open", "not opened yet"):
+        assert told in page, told
+    used, _ = PortalLink.objects.order_by("pk")
+    path = f"/admin/portal/portallink/{used.pk}/change/"
+    shown = staff.get(path)
+    assert shown.status_code == 200
+    assert "hash" not in shown.content.decode()
+    refused = [staff.post(path).status_code, staff.get("/admin/portal/portallink/add/").status_code,
+               staff.post(path.replace("change", "delete")).status_code]  # fmt: skip
+    assert refused == [403] * 3
+    with time_machine.travel(used.expires_at):
+        assert state_of(used, now=timezone.now()) == "expired"
+    end_all(organization=tenant.organization, actor=TESTER, now=timezone.now())
+    assert "session open" not in staff.get("/admin/portal/portallink/").content.decode()

@@ -12,19 +12,21 @@ from aiohttp import web
 from django.utils import timezone
 
 from core.secrets import decrypt_secret
+from delivery.endpoints.sealed_auth import open_auth
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from delivery.operations import subscription_fields
 from delivery.webhooks import guard
 from ingestion.models import Event
 from lifecycle.re_encrypting import re_encrypt_all
 from notifications.notices import announce_certificate_ends
-from organizations.models import AuditEntry
+from organizations.models import AuditEntry, Role
 from tests.conftest import Tenant
 from tests.support.events.delivering import SECRET, accept, send_due
 from tests.support.http import receiver as receivers
 from tests.support.http.certificates import Client, demanding_client_certificates
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.http.token_server import CLIENT_ID, CLIENT_SECRET, TokenServer, granting_tokens
+from tests.support.people.console_site import Site, as_role
 
 PATH = "/api/v1/subscriptions"
 URL = "https://example.com/hook"
@@ -262,3 +264,87 @@ def test_owners_are_told_once_of_a_certificate_that_ends_soon(tenant: Tenant, tm
     patch(tenant, created, auth={**auth, "certificate": renewed.certificate, "private_key": renewed.private_key})
     assert announce_certificate_ends(now=now + timedelta(days=18)) == 0
     assert announce_certificate_ends(now=now + timedelta(days=27)) == 1
+
+
+# --- The form of the console -----------------------------------------------------------------------------------------
+
+FORM = {"url": URL, "name": "Ledger", "event_types": "*"}
+OAUTH2_FORM = {"auth_type": OAUTH2["type"], **{f"auth_{name}": OAUTH2[name] for name in OAUTH2 if name != "type"}}
+
+
+def wrong_fields(answer: Any) -> set[str]:
+    assert answer.status_code == 422, answer.status_code
+    return set(answer.context["form"].errors)
+
+
+@pytest.fixture
+def site(tenant: Tenant) -> Site:
+    return as_role(tenant.organization, Role.ADMIN)
+
+
+@pytest.mark.django_db
+def test_the_form_has_a_field_for_each_member_and_shows_no_secret(site: Site) -> None:
+    site.follow("subscriptions/new", **FORM, **OAUTH2_FORM, auth_scope="webhooks more")
+    found = Subscription.objects.get(name="Ledger")
+    assert found.auth is not None
+    assert open_auth(found.auth)["client_secret"] == CLIENT_SECRET
+    assert (found.auth["client_id"], found.auth["scope"]) == (CLIENT_ID, "webhooks more")
+    path = f"subscriptions/{found.pk}/edit"
+    page = site.page(path)
+    assert CLIENT_ID in page
+    assert CLIENT_SECRET not in page
+    # Left empty, the secret is kept, and goes nowhere else.
+    kept = OAUTH2_FORM | {"auth_client_secret": "", "auth_client_id": "another"}
+    site.follow(path, **FORM, **kept)
+    changed = Subscription.objects.get(pk=found.pk).auth
+    assert changed is not None
+    assert (changed["client_id"], open_auth(changed)["client_secret"]) == ("another", CLIENT_SECRET)
+    for elsewhere in ({"url": "https://evil.example.com/"}, {"auth_token_url": "https://evil.example.com/"}):
+        assert wrong_fields(site.post(path, **FORM | kept | elsewhere)) == {"auth_client_secret"}
+    site.follow(path, **FORM | OAUTH2_FORM | {"auth_token_url": "https://other.example.com/"})
+    # A page that has no such fields changes nothing of it.
+    site.follow(path, **FORM)
+    assert Subscription.objects.get(pk=found.pk).auth is not None
+    site.follow(path, **FORM, auth_type="")
+    assert Subscription.objects.get(pk=found.pk).auth is None
+
+
+@pytest.mark.django_db
+def test_every_error_of_the_form_is_at_its_field(site: Site, tmp_path: Path) -> None:
+    client, other = (demanding_client_certificates(tmp_path, "127.0.0.1")[2] for _ in range(2))
+    mtls = {"auth_type": "mtls", "auth_certificate": client.certificate, "auth_private_key": client.private_key}
+    for values, wrong in (
+        ({"auth_type": "mtls"}, {"auth_certificate", "auth_private_key"}),
+        ({"auth_type": OAUTH2["type"]}, {"auth_token_url", "auth_client_id", "auth_client_secret"}),
+        (OAUTH2_FORM | {"auth_token_url": "ftp://x", "auth_client_id": "ä", "auth_scope": "a  b", "url": "ftp://x"},
+         {"url", "auth_token_url", "auth_client_id", "auth_scope"}),
+        (mtls | {"auth_certificate": "x", "auth_private_key": "y"}, {"auth_certificate", "auth_private_key"}),
+        (mtls | {"auth_private_key": other.private_key, "url": "ftp://x"}, {"url", "auth_private_key"}),
+        ({"auth_type": "magic"}, {"auth_type"}),
+    ):  # fmt: skip
+        assert wrong_fields(site.post("subscriptions/new", **FORM | values)) == wrong, values
+    site.follow("subscriptions/new", **FORM | mtls)
+    found = Subscription.objects.get(name="Ledger")
+    assert found.auth_expires_at is not None
+    page = site.page(f"subscriptions/{found.pk}/edit")
+    assert "BEGIN CERTIFICATE-----" in page  # the hint
+    assert client.certificate.splitlines()[1] not in page
+    assert client.private_key.splitlines()[1] not in page
+    site.follow(f"subscriptions/{found.pk}/edit", **FORM | {"auth_type": "mtls", "name": "Renamed"})
+    renamed = Subscription.objects.get(pk=found.pk)
+    assert (renamed.name, renamed.auth) == ("Renamed", found.auth)
+
+
+@pytest.mark.django_db
+def test_what_somebody_else_did_to_the_authorization_is_not_undone_unseen(tenant: Tenant, site: Site) -> None:
+    created = create(tenant, URL, OAUTH2, name="Ledger")
+    path = f"subscriptions/{created['id']}/edit"
+    version = site.get(path).context["version"]
+    patch(tenant, created, auth={**OAUTH2, "client_id": "theirs"})
+    mine = FORM | OAUTH2_FORM | {"auth_client_secret": "", "name": "Mine", "version": version}
+    answer = site.post(path, **mine)
+    assert answer.status_code == 412
+    form = answer.context["form"]
+    # What this person did not touch is as it is now.
+    assert (form["auth_client_id"].value(), form["name"].value()) == ("theirs", "Mine")
+    assert "Authorization" in answer.content.decode()

@@ -32,7 +32,7 @@ from notifications.unsubscribing import ending_path
 from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import invitation_token, invite_member
-from portal.models import PortalAppearance
+from portal.models import PortalAppearance, PortalLink
 from tests.conftest import Tenant
 from tests.factories import TESTER, make_key, make_organization
 from tests.support.people.console_data import Scene, make_counts, make_issue, make_retry, make_scene
@@ -99,7 +99,7 @@ NO_PAGES = {
 }
 # Models whose rows are not made, changed or deleted by hand: the admin refuses these pages even to superusers.
 REFUSED_BY_ADMIN = re.compile(
-    r"admin:(?:\w+_(?:auditentry|event|eventtype|processingfailure|delivery|subscription)_(?:add|delete)"
+    r"admin:(?:\w+_(?:auditentry|event|eventtype|processingfailure|delivery|subscription|portallink)_(?:add|delete)"
     r"|organizations_(?:organization|apikey)_delete|events_platform_erasure_delete|portal_portalappearance_delete)"
 )
 # Django's list of changes looks the same for each model.
@@ -141,6 +141,8 @@ def make_world(tenant: Tenant) -> World:
     empty = make_organization(name="Nothing Yet", slug="nothing-yet")
     Membership.objects.create(organization=empty, user=newcomer, role=Role.OWNER)
     PortalAppearance.objects.create(organization=empty, name="Nothing Yet")
+    PortalLink.objects.create(organization=organization, api_key=ApiKey.objects.filter(organization=organization)[0],
+                              tag=TAG, may_manage=False, token_hash=b"x", expires_at=timezone.now())  # fmt: skip
     viewer = User.objects.create_user("vera", "vera@example.com", PASSWORD)
     Membership.objects.create(organization=organization, user=viewer, role=Role.VIEWER)
     Erasure.objects.create(organization_id=empty.pk, kind=ErasureKind.REDACTION, status=JobStatus.DONE,
@@ -267,6 +269,7 @@ def _of_admin(world: World, name: str, route: str) -> dict[str, object]:
         "eventtype": world.ids["type_id"],
         "processingfailure": world.scene.failed_id,
         "portalappearance": world.empty.pk,
+        "portallink": PortalLink.objects.latest("pk").pk,
         "group": Group.objects.get(name=SUPPORT).pk,
         "user": world.newcomer.pk,
     }
