@@ -18,7 +18,7 @@ LOOKED_AT = 500
 COUNTED = 100
 LISTED_SUBSCRIPTIONS = 50
 
-# Each (subscription, status) gives its newest ids from `delivery_newest_of_status`; only those are merged.
+# Each (subscription, status) gives its newest ids from `delivery_of_status`; only those are merged.
 _NEWEST = """
 SELECT newest.id FROM delivery_subscription AS subscription
 CROSS JOIN unnest(%(statuses)s::text[]) AS wanted (status)

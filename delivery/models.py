@@ -267,7 +267,7 @@ class Delivery(models.Model):
                 name="delivery_due",
                 condition=models.Q(next_attempt_at__isnull=False),
             ),
-            models.Index(fields=["subscription", "status", "-id"], name="delivery_newest_of_status"),
+            models.Index(fields=["subscription", "status", "id"], name="delivery_of_status"),
         ]
 
     @property
@@ -363,7 +363,7 @@ class Attempt(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["delivery_id", "-id"], name="attempt_of_delivery"),
-            models.Index(fields=["subscription_id", "-id"], name="attempt_of_subscription"),
+            models.Index(fields=["subscription_id", "id"], name="attempt_by_subscription"),
         ]
 
     def __str__(self) -> str:

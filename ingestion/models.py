@@ -130,8 +130,8 @@ class Event(models.Model):
     class Meta:
         permissions = [("view_payload", "Can read the data of tenants' events")]
         indexes = [
-            models.Index(fields=["organization", "-id"], name="event_newest"),
-            models.Index(fields=["organization", "type", "-id"], name="event_newest_of_type"),
+            models.Index(fields=["organization", "id"], name="event_of_organization"),
+            models.Index(fields=["organization", "type", "id"], name="event_of_type"),
         ]
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.staticfiles.handlers import StaticFilesHandler
-from django.test import Client
+from django.test import Client, TransactionTestCase
 from django_redis import get_redis_connection
 from hypothesis import settings as hypothesis_settings
 
@@ -19,6 +19,7 @@ import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from installation.local.data_dir import CHECKOUT
 from organizations.models import ApiKey, Organization
 from tests.factories import make_key, make_organization
+from tests.support.emptying import empty_tables
 from tests.support.memory import forget
 from tests.support.rabbitmq import running_rabbitmq
 
@@ -28,6 +29,7 @@ django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHash
 django_settings.WHITENOISE_AUTOREFRESH = True
 # The live server's own handler knows no names with a hash; the middleware behind it does.
 StaticFilesHandler._should_handle = lambda self, path: False  # type: ignore[method-assign] # noqa: ARG005
+TransactionTestCase._fixture_teardown = empty_tables  # type: ignore[attr-defined] # there is no setting for it
 # No test depends on how fast the machine is.
 hypothesis_settings.register_profile("any-machine", deadline=None)
 hypothesis_settings.load_profile("any-machine")

@@ -13,10 +13,9 @@ logger = logging.getLogger(__name__)
 # Of a broker that is away, or refuses: a full Redis is a ChannelError.
 BROKER_ERRORS = (OperationalError, ChannelError, RedisError, OSError)
 # One wake-up drains everything that waits, so more of them within this time would only fill the broker.
-PAUSE_SECONDS = 0.05
-# What is asked for often comes in larger portions: each of those who asked during a pause makes the next one longer.
-# With forty of them a second a pause stays as it is; with more it grows up to the longest.
-_SECONDS_PER_WISH = 0.025
+SHORTEST_PAUSE_SECONDS = 0.03
+# What is asked for often comes in larger portions: a pause is so much longer for each who asks in a second.
+_PAUSE_PER_RATE = 0.001
 LONGEST_PAUSE_SECONDS = 0.2
 # While the broker is away nobody waits for it; beat's sweep does the work when it is back.
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
@@ -66,11 +65,14 @@ class Waker:
                     self._thread.start()
 
     def _run(self) -> None:
+        sent_at = 0.0
         while True:
             self._wanted.wait()
             self._wanted.clear()
             wishes, self._wishes = self._wishes, 0
-            time.sleep(pause_after(wishes) if self.send() else PAUSE_AFTER_FAILURE_SECONDS)
+            before, sent_at = sent_at, time.monotonic()
+            pause = pause_for(wishes / (sent_at - before))
+            time.sleep(pause if self.send() else PAUSE_AFTER_FAILURE_SECONDS)
 
     def send(self) -> bool:
         """Whether the broker took it; never raises for a broker that is away."""
@@ -88,9 +90,9 @@ class Waker:
         return True
 
 
-def pause_after(wishes: int) -> float:
-    """Seconds until the next wake-up, when so many have asked for this one."""
-    return min(max(PAUSE_SECONDS, wishes * _SECONDS_PER_WISH), LONGEST_PAUSE_SECONDS)
+def pause_for(rate: float) -> float:
+    """Seconds until the next wake-up, when so many ask for one in a second."""
+    return min(max(SHORTEST_PAUSE_SECONDS, rate * _PAUSE_PER_RATE), LONGEST_PAUSE_SECONDS)
 
 
 def queue_length(broker: Any, queue: str) -> int:

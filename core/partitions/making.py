@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # Taken while partitions are made, so that two processes do not make the same one. Any fixed number does.
 _LOCK = 7_022_026
 # A lock that only other such work wants; an autovacuum lets go of it once somebody has waited for a second.
-_PATIENT_MS = 2_000
+PATIENT_MS = 2_000
 # Of a default partition that is about to become one of its own: the promise that its rows lie within bounds.
 _PROMISE = "rows_lie_within_bounds"
 _MOVE = """
@@ -236,7 +236,7 @@ def _prove(table: str) -> None:
     """Reads all rows, for minutes if there are millions, while others read and write them."""
     with _alone() as cursor:
         cursor.execute("SET LOCAL statement_timeout TO 0")
-        wait_for_locks(cursor, _PATIENT_MS)
+        wait_for_locks(cursor, PATIENT_MS)
         if not _is_promised(table):
             raise InUseError(f"another process makes partitions of {table}")
         cursor.execute(f"ALTER TABLE {table}_default VALIDATE CONSTRAINT {_PROMISE}")
@@ -296,7 +296,7 @@ def _alone() -> Iterator[CursorWrapper]:
 def _lock(cursor: CursorWrapper, table: str, limits: Limits, *, whole: bool = False) -> None:
     """The table (`whole`: of everybody), then its default partition of everybody, as all others do in this order."""
     default = f"{table}_default"
-    wait_for_locks(cursor, _PATIENT_MS)
+    wait_for_locks(cursor, PATIENT_MS)
     cursor.execute(f"LOCK TABLE ONLY {table}, {default} IN SHARE UPDATE EXCLUSIVE MODE")
     wait_for_locks(cursor, LOCK_TIMEOUT_MS)
     cursor.execute(f"LOCK TABLE ONLY {f'{table}, ' if whole else ''}{default} IN ACCESS EXCLUSIVE MODE")

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from core.ports import Database
 from core.postgresql.arrays import array, uuid_array
+from core.postgresql.floors import Floors
 from delivery.kinds import IS_SENT
 from ingestion import stored_data, trace_contexts
 
@@ -42,15 +43,17 @@ CROSS JOIN LATERAL (
 ) AS due
 WHERE {_OPEN}
 """  # noqa: S608 - no input
+_WANTED = "unnest(%(wanted)s::uuid[], %(counts)s::int[], %(floors)s::timestamptz[]) AS wanted (id, count, floor)"
 _PICK = f"""
 SELECT due.id, due.event_id, subscription.id AS subscription_id,
-       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at
-FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
+       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at, due.next_attempt_at AS due_at
+FROM {_WANTED}
 JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
      AND subscription.rate_limit IS NULL AND subscription.max_in_flight IS NULL
 CROSS JOIN LATERAL (
-    SELECT id, event_id FROM delivery_delivery
-    WHERE subscription_id = subscription.id AND next_attempt_at <= now() AND {NOT_TAKEN}
+    SELECT id, event_id, next_attempt_at FROM delivery_delivery
+    WHERE subscription_id = subscription.id AND next_attempt_at >= wanted.floor AND next_attempt_at <= now()
+          AND {NOT_TAKEN}
     ORDER BY next_attempt_at, id LIMIT wanted.count FOR UPDATE SKIP LOCKED
 ) AS due
 """  # noqa: S608 - no input
@@ -59,11 +62,11 @@ CROSS JOIN LATERAL (
 # claimed since, which the row tells, nothing is claimed now, and the other one's attempts, when they end, claim again.
 _PICK_LIMITED = f"""
 limited AS (
-    SELECT subscription.id, wanted.count, subscription.max_in_flight, subscription.rate_limit,
+    SELECT subscription.id, wanted.count, wanted.floor, subscription.max_in_flight, subscription.rate_limit,
            seen.next_slot_at IS NOT DISTINCT FROM subscription.next_slot_at AS is_as_seen,
            greatest(coalesce(subscription.next_slot_at, now()), now()) AS first,
            interval '1 s' / coalesce(subscription.rate_limit, 1) AS step
-    FROM unnest(%(wanted)s::uuid[], %(counts)s::int[]) AS wanted (id, count)
+    FROM {_WANTED}
     JOIN delivery_subscription AS subscription ON subscription.id = wanted.id AND {_OPEN}
          AND (subscription.rate_limit IS NOT NULL OR subscription.max_in_flight IS NOT NULL)
     JOIN delivery_subscription AS seen ON seen.id = subscription.id
@@ -80,12 +83,14 @@ limited AS (
     ))::int AS room
     FROM limited
 ), ranked AS (
-    SELECT due.id, due.event_id, slots.id AS subscription_id, slots.rate_limit, slots.first, slots.step,
+    SELECT due.id, due.event_id, due.next_attempt_at, slots.id AS subscription_id,
+           slots.rate_limit, slots.first, slots.step,
            row_number() OVER (PARTITION BY slots.id) AS number, count(*) OVER (PARTITION BY slots.id) AS taken
     FROM slots
     CROSS JOIN LATERAL (
-        SELECT id, event_id FROM delivery_delivery
-        WHERE subscription_id = slots.id AND next_attempt_at <= now() AND {NOT_TAKEN}
+        SELECT id, event_id, next_attempt_at FROM delivery_delivery
+        WHERE subscription_id = slots.id AND next_attempt_at >= slots.floor AND next_attempt_at <= now()
+              AND {NOT_TAKEN}
         ORDER BY next_attempt_at, id LIMIT slots.room FOR UPDATE SKIP LOCKED
     ) AS due
 ), moved AS (
@@ -97,14 +102,14 @@ limited AS (
 _OF_LIMITED = """
 SELECT id, event_id, subscription_id,
        CASE WHEN rate_limit IS NOT NULL THEN first + step * (number - 1) END,
-       CASE WHEN rate_limit IS NOT NULL THEN first + step * taken END
+       CASE WHEN rate_limit IS NOT NULL THEN first + step * taken END, next_attempt_at
 FROM ranked
 """
 # Whatever the circuit says. Those that are held otherwise are forgotten here: they are due, and sent once resumed, or
 # when it is their turn by the rate limit.
 _PICK_BY_HAND = f"""
 SELECT delivery.id, delivery.event_id, subscription.id AS subscription_id,
-       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at
+       NULL::timestamptz AS send_at, NULL::timestamptz AS next_slot_at, delivery.next_attempt_at AS due_at
 FROM asked
 JOIN delivery_delivery AS delivery ON delivery.id = asked.delivery_id AND next_attempt_at <= now() AND {NOT_TAKEN}
 JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscription_id
@@ -140,7 +145,8 @@ RETURNING delivery.id, delivery.lease_id, delivery.organization_id, delivery.sub
           CASE WHEN subscription.previous_secret_until > now() THEN subscription.previous_secret ELSE '' END,
           {stored_data.COLUMNS}, delivery.retry_id, (event.annotations -> 'attributes')::text,
           subscription.timeout_seconds, subscription.retry_schedule, subscription.auth, subscription.max_in_flight,
-          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0), delivery.sequence
+          picked.send_at, picked.next_slot_at, coalesce(delivery.earlier_attempts, 0), delivery.sequence,
+          picked.due_at
 """  # noqa: S608 - no input
 _CLAIM = f"WITH {_PICK_LIMITED}, free AS ({_PICK}), picked AS (TABLE free UNION ALL {_OF_LIMITED}) {_TAKE}"
 _CLAIM_BY_HAND = f"WITH {_ASKED} picked AS ({_PICK_BY_HAND}) {_TAKE}"
@@ -161,7 +167,7 @@ class Claimed(msgspec.Struct, frozen=True):
     `timeout_seconds` and `retry_schedule` are None where the platform's settings count. With a rate limit it is not to
     be sent before `send_at`, which is at most AHEAD, and more can be claimed from `next_slot_at` on. `attempts` are
     those since it last started over, by which the schedule goes; before that there were `earlier_attempts`. `sequence`
-    is its number in the order of its key, if it has one.
+    is its number in the order of its key, if it has one. It has been due since `due_at`.
     `traceparent` and `tracestate` are as the event came with them, valid or not. `data` and `attributes`, those of a
     CloudEvent without a field here, are JSON texts.
     """
@@ -193,6 +199,7 @@ class Claimed(msgspec.Struct, frozen=True):
     next_slot_at: datetime | None = None
     earlier_attempts: int = 0
     sequence: int | None = None
+    due_at: datetime | None = None
 
     @property
     def number(self) -> int:
@@ -208,10 +215,25 @@ async def find_due(database: Database) -> list[tuple[UUID, UUID, int]]:
     return [(organization, pk, failures) for organization, pk, failures in await database.fetch(_DUE, {})]
 
 
-async def claim(database: Database, wanted: Mapping[UUID, int]) -> list[Claimed]:
-    """Of each subscription so many deliveries as are wanted, those first that have been due the longest."""
-    values = {"wanted": uuid_array(wanted), "counts": array(map(str, wanted.values()))}
-    return await _take(database, _CLAIM, values)
+async def claim(database: Database, wanted: Mapping[UUID, int], floors: Floors[UUID] | None = None) -> list[Claimed]:
+    """Of each subscription so many deliveries as are wanted, those first that have been due the longest.
+
+    With `floors` that are not whole afterwards, there may be others, which became due before.
+    """
+    floors = floors or Floors()
+    floors.begin()
+    values = {
+        "wanted": uuid_array(wanted),
+        "counts": array(map(str, wanted.values())),
+        "floors": array(floors.of(pk).isoformat() for pk in wanted),
+    }
+    taken = await _take(database, _CLAIM, values)
+    oldest: dict[UUID, datetime] = {}
+    for one in taken:
+        if one.due_at is not None:
+            oldest[one.subscription_id] = min(one.due_at, oldest.get(one.subscription_id, one.due_at))
+    floors.end(oldest)
+    return taken
 
 
 async def claim_manual_retries(database: Database, *, room: int) -> list[Claimed]:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from core.ports import Database
 from core.ports.batcher import Batcher
 from core.postgresql.faults import is_passing
+from core.postgresql.floors import Floors
 from core.tracing import Span, Value, read_context, sending_span
 from delivery.kinds import RULES
 from delivery.listeners import DeadLetter, DisabledWebhook, tell_dead_letter, tell_disabled_webhook
@@ -77,6 +78,7 @@ class Sender:
         self._look_is_wanted = True
         self._look_not_before = 0.0
         self._claim_seconds = 0.0
+        self._floors: Floors[UUID] = Floors()
         self._news = asyncio.Event()
         self._is_stopping = False
         self.moved_at = time.monotonic()
@@ -133,12 +135,12 @@ class Sender:
         if plan := self._shares.plan(now=now):
             wanted = {subscription_id: number for (_, subscription_id), number in plan.items()}
             began = time.monotonic()
-            taken = await claim(self._database, wanted)
+            taken = await claim(self._database, wanted, self._floors)
             self._claim_seconds = time.monotonic() - began
             number += self._start(taken, self._deliver)
             counts = Counter(one.subscription_id for one in taken)
             for organization_id, subscription_id in plan:
-                if counts[subscription_id] < wanted[subscription_id]:
+                if self._floors.is_whole and counts[subscription_id] < wanted[subscription_id]:
                     self._shares.forget_due(organization_id, subscription_id)
         return number
 

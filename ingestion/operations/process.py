@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from core.log_lines import log_line
 from core.postgresql.arrays import uuid_array
 from core.postgresql.faults import is_passing
+from core.postgresql.floors import Floors
 from core.registry import Registry
 from core.tracing import batch_span
 from ingestion.fields import MatchedFields
@@ -25,9 +26,11 @@ from ingestion.positions import PLACES, TAKE
 from ingestion.trace_contexts import contexts_of
 
 logger = logging.getLogger(__name__)
-# A batch's transaction stays short, so that a lost worker costs little work. Entries hold 1 to 1 000 events.
+# A batch's transaction stays short, so that a lost worker costs little work, and others' events wait for it no longer
+# than for a request with as many. Entries hold 1 to 1 000 events.
 ENTRIES_PER_CLAIM = 50
-EVENTS_PER_BATCH = 5_000
+EVENTS_PER_BATCH = 500
+SMALL_ENTRY = 50
 FAILURES_PER_BATCH = 200
 FIRST_RETRY = timedelta(seconds=10)
 _by_id = attrgetter("id")
@@ -46,19 +49,30 @@ class StoredEvent(MatchedFields, frozen=True):
 # Called in turn with each batch of processed events, inside the transaction that processes it.
 event_handlers: Registry[Callable[[Sequence[StoredEvent]], None]] = Registry()
 
+# Of the outbox, which is one queue.
+_floors: Floors[None] = Floors()
 # A lock that each batch shares until it is committed, from before it calls the handlers; see wait_for_batches().
 _BATCHES = 6_412_270_031
 _RUNNING = f"running AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_BATCHES}))"
 _STORED = ", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__ if name != "position")
-# With their events; of one that retention has taken meanwhile nothing but its entry is left.
+# The oldest entries with their events; of one that retention has taken meanwhile nothing but its entry is left. Small
+# ones go before large ones of the last second, which are left to a batch of their own: whoever sends one event does not
+# wait for a thousand of somebody else's.
 _CLAIM = f"""
 WITH {_RUNNING}, oldest AS MATERIALIZED (
-    SELECT id FROM ingestion_outboxentry ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
+    SELECT id, created_at, cardinality(event_ids) AS size FROM ingestion_outboxentry
+    WHERE created_at >= %(floor)s ORDER BY created_at LIMIT %(entries)s FOR UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT id, size, sum(size) OVER (
+        ORDER BY size > {SMALL_ENTRY} AND created_at > now() - interval '1 s', created_at, id
+    ) AS total FROM oldest
 ), claimed AS (
-    DELETE FROM ingestion_outboxentry AS entry USING oldest WHERE entry.id = oldest.id
-    RETURNING event_ids, position * {PLACES} AS first
+    DELETE FROM ingestion_outboxentry AS entry USING ranked
+    WHERE entry.id = ranked.id AND (total <= %(events)s OR (total = size AND %(is_first)s))
+    RETURNING entry.event_ids, entry.created_at, entry.position * {PLACES} AS first
 )
-SELECT (SELECT count(*) FROM claimed, running), {_STORED}, claimed.first + named.place - 1
+SELECT (SELECT count(*) FROM oldest, running), (SELECT count(*) FROM claimed), claimed.created_at,
+       {_STORED}, claimed.first + named.place - 1
 FROM claimed CROSS JOIN LATERAL unnest(event_ids) WITH ORDINALITY AS named (id, place)
 LEFT JOIN LATERAL (SELECT * FROM ingestion_event WHERE ingestion_event.id = named.id LIMIT 1) AS event ON true
 """  # noqa: S608 - the names are our own
@@ -132,17 +146,25 @@ def _claimed(process: Callable[[Sequence[StoredEvent]], None]) -> tuple[int, boo
 def _claim() -> tuple[int, bool, list[StoredEvent]]:
     """The oldest entries that nobody else has: how many events they name, whether no more waited, and the events.
 
-    About EVENTS_PER_BATCH, or all; in the order of their ids.
+    EVENTS_PER_BATCH, or a single entry with more; in the order of their ids.
     """
     count, is_last = 0, False
     events: list[StoredEvent] = []
     with connection.cursor() as cursor:
-        while count < EVENTS_PER_BATCH and not is_last:
-            cursor.execute(_CLAIM, [ENTRIES_PER_CLAIM])
+        while not is_last and (left := EVENTS_PER_BATCH - count) > 0:
+            _floors.begin()
+            cursor.execute(
+                _CLAIM,
+                {"floor": _floors.of(None), "entries": ENTRIES_PER_CLAIM, "events": left, "is_first": not count},
+            )
             rows = cursor.fetchall()
-            events += [StoredEvent(*columns) for _, *columns in rows if columns[0] is not None]
+            _floors.end({None: min(row[2] for row in rows)} if rows else {})
+            found, claimed = rows[0][:2] if rows else (0, 0)
+            events += [StoredEvent(*columns) for _, _, _, *columns in rows if columns[0] is not None]
             count += len(rows)
-            is_last = not rows or rows[0][0] < ENTRIES_PER_CLAIM
+            if claimed < found or (count and not rows):
+                break
+            is_last = found < ENTRIES_PER_CLAIM
     return count, is_last, sorted(events, key=_by_id)
 
 

@@ -20,8 +20,10 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from core.event_ids import lowest_id, time_of
+from core.partitions import indexes as partition_indexes
 from core.partitions import making as partition_making
 from core.partitions.drops import ended_partitions
+from core.partitions.indexes import replace_index
 from core.partitions.making import Limits, make_partitions
 from core.partitions.weeks import WEEK, has_partition, partitions_of, week_of
 from core.postgresql import short_locks
@@ -364,3 +366,65 @@ def stalled_dump(programs: Path) -> Iterator[Callable[[], bool]]:
         yield is_dumping
         process.communicate()
         assert process.returncode == 0
+
+
+# --- An index gives way to another ------------------------------------------------------------------------------------
+
+
+def indexes_of(table: str) -> dict[str, bool]:
+    """Whether each is valid, by what it is on."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT substring(pg_get_indexdef(indexrelid) FROM 'btree (.*)'), indisvalid FROM pg_index"
+            " WHERE indrelid = %s::regclass",
+            [table],
+        )
+        return dict(cursor.fetchall())
+
+
+def exchange(old: str, new: str, columns: str) -> None:
+    replace_index(TABLE, old=old, new=new, columns=columns)
+
+
+@pytest.fixture
+def put_back() -> Iterator[None]:
+    yield
+    exchange("event_by_source", "event_of_type", "organization_id, type, id")
+
+
+@pytest.mark.usefixtures("put_back")
+def test_an_index_gives_way_to_another_while_everybody_reads_and_writes() -> None:
+    make_partitions(now=FAR, tables=[TABLE])
+    with Traffic(FAR).flowing():
+        exchange("event_of_type", "event_by_source", "organization_id, source, id")
+    made = make_partitions(now=FAR + 10 * WEEK, tables=[TABLE])
+    for table in (TABLE, f"{TABLE}_default", made[-1], *(partition.name for partition in partitions_of(TABLE))):
+        assert indexes_of(table) == {
+            "(id)": True, "(organization_id, id)": True, "(organization_id, source, id)": True
+        }  # fmt: skip
+
+
+@pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("step", ["_tie", "_drop"])
+def test_an_exchange_of_indexes_that_was_killed_goes_on(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying, suppress(KeyboardInterrupt):
+        dying.setattr(partition_indexes, step, die)
+        exchange("event_of_type", "event_by_source", "organization_id, source, id")
+    assert indexes_of(TABLE)["(organization_id, type, id)"]
+    exchange("event_of_type", "event_by_source", "organization_id, source, id")
+    assert indexes_of(TABLE) == {"(id)": True, "(organization_id, id)": True, "(organization_id, source, id)": True}
+
+
+@pytest.mark.usefixtures("put_back")
+def test_beside_a_dump_the_old_index_stays_and_goes_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_locks, "PAUSE_SECONDS", 0)
+    with dump():
+        # What reads sees both meanwhile.
+        with pytest.raises(short_locks.InUseError, match="pg_dump"):
+            exchange("event_of_type", "event_by_source", "organization_id, source, id")
+        assert indexes_of(TABLE)["(organization_id, type, id)"]
+    exchange("event_of_type", "event_by_source", "organization_id, source, id")
+    assert indexes_of(TABLE) == {"(id)": True, "(organization_id, id)": True, "(organization_id, source, id)": True}

@@ -10,12 +10,15 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from core.ports import SyncDatabase, run_now
 from delivery.models import Delivery, Subscription
+from ingestion.formats.decoding import DecodedEvent
+from ingestion.intake.storing import Incoming, store
 from ingestion.models import Event, EventType, HourlyStat, OutboxEntry, ProcessingFailure
-from ingestion.operations import process_outbox, remove_expired_idempotency_keys, retry_failed
+from ingestion.operations import process, process_outbox, remove_expired_idempotency_keys, retry_failed
 from ingestion.operations.process import StoredEvent, event_handlers
 from tests.conftest import Tenant, make_tenant
-from tests.factories import inbox_of
+from tests.factories import inbox_of, make_organization
 
 EVENT = {"type": "invoice.paid", "data": {"amount": 12900}, "source": "/billing", "subject": "inv_1"}
 
@@ -278,3 +281,23 @@ def test_what_a_batch_that_was_taken_back_had_made_is_made_again(tenant: Tenant)
     assert tenant.post("/api/v1/events", EVENT).status_code == 202
     assert process_outbox() == 1
     assert set(Delivery.objects.values_list("subscription", flat=True)) == {inbox.pk}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_event_does_not_wait_for_a_thousand_of_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "EVENTS_PER_BATCH", 60)
+    organization = make_organization()
+
+    def send(count: int) -> None:
+        event = DecodedEvent(type="a", data="1", source=None, subject=None, time=None, idempotency_key=None)
+        run_now(store(SyncDatabase(), [Incoming(organization.pk, event) for _ in range(count)]))
+
+    send(60)
+    send(1)
+    send(1)
+    assert [process_outbox(batches=1) for _ in range(3)] == [2, 60, 0]
+    # Many small ones keep a large one from its turn for a second at most.
+    send(60)
+    OutboxEntry.objects.update(created_at=timezone.now() - timedelta(seconds=2))
+    send(1)
+    assert [process_outbox(batches=1) for _ in range(3)] == [60, 1, 0]

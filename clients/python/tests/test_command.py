@@ -12,6 +12,8 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
+from threading import Event
 from typing import Any
 
 import pytest
@@ -123,6 +125,32 @@ def test_a_file_goes_on_where_it_stopped_with_the_same_keys(evp: Evp, server: Se
         keys.setdefault(event["data"], set()).add(event["idempotency_key"])
     assert [len(keys[number]) for number in range(7)] == [1] * 7
     assert evp("send", "--ndjson", str(file), "--resume").status == 0
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_who_was_killed_sends_each_line_under_one_key(evp: Evp, server: Server, tmp_path: Path, last: int) -> None:
+    file = tmp_path / "events.ndjson"
+    file.write_text("".join(f'{{"type":"t","data":{number}}}\n' for number in range(7)))
+    started: Queue[subprocess.Popen[bytes]] = Queue()
+    killed = Event()
+    batches = 0
+
+    def kill_before_the_answer(request: Request) -> Answer:
+        nonlocal batches
+        batches += request.path.endswith("batch")
+        if batches == last and request.path.endswith("batch"):
+            process = started.get()
+            process.kill()
+            process.wait()
+            killed.set()
+        return platform_like(request)
+
+    server.otherwise = kill_before_the_answer
+    started.put(subprocess.Popen([*EVP, "send", "--ndjson", str(file)], env={**evp.environ, **evp.signed_in}))
+    assert killed.wait(60)
+    assert evp("send", "--ndjson", str(file), "--resume", "--json").json()["lines"] == 7
+    assert {event["data"] for event in server.sent()} == {*range(7)}
+    assert len({(event["data"], event["idempotency_key"]) for event in server.sent()}) == 7
 
 
 def test_login_keeps_the_key_where_only_the_user_reads_it(evp: Evp, server: Server) -> None:

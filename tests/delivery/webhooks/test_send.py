@@ -9,6 +9,7 @@ from functools import partial
 from io import StringIO
 from ipaddress import ip_network
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from django.utils import timezone
 
 from core.ports import Parameters, SyncDatabase, run_now
 from core.ports.asynchronous import SingleDatabase
+from core.postgresql.floors import Floors
 from core.problems import Problem
 from core.secrets import encrypt_secret
 from delivery.api.attempts import attempts_of
@@ -504,6 +506,25 @@ def test_what_a_dead_sender_held_comes_again_and_is_counted_once(
     delivery = Delivery.objects.get(subscription=subscription)
     assert (delivery.status, delivery.attempts) == ("delivered", 1)
     assert len(attempts_of(delivery)) == 2
+
+
+def test_what_became_due_in_the_past_is_sent_though_searches_from_the_beginning_take_long(
+    organization: Organization, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a dump; a lease that ended, for example, lies before what was found last."""
+    monkeypatch.setattr("core.postgresql.floors._CHEAP_SECONDS", 0.0)
+    subscription = webhook(organization, f"{receiver.url}/ok")
+    floors: Floors[UUID] = Floors()
+    accept(organization)
+    assert len(run_now(claim(SyncDatabase(), {subscription.pk: 10}, floors))) == 1
+    accept(organization)
+    late = Delivery.objects.filter(subscription=subscription, lease_id=None)
+    late.update(next_attempt_at=timezone.now() - timedelta(hours=1))
+    monkeypatch.setattr(floors, "_whole_not_before", time.monotonic() + 3600)
+    assert run_now(claim(SyncDatabase(), {subscription.pk: 10}, floors)) == []
+    assert not floors.is_whole
+    monkeypatch.setattr(floors, "_whole_not_before", 0.0)
+    assert len(run_now(claim(SyncDatabase(), {subscription.pk: 10}, floors))) == 1
 
 
 @pytest.mark.parametrize("older", [False, True])

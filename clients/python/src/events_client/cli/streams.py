@@ -51,6 +51,9 @@ def send_stream(client: Client, source: str, *, resume: bool, restart: bool, jso
     """Send all lines of a file, or of standard input (`-`). Ends with status 1 when some were refused."""
     kept = None if source == "-" else _state_file(client, source)
     run = _begin(kept, source, resume=resume, restart=restart)
+    if kept:
+        # Before the first batch, or one that is killed while it is on its way would be sent again under other keys.
+        _keep(kept, run)
     try:
         with _opened(source) as stream, _progress(run, source) as progress:
             if run.offset:
