@@ -4,11 +4,11 @@ from typing import Any
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["organizations.keys.authentication.ApiKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["organizations.keys.authentication.HasScope"],
+    "DEFAULT_PERMISSION_CLASSES": ["organizations.keys.authentication.HasScope", "rest.lists.KnownParameters"],
     "DEFAULT_RENDERER_CLASSES": ["rest.rendering.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest.parsing.JSONParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.rendering.AlwaysJSON",
-    "DEFAULT_SCHEMA_CLASS": "rest.openapi.DocumentedView",
+    "DEFAULT_SCHEMA_CLASS": "rest.openapi.document.DocumentedView",
     "EXCEPTION_HANDLER": "rest.problems.exception_handler",
     "DEFAULT_METADATA_CLASS": None,
     "UNAUTHENTICATED_USER": None,
@@ -27,7 +27,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "SERVERS": [{"url": "/", "description": "The platform that serves this document."}],
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "POSTPROCESSING_HOOKS": ["rest.openapi.add_shared_components"],
+    "POSTPROCESSING_HOOKS": ["rest.openapi.document.add_shared_components"],
     "TAGS": [
         {"name": "events", "description": "Send and read events."},
         {"name": "event-types", "description": "Describe types of events, and validate events by JSON Schema."},

@@ -13,7 +13,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from core.problems import PROBLEM_TYPES
-from rest.openapi import JSON, build_document
+from rest.openapi import JSON
+from rest.openapi.document import build_document
 
 # Made once in a process, by one request however many want it: half a second of CPU. libyaml takes a seventh of what
 # Python's own writer does.

@@ -5,15 +5,22 @@ window over HTTP is at most 8 MiB), RFC 7694 (a 415 names the encodings that are
 """
 
 import re
+import sys
 import zlib
-from collections.abc import Iterator, Mapping
-
-import zstandard
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 from core.field_errors import cut
 from core.problems import Problem
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 MAX_ZSTD_WINDOW = 8 * 1024 * 1024
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW.bit_length() - 1}
 # Each further gzip member or zstd frame costs a copy of what follows it; block-wise compressors make one per 64 KiB.
 MAX_MEMBERS = 128
 ENCODINGS = "gzip, zstd"
@@ -51,7 +58,7 @@ def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:
         )
     try:
         return _collect(_UNPACKERS[name](body, limit), limit)
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+    except (zlib.error, zstd.ZstdError, EOFError) as error:
         raise Problem("bad_request", f"The body is not valid {name}: it is damaged or cut short.") from error
 
 
@@ -71,10 +78,11 @@ def _plain(body: bytes, limit: int) -> Iterator[bytes]:
     yield body
 
 
-def _gzip_members(body: bytes, limit: int) -> Iterator[bytes]:
+def _members(body: bytes, limit: int, *, unpacker: Callable[[], Any]) -> Iterator[bytes]:
+    """The members of gzip, or the frames of zstd: of each, what is left of the limit plus one byte at most."""
     rest, room = body, limit + 1
     while rest or rest is body:
-        member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        member = unpacker()
         part = member.decompress(rest, room)
         room -= len(part)
         if room and not member.eof:
@@ -83,31 +91,11 @@ def _gzip_members(body: bytes, limit: int) -> Iterator[bytes]:
         rest = member.unused_data
 
 
-def _zstd_frames(body: bytes, limit: int) -> Iterator[bytes]:
-    rest, room = body, limit + 1
-    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
-    while rest or rest is body:
-        end = _zstd_frame_end(rest)
-        part = unpacker.stream_reader(rest[:end]).read(room)
-        room -= len(part)
-        yield part
-        rest = rest[end:]
-
-
-def _zstd_frame_end(body: bytes) -> int:
-    """Where the first frame ends: the library reads a truncated one without a word (RFC 8878 3.1.1)."""
-    position = zstandard.frame_header_size(body)
-    last = False
-    while not last:
-        header = int.from_bytes(body[position : position + 3], "little")
-        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
-        position += 3 + (1 if kind == 1 else size)
-        if position > len(body):
-            raise EOFError
-    position += 4 if zstandard.get_frame_parameters(body).has_checksum else 0
-    if position > len(body):
-        raise EOFError
-    return position
-
-
-_UNPACKERS = {"identity": _plain, "gzip": _gzip_members, "x-gzip": _gzip_members, "zstd": _zstd_frames}
+_gzip = partial(_members, unpacker=partial(zlib.decompressobj, wbits=16 + zlib.MAX_WBITS))
+_zstd = partial(_members, unpacker=partial(zstd.ZstdDecompressor, options=_ZSTD_OPTIONS))
+_UNPACKERS: dict[str, Callable[[bytes, int], Iterator[bytes]]] = {
+    "identity": _plain,
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "zstd": _zstd,
+}

@@ -11,6 +11,7 @@ from django.core import signing
 from django.db.models import Model, QuerySet
 from django.http.response import HttpResponseBase
 from django.utils.dateparse import parse_datetime
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from core.field_errors import cut, pointer_to
@@ -34,10 +35,19 @@ class Page:
     name: str
 
 
-def check_parameters(request: Request, allowed: Collection[str]) -> None:
-    """422 for a query parameter that the endpoint does not have, or that is given twice."""
+class KnownParameters(BasePermission):
+    """422 for a query parameter that the operation does not have, or that is given twice."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        operation = view.operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is not None and operation.refuses_parameters:
+            _check_parameters(request, {each.name for each in operation.parameters if each.place == "query"})
+        return True
+
+
+def _check_parameters(request: Request, known: Collection[str]) -> None:
     for name, values in request.query_params.lists():
-        if name not in allowed:
+        if name not in known:
             raise invalid(pointer_to(name), "unknown_parameter", f"There is no parameter {cut(name)!r} here.")
         if len(values) > 1:
             raise invalid(f"/{name}", "repeated_parameter", f"The parameter {name!r} is given twice.")
@@ -45,9 +55,8 @@ def check_parameters(request: Request, allowed: Collection[str]) -> None:
             raise invalid(f"/{name}", "invalid", "NUL characters cannot be stored or searched.")
 
 
-def read_page(request: Request, name: str, allowed: Collection[str] = ()) -> Page:
-    """`?limit=` and `?cursor=` of the list `name`; every other parameter must be in `allowed`."""
-    check_parameters(request, {"limit", "cursor", *allowed})
+def read_page(request: Request, name: str) -> Page:
+    """`?limit=` and `?cursor=` of the list `name`."""
     given = request.query_params.get("limit", str(DEFAULT_LIMIT))
     if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MAX_LIMIT and len(given) <= 9):
         raise invalid("/limit", "out_of_range", f"limit is a number from 1 to {MAX_LIMIT}.")

@@ -19,7 +19,7 @@ def load() -> dict[str, Any]:
     import django  # noqa: PLC0415 - after the environment is complete
 
     django.setup()
-    from rest.openapi import build_document  # noqa: PLC0415
+    from rest.openapi.document import build_document  # noqa: PLC0415
 
     return build_document()
 

@@ -104,7 +104,7 @@ def retry_selected(request: HttpRequest, place: OrganizationContext, subscriptio
         messages.error(request, "Select the dead letters to retry.")
     if done == len(dead) == 1:
         return redirect("console:delivery", place.organization.slug, found.pk, dead[0].pk)
-    return _to_dead_letters(place, found)
+    return redirect("console:dead-letters", place.organization.slug, found.pk)
 
 
 @organization_page(Action.RETRY_DELIVERIES, methods=READ + WRITE)
@@ -135,7 +135,3 @@ def _retry(request: HttpRequest, subscription: Subscription, row: Delivery) -> b
     except Problem:
         return False
     return True
-
-
-def _to_dead_letters(place: OrganizationContext, subscription: Subscription) -> HttpResponse:
-    return redirect("console:dead-letters", place.organization.slug, subscription.pk)

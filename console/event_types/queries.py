@@ -50,8 +50,7 @@ def trends_of(organization_id: UUID, types: Sequence[str], *, now: datetime) -> 
         for name, begin, count in cursor:
             if (bar := (begin - start) // _EACH) < _BARS:
                 counts[name][bar] = count
-    return {name: _trend(columns) for name, columns in counts.items()}
-
-
-def _trend(columns: list[int]) -> Sparkline:
-    return sparkline([(count, 0) for count in columns], f"{sum(columns)} events in the last {DAYS} days")
+    return {
+        name: sparkline([(count, 0) for count in columns], f"{sum(columns)} events in the last {DAYS} days")
+        for name, columns in counts.items()
+    }

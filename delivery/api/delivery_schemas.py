@@ -7,18 +7,7 @@ from msgspec import Meta, Struct
 
 from delivery.models import DeliveryStatus
 from delivery.shown_status import HeldReason
-from rest.openapi import (
-    EXAMPLE_ID,
-    EXAMPLE_TIME,
-    OTHER_ID,
-    PAGE,
-    Answer,
-    Listed,
-    Operation,
-    Parameter,
-    Time,
-    json_of,
-)
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Listed, Time, answer, get, page_of, parameter, post
 
 Milliseconds = Annotated[int, Meta(ge=0)]
 HeaderFields = dict[str, str]
@@ -33,9 +22,9 @@ class TimingsShown(Struct):
     connect_ms: Annotated[Milliseconds | None, Meta(description="Connecting to the address.")]
     tls_ms: Annotated[Milliseconds | None, Meta(description="The TLS handshake.")]
     first_byte_ms: Annotated[
-        Milliseconds | None, Meta(description="From sending the request to the first byte of the response.")
+        Milliseconds | None, Meta(description=("From sending the request to the first byte of the response."))
     ]
-    total_ms: Annotated[Milliseconds, Meta(description="All of it, including reading the response.")]
+    total_ms: Annotated[Milliseconds, Meta(description=("All of it, including reading the response."))]
 
 
 class AttemptShown(Struct):
@@ -52,18 +41,18 @@ class AttemptShown(Struct):
     remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
     request_headers: Annotated[
         HeaderFields | None,
-        Meta(description="As sent; values of the subscription's own headers are masked. Null if not recorded."),
+        Meta(description=("As sent; values of the subscription's own headers are masked. Null if not recorded.")),
     ]
     status_code: Annotated[int | None, Meta(description="Null when there was no response.")]
     response_headers: Annotated[
         HeaderFields | None,
-        Meta(description="Up to 4 KiB. Values of a repeated field are joined. Null if not recorded."),
+        Meta(description=("Up to 4 KiB. Values of a repeated field are joined. Null if not recorded.")),
     ]
-    response_body: Annotated[str, Meta(description="The beginning of the response, up to 20 KiB.")]
+    response_body: Annotated[str, Meta(description=("The beginning of the response, up to 20 KiB."))]
     error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it succeeded.")]
     error_detail: Annotated[
         str | None,
-        Meta(description="The same as a sentence that says what to do. Null when it succeeded, or if not recorded."),
+        Meta(description=("The same as a sentence that says what to do. Null when it succeeded, or if not recorded.")),
     ]
     response: Annotated[str, Meta(description="The same as `response_body`.")]
 
@@ -81,17 +70,17 @@ class TestResult(Struct):
     timings: TimingsShown
     remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
     request_headers: Annotated[
-        HeaderFields, Meta(description="As sent; values of the subscription's own headers are masked.")
+        HeaderFields, Meta(description=("As sent; values of the subscription's own headers are masked."))
     ]
     request_body: Annotated[str, Meta(description="As sent.")]
     status_code: Annotated[int | None, Meta(description="Null when there was no response.")]
     response_headers: Annotated[HeaderFields, Meta(description="Up to 4 KiB. Values of a repeated field are joined.")]
-    response_body: Annotated[str, Meta(description="The beginning of the response, up to 20 KiB.")]
+    response_body: Annotated[str, Meta(description=("The beginning of the response, up to 20 KiB."))]
     error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
     error_detail: Annotated[
-        str | None, Meta(description="The same as a sentence that says what to do; null when it was delivered.")
+        str | None, Meta(description=("The same as a sentence that says what to do; null when it was delivered."))
     ]
-    detail: Annotated[str, Meta(description="The outcome as a sentence, also when it was delivered.")]
+    detail: Annotated[str, Meta(description=("The outcome as a sentence, also when it was delivered."))]
     response: Annotated[str, Meta(description="The same as `response_body`.")]
 
 
@@ -101,21 +90,25 @@ class DeliveryFields(Struct):
     id: UUID
     subscription: UUID
     event_id: UUID
-    event_type: Annotated[str | None, Meta(description="Null once the event is past its retention.")]
+    event_type: Annotated[str | None, Meta(description=("Null once the event is past its retention."))]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
         HeldReason | None,
         Meta(
-            description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
-            " organization is suspended, the subscription's rate limit defers it, or an earlier delivery"
-            " of its key has not ended (`order`)."
+            description=(
+                "Why it is `held`: its subscription is paused or disabled, the endpoint rests, the "
+                "organization is suspended, the subscription's rate limit defers it, or an earlier "
+                "delivery of its key has not ended (`order`)."
+            )
         ),
     ]
     next_attempt_at: Annotated[
         Time | None,
         Meta(
-            description="In the future; for a delivery held by an open circuit, when that ends. Null without such"
-            " a time: it is due now, is over, or is held until somebody acts."
+            description=(
+                "In the future; for a delivery held by an open circuit, when that ends. Null without "
+                "such a time: it is due now, is over, or is held until somebody acts."
+            )
         ),
     ]
     last_error: str | None
@@ -125,8 +118,10 @@ class DeliveryFields(Struct):
     sequence: Annotated[
         int | None,
         Meta(
-            description="Its number in the order of its key, the `webhook-sequence`: one more than that of the delivery"
-            " before it. Null without `order_by`, and until its turn comes."
+            description=(
+                "Its number in the order of its key, the `webhook-sequence`: one more than that of the "
+                "delivery before it. Null without `order_by`, and until its turn comes."
+            )
         ),
     ]
 
@@ -141,7 +136,7 @@ class DeliveryShown(DeliveryFields):
     """A delivery, in a list."""
 
     attempts: Annotated[
-        int, Meta(ge=0, description="How many, including those before a manual retry; for an inbox, how many leases.")
+        int, Meta(ge=0, description=("How many, including those before a manual retry; for an inbox, how many leases."))
     ]
 
 
@@ -205,100 +200,87 @@ EXAMPLE_DELIVERY = {
     "attempts": [EXAMPLE_ATTEMPT],
 }
 _LISTED_DELIVERY = {**EXAMPLE_DELIVERY, "attempts": 1}
-_STATUS = Parameter(
-    name="status",
-    description="Only deliveries with this status.",
-    schema={"type": "string", "enum": DeliveryStatus.values},
-)
+_STATUS = parameter("status", "Only deliveries with this status.", enum=DeliveryStatus.values)
 _FILTERS = (
     _STATUS,
-    Parameter(name="error", description="Only deliveries whose latest failure has this code, such as `timeout`."),
-    Parameter(
-        name="status_code",
-        description="Only deliveries with an attempt that got this HTTP status.",
-        schema={"type": "integer", "minimum": 100, "maximum": 599},
+    parameter(
+        "error",
+        "Only deliveries whose latest failure has this code, such as `timeout`.",
     ),
-    Parameter(
-        name="event_type",
-        description="Only deliveries of events of this type; with a trailing `*`, every type that starts with it.",
+    parameter(
+        "status_code",
+        "Only deliveries with an attempt that got this HTTP status.",
+        type="integer",
+        minimum=100,
+        maximum=599,
+    ),
+    parameter(
+        "event_type", ("Only deliveries of events of this type; with a trailing `*`, every type that starts with it.")
     ),
     *(
-        Parameter(
-            name=f"received_{side}",
-            description=f"Only deliveries of events that were received {side} this time, in RFC 3339.",
-            schema={"type": "string", "format": "date-time"},
+        parameter(
+            f"received_{side}",
+            f"Only deliveries of events that were received {side} this time, in RFC 3339.",
+            format="date-time",
         )
         for side in ("after", "before")
     ),
 )
 
-SUBSCRIPTION_DELIVERIES = {
-    "GET": Operation(
-        id="list_deliveries",
-        summary="List the deliveries of a subscription",
-        description="With any filter other than `status`, a page examines the newest 1 000 deliveries, so it may have"
-        " fewer rows than `limit`, or none, and still have a `next_cursor`.",
-        parameters=(*_FILTERS, *PAGE),
-        answers={
-            200: Answer(
-                description="A page of deliveries.",
-                content=json_of(DeliveryList, page={"data": [_LISTED_DELIVERY], "next_cursor": None}),
-            )
+SUBSCRIPTION_DELIVERIES = get(
+    "list_deliveries",
+    "List the deliveries of a subscription",
+    (
+        "With any filter other than `status`, a page examines the newest 1 000 deliveries, so it may have "
+        "fewer rows than `limit`, or none, and still have a `next_cursor`."
+    ),
+    parameters=(*_FILTERS, *PAGE),
+    answers=page_of(DeliveryList, "deliveries", _LISTED_DELIVERY),
+)
+DELIVERY = get(
+    "get_delivery",
+    "Show a delivery with its attempts",
+    answers=answer("The delivery.", DeliveryDetails, delivery=EXAMPLE_DELIVERY),
+)
+RETRY = post(
+    "retry_delivery",
+    "Retry a delivery",
+    (
+        "Makes it due now, whatever its status. A delivered one or a dead letter starts over, with all its "
+        "attempts ahead. It is tried at once, even while the endpoint rests; on a paused or disabled "
+        "subscription, it stays held until that is resumed. With `order_by`, a dead letter that holds its "
+        "key is tried at once, any other finished delivery goes to the end of its key, and one that waits "
+        "for an earlier one is refused."
+    ),
+    answers=answer(
+        "The delivery is due.",
+        DeliveryShown,
+        status=202,
+        delivery={
+            **_LISTED_DELIVERY,
+            "status": "pending",
+            "delivered_at": None,
         },
-    )
-}
-DELIVERY = {
-    "GET": Operation(
-        id="get_delivery",
-        summary="Show a delivery with its attempts",
-        answers={200: Answer(description="The delivery.", content=json_of(DeliveryDetails, delivery=EXAMPLE_DELIVERY))},
-    )
-}
-RETRY = {
-    "POST": Operation(
-        id="retry_delivery",
-        summary="Retry a delivery",
-        description="Makes it due now, whatever its status. A delivered one or a dead letter starts over, with all its"
-        " attempts ahead. It is tried at once, even while the endpoint rests; on a paused or disabled subscription,"
-        " it stays held until that is resumed. With `order_by`, a dead letter that holds its key is tried at once, any"
-        " other finished delivery goes to the end of its key, and one that waits for an earlier one is refused.",
-        answers={
-            202: Answer(
-                description="The delivery is due.",
-                content=json_of(
-                    DeliveryShown,
-                    delivery={
-                        **_LISTED_DELIVERY,
-                        "status": "pending",
-                        "delivered_at": None,
-                    },
-                ),
-            )
+    ),
+    problems=("limit_reached", "wrong_state"),
+)
+SKIP = post(
+    "skip_delivery",
+    "Skip a delivery that others wait for",
+    (
+        "For subscriptions with `order_by`: the deliveries behind it go on without it. A dead letter that "
+        "holds its key stays one; an unfinished delivery becomes a dead letter with the error `skipped`. "
+        "It can be retried later, and then goes to the end of its key."
+    ),
+    answers=answer(
+        "The delivery.",
+        DeliveryShown,
+        delivery={
+            **_LISTED_DELIVERY,
+            "status": "dead_letter",
+            "last_error": "skipped",
+            "delivered_at": None,
         },
-        problems=("limit_reached", "wrong_state"),
-    )
-}
-SKIP = {
-    "POST": Operation(
-        id="skip_delivery",
-        summary="Skip a delivery that others wait for",
-        description="For subscriptions with `order_by`: the deliveries behind it go on without it. A dead letter that"
-        " holds its key stays one; an unfinished delivery becomes a dead letter with the error `skipped`. It can be"
-        " retried later, and then goes to the end of its key.",
-        answers={
-            200: Answer(
-                description="The delivery.",
-                content=json_of(
-                    DeliveryShown,
-                    delivery={
-                        **_LISTED_DELIVERY,
-                        "status": "dead_letter",
-                        "last_error": "skipped",
-                        "delivered_at": None,
-                    },
-                ),
-            )
-        },
-        problems=("wrong_state",),
-    )
-}
+    ),
+    problems=("wrong_state",),
+)

@@ -1,6 +1,5 @@
 """`/api/v1/events`: the list and one event with what became of them, as `/api/schema` shows it."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -8,8 +7,8 @@ from msgspec import Meta, Struct
 from delivery.api.delivery_schemas import EXAMPLE_DELIVERY, DeliveryDetails
 from delivery.models import DeliveryStatus
 from ingestion.api import schemas
-from ingestion.api.schemas import EXAMPLE_EVENT, EventShown
-from rest.openapi import Answer, Listed, Operation, Parameter, json_of
+from ingestion.api.schemas import EVENT_FILTERS, EXAMPLE_EVENT, EventShown
+from rest.openapi import PAGE, Listed, answer, get, page_of, parameter
 
 _Number = Annotated[int, Meta(ge=0)]
 
@@ -46,42 +45,27 @@ class EventDetails(EventShown):
 
 _COUNTS = {"delivered": 1, "pending": 0, "retrying": 0, "held": 0, "dead_letter": 0}
 _FILTERS = (
-    Parameter(
-        name="delivery_status",
-        description="Only events that have a delivery with this status.",
-        schema={"type": "string", "enum": DeliveryStatus.values},
-    ),
-    Parameter(
-        name="subscription",
-        description="Only events that have a delivery to this subscription; together with `delivery_status`, one with"
-        " that status.",
-        schema={"type": "string", "format": "uuid"},
+    parameter("delivery_status", "Only events that have a delivery with this status.", enum=DeliveryStatus.values),
+    parameter(
+        "subscription",
+        "Only events that have a delivery to this subscription; together with `delivery_status`, one with that status.",
+        format="uuid",
     ),
 )
-_LIST = schemas.EVENTS["GET"]
-_PAGE = {"data": [{**EXAMPLE_EVENT, "deliveries": _COUNTS}], "next_cursor": None}
 
-EVENTS = {
-    **schemas.EVENTS,
-    "GET": replace(
-        _LIST,
-        parameters=(*_FILTERS, *_LIST.parameters),
-        answers={200: Answer(description="A page of events.", content=json_of(EventList, page=_PAGE))},
-        problems=("not_found",),
+EVENTS = schemas.EVENTS | get(
+    "list_events",
+    "List events",
+    parameters=(*_FILTERS, *EVENT_FILTERS, *PAGE),
+    answers=page_of(EventList, "events", {**EXAMPLE_EVENT, "deliveries": _COUNTS}),
+    problems=("not_found",),
+)
+EVENT = get(
+    "get_event",
+    "Show an event",
+    answers=answer(
+        "The event.",
+        EventDetails,
+        event={**EXAMPLE_EVENT, "deliveries": [EXAMPLE_DELIVERY], "delivery_counts": _COUNTS},
     ),
-}
-EVENT = {
-    "GET": Operation(
-        id="get_event",
-        summary="Show an event",
-        answers={
-            200: Answer(
-                description="The event.",
-                content=json_of(
-                    EventDetails,
-                    event={**EXAMPLE_EVENT, "deliveries": [EXAMPLE_DELIVERY], "delivery_counts": _COUNTS},
-                ),
-            )
-        },
-    )
-}
+)

@@ -14,7 +14,7 @@ from delivery.api.presenting import deliveries_of
 from delivery.models import DeliveryStatus
 from delivery.queries import own_subscription
 from ingestion.api import events
-from ingestion.api.events import FILTERS, read_criteria
+from ingestion.api.events import read_criteria
 from ingestion.api.presenting import describe_listed, describe_with_status
 from ingestion.models import LARGE
 from ingestion.queries import events_among, own_event
@@ -34,7 +34,7 @@ class EventsView(events.EventsView):
         given = request.query_params
         if not any(name in given for name in _BY_DELIVERIES):
             return super().get(request)
-        page = read_page(request, "events", (*FILTERS, *_BY_DELIVERIES))
+        page = read_page(request, "events")
         organization_id = caller_of(request).organization_id
         criteria = read_criteria(request, page)
         status = given.get("delivery_status")

@@ -19,7 +19,6 @@ from delivery.queries import own_job, own_subscription
 from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
-from rest.lists import check_parameters
 from rest.parsing import read_optional
 
 
@@ -30,7 +29,6 @@ class JobView(APIView):
     operations = job_schemas.JOB
 
     def get(self, request: Request, job_id: UUID) -> Response:
-        check_parameters(request, ())
         return Response(describe_job(own_job(caller_of(request).organization_id, job_id)))
 
 
@@ -41,7 +39,6 @@ class CancelJobView(APIView):
     operations = job_schemas.CANCEL
 
     def post(self, request: Request, job_id: UUID) -> Response:
-        check_parameters(request, ())
         job = own_job(caller_of(request).organization_id, job_id)
         cancel_job(job=job, actor=actor_of(request), now=timezone.now())
         return Response(describe_job(job))
@@ -54,7 +51,6 @@ class StartRetryView(APIView):
     operations = job_schemas.RETRY
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        check_parameters(request, ())
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         wanted = read_optional(request, NewRetry, limit=BODY_LIMIT)
         after, before = wanted.received_after, wanted.received_before

@@ -9,9 +9,8 @@ from msgspec import Meta, Struct, field
 from delivery.operations.dead_letters import MAX_COUNTED as MAX_COUNTED_DEAD_LETTERS
 from delivery.operations.replays import MAX_COUNTED, SETTLED_AFTER
 from organizations.jobs.models import JobStatus
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Listed, Time, answer, get, json_of, page_of, post
 
-GivenTime = Annotated[datetime, Meta(tz=True)]
 MAX_EVENT_IDS = 1_000
 Count = Annotated[int, Meta(ge=0)]
 
@@ -36,7 +35,9 @@ class NewReplay(Struct, forbid_unknown_fields=True, kw_only=True):
     event_types: Annotated[
         list[str],
         Meta(
-            description="Types; with a trailing `*`, every type that starts with it. Narrows those of the subscription."
+            description=(
+                "Types; with a trailing `*`, every type that starts with it. Narrows those of the subscription."
+            )
         ),
     ] = field(default_factory=lambda: ["*"])
     only_undelivered: Annotated[
@@ -71,8 +72,10 @@ class ReplayShown(Struct):
     failure: Annotated[
         str | None,
         Meta(
-            description="Why the last batch failed. It is tried again for a few minutes; then the replay is `failed`."
-            " Null while all is well."
+            description=(
+                "Why the last batch failed. It is tried again for a few minutes; then the replay is "
+                "`failed`. Null while all is well."
+            )
         ),
     ]
 
@@ -116,75 +119,55 @@ _COUNTED = {**_STARTED, "id": None, "status": None, "created_at": None}
 _CANCELLED = {**_REPLAY, "status": "cancelled", "finished_at": EXAMPLE_TIME}
 _NEW = {"subscription": EXAMPLE_ID, **_WINDOW}
 
-REPLAYS = {
-    "GET": Operation(
-        id="list_replays",
-        summary="List replays",
-        parameters=PAGE,
-        answers={
-            200: Answer(
-                description="A page of replays.",
-                content=json_of(ReplayList, page={"data": [_REPLAY], "next_cursor": None}),
-            )
-        },
+REPLAYS = get("list_replays", "List replays", parameters=PAGE, answers=page_of(ReplayList, "replays", _REPLAY)) | post(
+    "create_replay",
+    "Replay events",
+    (
+        "Creates new deliveries of past events for one subscription: of those in `event_ids`, or of all "
+        "that were received in a time range. A webhook is sent them again; in an inbox they are pending "
+        "again. The subscription's event types and filter apply as they are now. A paused or disabled "
+        "subscription holds the deliveries until it is resumed. `GET /api/v1/organization` says how many "
+        "replays an organization can have running, and start in a day."
     ),
-    "POST": Operation(
-        id="create_replay",
-        summary="Replay events",
-        description="Creates new deliveries of past events for one subscription: of those in `event_ids`, or of all"
-        " that were received in a time range. A webhook is sent them again; in an inbox they are pending again. The"
-        " subscription's event types and filter apply as they are now. A paused or disabled subscription holds the"
-        " deliveries until it is resumed. `GET /api/v1/organization` says how many replays an organization can have"
-        " running, and start in a day.",
-        body=json_of(
-            NewReplay,
-            everything=_NEW,
-            some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
-            some_events={"subscription": EXAMPLE_ID, "event_ids": [OTHER_ID]},
-            count={**_NEW, "dry_run": True},
-        ),
-        answers={
-            202: Answer(
-                description="The replay has started; for a dry run, only the count of what it would examine.",
-                content=json_of(ReplayShown, started=_STARTED, dry_run=_COUNTED),
-            )
-        },
-        problems=("not_found", "limit_reached"),
+    body=json_of(
+        NewReplay,
+        everything=_NEW,
+        some_types={**_NEW, "event_types": ["invoice.*"], "only_undelivered": True},
+        some_events={"subscription": EXAMPLE_ID, "event_ids": [OTHER_ID]},
+        count={**_NEW, "dry_run": True},
     ),
-}
-REPLAY = {
-    "GET": Operation(
-        id="get_replay",
-        summary="Show a replay's progress",
-        description="A time range that reaches up to now stays open for about"
-        f" {SETTLED_AFTER.total_seconds():.0f} seconds, until no event of it can be missing.",
-        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, running=_REPLAY))},
-    )
-}
-CANCEL = {
-    "POST": Operation(
-        id="cancel_replay",
-        summary="Cancel a replay",
-        description="It stops within a second. The deliveries it has created stay. A finished replay stays as it is.",
-        answers={200: Answer(description="The replay.", content=json_of(ReplayShown, cancelled=_CANCELLED))},
-    )
-}
-RETRY_DEAD_LETTERS = {
-    "POST": Operation(
-        id="retry_dead_letters",
-        summary="Retry all dead letters of a subscription",
-        description="Makes them due at once, oldest first, with all their attempts ahead.",
-        body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="How many there were, and how many are due again.",
-                content=json_of(
-                    DeadLettersRetried,
-                    retried={"total": 12, "retried": 12, "remaining": 0},
-                    dry_run={"total": 12, "retried": 0, "remaining": 12},
-                ),
-            )
-        },
-    )
-}
+    answers=answer(
+        "The replay has started; for a dry run, only the count of what it would examine.",
+        ReplayShown,
+        status=202,
+        started=_STARTED,
+        dry_run=_COUNTED,
+    ),
+    problems=("not_found", "limit_reached"),
+)
+REPLAY = get(
+    "get_replay",
+    "Show a replay's progress",
+    "A time range that reaches up to now stays open for about"
+    f" {SETTLED_AFTER.total_seconds():.0f} seconds, until no event of it can be missing.",
+    answers=answer("The replay.", ReplayShown, running=_REPLAY),
+)
+CANCEL = post(
+    "cancel_replay",
+    "Cancel a replay",
+    ("It stops within a second. The deliveries it has created stay. A finished replay stays as it is."),
+    answers=answer("The replay.", ReplayShown, cancelled=_CANCELLED),
+)
+RETRY_DEAD_LETTERS = post(
+    "retry_dead_letters",
+    "Retry all dead letters of a subscription",
+    "Makes them due at once, oldest first, with all their attempts ahead.",
+    body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
+    body_required=False,
+    answers=answer(
+        "How many there were, and how many are due again.",
+        DeadLettersRetried,
+        retried={"total": 12, "retried": 12, "remaining": 0},
+        dry_run={"total": 12, "retried": 0, "remaining": 12},
+    ),
+)

@@ -22,7 +22,7 @@ from delivery.queries import own_replay, own_subscription
 from organizations.jobs.models import JobStatus
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
-from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.lists import Listing, list_answer, read_page
 from rest.parsing import read_body, read_optional
 
 BODY_LIMIT = 64 * 1024
@@ -45,7 +45,6 @@ class ReplaysView(APIView):
         return list_answer(request, page, listing, owner=organization_id)
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ())
         wanted = decode(read_body(request, limit=BODY_LIMIT), NewReplay)
         after, before = wanted.received_after, wanted.received_before
         if wanted.event_ids is not None and (after is not None or before is not None):
@@ -74,7 +73,6 @@ class ReplayView(APIView):
     operations = replay_schemas.REPLAY
 
     def get(self, request: Request, replay_id: UUID) -> Response:
-        check_parameters(request, ())
         return Response(describe_replay(own_replay(caller_of(request).organization_id, replay_id)))
 
 
@@ -85,7 +83,6 @@ class CancelReplayView(APIView):
     operations = replay_schemas.CANCEL
 
     def post(self, request: Request, replay_id: UUID) -> Response:
-        check_parameters(request, ())
         replay = own_replay(caller_of(request).organization_id, replay_id)
         cancel_job(job=replay, actor=actor_of(request), now=timezone.now())
         return Response(describe_replay(replay))
@@ -98,7 +95,6 @@ class RetryDeadLettersView(APIView):
     operations = replay_schemas.RETRY_DEAD_LETTERS
 
     def post(self, request: Request, subscription_id: UUID) -> Response:
-        check_parameters(request, ())
         subscription = own_subscription(caller_of(request).organization_id, subscription_id)
         wanted = read_optional(request, DeadLettersToRetry, limit=BODY_LIMIT)
         outcome = retry_dead_letters(subscription=subscription, actor=actor_of(request), dry_run=wanted.dry_run)

@@ -29,12 +29,16 @@ from rest.openapi import (
     EXAMPLE_ID,
     EXAMPLE_TIME,
     PAGE,
-    Answer,
     Listed,
-    Operation,
-    Parameter,
     Time,
+    answer,
+    delete,
+    get,
     json_of,
+    page_of,
+    parameter,
+    patch,
+    post,
 )
 
 EventTypes = Annotated[
@@ -54,7 +58,7 @@ GivenFilter = Annotated[
 ]
 Description = Annotated[str, Meta(max_length=2000)]
 Label = Annotated[
-    str, Meta(max_length=100, description="A name for people to recognize it by; null or empty for none.")
+    str, Meta(max_length=100, description=("A name for people to recognize it by; null or empty for none."))
 ]
 InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
 # Of any values, so that check_headers() names the header whose value is no string.
@@ -67,7 +71,7 @@ Headers = Annotated[
     ),
 ]
 MaxLeases = Annotated[
-    int, Meta(ge=1, le=1000, description="After this many leases without an ack, an event is a dead letter.")
+    int, Meta(ge=1, le=1000, description=("After this many leases without an ack, an event is a dead letter."))
 ]
 ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
@@ -126,8 +130,10 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[
             dict[str, Any],
             Meta(
-                description="Replaces all headers. The mask of a value keeps that value, under the same name only (in"
-                " any case). When `url` changes scheme, host or port, give the values themselves.",
+                description=(
+                    "Replaces all headers. The mask of a value keeps that value, under the same name only "
+                    "(in any case). When `url` changes scheme, host or port, give the values themselves."
+                ),
                 extra_json_schema={"additionalProperties": {"type": "string"}},
             ),
         ]
@@ -155,7 +161,7 @@ class Circuit(Struct):
 class Health(Struct):
     """How a webhook is doing."""
 
-    failing_since: Annotated[Time | None, Meta(description="Since when every attempt has failed.")]
+    failing_since: Annotated[Time | None, Meta(description=("Since when every attempt has failed."))]
     failures: Annotated[int, Meta(ge=0, description="How many in a row.")]
     circuit: Annotated[Circuit | None, Meta(description="Null while deliveries are sent.")]
     circuit_open_until: Annotated[Time | None, Meta(description="The same as `open_until` of the circuit.")]
@@ -170,7 +176,7 @@ class SubscriptionShown(Struct):
     id: UUID
     kind: SubscriptionKind
     name: Annotated[
-        str, Meta(description="For an inbox, what consumers ask for; for a webhook, a label, which may be empty.")
+        str, Meta(description=("For an inbox, what consumers ask for; for a webhook, a label, which may be empty."))
     ]
     url: Annotated[str | None, Meta(description="Null for an inbox.")]
     description: str
@@ -192,7 +198,7 @@ class SubscriptionShown(Struct):
     public_key: Annotated[
         str | None,
         Meta(
-            description="For a webhook with `v1a`: the key to verify signatures with. `whpk_` and 32 bytes in base64."
+            description=("For a webhook with `v1a`: the key to verify signatures with. `whpk_` and 32 bytes in base64.")
         ),
     ]
     auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without its secrets.")]
@@ -253,109 +259,96 @@ _WEBHOOK = {
     },
     "max_leases": None,
 }
-_SHOWN = Answer(description="The subscription.", content=json_of(SubscriptionShown, webhook=_WEBHOOK))
+_SHOWN = answer("The subscription.", SubscriptionShown, webhook=_WEBHOOK)
 
 
-def _choice(name: str, description: str, values: list[str]) -> Parameter:
-    return Parameter(name=name, description=description, schema={"type": "string", "enum": values})
-
-
-SUBSCRIPTIONS = {
-    "GET": Operation(
-        id="list_subscriptions",
-        summary="List subscriptions",
-        parameters=(
-            _choice("kind", "Only subscriptions of this kind.", SubscriptionKind.values),
-            _choice("status", "Only subscriptions with this status.", SHOWN_STATUSES),
-            *PAGE,
-        ),
-        answers={
-            200: Answer(
-                description="A page of subscriptions.",
-                content=json_of(SubscriptionList, page={"data": [_WEBHOOK], "next_cursor": None}),
-            )
-        },
+SUBSCRIPTIONS = get(
+    "list_subscriptions",
+    "List subscriptions",
+    parameters=(
+        parameter("kind", "Only subscriptions of this kind.", enum=SubscriptionKind.values),
+        parameter("status", "Only subscriptions with this status.", enum=SHOWN_STATUSES),
+        *PAGE,
     ),
-    "POST": Operation(
-        id="create_subscription",
-        summary="Create a subscription",
-        description="It receives the matching events that are accepted from now on. `GET /api/v1/organization` says how"
-        " many subscriptions an organization can have.",
-        body=json_of(
-            NewSubscription,
-            minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
-            webhook={
-                "kind": "webhook",
-                "url": "https://example.com/webhooks",
-                "event_types": ["invoice.*"],
-                "filter": {"data.amount": {"gte": 1000}},
-                "headers": {"Authorization": "Bearer the-endpoint's-secret"},
-                "order_by": "subject",
-                "retry_schedule": [10, 60, 600],
-                "rate_limit": {"per_second": 50},
-                "auth": {
-                    "type": "oauth2_client_credentials",
-                    "token_url": "https://auth.example.com/token",
-                    "client_id": "platform",
-                    "client_secret": "the-client's-secret",
-                },
+    answers=page_of(SubscriptionList, "subscriptions", _WEBHOOK),
+) | post(
+    "create_subscription",
+    "Create a subscription",
+    (
+        "It receives the matching events that are accepted from now on. `GET /api/v1/organization` says "
+        "how many subscriptions an organization can have."
+    ),
+    body=json_of(
+        NewSubscription,
+        minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
+        webhook={
+            "kind": "webhook",
+            "url": "https://example.com/webhooks",
+            "event_types": ["invoice.*"],
+            "filter": {"data.amount": {"gte": 1000}},
+            "headers": {"Authorization": "Bearer the-endpoint's-secret"},
+            "order_by": "subject",
+            "retry_schedule": [10, 60, 600],
+            "rate_limit": {"per_second": 50},
+            "auth": {
+                "type": "oauth2_client_credentials",
+                "token_url": "https://auth.example.com/token",
+                "client_id": "platform",
+                "client_secret": "the-client's-secret",
             },
-            inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
-        ),
-        answers={
-            201: Answer(
-                description="The new subscription.",
-                content=json_of(SubscriptionCreated, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}),
-            )
         },
-        problems=("inbox_exists", "limit_reached"),
-        version="shown",
+        inbox={"kind": "inbox", "name": "ledger", "event_types": ["invoice.*"]},
     ),
-}
-SUBSCRIPTION = {
-    "GET": Operation(id="get_subscription", summary="Show a subscription", answers={200: _SHOWN}, version="shown"),
-    "PATCH": Operation(
-        id="update_subscription",
-        summary="Change a subscription",
-        description="Applies to events that have not been processed yet. The kind cannot be changed, nor what the inbox"
-        " `default` takes. Stored header values and secrets of `auth` are never sent to another endpoint: when `url`"
-        " changes scheme, host or port, they must be given again.",
+    answers=answer(
+        "The new subscription.", SubscriptionCreated, status=201, webhook={**_WEBHOOK, "secret": EXAMPLE_SECRET}
+    ),
+    problems=("inbox_exists", "limit_reached"),
+    version="shown",
+)
+SUBSCRIPTION = (
+    get("get_subscription", "Show a subscription", answers=_SHOWN, version="shown")
+    | patch(
+        "update_subscription",
+        "Change a subscription",
+        (
+            "Applies to events that have not been processed yet. The kind cannot be changed, nor what the "
+            "inbox `default` takes. Stored header values and secrets of `auth` are never sent to another "
+            "endpoint: when `url` changes scheme, host or port, they must be given again."
+        ),
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
             no_filter={"filter": None, "description": "All of them."},
             schedule_of_the_platform={"retry_schedule": None},
         ),
-        answers={200: _SHOWN},
+        answers=_SHOWN,
         problems=("inbox_exists", "limit_reached", "wrong_state", "headers_required"),
         version="expected",
-    ),
-    "DELETE": Operation(
-        id="delete_subscription",
-        summary="Delete a subscription",
-        description="Nothing more is delivered to it. The inbox `default` cannot be deleted.",
-        answers={204: Answer(description="The subscription is deleted.")},
+    )
+    | delete(
+        "delete_subscription",
+        "Delete a subscription",
+        "Nothing more is delivered to it. The inbox `default` cannot be deleted.",
+        answers=answer("The subscription is deleted.", status=204),
         problems=("wrong_state",),
         version="expected",
+    )
+)
+PAUSE = post(
+    "pause_subscription",
+    "Pause a subscription",
+    "Its deliveries are held until it is resumed. Pausing it again changes nothing.",
+    answers=_SHOWN,
+    problems=("wrong_state",),
+    version="shown",
+)
+RESUME = post(
+    "resume_subscription",
+    "Resume a subscription",
+    (
+        "Delivers what was held, and enables a disabled subscription again. If it is active and its "
+        "endpoint rests, that ends; otherwise nothing changes."
     ),
-}
-PAUSE = {
-    "POST": Operation(
-        id="pause_subscription",
-        summary="Pause a subscription",
-        description="Its deliveries are held until it is resumed. Pausing it again changes nothing.",
-        answers={200: _SHOWN},
-        problems=("wrong_state",),
-        version="shown",
-    )
-}
-RESUME = {
-    "POST": Operation(
-        id="resume_subscription",
-        summary="Resume a subscription",
-        description="Delivers what was held, and enables a disabled subscription again. If it is active and"
-        " its endpoint rests, that ends; otherwise nothing changes.",
-        answers={200: _SHOWN},
-        version="shown",
-    )
-}
+    answers=_SHOWN,
+    version="shown",
+)

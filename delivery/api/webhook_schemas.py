@@ -6,7 +6,7 @@ from msgspec import Meta, Raw, Struct, field
 
 from delivery.api.delivery_schemas import EXAMPLE_TEST, TestResult
 from ingestion.formats.decoding import TypeName
-from rest.openapi import EXAMPLE_TIME, Answer, Operation, Time, json_of
+from rest.openapi import EXAMPLE_TIME, Time, answer, get, json_of, post
 
 MAX_OVERLAP = 30 * 24 * 3600
 EXAMPLE_SECRET = "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -39,52 +39,39 @@ class SecretShown(Struct):
     ]
 
 
-_ANSWER = Answer(
-    description="The secret.",
-    content=json_of(
-        SecretShown, secret={"secret": EXAMPLE_SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME}
-    ),
+_ANSWER = answer(
+    "The secret.",
+    SecretShown,
+    secret={"secret": EXAMPLE_SECRET, "public_key": None, "previous_secret_expires_at": EXAMPLE_TIME},
 )
-
-
-SECRET = {
-    "GET": Operation(
-        id="get_subscription_secret",
-        summary="Show the secret of a webhook",
-        description="This is recorded in the audit log.",
-        answers={200: _ANSWER},
-        problems=("wrong_state",),
-    )
-}
-ROTATE_SECRET = {
-    "POST": Operation(
-        id="rotate_subscription_secret",
-        summary="Rotate the secret of a webhook",
-        description="The new secret signs at once; the previous one also signs for `overlap_seconds`, a day by"
-        " default. After two rotations in a row, only the second-to-last secret is still valid beside it.",
-        body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
-        body_required=False,
-        answers={200: _ANSWER},
-        problems=("wrong_state",),
-    )
-}
-TEST = {
-    "POST": Operation(
-        id="test_subscription",
-        summary="Test a webhook",
-        description="Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
-        " response. The event is not stored.",
-        body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="The outcome, whether it was delivered or not.",
-                content=json_of(
-                    TestResult,
-                    refused=EXAMPLE_TEST,
-                ),
-            )
-        },
-        problems=("wrong_state", "rate_limited"),
-    )
-}
+SECRET = get(
+    "get_subscription_secret",
+    "Show the secret of a webhook",
+    "This is recorded in the audit log.",
+    answers=_ANSWER,
+    problems=("wrong_state",),
+)
+ROTATE_SECRET = post(
+    "rotate_subscription_secret",
+    "Rotate the secret of a webhook",
+    (
+        "The new secret signs at once; the previous one also signs for `overlap_seconds`, a day by "
+        "default. After two rotations in a row, only the second-to-last secret is still valid beside it."
+    ),
+    body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
+    body_required=False,
+    answers=_ANSWER,
+    problems=("wrong_state",),
+)
+TEST = post(
+    "test_subscription",
+    "Test a webhook",
+    (
+        "Sends one event to the webhook, signed like any other and whatever its status, and waits for the "
+        "response. The event is not stored."
+    ),
+    body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
+    body_required=False,
+    answers=answer("The outcome, whether it was delivered or not.", TestResult, refused=EXAMPLE_TEST),
+    problems=("wrong_state", "rate_limited"),
+)

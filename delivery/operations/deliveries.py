@@ -37,8 +37,7 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
     """
     if subscription.status == SubscriptionStatus.DELETED:
         raise Problem("wrong_state", "The subscription of this delivery was deleted.")
-    if is_open_until(delivery.taken_until, now):
-        raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
+    _require_free(delivery, now)
     if delivery.attempts_in_all >= MAX_ATTEMPTS:
         raise Problem("limit_reached", f"It was tried {MAX_ATTEMPTS} times. Replay its event for a new delivery.")
     is_open = delivery.status in OPEN_STATUSES
@@ -48,13 +47,7 @@ def retry_delivery(*, delivery: Delivery, subscription: Subscription, actor: Act
     _change(delivery, {"next_attempt_at": Now()} if is_open else {**again, "delivered_at": None})
     if delivery.order_key is not None and not is_open:
         come_back([delivery])
-    record(
-        actor=actor,
-        action="delivery.retried",
-        target=delivery,
-        organization=subscription.organization,
-        changes={"status": delivery.status, "attempts": delivery.attempts},
-    )
+    _note("delivery.retried", delivery, subscription, actor)
     if subscription.rules.is_sent:
         if subscription.status == SubscriptionStatus.ACTIVE:
             wanted = ManualRetry(delivery_id=delivery.pk, organization_id=delivery.organization_id)
@@ -74,8 +67,7 @@ def skip_delivery(*, delivery: Delivery, subscription: Subscription, actor: Acto
     """
     if delivery.order_key is None or delivery.status == DeliveryStatus.DELIVERED:
         raise Problem("wrong_state", "Nothing waits for this delivery: it has no key, or was delivered.")
-    if is_open_until(delivery.taken_until, now):
-        raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
+    _require_free(delivery, now)
     is_open = delivery.status in OPEN_STATUSES
     if is_open:
         ended = {"status": DeliveryStatus.DEAD_LETTER, "last_error": SKIPPED, "next_attempt_at": None}
@@ -83,22 +75,30 @@ def skip_delivery(*, delivery: Delivery, subscription: Subscription, actor: Acto
         count_retried([delivery], "failed_again")
     if not leave_queues([delivery]) and not is_open:
         raise Problem("wrong_state", "Nothing waits for this dead letter: later events with its key are already sent.")
-    record(
-        actor=actor,
-        action="delivery.skipped",
-        target=delivery,
-        organization=subscription.organization,
-        changes={"status": delivery.status, "attempts": delivery.attempts},
-    )
+    _note("delivery.skipped", delivery, subscription, actor)
     delivery.refresh_from_db()
     return delivery
 
 
+def _require_free(delivery: Delivery, now: datetime) -> None:
+    if is_open_until(delivery.taken_until, now):
+        raise Problem("wrong_state", "The delivery is being attempted now, or held by a lease.")
+
+
+def _note(action: str, delivery: Delivery, subscription: Subscription, actor: Actor) -> None:
+    """In the audit log, as it was before."""
+    record(
+        actor=actor,
+        action=action,
+        target=delivery,
+        organization=subscription.organization,
+        changes={"status": delivery.status, "attempts": delivery.attempts},
+    )
+
+
 def _change(delivery: Delivery, changes: dict[str, Any]) -> None:
     """Unless it is not any more as it was read; Problem 409 then."""
-    as_it_was = {
-        name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "lease_until", "next_attempt_at")
-    }
+    as_it_was = {name: getattr(delivery, name) for name in ("status", "attempts", "lease_id", "next_attempt_at")}
     rows = Delivery.objects.for_organization(delivery.organization_id).filter(pk=delivery.pk, **as_it_was)
     if not rows.update(**changes):
         raise Problem("wrong_state", "The delivery changed at this very moment. Look at it again.")

@@ -117,10 +117,11 @@ JOIN delivery_subscription AS subscription ON subscription.id = delivery.subscri
 FOR UPDATE OF delivery SKIP LOCKED
 """  # noqa: S608 - no input
 _ASKED = """
-asked AS (
-    DELETE FROM delivery_manualretry WHERE delivery_id IN (
-        SELECT delivery_id FROM delivery_manualretry ORDER BY asked_at LIMIT %(room)s FOR UPDATE SKIP LOCKED
-    ) RETURNING delivery_id
+first_asked AS MATERIALIZED (
+    SELECT delivery_id FROM delivery_manualretry ORDER BY asked_at LIMIT %(room)s FOR UPDATE SKIP LOCKED
+), asked AS (
+    DELETE FROM delivery_manualretry AS retry USING first_asked WHERE retry.delivery_id = first_asked.delivery_id
+    RETURNING retry.delivery_id
 ),
 """
 # No column of an index changes, so that PostgreSQL writes no index and, where its page has room, no other page. By

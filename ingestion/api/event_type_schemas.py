@@ -7,23 +7,28 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from ingestion.formats.decoding import TypeName
 from ingestion.models import Format, Validation
 from ingestion.operations.catalogue import OTHER
-from rest.openapi import EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
+from rest.openapi import EXAMPLE_TIME, PAGE, Listed, Time, answer, delete, get, json_of, page_of, parameter, patch, post
 
 _JSON_SCHEMA = {"anyOf": [{"type": "object"}, {"type": "boolean"}, {"type": "null"}]}
 Description = Annotated[str, Meta(max_length=2000)]
 GivenSchema = Annotated[
     Raw,
     Meta(
-        description="JSON Schema (2020-12) of at most 64 KiB that `data` must match; null for none. References may only"
-        " point within it, also by `$id`; patterns may use neither look-around nor back-references.",
+        description=(
+            "JSON Schema (2020-12) of at most 64 KiB that `data` must match; null for none. References "
+            "may only point within it, also by `$id`; patterns may use neither look-around nor "
+            "back-references."
+        ),
         extra_json_schema=_JSON_SCHEMA,
     ),
 ]
 GivenFormat = Annotated[
     Format,
     Meta(
-        description="Whether values must have the formats that the schema names, such as `date-time` or `email`"
-        " (`assert`), or not (`annotate`, the default of JSON Schema)."
+        description=(
+            "Whether values must have the formats that the schema names, such as `date-time` or "
+            "`email` (`assert`), or not (`annotate`, the default of JSON Schema)."
+        )
     ),
 ]
 
@@ -76,63 +81,52 @@ _EVENT_TYPE = {
     "count": 1,
 }
 _NEW = {"name": "invoice.paid", "schema": _SCHEMA, "validation": "reject"}
-_SHOWN = Answer(description="The event type.", content=json_of(EventTypeShown, event_type=_EVENT_TYPE))
-_NAME = Parameter(
-    name="name",
-    description="The name, which may contain slashes.",
-    schema={"type": "string", "pattern": "^[A-Za-z0-9._/-]{1,255}$"},
+_SHOWN = answer("The event type.", EventTypeShown, event_type=_EVENT_TYPE)
+_NAME = parameter(
+    "name",
+    "The name, which may contain slashes.",
     place="path",
+    pattern="^[A-Za-z0-9._/-]{1,255}$",
     example="invoice.paid",
 )
 
-EVENT_TYPES = {
-    "GET": Operation(
-        id="list_event_types",
-        summary="List event types",
-        parameters=(Parameter(name="name", description="The whole name, or its beginning with a trailing `*`."), *PAGE),
-        answers={
-            200: Answer(
-                description="A page of event types.",
-                content=json_of(EventTypeList, page={"data": [_EVENT_TYPE], "next_cursor": None}),
-            )
-        },
-    ),
-    "POST": Operation(
-        id="create_event_type",
-        summary="Create an event type",
-        description="A type is created by its first event; this describes one beforehand.",
-        body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
-        answers={201: _SHOWN},
-        problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
-        version="shown",
-    ),
-}
-EVENT_TYPE = {
-    "GET": Operation(
-        id="get_event_type",
-        summary="Show an event type",
-        parameters=(_NAME,),
-        answers={200: _SHOWN},
-        version="shown",
-    ),
-    "PATCH": Operation(
-        id="update_event_type",
-        summary="Change an event type",
-        description="Takes effect within two seconds. With `reject`, an event that does not match the schema is refused"
-        " with 422; with `warn`, it is accepted and marked. An organization's schemas have a share of CPU time: events"
-        " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, accepted and marked as `unchecked`.",
+EVENT_TYPES = get(
+    "list_event_types",
+    "List event types",
+    parameters=(parameter("name", "The whole name, or its beginning with a trailing `*`."), *PAGE),
+    answers=page_of(EventTypeList, "event types", _EVENT_TYPE),
+) | post(
+    "create_event_type",
+    "Create an event type",
+    "A type is created by its first event; this describes one beforehand.",
+    body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
+    answers={201: _SHOWN[200]},
+    problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
+    version="shown",
+)
+EVENT_TYPE = (
+    get("get_event_type", "Show an event type", parameters=(_NAME,), answers=_SHOWN, version="shown")
+    | patch(
+        "update_event_type",
+        "Change an event type",
+        (
+            "Takes effect within two seconds. With `reject`, an event that does not match the schema is "
+            "refused with 422; with `warn`, it is accepted and marked. An organization's schemas have a "
+            "share of CPU time: events beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, "
+            "accepted and marked as `unchecked`."
+        ),
         parameters=(_NAME,),
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
-        answers={200: _SHOWN},
+        answers=_SHOWN,
         problems=("cpu_time_spent",),
         version="expected",
-    ),
-    "DELETE": Operation(
-        id="delete_event_type",
-        summary="Delete an event type",
-        description="Removes description, schema and validation. A type that has been seen stays listed.",
+    )
+    | delete(
+        "delete_event_type",
+        "Delete an event type",
+        "Removes description, schema and validation. A type that has been seen stays listed.",
         parameters=(_NAME,),
-        answers={204: Answer(description="The description, schema and validation are removed.")},
+        answers=answer("The description, schema and validation are removed.", status=204),
         version="expected",
-    ),
-}
+    )
+)

@@ -22,7 +22,7 @@ from ingestion.queries import own_event_type
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from organizations.models import Organization
-from rest.lists import Listing, check_parameters, list_answer, read_page, read_text
+from rest.lists import Listing, list_answer, read_page, read_text
 from rest.parsing import read_body
 from rest.versions import etag_of, expected_versions
 
@@ -36,7 +36,7 @@ class EventTypesView(APIView):
     operations = event_type_schemas.EVENT_TYPES
 
     def get(self, request: Request) -> HttpResponseBase:
-        page = read_page(request, "event-types", ("name",))
+        page = read_page(request, "event-types")
         types = shown_event_types(caller_of(request).organization_id)
         if pattern := read_text(request, "name"):
             prefix = pattern.endswith("*")
@@ -67,7 +67,6 @@ class EventTypeView(APIView):
     operations = event_type_schemas.EVENT_TYPE
 
     def get(self, request: Request, name: str) -> Response:
-        check_parameters(request, ())
         return _shown(own_event_type(caller_of(request).organization_id, name=name))
 
     def patch(self, request: Request, name: str) -> Response:

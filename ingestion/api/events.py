@@ -26,7 +26,7 @@ from ingestion.queries import EventCriteria, events_to_read
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.compat import django_request
-from rest.lists import Listing, Page, check_parameters, list_answer, read_page, read_text, read_time
+from rest.lists import Listing, Page, list_answer, read_page, read_text, read_time
 from rest.parsing import read_raw
 
 Receive = Callable[[Ports, IntakeRequest], Coroutine[Any, Any, Passed]]
@@ -44,7 +44,7 @@ class EventsView(APIView):
         return _through_the_intake(request, receive)
 
     def get(self, request: Request) -> HttpResponseBase:
-        page = read_page(request, "events", FILTERS)
+        page = read_page(request, "events")
         organization_id = caller_of(request).organization_id
         rows, older = events_to_read(organization_id, read_criteria(request, page), size=page.limit)
         listing = Listing(rows=rows, describe=describe_listed, large=LARGE, older=older)
@@ -68,7 +68,6 @@ class CancelEventView(APIView):
     operations = schemas.CANCEL
 
     def post(self, request: Request, event_id: UUID) -> Response:
-        check_parameters(request, ())
         schedule = cancel_event(
             organization_id=caller_of(request).organization_id, event_id=event_id, actor=actor_of(request)
         )

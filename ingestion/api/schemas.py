@@ -10,20 +10,7 @@ from ingestion.formats.batches import MAX_BATCH_BODY_BYTES, MAX_BATCH_EVENTS
 from ingestion.formats.cloudevents import CloudEvent
 from ingestion.formats.decoding import MAX_DATA_BYTES, EventBody
 from ingestion.models import EventStatus
-from rest.openapi import (
-    EXAMPLE_ID,
-    EXAMPLE_TIME,
-    JSON,
-    OTHER_ID,
-    PAGE,
-    Answer,
-    Content,
-    ItemProblem,
-    Operation,
-    Parameter,
-    Time,
-    json_of,
-)
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, JSON, OTHER_ID, Content, ItemProblem, Time, answer, parameter, post
 
 _NDJSON = "application/x-ndjson"
 _STRUCTURED = "application/cloudevents+json"
@@ -51,7 +38,7 @@ class EventAccepted(Struct):
     type: str
     status: Annotated[
         Literal["accepted", "scheduled", "cancelled"],
-        Meta(description="`scheduled` until its time comes; `cancelled` if it repeats an event that was cancelled."),
+        Meta(description=("`scheduled` until its time comes; `cancelled` if it repeats an event that was cancelled.")),
     ]
     duplicate: bool
     received_at: Time
@@ -59,7 +46,7 @@ class EventAccepted(Struct):
     schema_errors: (
         Annotated[
             list[FieldError],
-            Meta(description="Where the data does not match the type's schema, with `validation` set to `warn`."),
+            Meta(description=("Where the data does not match the type's schema, with `validation` set to `warn`.")),
         ]
         | UnsetType
     ) = UNSET
@@ -94,10 +81,10 @@ class EventFields(Struct):
     data: Any
     idempotency_key: str | None
     received_at: Time
-    attributes: Annotated[dict[str, Any] | None, Meta(description="The other attributes of a CloudEvent.")]
+    attributes: Annotated[dict[str, Any] | None, Meta(description=("The other attributes of a CloudEvent."))]
     schema_errors: Annotated[
         list[FieldError] | None,
-        Meta(description="Where the data does not match the type's schema, with `validation` set to `warn`."),
+        Meta(description=("Where the data does not match the type's schema, with `validation` set to `warn`.")),
     ]
 
 
@@ -190,130 +177,102 @@ _IN_LINES = {
 _LINES_EXAMPLE = '{"type": "invoice.paid", "data": {"amount": 12900}}\n{"type": "invoice.sent", "data": null}\n'
 
 
-def _text(name: str, description: str, **schema: Any) -> Parameter:
-    return Parameter(name=name, description=description, schema={"type": "string", **schema})
-
-
-def _header(name: str, description: str, **schema: Any) -> Parameter:
-    return Parameter(name=name, description=description, schema={"type": "string", **schema}, place="header")
-
-
 FEED_FILTERS = (
-    _text("type", "Only events of this type; with a trailing `*`, every type that starts with it."),
-    _text("source", "Only events from this source."),
-    _text("subject", "Only events about this subject."),
+    parameter("type", ("Only events of this type; with a trailing `*`, every type that starts with it.")),
+    parameter("source", "Only events from this source."),
+    parameter("subject", "Only events about this subject."),
 )
-_FILTERS = (
+EVENT_FILTERS = (
     *FEED_FILTERS,
-    _text("received_after", "Only events received after this time, in RFC 3339.", format="date-time"),
-    _text("received_before", "Only events received before this time, in RFC 3339.", format="date-time"),
-    _text("status", "Only events with this status.", enum=[status.value for status in EventStatus]),
+    parameter("received_after", "Only events received after this time, in RFC 3339.", format="date-time"),
+    parameter("received_before", "Only events received before this time, in RFC 3339.", format="date-time"),
+    parameter("status", "Only events with this status.", enum=[status.value for status in EventStatus]),
 )
 _BINARY_MODE = tuple(
-    _header(f"ce-{name}", f"CloudEvents binary mode: the attribute `{name}`. The body is the data.")
+    parameter(f"ce-{name}", f"CloudEvents binary mode: the attribute `{name}`. The body is the data.", place="header")
     for name in ("specversion", "id", "source", "type", "subject", "time")
 )
-_BATCH_ANSWERS = {
-    202: Answer(
-        description="At least one event is committed, now or by an earlier request.",
-        content=json_of(BatchOutcome, all_accepted=_ALL_ACCEPTED, one_rejected=_MIXED),
-    ),
-    422: Answer(description="Every event was rejected.", content=json_of(BatchOutcome, all_rejected=_ALL_REJECTED)),
-}
+_BATCH_ANSWERS = answer(
+    "At least one event is committed, now or by an earlier request.",
+    BatchOutcome,
+    status=202,
+    all_accepted=_ALL_ACCEPTED,
+    one_rejected=_MIXED,
+) | answer("Every event was rejected.", BatchOutcome, status=422, all_rejected=_ALL_REJECTED)
 _INTAKE_PROBLEMS = ("rate_limited", "cpu_time_spent")
 
 
-EVENTS = {
-    "POST": Operation(
-        id="send_event",
-        summary="Send an event",
-        description=(
-            "The response is sent after the event is committed.\n\n"
-            f"Besides the native format, it accepts CloudEvents 1.0, structured (`{_STRUCTURED}`) and in binary mode"
-            " (the `ce-` headers, with any body). A CloudEvent's `source` and `id` are its idempotency key. The"
-            " body may be compressed: `Content-Encoding: gzip` or `zstd`."
-            f" `data` may be up to {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
-            " and the source `/platform`, are reserved: 422.\n\n"
-            "With `deliver_at` or `delay_seconds` (in a CloudEvent, the extensions `deliverat` or `delayseconds`) the"
-            " event is stored at once and handed on later. Until then it is `scheduled`, and can be cancelled."
+EVENTS = post(
+    "send_event",
+    "Send an event",
+    "The response is sent after the event is committed.\n\n"
+    f"Besides the native format, it accepts CloudEvents 1.0, structured (`{_STRUCTURED}`) and in binary mode"
+    " (the `ce-` headers, with any body). A CloudEvent's `source` and `id` are its idempotency key. The"
+    " body may be compressed: `Content-Encoding: gzip` or `zstd`."
+    f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
+    " and the source `/platform`, are reserved: 422.\n\n"
+    "With `deliver_at` or `delay_seconds` (in a CloudEvent, the extensions `deliverat` or `delayseconds`) the"
+    " event is stored at once and handed on later. Until then it is `scheduled`, and can be cancelled.",
+    parameters=(
+        parameter(
+            "Idempotency-Key",
+            (
+                "1 to 255 characters, the same as `idempotency_key` in the body; when both are given they must "
+                "agree. Ignored for a CloudEvent."
+            ),
+            place="header",
         ),
-        parameters=(
-            _header(
-                "Idempotency-Key",
-                "1 to 255 characters, the same as `idempotency_key` in the body; when both are given they must agree."
-                " Ignored for a CloudEvent.",
-            ),
-            *_BINARY_MODE,
-        ),
-        body={
-            JSON: Content(
-                kind=NewEvent,
-                examples={
-                    "all_fields": _SENT,
-                    "minimal": {"type": "invoice.paid", "data": None},
-                    "later": {"type": "invoice.reminder", "data": None, "delay_seconds": 3600},
-                },
-            ),
-            _STRUCTURED: Content(kind=NewCloudEvent, examples={"cloudevent": _CLOUDEVENT}),
-        },
-        answers={
-            202: Answer(
-                description="The event is committed.",
-                content=json_of(EventAccepted, accepted=_ACCEPTED, scheduled=_SCHEDULED),
-            ),
-            200: Answer(
-                description="An event with this idempotency key and the same content was committed earlier.",
-                content=json_of(EventAccepted, duplicate={**_ACCEPTED, "duplicate": True}),
-            ),
-        },
-        problems=("idempotency_key_reused", "event_erased", *_INTAKE_PROBLEMS),
+        *_BINARY_MODE,
     ),
-    "GET": Operation(
-        id="list_events",
-        summary="List events",
-        parameters=(*_FILTERS, *PAGE),
-        answers={},  # delivery adds them, with what became of the events
-    ),
-}
-BATCH = {
-    "POST": Operation(
-        id="send_events",
-        summary="Send many events",
-        description=(
-            f"Up to {MAX_BATCH_EVENTS} events and {MAX_BATCH_BODY_BYTES // 1024 // 1024} MiB, as an object, an array,"
-            " lines of JSON, or a CloudEvents batch. Each event is checked alone. A batch of n events costs n of the"
-            " rate limit. The body may be compressed: `Content-Encoding: gzip` or `zstd`."
+    body={
+        JSON: Content(
+            kind=NewEvent,
+            examples={
+                "all_fields": _SENT,
+                "minimal": {"type": "invoice.paid", "data": None},
+                "later": {"type": "invoice.reminder", "data": None, "delay_seconds": 3600},
+            },
         ),
-        body={
-            JSON: Content(
-                kind=(Batch, Annotated[list[NewEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]),
-                examples={"object": {"events": [_SENT]}, "array": [_SENT]},
-            ),
-            _NDJSON: Content(kind=_IN_LINES, examples={"two_lines": _LINES_EXAMPLE}),
-            _CLOUDEVENTS_BATCH: Content(
-                kind=Annotated[list[NewCloudEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)],
-                examples={"one_cloudevent": [_CLOUDEVENT]},
-            ),
-        },
-        answers=_BATCH_ANSWERS,
-        problems=_INTAKE_PROBLEMS,
-    )
-}
-CANCEL = {
-    "POST": Operation(
-        id="cancel_event",
-        summary="Cancel a scheduled event",
-        description="It stays stored and is never handed on. If it already was, this is a 409. Cancelling again changes"
-        " nothing.",
-        answers={
-            200: Answer(
-                description="The event is cancelled.",
-                content=json_of(
-                    EventCancelled,
-                    cancelled={"id": EXAMPLE_ID, "status": "cancelled", "deliver_at": EXAMPLE_TIME},
-                ),
-            )
-        },
-        problems=("wrong_state",),
-    )
-}
+        _STRUCTURED: Content(kind=NewCloudEvent, examples={"cloudevent": _CLOUDEVENT}),
+    },
+    answers=answer("The event is committed.", EventAccepted, status=202, accepted=_ACCEPTED, scheduled=_SCHEDULED)
+    | answer(
+        "An event with this idempotency key and the same content was committed earlier.",
+        EventAccepted,
+        duplicate={**_ACCEPTED, "duplicate": True},
+    ),
+    problems=("idempotency_key_reused", "event_erased", *_INTAKE_PROBLEMS),
+    refuses_parameters=False,
+)
+BATCH = post(
+    "send_events",
+    "Send many events",
+    f"Up to {MAX_BATCH_EVENTS} events and {MAX_BATCH_BODY_BYTES // 1024 // 1024} MiB, as an object, an array,"
+    " lines of JSON, or a CloudEvents batch. Each event is checked alone. A batch of n events costs n of the"
+    " rate limit. The body may be compressed: `Content-Encoding: gzip` or `zstd`.",
+    body={
+        JSON: Content(
+            kind=(Batch, Annotated[list[NewEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]),
+            examples={"object": {"events": [_SENT]}, "array": [_SENT]},
+        ),
+        _NDJSON: Content(kind=_IN_LINES, examples={"two_lines": _LINES_EXAMPLE}),
+        _CLOUDEVENTS_BATCH: Content(
+            kind=Annotated[list[NewCloudEvent], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)],
+            examples={"one_cloudevent": [_CLOUDEVENT]},
+        ),
+    },
+    answers=_BATCH_ANSWERS,
+    problems=_INTAKE_PROBLEMS,
+    refuses_parameters=False,
+)
+CANCEL = post(
+    "cancel_event",
+    "Cancel a scheduled event",
+    ("It stays stored and is never handed on. If it already was, this is a 409. Cancelling again changes nothing."),
+    answers=answer(
+        "The event is cancelled.",
+        EventCancelled,
+        cancelled={"id": EXAMPLE_ID, "status": "cancelled", "deliver_at": EXAMPLE_TIME},
+    ),
+    problems=("wrong_state",),
+)

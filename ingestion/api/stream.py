@@ -17,7 +17,7 @@ from organizations.keys.scopes import Scope
 from rest.compat import django_request
 from rest.doors import waiting
 from rest.doors.streams import MEDIA_TYPE
-from rest.lists import check_parameters, read_text
+from rest.lists import read_text
 
 _FILTERS = ("type", "source", "subject")
 
@@ -29,7 +29,6 @@ class EventStreamView(APIView):
     operations = stream_schemas.STREAM
 
     def get(self, request: Request) -> StreamingHttpResponse:
-        check_parameters(request, _FILTERS)
         caller = caller_of(request)
         wanted = Filter(**{name: read_text(request, name) for name in _FILTERS})
         place = _place(request, caller.organization_id)

@@ -3,10 +3,12 @@
 from django.db import connection
 
 _REMOVE = """
-DELETE FROM ingestion_idempotencykey WHERE (organization_id, key) IN (
+WITH expired AS MATERIALIZED (
     SELECT organization_id, key FROM ingestion_idempotencykey WHERE expires_at <= now()
     ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
+DELETE FROM ingestion_idempotencykey AS stored USING expired
+WHERE stored.organization_id = expired.organization_id AND stored.key = expired.key
 """
 
 

@@ -58,7 +58,7 @@ def apply_retention(
 ) -> RetentionRun | None:
     """Remove what is past its time, for about `seconds`; None when another run is on.
 
-    `told` is called after each step. Safe to kill: every batch is a transaction of its own.
+    `on_progress` is called after each step. Safe to kill: every batch is a transaction of its own.
     """
     budget = Budget(seconds)
     with single_runner(LOCK) as is_ours:
@@ -83,7 +83,7 @@ def preview(*, now: datetime) -> list[tuple[Step, Removable]]:
 
 def steps() -> list[Step]:
     """In their order: open work ends, whole weeks leave, then single rows."""
-    return [*_ending(), *_whole_weeks(), *_single_rows(), *_beside()]
+    return [*_ending(), *_whole_weeks(), *_single_rows(), *_beside_events(), *_beside_deliveries(), *_beside_people()]
 
 
 def _ending() -> list[Step]:
@@ -173,8 +173,8 @@ def _shorter(floors: Floors, chosen: Mapping[UUID, UUID], is_default: bool) -> d
     return {pk: floor for pk, floor in chosen.items() if floors.delivery_days(pk) < floors.longest_of_deliveries}
 
 
-def _beside() -> list[Step]:
-    """Tables without partitions."""
+def _beside_events() -> list[Step]:
+    """Tables without partitions, here and below."""
     days = settings.STATS_RETENTION_DAYS
     return [
         rows_step(
@@ -183,18 +183,8 @@ def _beside() -> list[Step]:
             lambda floors: events.old_schedules(before=floors.kept_until()),
             time_field="done_at",
         ),
-        Step(
-            what="schedules of events that have left",
-            period="with their events",
-            preview=lambda _: Removable(),
-            remove=lambda floors, _: events.forget_schedules(floors.events),
-        ),
-        Step(
-            what="failures of events that have left",
-            period="with their events",
-            preview=lambda _: Removable(),
-            remove=lambda floors, _: events.forget_failures(floors.events),
-        ),
+        _with_events("schedules of events that have left", events.forget_schedules),
+        _with_events("failures of events that have left", events.forget_failures),
         rows_step(
             "hourly stats",
             f"{days} days",
@@ -207,6 +197,22 @@ def _beside() -> list[Step]:
             _old_event_types,
             time_field="last_seen_at",
         ),
+        _by_age("intake counts", settings.INTAKE_COUNT_RETENTION_DAYS, events.old_intake_counts, "minute"),
+    ]
+
+
+def _with_events(what: str, forget: Callable[[Mapping[UUID, UUID]], int]) -> Step:
+    return Step(
+        what=what,
+        period="with their events",
+        preview=lambda _: Removable(),
+        remove=lambda floors, _: forget(floors.events),
+    )
+
+
+def _beside_deliveries() -> list[Step]:
+    days = settings.REPLAY_RETENTION_DAYS
+    return [
         Step(
             what="queues of keys",
             period="by the longest plan, once nothing waits in them",
@@ -219,10 +225,22 @@ def _beside() -> list[Step]:
             lambda floors: deliveries.left_subscriptions(before=_ago(floors, 1)),
             time_field="changed_at",
         ),
-        _by_age("ended API keys", settings.KEY_RETENTION_DAYS, _ended_keys, "created_at"),
-        _by_age("intake counts", settings.INTAKE_COUNT_RETENTION_DAYS, events.old_intake_counts, "minute"),
         *_of_charts("counts of attempts", OutcomeCount),
         *_of_charts("samples of queues", QueueSample),
+        rows_step(
+            "replays",
+            f"{days} days, and their events",
+            lambda floors: deliveries.old_replays(before=_ago(floors, days), kept_until=floors.kept_until()),
+            time_field="finished_at",
+        ),
+        _by_age("retries of dead letters", days, deliveries.old_retries, "finished_at"),
+        _by_age("issues", days, old_issues, "last_seen_at"),
+    ]
+
+
+def _beside_people() -> list[Step]:
+    return [
+        _by_age("ended API keys", settings.KEY_RETENTION_DAYS, _ended_keys, "created_at"),
         _by_age("audit entries", settings.AUDIT_RETENTION_DAYS, old_audit_entries, "created_at"),
         _by_age("admin's own log", settings.AUDIT_RETENTION_DAYS, _old_admin_log, "action_time"),
         rows_step(
@@ -232,21 +250,6 @@ def _beside() -> list[Step]:
             time_field="created_at",
         ),
         _by_age("invitations", settings.INVITATION_RETENTION_DAYS, old_invitations, "created_at"),
-        rows_step(
-            "replays",
-            f"{settings.REPLAY_RETENTION_DAYS} days, and their events",
-            lambda floors: deliveries.old_replays(
-                before=_ago(floors, settings.REPLAY_RETENTION_DAYS), kept_until=floors.kept_until()
-            ),
-            time_field="finished_at",
-        ),
-        rows_step(
-            "retries of dead letters",
-            f"{settings.REPLAY_RETENTION_DAYS} days",
-            lambda floors: deliveries.old_retries(before=_ago(floors, settings.REPLAY_RETENTION_DAYS)),
-            time_field="finished_at",
-        ),
-        _by_age("issues", settings.REPLAY_RETENTION_DAYS, old_issues, "last_seen_at"),
         rows_step("sessions", "until they expire", lambda floors: expired_sessions(now=floors.now)),
         rows_step("places of sessions", "with their sessions", lambda floors: ended_places(now=floors.now)),
         *(

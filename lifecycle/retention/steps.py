@@ -52,7 +52,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """`look` changes nothing; `remove` returns how many rows or partitions have gone or were ended."""
+    """`preview` changes nothing; `remove` returns how many rows or partitions have gone or were ended."""
 
     what: str
     period: str

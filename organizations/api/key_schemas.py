@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from organizations.keys.scopes import Scope
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, PAGE, Answer, Listed, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, PAGE, Listed, Time, answer, delete, get, json_of, page_of, post
 
 MAX_OVERLAP = 30 * 24 * 3600
 
@@ -77,62 +77,40 @@ _KEY = {
 }
 _ISSUED = {**_KEY, "key": "evp_live_3rTgB0aVx9Qk" + "Zk4sN8uE1wXy7LmPq2RtVb5CdFg6HjJ0AeSoIyK"}
 
-KEYS = {
-    "GET": Operation(
-        id="list_api_keys",
-        summary="List API keys",
-        parameters=PAGE,
-        answers={
-            200: Answer(
-                description="A page of API keys.",
-                content=json_of(ApiKeyList, page={"data": [_KEY], "next_cursor": None}),
-            )
-        },
+KEYS = get("list_api_keys", "List API keys", parameters=PAGE, answers=page_of(ApiKeyList, "API keys", _KEY)) | post(
+    "create_api_key",
+    "Create an API key",
+    (
+        "The new key can have no scope that the calling key lacks, and cannot outlive it. `GET "
+        "/api/v1/organization` says how many active keys an organization can have."
     ),
-    "POST": Operation(
-        id="create_api_key",
-        summary="Create an API key",
-        description="The new key can have no scope that the calling key lacks, and cannot outlive it."
-        " `GET /api/v1/organization` says how many active keys an organization can have.",
-        body=json_of(
-            NewApiKey,
-            minimal={"name": "Billing service", "scopes": ["events:write"]},
-            expiring={"name": "CI", "scopes": ["events:read"], "expires_at": "2099-01-01T00:00:00Z"},
-        ),
-        answers={201: Answer(description="The new key, shown this once.", content=json_of(ApiKeyIssued, key=_ISSUED))},
-        problems=("limit_reached",),
+    body=json_of(
+        NewApiKey,
+        minimal={"name": "Billing service", "scopes": ["events:write"]},
+        expiring={"name": "CI", "scopes": ["events:read"], "expires_at": "2099-01-01T00:00:00Z"},
     ),
-}
-KEY = {
-    "GET": Operation(
-        id="get_api_key",
-        summary="Show an API key",
-        answers={200: Answer(description="The API key.", content=json_of(ApiKeyShown, key=_KEY))},
+    answers=answer("The new key, shown this once.", ApiKeyIssued, status=201, key=_ISSUED),
+    problems=("limit_reached",),
+)
+KEY = get("get_api_key", "Show an API key", answers=answer("The API key.", ApiKeyShown, key=_KEY)) | delete(
+    "revoke_api_key",
+    "Revoke an API key",
+    "It is refused everywhere within two seconds, and stays listed. Revoking it again changes nothing.",
+    answers=answer("The key is revoked.", status=204),
+)
+ROTATE = post(
+    "rotate_api_key",
+    "Rotate an API key",
+    "Makes a successor with the same name, scopes and expiry; the old key ends after"
+    " `overlap_seconds`. Without a body, that is a day. A key that was revoked or has expired has no successor. The"
+    " calling key needs every scope of the old key, and may not expire before the successor.",
+    body=json_of(
+        Rotation,
+        one_hour={"overlap_seconds": 3600},
+        at_once={"overlap_seconds": 0},
+        until={"expires_at": "2099-01-01T00:00:00Z"},
     ),
-    "DELETE": Operation(
-        id="revoke_api_key",
-        summary="Revoke an API key",
-        description="It is refused everywhere within two seconds, and stays listed. Revoking it again changes nothing.",
-        answers={204: Answer(description="The key is revoked.")},
-    ),
-}
-ROTATE = {
-    "POST": Operation(
-        id="rotate_api_key",
-        summary="Rotate an API key",
-        description="Makes a successor with the same name, scopes and expiry; the old key ends after"
-        " `overlap_seconds`. Without a body, that is a day. A key that was revoked or has expired has no successor. The"
-        " calling key needs every scope of the old key, and may not expire before the successor.",
-        body=json_of(
-            Rotation,
-            one_hour={"overlap_seconds": 3600},
-            at_once={"overlap_seconds": 0},
-            until={"expires_at": "2099-01-01T00:00:00Z"},
-        ),
-        body_required=False,
-        answers={
-            201: Answer(description="The successor, shown this once.", content=json_of(ApiKeyIssued, key=_ISSUED))
-        },
-        problems=("limit_reached", "wrong_state"),
-    )
-}
+    body_required=False,
+    answers=answer("The successor, shown this once.", ApiKeyIssued, status=201, key=_ISSUED),
+    problems=("limit_reached", "wrong_state"),
+)

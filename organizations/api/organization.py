@@ -12,7 +12,6 @@ from organizations.api import organization_schemas
 from organizations.keys.authentication import caller_of
 from organizations.models import Organization
 from organizations.usage import usage_of
-from rest.lists import check_parameters
 
 
 class OrganizationView(APIView):
@@ -22,7 +21,6 @@ class OrganizationView(APIView):
     operations = organization_schemas.ORGANIZATION
 
     def get(self, request: Request) -> Response:
-        check_parameters(request, ())
         organization = Organization.objects.get(pk=caller_of(request).organization_id)
         return Response(
             {

@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from organizations.plans import LIMITS, Limits, Plan
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Answer, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Time, answer, get
 
 
 class Usage(Struct):
@@ -57,30 +57,23 @@ _USAGE = {
     "exports_per_day": 0,
     "export_bytes": 0,
 }
-ORGANIZATION = {
-    "GET": Operation(
-        id="get_organization",
-        summary="Show the organization",
-        description="The only operation open to a suspended organization; it says so here.",
-        answers={
-            200: Answer(
-                description="The organization of the API key.",
-                content=json_of(
-                    OrganizationShown,
-                    organization={
-                        "id": EXAMPLE_ID,
-                        "name": "Example",
-                        "slug": "example",
-                        "plan": "free",
-                        "suspended": False,
-                        "limits": vars(LIMITS[Plan.FREE]),
-                        "usage": _USAGE,
-                        "created_at": EXAMPLE_TIME,
-                    },
-                ),
-            )
+ORGANIZATION = get(
+    "get_organization",
+    "Show the organization",
+    "The only operation open to a suspended organization; it says so here.",
+    answers=answer(
+        "The organization of the API key.",
+        OrganizationShown,
+        organization={
+            "id": EXAMPLE_ID,
+            "name": "Example",
+            "slug": "example",
+            "plan": "free",
+            "suspended": False,
+            "limits": vars(LIMITS[Plan.FREE]),
+            "usage": _USAGE,
+            "created_at": EXAMPLE_TIME,
         },
-        problems=("validation_failed",),
-        open_to_suspended=True,
-    )
-}
+    ),
+    open_to_suspended=True,
+)

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct, field
 from delivery.api.schemas import GivenFilter
 from delivery.endpoints.option_rules import MAX_TAG_LENGTH
 from portal.links import MAX_SECONDS
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Answer, Operation, Time, json_of
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, Time, answer, json_of, post
 
 MAX_SUBSCRIPTIONS = 100
 
@@ -60,23 +60,21 @@ class PortalLinkCreated(Struct):
 
 _CREATED = {"url": "https://events.example.com/portal/open/kJ3v0TzYxw5nJbq8cVd2", "expires_at": EXAMPLE_TIME}
 
-PORTAL_LINKS = {
-    "POST": Operation(
-        id="create_portal_link",
-        summary="Create a portal link",
-        description="A link for your own customer or colleague, who has no account here. It opens a session of at most"
-        " 24 hours in the portal, which shows, and with `manage` manages, only the subscriptions that you name.",
-        body=json_of(
-            NewPortalLink,
-            tag={"tag": "customer-42", "permissions": ["read", "manage"], "expires_in": 3600},
-            subscriptions={"subscriptions": [EXAMPLE_ID], "permissions": ["read"]},
-            bounded={
-                "tag": "customer-42",
-                "permissions": ["manage"],
-                "filter": {"data.customer": "42"},
-            },
-        ),
-        answers={201: Answer(description="The link.", content=json_of(PortalLinkCreated, link=_CREATED))},
-        problems=("limit_reached",),
-    )
-}
+PORTAL_LINKS = post(
+    "create_portal_link",
+    "Create a portal link",
+    "A link for your own customer or colleague, who has no account here. It opens a session of at most"
+    " 24 hours in the portal, which shows, and with `manage` manages, only the subscriptions that you name.",
+    body=json_of(
+        NewPortalLink,
+        tag={"tag": "customer-42", "permissions": ["read", "manage"], "expires_in": 3600},
+        subscriptions={"subscriptions": [EXAMPLE_ID], "permissions": ["read"]},
+        bounded={
+            "tag": "customer-42",
+            "permissions": ["manage"],
+            "filter": {"data.customer": "42"},
+        },
+    ),
+    answers=answer("The link.", PortalLinkCreated, status=201, link=_CREATED),
+    problems=("limit_reached",),
+)

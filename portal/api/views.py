@@ -18,7 +18,6 @@ from organizations.models import Organization
 from portal.api import schemas
 from portal.api.schemas import NewPortalLink, PortalLinkCreated
 from portal.links import LinkRequest, create_link
-from rest.lists import check_parameters
 from rest.parsing import read_body
 
 # A link keeps its filter, and there may be many.
@@ -32,7 +31,6 @@ class PortalLinksView(APIView):
     operations = schemas.PORTAL_LINKS
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ())
         body = read_body(request, limit=BODY_LIMIT)
         require_utf8_bytes(body)
         wanted = decode(body, NewPortalLink)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from installation.local.data_dir import CHECKOUT
-from rest.openapi import build_document
+from rest.openapi.document import build_document
 from tests.support.machines.platforms import Platform
 
 PYTHON_CLIENT = CHECKOUT / "clients/python"

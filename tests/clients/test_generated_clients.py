@@ -15,7 +15,7 @@ import pytest
 
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
-from rest.openapi import build_document
+from rest.openapi.document import build_document
 from tests.support.http.clients import make_sender
 from tests.support.servers import serve
 

@@ -13,7 +13,8 @@ from events_client.resources.inboxes import Inbox
 from events_client.resources.others import Deliveries, EventTypes, Jobs, Organizations, PortalLinks, Replays
 from events_client.resources.subscriptions import Subscriptions
 
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, build_document
+from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME
+from rest.openapi.document import build_document
 
 _RESOURCES = (Events, Inbox, Subscriptions, Deliveries, EventTypes, Replays, Jobs, PortalLinks, Organizations)
 # A value for each parameter of the client's methods; all that end in `_id` are ids.

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from installation.local.data_dir import CHECKOUT
-from rest.openapi import build_document
+from rest.openapi.document import build_document
 from scripts import write_api_page, write_sizing_page, write_untested_page
 from tests.support.pages import PAGES_TO_FOLLOW, SHELLS, Block, all_pages, blocks, files_of_tests
 

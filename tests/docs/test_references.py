@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.options import read_options
 from installation.local.data_dir import CHECKOUT
-from rest.openapi import build_document
+from rest.openapi.document import build_document
 from tests.support.pages import Piece, all_pages, blocks, pieces_of_pages
 
 # Variables that other programs read.

@@ -25,7 +25,8 @@ from delivery.models import SubscriptionStatus
 from ingestion.operations import process_outbox
 from installation.local.data_dir import CHECKOUT
 from organizations.plans import Plan
-from rest.openapi import EXAMPLE_ID, OTHER_ID, build_document
+from rest.openapi import EXAMPLE_ID, OTHER_ID
+from rest.openapi.document import build_document
 from tests.conftest import Tenant, make_tenant
 from tests.factories import inbox_of, make_key
 from tests.support.routes import Route, implemented_operations
@@ -114,6 +115,14 @@ def test_generators_of_clients_can_read_it(document: dict[str, Any]) -> None:
     assert [values for values in enums if len(set(values)) < len(values)] == []
     assert [part for part in parts_of(document) if isinstance(part.get("type"), list)] == []
     assert document["servers"][0]["url"] == "/"
+
+
+def test_no_operation_takes_a_parameter_that_it_does_not_have(tenant: Tenant, document: dict[str, Any]) -> None:
+    """But for the doors of the intake, which look at no query. What else is wrong is said later."""
+    for (method, path), operation in operations_of(document).items():
+        answer = tenant.request(method.upper(), re.sub(r"{\w+}", EXAMPLE_ID, path) + "?colour=red")
+        if operation["operationId"] not in ("send_event", "send_events"):
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/colour"), path
 
 
 def test_a_deleted_subscription_is_no_part_of_it(document: dict[str, Any]) -> None:

@@ -8,7 +8,20 @@ from msgspec import Meta, Struct
 from delivery.models import DEFAULT_INBOX, DeliveryStatus
 from delivery.shown_status import HeldReason
 from ingestion.api.schemas import EXAMPLE_FIELDS, EventFields
-from rest.openapi import EXAMPLE_ID, EXAMPLE_TIME, OTHER_ID, PAGE, Answer, Listed, Operation, Parameter, Time, json_of
+from rest.openapi import (
+    EXAMPLE_ID,
+    EXAMPLE_TIME,
+    OTHER_ID,
+    PAGE,
+    Listed,
+    Time,
+    answer,
+    get,
+    json_of,
+    page_of,
+    parameter,
+    post,
+)
 
 MAX_EVENTS = 1000
 DEFAULT_EVENTS = 100
@@ -105,16 +118,15 @@ class LeaseExtended(Struct):
     extended: Annotated[int, Meta(ge=1, description="How many events it still holds.")]
 
 
-INBOX = Parameter(
-    name="inbox",
-    description="The name of the inbox.",
-    schema={"type": "string", "default": DEFAULT_INBOX},
-)
-STATUS = Parameter(
-    name="status",
-    description="Only events whose delivery has this status. Leased events are pending; in a paused inbox, pending"
-    " events are held.",
-    schema={"type": "string", "enum": DeliveryStatus.values, "default": DeliveryStatus.PENDING.value},
+INBOX = parameter("inbox", "The name of the inbox.", default=DEFAULT_INBOX)
+STATUS = parameter(
+    "status",
+    (
+        "Only events whose delivery has this status. Leased events are pending; in a paused inbox, pending "
+        "events are held."
+    ),
+    enum=DeliveryStatus.values,
+    default=DeliveryStatus.PENDING.value,
 )
 
 _EVENT = {**EXAMPLE_FIELDS, "status": "pending", "held_reason": None, "leases": 0, "leased_until": None}
@@ -124,114 +136,84 @@ _TWO = {"event_ids": [EXAMPLE_ID, OTHER_ID]}
 _OF_A_LEASE = {"event_ids": [EXAMPLE_ID], "lease_id": _LEASE_ID}
 _REST_IS_EMPTY = {"already_acknowledged": [], "stale": [], "unknown": [OTHER_ID]}
 
-LIST = {
-    "GET": Operation(
-        id="list_inbox",
-        summary="List the events of an inbox",
-        description="Shows the events without leasing them.",
-        parameters=(INBOX, STATUS, *PAGE),
-        answers={
-            200: Answer(
-                description="A page of events.",
-                content=json_of(InboxEventList, page={"data": [_EVENT], "next_cursor": None}),
-            )
+LIST = get(
+    "list_inbox",
+    "List the events of an inbox",
+    "Shows the events without leasing them.",
+    parameters=(INBOX, STATUS, *PAGE),
+    answers=page_of(InboxEventList, "events", _EVENT),
+    problems=("not_found", "too_many_streams"),
+)
+LEASE = post(
+    "lease_events",
+    "Lease events",
+    "Leases up to `max` events, the longest waiting first, and at most 16 MiB of data besides the first. Until"
+    " `expires_at`, nobody else gets them; after that, those not acknowledged can be leased again. An event that"
+    " has been leased too often (20 times, unless the inbox says otherwise) becomes a dead letter instead. When"
+    " there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty. With"
+    f" `wait_seconds` (up to {MAX_WAIT_SECONDS}) the response waits for an event: its status and headers are sent at"
+    " once, the body follows. A body is optional: without one, the defaults apply.",
+    parameters=(INBOX,),
+    body=json_of(
+        LeaseRequest,
+        all_fields={
+            "max": DEFAULT_EVENTS,
+            "lease_seconds": DEFAULT_LEASE_SECONDS,
+            "wait_seconds": MAX_WAIT_SECONDS,
         },
-        problems=("not_found", "too_many_streams"),
-    )
-}
-LEASE = {
-    "POST": Operation(
-        id="lease_events",
-        summary="Lease events",
-        description=(
-            "Leases up to `max` events, the longest waiting first, and at most 16 MiB of data besides the first."
-            " Until `expires_at`, nobody else gets them; after that, those not acknowledged can be leased again."
-            " An event that has been leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
-            " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
-            f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the response waits for an event: its status and"
-            " headers are sent at once, the body follows. A body is optional: without one, the defaults apply."
-        ),
-        parameters=(INBOX,),
-        body=json_of(
-            LeaseRequest,
-            all_fields={
-                "max": DEFAULT_EVENTS,
-                "lease_seconds": DEFAULT_LEASE_SECONDS,
-                "wait_seconds": MAX_WAIT_SECONDS,
-            },
-            defaults={},
-        ),
-        body_required=False,
-        answers={
-            200: Answer(
-                description="The lease.",
-                content=json_of(
-                    LeaseShown,
-                    one_event={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "events": [_LEASED]},
-                    nothing_to_lease={"lease_id": None, "expires_at": None, "events": []},
-                ),
-            )
-        },
-        problems=("not_found",),
-    )
-}
-ACK = {
-    "POST": Operation(
-        id="ack_events",
-        summary="Acknowledge events",
-        description=(
-            "Acknowledged events leave the inbox. Acknowledging them again changes nothing. With `lease_id`,"
-            " events that the lease no longer holds, because it expired or they were given back, are `stale` and stay."
-            " Without it, any event of the inbox can be acknowledged, including dead letters."
-        ),
-        parameters=(INBOX,),
-        body=json_of(Ack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
-        answers={
-            200: Answer(
-                description="The outcome for each event id.",
-                content=json_of(AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}),
-            )
-        },
-        problems=("not_found",),
-    )
-}
-NACK = {
-    "POST": Operation(
-        id="nack_events",
-        summary="Give events back",
-        description=(
-            "Their lease ends, and they can be leased again at once, in the same place in the order. The lease"
-            " counts: an event that is given back again and again becomes a dead letter."
-        ),
-        parameters=(INBOX,),
-        body=json_of(Nack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
-        answers={
-            200: Answer(
-                description="The outcome for each event id.",
-                content=json_of(NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}),
-            )
-        },
-        problems=("not_found",),
-    )
-}
-EXTEND = {
-    "POST": Operation(
-        id="extend_lease",
-        summary="Extend a lease",
-        description=(
-            "The events that the lease still holds stay leased for `lease_seconds` from now on. A lease that no"
-            " longer holds any, because it expired or all were acknowledged or given back, is a 404."
-        ),
-        parameters=(INBOX,),
-        body=json_of(Extension, lease={"lease_id": _LEASE_ID, "lease_seconds": DEFAULT_LEASE_SECONDS}),
-        answers={
-            200: Answer(
-                description="The lease is extended.",
-                content=json_of(
-                    LeaseExtended, extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1}
-                ),
-            )
-        },
-        problems=("not_found",),
-    )
-}
+        defaults={},
+    ),
+    body_required=False,
+    answers=answer(
+        "The lease.",
+        LeaseShown,
+        one_event={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "events": [_LEASED]},
+        nothing_to_lease={"lease_id": None, "expires_at": None, "events": []},
+    ),
+    problems=("not_found",),
+)
+ACK = post(
+    "ack_events",
+    "Acknowledge events",
+    (
+        "Acknowledged events leave the inbox. Acknowledging them again changes nothing. With `lease_id`, "
+        "events that the lease no longer holds, because it expired or they were given back, are `stale` "
+        "and stay. Without it, any event of the inbox can be acknowledged, including dead letters."
+    ),
+    parameters=(INBOX,),
+    body=json_of(Ack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
+    answers=answer(
+        "The outcome for each event id.", AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}
+    ),
+    problems=("not_found",),
+)
+NACK = post(
+    "nack_events",
+    "Give events back",
+    (
+        "Their lease ends, and they can be leased again at once, in the same place in the order. The lease "
+        "counts: an event that is given back again and again becomes a dead letter."
+    ),
+    parameters=(INBOX,),
+    body=json_of(Nack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
+    answers=answer(
+        "The outcome for each event id.", NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}
+    ),
+    problems=("not_found",),
+)
+EXTEND = post(
+    "extend_lease",
+    "Extend a lease",
+    (
+        "The events that the lease still holds stay leased for `lease_seconds` from now on. A lease that "
+        "no longer holds any, because it expired or all were acknowledged or given back, is a 404."
+    ),
+    parameters=(INBOX,),
+    body=json_of(Extension, lease={"lease_id": _LEASE_ID, "lease_seconds": DEFAULT_LEASE_SECONDS}),
+    answers=answer(
+        "The lease is extended.",
+        LeaseExtended,
+        extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1},
+    ),
+    problems=("not_found",),
+)

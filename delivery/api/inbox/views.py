@@ -57,7 +57,7 @@ from rest.doors import waiting
 from rest.doors.shares import Held
 from rest.doors.threads import for_streams
 from rest.large_answers import Slot, answer_of, json_members
-from rest.lists import Listing, check_parameters, list_answer, read_page
+from rest.lists import Listing, list_answer, read_page
 from rest.parsing import read_body, read_optional
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class InboxView(APIView):
     operations = schemas.LIST
 
     def get(self, request: Request) -> HttpResponseBase:
-        page = read_page(request, "inbox", ("inbox", "status"))
+        page = read_page(request, "inbox")
         status = request.query_params.get("status", DeliveryStatus.PENDING.value)
         if status not in DeliveryStatus.values:
             raise invalid("/status", "invalid", f"status is one of {', '.join(DeliveryStatus.values)}.")
@@ -97,7 +97,6 @@ class LeaseView(APIView):
     operations = schemas.LEASE
 
     def post(self, request: Request) -> HttpResponseBase:
-        check_parameters(request, ("inbox",))
         wanted = read_optional(request, LeaseRequest, limit=LEASE_BODY_LIMIT)
         caller, inbox, since = caller_of(request), _inbox_of(request), time.monotonic()
         slot = Slot(inbox.organization_id.int)
@@ -118,7 +117,6 @@ class AckView(APIView):
     operations = schemas.ACK
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ("inbox",))
         ack = decode(read_body(request, limit=BODY_LIMIT), Ack)
         outcome = ack_events(
             inbox=_inbox_of(request), event_ids=ack.event_ids, lease_id=ack.lease_id, now=timezone.now()
@@ -139,7 +137,6 @@ class NackView(APIView):
     operations = schemas.NACK
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ("inbox",))
         nack = decode(read_body(request, limit=BODY_LIMIT), Nack)
         outcome = nack_events(
             inbox=_inbox_of(request), event_ids=nack.event_ids, lease_id=nack.lease_id, now=timezone.now()
@@ -160,7 +157,6 @@ class ExtendView(APIView):
     operations = schemas.EXTEND
 
     def post(self, request: Request) -> Response:
-        check_parameters(request, ("inbox",))
         extension = decode(read_body(request, limit=BODY_LIMIT), Extension)
         now = timezone.now()
         expires_at = now + timedelta(seconds=extension.lease_seconds)

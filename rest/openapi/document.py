@@ -1,138 +1,36 @@
 """From what the views say of themselves to the OpenAPI 3.1 document of `/api/schema`.
 
-A view has `operations`, an Operation for each method; bodies and answers are msgspec types, the same that the view
-decodes and returns. What all operations share (authentication, headers, errors) is added here, from the code it is true
-of: the view's scopes, the registry of problems.
+What all operations share (authentication, headers, errors) is added here, from the code it is true of: the view's
+scopes, the registry of problems.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any
 
 import msgspec
 from django.db.models.enums import Choices
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Struct
 
 from core.field_errors import FieldError
 from core.problems import PROBLEM_TYPES, Problem
-from rest.lists import DEFAULT_LIMIT, MAX_LIMIT
+from rest.openapi import CURSOR, EXAMPLE_ID, LIMIT, Content, Operation, Parameter, ProblemDocument, parameter
 from rest.problems import MEDIA_TYPE, problem_body
 
-JSON = "application/json"
-EXAMPLE_ID = "019a1b2c-3d4e-7f50-8a6b-7c8d9e0f1a2b"
-OTHER_ID = "019a1b2c-3d4e-7f51-9b7c-8d9e0f1a2b3c"
-EXAMPLE_TIME = "2026-11-23T10:00:00.000000Z"
-
-Time = Annotated[
-    str,
-    Meta(
-        description="RFC 3339 in UTC, with microseconds.",
-        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$",
-        extra_json_schema={"format": "date-time"},
-    ),
-]
-T = TypeVar("T")
-
-
-class Listed(Struct, Generic[T]):
-    """One page of a list, newest first."""
-
-    data: list[T]
-    next_cursor: Annotated[str | None, Meta(description="`?cursor=` of the next page; null on the last one.")]
-
-
-class ItemProblem(Struct, kw_only=True):
-    """What is wrong with one item of a batch. `code` is stable; `errors` names each wrong field of a bad input."""
-
-    type: Annotated[str, Meta(description="The page that explains the code.", extra_json_schema={"format": "uri"})]
-    title: str
-    status: Annotated[int, Meta(ge=400, le=599)]
-    detail: str
-    code: Annotated[str, Meta(extra_json_schema={"enum": list(PROBLEM_TYPES)})]
-    errors: Annotated[list[FieldError], Meta(min_length=1)] | UnsetType = UNSET
-
-
-class ProblemDocument(ItemProblem, kw_only=True):
-    """An error, as in RFC 9457. `code` is stable; `errors` names each wrong field of a bad input."""
-
-    request_id: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """A parameter in `place`: query, header or path. `schema` is JSON Schema."""
-
-    name: str
-    description: str
-    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
-    place: str = "query"
-    example: Any = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """A body of one media type, with named examples. `kind` is a msgspec type, several in a tuple, or JSON Schema."""
-
-    kind: Any
-    examples: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a status says beside its content; `content` by media type, empty for no body."""
-
-    description: str
-    content: Mapping[str, Content] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """One method of one view.
-
-    `problems` adds codes to those that follow from the rest: from the key, the scope, the body, the parameters.
-    `open_to_suspended`: keys of a suspended organization may do this, too. `version`: where the object's version plays
-    a part, `shown` by an ETag in what is answered, or `expected` as well, by If-Match.
-    """
-
-    id: str
-    summary: str
-    answers: Mapping[int, Answer]
-    description: str = ""
-    parameters: tuple[Parameter, ...] = ()
-    body: Mapping[str, Content] = field(default_factory=dict)
-    body_required: bool = True
-    problems: tuple[str, ...] = ()
-    open_to_suspended: bool = False
-    version: Literal["", "shown", "expected"] = ""
-
-
-def json_of(kind: Any, **examples: Any) -> dict[str, Content]:
-    """`application/json` of a type, with named examples."""
-    return {JSON: Content(kind=kind, examples=examples)}
-
-
-LIMIT = Parameter(
-    name="limit",
-    description="How many rows a page has at most. One of large rows ends before, at 16 MiB; `next_cursor` leads on.",
-    schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-)
-CURSOR = Parameter(name="cursor", description="`next_cursor` of the page before. An altered one is a 400.")
-PAGE = (LIMIT, CURSOR)
-_REQUEST_ID = Parameter(
-    name="Request-Id",
-    description="Your own id of this request, up to 128 of `A-Za-z0-9._-`. It comes back in the answer; another is"
-    " made when it is missing or has another form.",
+_REQUEST_ID = parameter(
+    "Request-Id",
+    "Your own id of this request, up to 128 of `A-Za-z0-9._-`. It comes back in the answer; another is made when it is"
+    " missing or has another form.",
     place="header",
     example="checkout-42",
 )
-_IF_MATCH = Parameter(
-    name="If-Match",
-    description="The `ETag` with which you read the object. If it has changed since, nothing is done, and the response"
-    " is a 412 that names what has changed. Without this header the change is made in any case.",
+_IF_MATCH = parameter(
+    "If-Match",
+    "The `ETag` with which you read the object. If it has changed since, nothing is done, and the response is a 412"
+    " that names what has changed. Without this header the change is made in any case.",
     place="header",
 )
 
@@ -272,11 +170,8 @@ def _path_parameters(path: str, operation: Operation) -> Iterator[dict[str, Any]
     for name in _names_in(path):
         if name not in given:
             thing = name.removesuffix("_id").replace("_", " ")
-            schema = {"type": "string", "format": "uuid"}
-            example = EXAMPLE_ID
-            yield _parameter(
-                Parameter(name=name, description=f"Id of the {thing}.", schema=schema, place="path", example=example)
-            )
+            described = parameter(name, f"Id of the {thing}.", place="path", format="uuid", example=EXAMPLE_ID)
+            yield _parameter(described)
 
 
 def _names_in(path: str) -> list[str]:
@@ -311,10 +206,10 @@ def _problem_codes(operation: Operation, scope: str | None, path: str) -> list[s
         codes.add("insufficient_scope")
     if _names_in(path):
         codes.add("not_found")
+    if operation.refuses_parameters:
+        codes.add("validation_failed")
     if operation.body:
         codes.update(_BODY_PROBLEMS)
-    if any(parameter.place == "query" for parameter in operation.parameters):
-        codes.add("validation_failed")
     if CURSOR in operation.parameters:
         codes.add("invalid_cursor")
     return [code for code in PROBLEM_TYPES if code in codes]
