@@ -39,8 +39,10 @@ def theme(request: HttpRequest, visit: Visit) -> HttpResponse:
     """The organization's colours as a style sheet, since the security policy allows none in a page."""
     appearance = appearance_of(visit.link)
     colors = {"light": appearance.accent, "dark": appearance.accent_dark} if appearance else {}
+    # As specific as the rules of static/platform.css, which stand before it.
+    root = ":root:not([data-theme])"
     rules = [
-        f"@media (prefers-color-scheme: {scheme}) {{ :root {{ --accent: {color}; --on-accent: {ink_on(color)}; }} }}"
+        f"@media (prefers-color-scheme: {scheme}) {{ {root} {{ --accent: {color}; --on-accent: {ink_on(color)}; }} }}"
         for scheme, color in colors.items()
         if color
     ]

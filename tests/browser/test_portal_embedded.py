@@ -50,7 +50,7 @@ def page(browser: Browser, settings: Any) -> Iterator[Page]:
 
 def allow(tenant: Tenant, *origins: str) -> None:
     PortalAppearance.objects.create(
-        organization=tenant.organization, name="Harbour Books", frame_ancestors=list(origins)
+        organization=tenant.organization, name="Harbour Books", frame_ancestors=list(origins), accent_dark="#f0a6cf"
     )
 
 
@@ -61,6 +61,8 @@ def test_a_site_that_is_allowed_shows_it_and_its_forms_work(
     webhook = make_tagged(tenant)
     page.goto(f"{shop}/?{live_server.url}{make_link(tenant)}")
     portal = page.frame_locator("iframe")
+    page.emulate_media(color_scheme="dark")
+    expect(portal.get_by_role("link", name="New endpoint")).to_have_css("background-color", "rgb(240, 166, 207)")
     portal.locator(f"a[href='/portal/subscriptions/{webhook.pk}/']").first.click()
     portal.get_by_role("button", name="Pause").click()
     expect(portal.get_by_role("button", name="Resume")).to_be_visible()

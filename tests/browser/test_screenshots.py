@@ -1,6 +1,6 @@
 """A picture of every page, into the folder that SCREENSHOTS names: `make screenshots`. Nothing is checked here.
 
-The three that the README shows are in git, beside folders that are not: console, admin and accounts.
+Those that the README shows are in git, beside folders that are not: console, admin, portal and accounts.
 """
 
 import os
@@ -25,7 +25,7 @@ from tests.support.people.every_page import session_of
 from tests.support.people.people_browser import PHONE, Tab, needs_chromium, open_tab
 from tests.support.people.screenshot_scene import Gallery, make_gallery
 
-DESK = {"width": 1280, "height": 860}
+DESK, WINDOW = {"width": 1440, "height": 900}, {"width": 1080, "height": 1000}
 NOBODY = "01900000-0000-7000-8000-000000000000"
 folder = os.environ.get("SCREENSHOTS", "")
 pytestmark = [
@@ -57,21 +57,25 @@ class Camera:
         self.snap(name)
 
     def snap(self, name: str) -> None:
-        self.tab.page.screenshot(path=self.folder / f"{name}.png", full_page=True)
-
-    def show(self, name: str, path: str, *, whole: bool = True) -> None:
-        """One of those that the README shows, in the folder itself; not `whole`: as much as fits the window."""
-        self.tab.go(path).screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
-
-    def dark(self, name: str, path: str) -> None:
-        self.tab.page.emulate_media(color_scheme="dark")
-        self.take(f"{name}-dark", path)
-        self.tab.page.emulate_media(color_scheme="light")
-
-    def phone(self, name: str, path: str) -> None:
-        self.tab.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-        self.take(f"{name}-phone", path)
+        """On a desk and on a phone, light and dark."""
+        for place, size in (("", DESK), ("-phone", PHONE)):
+            self.tab.page.set_viewport_size(size)  # type: ignore[arg-type]
+            self._snap_both(self.folder / f"{name}{place}.png")
         self.tab.page.set_viewport_size(DESK)  # type: ignore[arg-type]
+
+    def show(self, name: str, path: str) -> None:
+        """One of those that the README shows, light and dark, in the folder itself: as much as fits its window."""
+        page = self.tab.go(path)
+        page.set_viewport_size(WINDOW)  # type: ignore[arg-type]
+        self._snap_both(Path(folder) / f"{name}.png", whole=False)
+        page.set_viewport_size(DESK)  # type: ignore[arg-type]
+
+    def _snap_both(self, path: Path, *, whole: bool = True) -> None:
+        page, dark = self.tab.page, path.with_stem(f"{path.stem}-dark")
+        page.screenshot(path=path, full_page=whole)
+        page.emulate_media(color_scheme="dark")
+        page.screenshot(path=dark, full_page=whole, animations="disabled")
+        page.emulate_media(color_scheme="light")
 
     def forgive(self) -> None:
         """A page that is an error is one that the browser complains of."""
@@ -86,7 +90,9 @@ def _any_destination(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pictures(live_server: Any) -> None:
     """In one test: making the data takes longer than the pictures."""
     gallery = make_gallery()
-    for area, take in (("console", _console), ("admin", _admin), ("accounts", _accounts)):
+    for area, take in (
+        ("portal", _portal), ("console", _console), ("admin", _admin), ("accounts", _accounts),
+    ):  # fmt: skip
         with open_tab(live_server.url, viewport=DESK, timezone_id="Europe/Vienna", locale="en-GB") as tab:
             camera = Camera(tab, area)
             camera.sign_in(gallery.operator)
@@ -96,6 +102,9 @@ def test_pictures(live_server: Any) -> None:
 
 def _console(camera: Camera, gallery: Gallery) -> None:
     home = gallery.home
+    camera.show("overview", home)
+    camera.show("event", f"{home}events/{gallery.event_id}/")
+    camera.show("charts", f"{home}subscriptions/{gallery.webhook.pk}/charts/?range=24h")
     for name, path in _console_pages(gallery).items():
         camera.take(name, home + path)
     for name, path in (("events", "events/"), ("subscriptions", "subscriptions/"), ("event-types", "event-types/"),
@@ -109,18 +118,9 @@ def _console(camera: Camera, gallery: Gallery) -> None:
     camera.take("organizations", "/console/organizations/")
     camera.take("events-of-all", "/console/events/")
     camera.take("health", "/console/health/")
-    camera.dark("health", "/console/health/")
-    camera.phone("health", "/console/health/")
     camera.take("not-found", "/nowhere/")
     camera.take("no-event", f"{home}events/{NOBODY}/")
-    for name, path in (("overview", ""), ("events", "events/"), ("event", f"events/{gallery.event_id}/")):
-        camera.dark(name, home + path)
-        camera.phone(name, home + path)
-    camera.phone("subscriptions", f"{home}subscriptions/")
-    camera.phone("audit", f"{home}audit/")
-    camera.show("overview", home)
-    camera.show("events", f"{home}events/?type=invoice.*&range=24h&path=customer.country&value=AT", whole=False)
-    camera.show("event", f"{home}events/{gallery.event_id}/")
+    camera.take("palette", home, _ask_palette)
 
 
 def _console_pages(gallery: Gallery) -> dict[str, str]:
@@ -142,11 +142,21 @@ def _console_pages(gallery: Gallery) -> dict[str, str]:
         "subscription-test": f"{webhook}test",
         "deliveries": f"{webhook}deliveries/",
         "delivery": f"{webhook}deliveries/{gallery.dead.pk}/",
+        "attempt": f"{webhook}deliveries/{gallery.dead.pk}/attempts/5/?with=3",
+        "charts": f"{webhook}charts/?range=24h",
         "dead-letters": f"{webhook}dead-letters/",
         "dead-letters-retry-all": f"{webhook}dead-letters/retry-all",
         "replay-new": f"{webhook}replay",
         "replays": "replays/",
         "replay": f"replays/{gallery.replay.pk}/",
+        "job": f"jobs/{gallery.retry.pk}/",
+        "issues": "issues/",
+        "rejected": "rejected/",
+        "notices": "notices/",
+        "search": "search/?q=inv_1187",
+        "search-nothing": "search/?q=inv_9999999",
+        "search-path": "search/?q=lines[*].sku = B-02",
+        "portal-settings": "portal/",
         "event-types": "event-types/",
         "event-type": f"event-types/{gallery.event_type.pk}/",
         "event-type-edit": f"event-types/{gallery.event_type.pk}/edit",
@@ -171,6 +181,11 @@ def _fill_in_wrongly(page: Page) -> None:
 
 def _unfold(page: Page) -> None:
     page.evaluate("document.querySelectorAll('main details').forEach((part) => (part.open = true))")
+
+
+def _ask_palette(page: Page) -> None:
+    page.keyboard.press("Control+k")
+    page.keyboard.type("iss")
 
 
 def _issue_key(page: Page) -> None:
@@ -205,9 +220,6 @@ def _admin(camera: Camera, gallery: Gallery) -> None:
     }.items():
         camera.take(name, f"/admin/{path}")
     camera.take("leaked-key-found", "/admin/organizations/apikey/find/", lambda page: _find(page, gallery.spare_key))
-    camera.dark("front", "/admin/")
-    camera.dark("events", f"/admin/ingestion/event/{chosen}")
-    camera.phone("front", "/admin/")
 
 
 def _find(page: Page, plaintext: str) -> None:
@@ -216,18 +228,36 @@ def _find(page: Page, plaintext: str) -> None:
     page.get_by_text("Revoking it permanently locks out").wait_for()
 
 
+def _portal(camera: Camera, gallery: Gallery) -> None:
+    camera.tab.go(gallery.portal_link)
+    one = f"/portal/subscriptions/{gallery.webhook.pk}/"
+    camera.show("portal", one)
+    for name, path in {
+        "subscriptions": "/portal/",
+        "subscription-new": "/portal/subscriptions/new",
+        "subscription": one,
+        "subscription-edit": f"{one}edit",
+        "subscription-delete": f"{one}delete",
+        "test": f"{one}test",
+        "secret": f"{one}secret",
+        "secret-rotate": f"{one}secret/rotate",
+        "deliveries": f"{one}deliveries/",
+        "delivery": f"{one}deliveries/{gallery.dead.pk}/",
+    }.items():
+        camera.take(name, path)
+    camera.tab.page.context.clear_cookies()
+    camera.take("no-session", "/portal/")
+
+
 def _accounts(camera: Camera, gallery: Gallery) -> None:
     camera.take("overview", "/account/")
     camera.take("two-factor-off", "/account/second-factor/")
     camera.take("app", "/account/second-factor/app/")
     camera.take("password", "/account/password/")
     _take_second_factor(camera, gallery.operator)
-    camera.phone("two-factor", "/account/second-factor/")
-    camera.dark("overview", "/account/")
     camera.take("confirm", "/account/confirm/")
     camera.tab.page.context.clear_cookies()
     camera.take("sign-in", "/console/sign-in/")
-    camera.dark("sign-in", "/console/sign-in/")
     camera.take("admin-sign-in", "/admin/login/")
     camera.take("password-reset", "/account/password/reset/")
     camera.take("password-reset-sent", "/account/password/reset/sent/")

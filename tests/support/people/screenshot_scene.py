@@ -8,21 +8,12 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from uuid_utils.compat import uuid7
 
 from console.events.filters import EventFilters
 from console.exports.jobs import create_export, run_exports
 from console.models import ExportFormat, SavedView
 from core.ports import SyncRedis, run_now
-from delivery.models import (
-    Attempt,
-    Delivery,
-    DeliveryStatus,
-    Replay,
-    Subscription,
-    SubscriptionKind,
-    SubscriptionStatus,
-)
+from delivery.models import DeadLetterRetry, Delivery, Replay, Subscription, SubscriptionKind, SubscriptionStatus
 from ingestion.intake.rejections import record_rejections
 from ingestion.models import EventType, ProcessingFailure
 from ingestion.operations import process_outbox
@@ -35,6 +26,8 @@ from organizations.operations import invite_member, issue_key
 from tests.conftest import Tenant
 from tests.factories import inbox_of, make_organization
 from tests.support.people.every_page import PASSWORD
+from tests.support.people.portal_visits import make_link
+from tests.support.people.screenshot_outage import make_dead_letter, make_traces
 
 NAMES = ("Harbour Books", "Northwind Cycles", "Alpine Parcels", "Tidewater Energy")
 INVOICE = {
@@ -46,7 +39,6 @@ INVOICE = {
     "lines": [{"sku": "A-17", "count": 2, "price": 4950}, {"sku": "B-02", "count": 1, "price": 3000}],
     "note": None,
 }
-HEADERS = {"User-Agent": "billing-service/3.2", "X-Request-Id": "req-7f3a", "Idempotency-Key": "inv_1187-paid"}
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 ACTOR = Actor(kind="user", label="operator", address="192.0.2.10", user_agent=AGENT)
 SCHEMA = {
@@ -67,6 +59,8 @@ class Gallery:
     event_id: str
     dead: Delivery
     replay: Replay
+    retry: DeadLetterRetry
+    portal_link: str
     export_id: str
     key: ApiKey
     spare_key: str
@@ -93,8 +87,8 @@ def make_gallery() -> Gallery:
         Membership.objects.create(organization=organization, user=user, role=role)
     key, spare_key = _make_keys(organization, now)
     webhook = _name_webhook(organization, now)
-    event_id = _send_events(organization, spare_key)
-    dead = _give_up(event_id, webhook, now)
+    _send_events(organization, spare_key)
+    dead = make_dead_letter(webhook, INVOICE, now)
     event_type = EventType.objects.get(organization=organization, name="invoice.paid")
     EventType.objects.filter(pk=event_type.pk).update(
         description="An invoice was paid in full.", schema=SCHEMA, validation="warn"
@@ -109,9 +103,11 @@ def make_gallery() -> Gallery:
         empty=make_organization(name="New Venture", slug="new-venture"),
         operator=operator,
         webhook=webhook,
-        event_id=event_id,
+        event_id=str(dead.event_id),
         dead=dead,
         replay=_make_replays(webhook, now),
+        retry=make_traces(dead, now),
+        portal_link=make_link(Tenant(organization, key, spare_key, Client())),
         export_id=_make_exports(organization, operator, now),
         key=key,
         spare_key=spare_key,
@@ -152,7 +148,7 @@ def _name_webhook(organization: Organization, now: datetime) -> Subscription:
     return webhook
 
 
-def _send_events(organization: Organization, plaintext: str) -> str:
+def _send_events(organization: Organization, plaintext: str) -> None:
     key = ApiKey.objects.get(organization=organization, name="Billing")
     tenant = Tenant(organization, key, plaintext, Client())
     inbox_of(organization)
@@ -162,26 +158,7 @@ def _send_events(organization: Organization, plaintext: str) -> str:
     tenant.post("/api/v1/events", {"type": "no type!", "data": 1})
     tenant.post("/api/v1/events", b"{")
     run_now(record_rejections(SyncRedis()))
-    body = {"type": "invoice.paid", "source": "/billing", "subject": "inv_1187", "data": INVOICE}
-    event_id: str = tenant.post("/api/v1/events", body, **HEADERS).json()["id"]
     process_outbox()
-    return event_id
-
-
-def _give_up(event_id: str, webhook: Subscription, now: datetime) -> Delivery:
-    dead = Delivery.objects.get(event_id=event_id, subscription=webhook)
-    answers = [(503, "http_error", "Service Unavailable")] * 3 + [(None, "timeout", ""), (503, "http_error", "down")]
-    for number, (code, error, response) in enumerate(answers, start=1):
-        Attempt.objects.create(
-            id=uuid7(), organization_id=webhook.organization_id, subscription_id=webhook.pk, delivery_id=dead.pk,
-            number=number, started_at=now, duration_ms=15_000 if code is None else 61 + number * 7, status_code=code,
-            error=error, response=response,
-        )  # fmt: skip
-    Delivery.objects.filter(pk=dead.pk).update(
-        status=DeliveryStatus.DEAD_LETTER, next_attempt_at=None, attempts=len(answers), last_error="http_error"
-    )
-    dead.refresh_from_db()
-    return dead
 
 
 def _make_replays(webhook: Subscription, now: datetime) -> Replay:
