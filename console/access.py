@@ -14,10 +14,10 @@ on (console.rendering).
 | who | sees | does |
 |---|---|---|
 | viewer | everything but keys and the audit log | keeps views of their own |
-| member | also keys | retries, replays, cancels, exports, manages subscriptions and event types |
+| member | also keys | sends, retries, replays, cancels, exports, manages subscriptions and event types |
 | admin | also the audit log | also manages keys and members |
 | owner | the same | also manages the organization and its owners |
-| staff | all of every organization but the data of events | nothing; in the group `operator`, what an admin does |
+| staff | all of every organization but the data of events | nothing; as `operator` what an admin does, but send |
 | superuser | everything of every organization | everything |
 | stranger | nothing: 404 for every organization, as if there were none | |
 
@@ -64,6 +64,7 @@ class Action(StrEnum):
     SEE_EXPORTS = "see_exports"
     RETRY_DELIVERIES = "retry_deliveries"
     REPLAY_EVENTS = "replay_events"
+    SEND_EVENTS = "send_events"
     CANCEL_EVENTS = "cancel_events"
     EXPORT_EVENTS = "export_events"
     MANAGE_SUBSCRIPTIONS = "manage_subscriptions"
@@ -93,6 +94,7 @@ _MEMBER = _VIEWER | {
     Action.SEE_EXPORTS,
     Action.RETRY_DELIVERIES,
     Action.REPLAY_EVENTS,
+    Action.SEND_EVENTS,
     Action.CANCEL_EVENTS,
     Action.EXPORT_EVENTS,
     Action.MANAGE_SUBSCRIPTIONS,
@@ -203,7 +205,7 @@ def _actions(user: User, role: Role | None, *, is_operator: bool, reads_payloads
     if user.is_staff:
         actions |= _STAFF
         if is_operator:
-            actions |= _ADMIN - {Action.SEE_PAYLOADS}
+            actions |= _ADMIN - {Action.SEE_PAYLOADS, Action.SEND_EVENTS}
         if reads_payloads:
             actions |= {Action.SEE_PAYLOADS}
     return actions

@@ -54,6 +54,7 @@ ENTRIES = (
 
 # Pages that no tab leads to, for the palette.
 MORE_ENTRIES = (
+    Entry(section="", label="Send an event", url_name="console:send-event", needs=Action.SEND_EVENTS),
     Entry(section="", label="Rejected requests", url_name="console:rejected", needs=Action.SEE_EVENTS),
     Entry(section="", label="First event", url_name="console:start", needs=Action.SEE_EVENTS),
     Entry(section="", label="Replays", url_name="console:replays", needs=Action.SEE_SUBSCRIPTIONS),

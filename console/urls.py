@@ -12,6 +12,7 @@ from console.live import views as live
 from console.overview import views as overview
 from console.rejected import views as rejected
 from console.search import views as search
+from console.send import views as send
 from console.start import views as start
 from console.theme import views as theme
 
@@ -27,6 +28,7 @@ of_organization = [
     path("events/<uuid:event_id>/raw", event.raw, name="event-raw"),
     path("events/<uuid:event_id>/replay", event.replay, name="replay"),
     path("events/<uuid:event_id>/cancel", event.cancel, name="cancel-event"),
+    path("send/", send.send, name="send-event"),
     path("rejected/", rejected.rejected, name="rejected"),
     path("deliveries/<uuid:delivery_id>/retry", event.retry, name="retry"),
     path("views/save", events.save, name="save-view"),

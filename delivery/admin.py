@@ -22,13 +22,17 @@ from delivery import operations
 from delivery.admin_queries import COUNTED, LOOKED_AT, dead_letters_by_subscription, newest_ids
 from delivery.attempts.records import unpack
 from delivery.dead_letter_sides import THEIRS, Fault, side_of
+from delivery.delivery_ids import bounds_of_event
 from delivery.models import LARGE_COLUMNS, Attempt, Delivery, DeliveryStatus, Subscription, SubscriptionStatus
 from delivery.shown_status import held_reason, shown_next_attempt, shown_status
+from ingestion.admin import parts_of_event
+from ingestion.models import Event
 from organizations.audit import actor_of
 from organizations.models import Organization
 from organizations.read_only_admin import BEFORE, KeysetChangeList, OrganizationFilter, ReadOnlyAdmin, confirmation
 
 ATTEMPTS_SHOWN = 20
+DELIVERIES_SHOWN = 20
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -309,3 +313,28 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "looked_at": LOOKED_AT})
+
+
+def deliveries_of_event(event: Event) -> SafeString:
+    """The oldest DELIVERIES_SHOWN with their status, for the event's page."""
+    rows = Delivery.objects.for_organization(event.organization_id).filter(
+        pk__range=bounds_of_event(event.pk), event_id=event.pk
+    )
+    light = rows.select_related("subscription__organization").defer(*DeliveryAdmin.heavy_fields)
+    found = list(light.order_by("pk")[: DELIVERIES_SHOWN + 1])
+    now = timezone.now()
+    lines = (
+        (
+            reverse("admin:delivery_delivery_change", args=[each.pk]),
+            each.subscription.label,
+            shown_status(each, each.subscription, now=now).label,
+            each.attempts_in_all,
+        )
+        for each in found[:DELIVERIES_SHOWN]
+    )
+    shown = format_html_join("", '<p><a href="{}">{}</a>: {}, attempts: {}</p>', lines)
+    more = f"Only the first {DELIVERIES_SHOWN} are shown." if len(found) > DELIVERIES_SHOWN else ""
+    return format_html("{}<p>{}</p>", shown, more or ("" if found else "None yet."))
+
+
+parts_of_event.register(deliveries_of_event)

@@ -35,3 +35,8 @@ ERROR_WORDS = {
     AttemptError.HTTP_ERROR: "It answers with an error",
     AttemptError.INVALID_RESPONSE: "Its answer is not valid",
 }
+
+
+def error_words(code: str) -> str:
+    """What a stored code says to people; one that has no words, such as `skipped`, stays as it is."""
+    return ERROR_WORDS[AttemptError(code)] if code in set(AttemptError) else code

@@ -1,5 +1,6 @@
 """Events and what is kept about them, to look at."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -7,14 +8,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from core.registry import Registry
 from ingestion.models import LARGE_COLUMNS, VIEW_PAYLOAD, Event, EventType, ProcessingFailure
 from ingestion.operations.requeue import requeue_failures
 from organizations.audit import actor_of
 from organizations.read_only_admin import OrganizationFilter, ReadOnlyAdmin, pretty_json
 
+# What rooms above show of an event's way, in its page.
+parts_of_event: Registry[Callable[[Event], SafeString]] = Registry()
 _METADATA = (
     "id",
     "organization",
@@ -34,7 +38,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_display = ("type", "organization", "status", "subject", "received_at", "id")
     list_filter = (OrganizationFilter,)
     list_select_related = ("organization",)
-    readonly_fields = ("status", "console", "pretty_data", "no_data")
+    readonly_fields = ("status", "deliveries", "pretty_data", "no_data")
     search_fields = ("id",)
     search_help_text = "A whole id; or, with an organization chosen, the start of a type."
 
@@ -47,9 +51,10 @@ class EventAdmin(ReadOnlyAdmin):
         return self.find_by_id_or_prefix(request, queryset, search_term, prefix_of="type")
 
     @admin.display(description="Deliveries")
-    def console(self, event: Event) -> SafeString:
+    def deliveries(self, event: Event) -> SafeString:
         address = reverse("console:event", args=[event.organization.slug, event.pk])
-        return format_html('<a href="{}">What became of it, in the console</a>', address)
+        parts = format_html_join("", "{}", ((part(event),) for part in parts_of_event))
+        return format_html('{}<p><a href="{}">What became of it, in the console</a></p>', parts, address)
 
     @admin.display(description="Status")
     def status(self, event: Any) -> str:
@@ -57,7 +62,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Event | None = None) -> tuple[str, ...]:
         """The data only for whoever may read it."""
-        return (*_METADATA, "console", "pretty_data" if request.user.has_perm(VIEW_PAYLOAD) else "no_data")
+        return (*_METADATA, "deliveries", "pretty_data" if request.user.has_perm(VIEW_PAYLOAD) else "no_data")
 
     @admin.display(description="Data")
     def no_data(self, event: Event) -> str:

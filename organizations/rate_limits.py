@@ -25,7 +25,7 @@ from core.problems import Problem
 
 if TYPE_CHECKING:
     from core.ports import Redis
-    from organizations.keys.authentication import Caller
+    from organizations.keys.authentication import Submitter
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Allowance:
         return fields
 
 
-def rate_limited(caller: Caller, allowance: Allowance, cost: int) -> Problem:
+def rate_limited(caller: Submitter, allowance: Allowance, cost: int) -> Problem:
     """The 429 for a request of `cost` events."""
     limit = caller.events_per_minute
     if cost > limit:
@@ -158,7 +158,7 @@ class RateLimiter:
             self._failing = False
             self._open_until = self._warn_at = float("-inf")
 
-    def take_locally(self, caller: Caller, cost: int) -> Allowance | None:
+    def take_locally(self, caller: Submitter, cost: int) -> Allowance | None:
         """The answer, if it needs no call of Redis: from the lease, or because the window is known to be used up."""
         limit = caller.events_per_minute
         with self._lock:
@@ -179,7 +179,7 @@ class RateLimiter:
                 return self._without_window(limit, allowed=True)
         return None
 
-    async def take(self, redis: Redis, caller: Caller, cost: int) -> Allowance:
+    async def take(self, redis: Redis, caller: Submitter, cost: int) -> Allowance:
         """Take `cost` tokens or none; when Redis is away, let the request pass."""
         allowance = self.take_locally(caller, cost)
         if allowance is not None:
@@ -199,7 +199,7 @@ class RateLimiter:
             if not line.members:
                 del self._lines[key]
 
-    async def peek(self, redis: Redis, caller: Caller) -> Allowance:
+    async def peek(self, redis: Redis, caller: Submitter) -> Allowance:
         """What is left, for requests that cost nothing; always `allowed`."""
         limit = caller.events_per_minute
         with self._lock:
@@ -219,7 +219,7 @@ class RateLimiter:
             return self._without_window(limit, allowed=True)
         return replace(allowance, allowed=True)
 
-    async def _take_in_line(self, redis: Redis, caller: Caller, cost: int, line: _Line) -> Allowance:
+    async def _take_in_line(self, redis: Redis, caller: Submitter, cost: int, line: _Line) -> Allowance:
         """Wait while another coroutine asks for all that are in line, or ask for them."""
         for _ in range(ROUNDS):
             if line.asking is None:
@@ -236,7 +236,7 @@ class RateLimiter:
             if line.asking is asking:
                 line.asking = None
 
-    async def _ask(self, redis: Redis, caller: Caller, cost: int, *, demand: int) -> Allowance:
+    async def _ask(self, redis: Redis, caller: Submitter, cost: int, *, demand: int) -> Allowance:
         """Lease from Redis, for this request and for `demand` tokens in all."""
         for _ in range(ROUNDS):
             question = self._question(caller, cost=cost, demand=demand)
@@ -252,7 +252,7 @@ class RateLimiter:
                 return allowance
         return replace(self._without_window(caller.events_per_minute, allowed=False), left=0, reset_seconds=1)
 
-    def _question(self, caller: Caller, *, cost: int, demand: int) -> _Question:
+    def _question(self, caller: Submitter, *, cost: int, demand: int) -> _Question:
         now = self._clock()
         with self._lock:
             if self._failing:  # this request tries Redis; meanwhile the others pass without
@@ -267,13 +267,13 @@ class RateLimiter:
             lease.chunk = min(lease.chunk * 2, largest) if close else 1
             return _Question(at=now, need=need, firm=max(demand - tokens, need), chunk=lease.chunk)
 
-    async def _evaluate(self, redis: Redis, caller: Caller, question: _Question) -> Sequence[int]:
+    async def _evaluate(self, redis: Redis, caller: Submitter, question: _Question) -> Sequence[int]:
         limit, window = caller.events_per_minute, int(self._window * 1000)
         arguments = [limit, question.need, question.firm, question.chunk, window]
         reply: Sequence[int] = await redis.evaluate(SCRIPT, [f"rate:{caller.organization_id}"], arguments)
         return reply
 
-    def _settle(self, caller: Caller, cost: int, question: _Question, reply: Sequence[int]) -> Allowance | None:
+    def _settle(self, caller: Submitter, cost: int, question: _Question, reply: Sequence[int]) -> Allowance | None:
         """Put what was granted into the lease and serve the request from it; None: what it counted on is gone."""
         limit = caller.events_per_minute
         used, granted, milliseconds = reply
@@ -298,7 +298,7 @@ class RateLimiter:
             lease.tokens -= cost
             return _answer(lease, now, allowed=True)
 
-    def _lease(self, caller: Caller, used: int, *, ends: float, now: float) -> _Lease:
+    def _lease(self, caller: Submitter, used: int, *, ends: float, now: float) -> _Lease:
         """The lease of the window that an answer of Redis is about.
 
         `ends` is early, by the time that the call took. So two windows that have not ended by the local clock are the

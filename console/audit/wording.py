@@ -18,6 +18,7 @@ _DONE = {
     "delivery.retried": "retried the delivery",
     "delivery.skipped": "skipped the delivery",
     "event.cancelled": "cancelled the scheduled event",
+    "event.sent": "sent the event",
     "event.requeued": "had processed again the event",
     "event_type.created": "described the event type",
     "event_type.deleted": "deleted the description of the event type",

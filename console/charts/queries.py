@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from console.drawing.sparklines import Sparkline, sparkline
-from delivery.attempt_errors import ERROR_WORDS, AttemptError
+from delivery.attempt_errors import error_words
 from delivery.metrics import DELIVERED
 from delivery.models import Subscription
 from delivery.outcome_counts.buckets import quantile
@@ -78,7 +78,8 @@ class Bar:
 class Charts:
     """`errors`: the code, its words and how often, most first. Durations are milliseconds, `oldest` is seconds.
 
-    `bars` are those in which there was something, newest first. `waiting` is of now, `queues` of all the time.
+    `bars` are those in which there was something, newest first. `waiting` and `oldest` are of now, `most_waiting` and
+    `longest`, which is seconds too, of all the time.
     """
 
     delivered: int
@@ -89,7 +90,9 @@ class Charts:
     medians: Sparkline
     slows: Sparkline
     queues: Sparkline
+    most_waiting: int
     ages: Sparkline
+    longest: int
     errors: list[tuple[str, str, int]]
     waiting: int
     oldest: float
@@ -130,7 +133,9 @@ def charts_of(subscription: Subscription, chosen: Range, *, now: datetime) -> Ch
         failed=bad.total(),
         median=quantile(durations, 0.5),
         slow=quantile(durations, 0.95),
-        errors=[(code, _words(code), count) for code, count in errors.most_common()],
+        errors=[(code, error_words(code), count) for code, count in errors.most_common()],
+        most_waiting=max(bar.waiting for bar in bars),
+        longest=max(bar.oldest for bar in bars),
         waiting=waiting,
         oldest=oldest,
         bars=[bar for bar in reversed(bars) if bar.delivered or bar.failed or bar.waiting],
@@ -182,7 +187,3 @@ def _waiting(subscription: Subscription) -> tuple[int, float]:
         cursor.execute(_WAITING, {"subscription": subscription.pk, "most": MOST_WAITING})
         count, oldest = cursor.fetchone()
     return count, float(oldest or 0)
-
-
-def _words(code: str) -> str:
-    return ERROR_WORDS[AttemptError(code)] if code in set(AttemptError) else code

@@ -68,7 +68,7 @@ def skip(request: HttpRequest, place: OrganizationContext, subscription_id: UUID
     found = own_subscription(place.organization.pk, subscription_id)
     row = own_delivery(place.organization.pk, pk=delivery_id, subscription=found.pk)
     skip_delivery(delivery=row, subscription=found, actor=actor_of(request), now=timezone.now())
-    messages.success(request, "It is skipped: the next event of its key goes on.")
+    messages.success(request, "Skipped: the next event with its key is sent.")
     return redirect("console:delivery", place.organization.slug, found.pk, row.pk)
 
 

@@ -8,11 +8,14 @@ from uuid import UUID
 from django.db import connection
 
 from console.drawing.sparklines import Sparkline, sparkline
-from ingestion.models import hour_of
+from ingestion.models import EventType, hour_of
+from ingestion.operations import shown_event_types
 
 DAYS = 7
 _BARS = 28
 _EACH = timedelta(days=DAYS) / _BARS
+# What a field for a type suggests.
+_SUGGESTED = 50
 
 # At most 50 types of 168 hours each, by the unique index.
 _HOURS = """
@@ -21,6 +24,17 @@ FROM ingestion_hourlystat
 WHERE organization_id = %(organization)s AND type = ANY(%(types)s) AND hour >= %(start)s
 GROUP BY 1, 2
 """
+
+
+def seen_type_names(organization_id: UUID) -> list[str]:
+    """Types of events that have come, to be suggested."""
+    seen = EventType.objects.for_organization(organization_id).filter(first_seen_at__isnull=False)
+    return list(seen.order_by("name").values_list("name", flat=True)[:_SUGGESTED])
+
+
+def known_type_names(organization_id: UUID) -> list[str]:
+    """The same, with those that were only described."""
+    return list(shown_event_types(organization_id).order_by("name").values_list("name", flat=True)[:_SUGGESTED])
 
 
 def trends_of(organization_id: UUID, types: Sequence[str], *, now: datetime) -> dict[str, Sparkline]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -13,6 +12,8 @@ from django.utils import timezone
 from console.access import Action, OrganizationContext
 from console.conflicts import is_conflict, merge, opened_version, shown_version
 from console.drawing.sparklines import Sparkline
+from console.event_types.examples import newest_example, pretty
+from console.event_types.forms import TypeNameField
 from console.event_types.queries import trends_of
 from console.forms import TextField, show_problem
 from console.pages import READ, WRITE, organization_page
@@ -22,7 +23,7 @@ from console.subscriptions.forms import JSONTextField
 from core.field_errors import FieldError
 from core.problems import Problem
 from ingestion.formats.decoding import MAX_DATA_BYTES
-from ingestion.models import Event, EventType, Format, Validation
+from ingestion.models import EventType, Format, Validation
 from ingestion.operations.event_types import (
     MAX_SCHEMA_BYTES,
     EventTypeChanges,
@@ -55,11 +56,7 @@ _CODE = {"class": "code", "spellcheck": "false"}
 class EventTypeForm(forms.Form):
     """A type with its schema, and a sample to try that with."""
 
-    name = forms.RegexField(
-        r"\A[A-Za-z0-9._\-/]{1,255}\Z",
-        help_text="As in events: invoice.paid",
-        error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
-    )
+    name = TypeNameField(help_text="As in events: invoice.paid")
     description = TextField(
         max_length=2000, required=False, widget=forms.Textarea(attrs={"rows": 2}), help_text="For people."
     )
@@ -139,13 +136,13 @@ def event_type(request: HttpRequest, place: OrganizationContext, type_id: int) -
     """One, with an example."""
     found = own_event_type(place.organization.pk, pk=type_id)
     trend = trends_of(place.organization.pk, [found.name], now=timezone.now())[found.name]
-    example = _example_of(place, found)
+    example = newest_example(place, found.name)
     context = {
         "type": found,
         "trend": trend,
-        "schema": _pretty(found.schema),
+        "schema": pretty(found.schema),
         "example": example,
-        "example_text": _pretty(example.data)[:_SHOWN] if example else "",
+        "example_text": pretty(example.data)[:_SHOWN] if example else "",
     }
     return _render(request, place, "console/event_types/event_type.html", context)
 
@@ -260,23 +257,11 @@ def _form_page(
 
 
 def _initial(place: OrganizationContext, found: EventType) -> dict[str, Any]:
-    example = _example_of(place, found)
+    example = newest_example(place, found.name)
     return {
         "description": found.description,
-        "schema": _pretty(found.schema),
+        "schema": pretty(found.schema),
         "validation": found.validation,
         "format": found.format,
-        "sample": _pretty(example.data) if example else "",
+        "sample": pretty(example.data) if example else "",
     }
-
-
-def _example_of(place: OrganizationContext, found: EventType) -> Event | None:
-    """The newest event of the type, for whoever may read its data."""
-    if not place.may(Action.SEE_PAYLOADS):
-        return None
-    events = Event.objects.for_organization(place.organization.pk).filter(type=found.name)
-    return events.order_by("-pk").first()
-
-
-def _pretty(text: str | None) -> str:
-    return msgspec.json.format(text.encode(), indent=2).decode() if text else ""

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from console.access import Action, OrganizationContext
+from console.event_types.queries import seen_type_names
 from console.events.filters import RANGES, EventFilters
 from console.events.outcomes import UNPROCESSED_WORDS, WORDS, with_outcomes
 from console.events.saved_views import delete_view, save_view, views_of
@@ -20,11 +21,7 @@ from console.pages import WRITE, organization_page, signed_in, words_of
 from console.paging import PAGE_SIZE
 from console.rendering import render_page
 from core.problems import Problem
-from ingestion.models import EventType
 from ingestion.queries import EventPage, newest_of_all
-
-# What the field for the type suggests.
-_SUGGESTED_TYPES = 50
 
 
 @require_safe
@@ -57,7 +54,7 @@ def events(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         event.organization = place.organization
     views = views_of(place.user, place.organization)
     # Whoever has chosen anything has found the way.
-    names = [] if wanted.is_any else _type_names(place)
+    names = [] if wanted.is_any else seen_type_names(place.organization.pk)
     context: dict[str, Any] = {
         "found": found,
         "rows": with_outcomes(found.events),
@@ -107,11 +104,6 @@ def _save(request: HttpRequest, place: OrganizationContext, name: str, query: st
 
 def _list_url(place: OrganizationContext) -> str:
     return reverse("console:organization-events", args=[place.organization.slug])
-
-
-def _type_names(place: OrganizationContext) -> list[str]:
-    types = EventType.objects.for_organization(place.organization.pk).filter(first_seen_at__isnull=False)
-    return list(types.order_by("name").values_list("name", flat=True)[:_SUGGESTED_TYPES])
 
 
 def _paging(found: EventPage, wanted: EventFilters) -> dict[str, str | None]:

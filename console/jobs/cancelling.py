@@ -14,4 +14,4 @@ def cancel_and_tell(request: HttpRequest, job: Replay | DeadLetterRetry, *, canc
     if cancel_job(job=job, actor=actor_of(request), now=timezone.now()):
         messages.success(request, cancelled)
     else:
-        messages.error(request, "It was over already.")
+        messages.error(request, "It had already ended.")

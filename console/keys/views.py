@@ -43,7 +43,7 @@ _OVERLAPS = [("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("
 class KeyForm(forms.Form):
     """A key to be made."""
 
-    name = forms.CharField(max_length=100, help_text="For people: what uses the key, and where.")
+    name = forms.CharField(max_length=100, help_text="What uses the key, and where.")
     scopes = forms.MultipleChoiceField(
         choices=_SCOPES,
         widget=forms.CheckboxSelectMultiple,

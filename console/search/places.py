@@ -34,7 +34,7 @@ class _Number(str):
 def place_of(event: Event, wanted: Wanted, *, with_data: bool) -> Place | None:
     """The first place that matches; None when it is deeper than anybody looks."""
     if not wanted.path:
-        for name in ("subject", "source", "idempotency_key"):
+        for name in ("subject", "source", "idempotency_key", "request_id"):
             if (text := getattr(event, name)) and wanted.text in text:
                 return _place(name.replace("_", " "), text, wanted.text)
     return _place_in_data(event.data, wanted) if with_data else None

@@ -39,7 +39,7 @@ _AT_JSON_PATH = f"""
 _AT_PATH = f"{AS_JSONB} #> %(steps)s::text[] IN (ingestion_jsonb(%(typed)s), ingestion_jsonb(%(as_text)s))"
 _COLUMNS = """
     CASE WHEN strpos(subject, %(text)s) > 0 OR strpos(source, %(text)s) > 0 OR idempotency_key = %(text)s
-              OR {type}
+              OR annotations #>> '{{headers,request-id}}' = %(text)s OR {type}
          THEN true ELSE {data} END"""
 _SCAN = """
 SELECT id, coalesce({matches}, false) FROM ingestion_event

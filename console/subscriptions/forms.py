@@ -11,6 +11,7 @@ from django import forms
 from django.http import QueryDict
 from msgspec import UNSET
 
+from console.event_types.forms import TypeNameField
 from console.forms import LinesField, MomentField, TextField, WaitsField
 from console.subscriptions.auth_fields import PARTS, auth_fields, auth_initial, complete, read_auth
 from core.field_errors import cut
@@ -81,57 +82,57 @@ class SubscriptionForm(forms.Form):
     tags = LinesField(
         required=False,
         max_length=MAX_TAG_LENGTH,
-        help_text="Words of your own, one per line, such as the customer that it belongs to.",
+        help_text="Labels of your own, one per line, such as the customer it belongs to.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
     order_by = forms.CharField(
         required=False,
         max_length=MAX_PATH_LENGTH,
         label="In order by",
-        help_text="subject, source, type or data.<path>: events with the same value go one after another, in the order"
-        " in which they were accepted. Empty: no order.",
+        help_text="subject, source, type or data.<path>: events with the same value are sent one after another, in"
+        " the order in which they were accepted. Empty: no order.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     on_dead_letter = forms.ChoiceField(
         required=False,
         choices=[("", OnDeadLetter.SKIP.label), (OnDeadLetter.HOLD.value, OnDeadLetter.HOLD.label)],
         label="Behind a dead letter",
-        help_text="With an order: what becomes of the events with the same value.",
+        help_text="With an order: what happens to later events with the same value.",
     )
     timeout_seconds = forms.FloatField(
         required=False,
         min_value=TIMEOUT_SECONDS[0],
         max_value=TIMEOUT_SECONDS[1],
         label="Time-out in seconds",
-        help_text="How long the endpoint has to answer. Empty: as the platform is set.",
+        help_text="How long the endpoint has to answer. Empty: the platform's setting.",
     )
     retry_schedule = WaitsField(
         required=False,
         max_length=500,
         label="Retries",
-        help_text="The waits in seconds before each, such as: 5 60 3600. “none” for no retry, empty for the platform’s"
-        " schedule.",
+        help_text="The wait before each retry in seconds, such as: 5 60 3600. “none” for no retry, empty for the"
+        " platform’s schedule.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     rate_limit = forms.FloatField(
         required=False,
         min_value=PER_SECOND[0],
         max_value=PER_SECOND[1],
-        label="Most in a second",
-        help_text="From all senders together; the others are held meanwhile. 0.1 is one in ten seconds.",
+        label="Requests per second",
+        help_text="At most, from all senders together; what exceeds it is held. 0.1 is one in ten seconds.",
     )
     max_in_flight = forms.IntegerField(
         required=False,
         min_value=IN_FLIGHT[0],
         max_value=IN_FLIGHT[1],
-        label="Most at once",
-        help_text="How many may be under way to the endpoint at the same time.",
+        label="Requests at once",
+        help_text="At most, from all senders together.",
     )
     signature = forms.ChoiceField(
         required=False,
         choices=[("", "As the platform does: v1"), *Signature.choices],
-        help_text="v1a is verified with a public key, which need not be kept secret. After a change the secret before"
-        " signs too for a day.",
+        help_text="v1a is verified with a public key, which need not be kept secret. After a change, the previous"
+        " secret also signs for a day.",
     )
     max_leases = forms.IntegerField(
         min_value=1,
@@ -221,12 +222,7 @@ class SecretForm(forms.Form):
 class SendTestForm(forms.Form):
     """The event to send."""
 
-    type = forms.RegexField(
-        r"\A[A-Za-z0-9._\-/]{1,255}\Z",
-        label="Event type",
-        initial="webhook.test",
-        error_messages={"invalid": "1 to 255 of A-Za-z0-9._-/"},
-    )
+    type = TypeNameField(label="Event type", initial="webhook.test")
     payload = JSONTextField(
         label="Data",
         initial='{"test": true}',
@@ -267,7 +263,7 @@ def read_json(text: str) -> Any:
         value = msgspec.json.decode(text)
         check_jsonb(text.encode())
     except msgspec.DecodeError as error:
-        raise forms.ValidationError(f"This is not JSON: {_what_is_wrong(text) or error}.") from error
+        raise forms.ValidationError(f"This is not JSON: {what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:
         raise forms.ValidationError("This JSON cannot be stored.") from error
     except Problem as problem:
@@ -276,7 +272,8 @@ def read_json(text: str) -> Any:
     return value
 
 
-def _what_is_wrong(text: str) -> str:
+def what_is_wrong(text: str) -> str:
+    """Why the text is no JSON, with line and column; empty when it is."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from console.drawing.timing_bars import Segment, timing_bar
 from console.events.outcomes import WORDS
 from core.times import format_time
 from delivery.api.delivery_schemas import TimingsShown
+from delivery.attempt_errors import error_words
 from delivery.models import DeliveryStatus
 from delivery.shown_status import HeldReason
 from organizations.models import Membership
@@ -22,6 +23,7 @@ from organizations.operations.members import changeable_fields
 from rest.versions import version_of
 
 register = template.Library()
+register.filter(error_words)
 
 HELD_WORDS: dict[str, str] = {
     HeldReason.PAUSED: "subscription paused",

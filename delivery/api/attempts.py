@@ -36,14 +36,14 @@ def attempts_of(delivery: Delivery) -> list[AttemptShown]:
 
 
 def _with_responses(attempts: TenantQuerySet[Attempt]) -> TenantQuerySet[Any]:
-    """The responses of the newest ones as they are, up to MAX_RESPONSES together; of the others only the begin."""
+    """The responses of the newest ones as they are, up to MAX_RESPONSES together; of the others only the beginning."""
     begin = Left("response", EXCERPT_LENGTH)
     shown = Case(When(_total__lte=MAX_RESPONSES, then="response"), default=begin, output_field=TextField())
     return attempts.alias(_total=running_octets("response")).annotate(excerpt=shown).defer("response")
 
 
 def excerpts_of(organization_id: UUID, delivery_ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
-    """The rows by delivery, newest first, with the begin of their responses; MAX_ATTEMPTS_OF_EVENT in all."""
+    """The rows by delivery, newest first, with the beginning of their responses; MAX_ATTEMPTS_OF_EVENT in all."""
     rows = Attempt.objects.for_organization(organization_id).filter(delivery_id__in=delivery_ids)
     excerpts = rows.annotate(excerpt=Left("response", EXCERPT_LENGTH)).defer("response")
     found: defaultdict[UUID, list[Attempt]] = defaultdict(list)

@@ -20,47 +20,45 @@ class TimingsShown(Struct):
 
     dns_ms: Annotated[Milliseconds | None, Meta(description="Looking up the host name.")]
     connect_ms: Annotated[Milliseconds | None, Meta(description="Connecting to the address.")]
-    tls_ms: Annotated[Milliseconds | None, Meta(description="Agreeing on TLS.")]
+    tls_ms: Annotated[Milliseconds | None, Meta(description="The TLS handshake.")]
     first_byte_ms: Annotated[
-        Milliseconds | None, Meta(description="From the moment of sending the request to the answer's first byte.")
+        Milliseconds | None, Meta(description="From sending the request to the first byte of the response.")
     ]
-    total_ms: Annotated[Milliseconds, Meta(description="All of it, with reading the answer.")]
+    total_ms: Annotated[Milliseconds, Meta(description="All of it, including reading the response.")]
 
 
 class AttemptShown(Struct):
-    """One request to a webhook, and what came of it. Its body is that of the event, and the same in every attempt.
+    """One request to a webhook, and its outcome. The body is that of the event, the same in every attempt.
 
-    What is null for want of a record was made before the platform kept one.
+    Some fields are null for attempts made before the platform recorded them.
     """
 
-    number: Annotated[int, Meta(description="Counts from 1, also over retries by hand.")]
-    url: Annotated[str | None, Meta(description="Where it was sent. Null for want of a record.")]
+    number: Annotated[int, Meta(description="Counts from 1, manual retries included.")]
+    url: Annotated[str | None, Meta(description="Where it was sent. Null if not recorded.")]
     started_at: Time
     duration_ms: Milliseconds
-    timings: Annotated[TimingsShown | None, Meta(description="Null for want of a record.")]
+    timings: Annotated[TimingsShown | None, Meta(description="Null if not recorded.")]
     remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
     request_headers: Annotated[
         HeaderFields | None,
-        Meta(description="As sent; the values of the subscription's own are masked. Null for want of a record."),
+        Meta(description="As sent; values of the subscription's own headers are masked. Null if not recorded."),
     ]
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    status_code: Annotated[int | None, Meta(description="Null when there was no response.")]
     response_headers: Annotated[
         HeaderFields | None,
-        Meta(description="Up to 4 KiB. Values of a repeated field are joined. Null for want of a record."),
+        Meta(description="Up to 4 KiB. Values of a repeated field are joined. Null if not recorded."),
     ]
-    response_body: Annotated[str, Meta(description="The begin of the answer, up to 20 KiB.")]
+    response_body: Annotated[str, Meta(description="The beginning of the response, up to 20 KiB.")]
     error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it succeeded.")]
     error_detail: Annotated[
         str | None,
-        Meta(
-            description="The same in a sentence that says what to do. Null when it succeeded, or for want of a record."
-        ),
+        Meta(description="The same as a sentence that says what to do. Null when it succeeded, or if not recorded."),
     ]
     response: Annotated[str, Meta(description="The same as `response_body`.")]
 
 
 class TestResult(Struct):
-    """What came of a test: what is shown of an attempt, too, but kept nowhere."""
+    """The outcome of a test: the same as of an attempt, but stored nowhere."""
 
     __test__ = False
 
@@ -72,17 +70,17 @@ class TestResult(Struct):
     timings: TimingsShown
     remote_address: Annotated[str | None, Meta(description="The address connected to; null when there was none.")]
     request_headers: Annotated[
-        HeaderFields, Meta(description="As sent; the values of the subscription's own are masked.")
+        HeaderFields, Meta(description="As sent; values of the subscription's own headers are masked.")
     ]
     request_body: Annotated[str, Meta(description="As sent.")]
-    status_code: Annotated[int | None, Meta(description="Null when no answer came.")]
+    status_code: Annotated[int | None, Meta(description="Null when there was no response.")]
     response_headers: Annotated[HeaderFields, Meta(description="Up to 4 KiB. Values of a repeated field are joined.")]
-    response_body: Annotated[str, Meta(description="The begin of the answer, up to 20 KiB.")]
+    response_body: Annotated[str, Meta(description="The beginning of the response, up to 20 KiB.")]
     error: Annotated[str | None, Meta(description="A word, such as `timeout`; null when it was delivered.")]
     error_detail: Annotated[
-        str | None, Meta(description="The same in a sentence that says what to do; null when it was delivered.")
+        str | None, Meta(description="The same as a sentence that says what to do; null when it was delivered.")
     ]
-    detail: Annotated[str, Meta(description="What came of it in a sentence, also when it was delivered.")]
+    detail: Annotated[str, Meta(description="The outcome as a sentence, also when it was delivered.")]
     response: Annotated[str, Meta(description="The same as `response_body`.")]
 
 
@@ -92,21 +90,21 @@ class DeliveryFields(Struct):
     id: UUID
     subscription: UUID
     event_id: UUID
-    event_type: Annotated[str | None, Meta(description="Null when the event is past its retention.")]
+    event_type: Annotated[str | None, Meta(description="Null once the event is past its retention.")]
     status: Literal["pending", "delivered", "retrying", "held", "dead_letter"]
     held_reason: Annotated[
         HeldReason | None,
         Meta(
             description="Why it is `held`: its subscription is paused or disabled, the endpoint rests, the"
-            " organization is suspended, its turn by the subscription's rate limit has not come, or an earlier delivery"
+            " organization is suspended, the subscription's rate limit defers it, or an earlier delivery"
             " of its key has not ended (`order`)."
         ),
     ]
     next_attempt_at: Annotated[
         Time | None,
         Meta(
-            description="A time ahead: of one that is held by an open circuit, when that is over. Null when none is"
-            " known: it is due now, has ended, or is held until somebody acts."
+            description="In the future; for a delivery held by an open circuit, when that ends. Null without such"
+            " a time: it is due now, is over, or is held until somebody acts."
         ),
     ]
     last_error: str | None
@@ -117,13 +115,13 @@ class DeliveryFields(Struct):
         int | None,
         Meta(
             description="Its number in the order of its key, the `webhook-sequence`: one more than that of the delivery"
-            " before. Null without an order, and until its turn has come."
+            " before it. Null without `order_by`, and until its turn comes."
         ),
     ]
 
 
 class DeliveryDetails(DeliveryFields):
-    """A delivery with its attempts: the latest 100, oldest first. Leases of an inbox are no attempts."""
+    """A delivery with its attempts: the latest 100, oldest first. Leases of an inbox are not attempts."""
 
     attempts: list[AttemptShown]
 
@@ -132,7 +130,7 @@ class DeliveryShown(DeliveryFields):
     """A delivery, in a list."""
 
     attempts: Annotated[
-        int, Meta(ge=0, description="How many, also before it was retried by hand; of an inbox, how many leases.")
+        int, Meta(ge=0, description="How many, including those before a manual retry; for an inbox, how many leases.")
     ]
 
 
@@ -201,17 +199,17 @@ _FILTERS = (
     _STATUS,
     parameter(
         "error",
-        "Only deliveries that failed last with this code, such as `timeout`.",
+        "Only deliveries whose latest failure has this code, such as `timeout`.",
     ),
     parameter(
         "status_code",
-        "Only deliveries of which an attempt was answered with this status of HTTP.",
+        "Only deliveries with an attempt that got this HTTP status.",
         type="integer",
         minimum=100,
         maximum=599,
     ),
     parameter(
-        "event_type", "Only deliveries of events of this type; with a trailing `*`, of every type that starts so."
+        "event_type", "Only deliveries of events of this type; with a trailing `*`, every type that starts with it."
     ),
     *(
         parameter(
@@ -226,8 +224,8 @@ _FILTERS = (
 SUBSCRIPTION_DELIVERIES = get(
     "list_deliveries",
     "List the deliveries of a subscription",
-    "With any filter but `status`, the newest 1 000 deliveries are looked at for a page, so it may have"
-    " fewer rows than `limit`, or none, and a `next_cursor` all the same.",
+    "With any filter other than `status`, a page examines the newest 1 000 deliveries, so it may have"
+    " fewer rows than `limit`, or none, and still have a `next_cursor`.",
     parameters=(*_FILTERS, *PAGE),
     answers=page_of(DeliveryList, "deliveries", _LISTED_DELIVERY),
 )
@@ -239,10 +237,10 @@ DELIVERY = get(
 RETRY = post(
     "retry_delivery",
     "Retry a delivery",
-    "It is due now, whatever its status. One that is delivered or a dead letter starts over, with every"
-    " attempt ahead. It is tried at once, also while the endpoint rests; one of a paused or disabled subscription"
-    " stays held until that is resumed. Of a subscription with an order, a dead letter that holds its key is tried"
-    " at once, another one that has ended comes last of its key, and one that waits for an earlier one is refused.",
+    "Makes it due now, whatever its status. A delivered one or a dead letter starts over, with all its"
+    " attempts ahead. It is tried at once, even while the endpoint rests; on a paused or disabled subscription,"
+    " it stays held until that is resumed. With `order_by`, a dead letter that holds its key is tried at once, any"
+    " other finished delivery goes to the end of its key, and one that waits for an earlier one is refused.",
     answers=answer(
         "The delivery is due.",
         DeliveryShown,
@@ -258,9 +256,9 @@ RETRY = post(
 SKIP = post(
     "skip_delivery",
     "Skip a delivery that others wait for",
-    "Of a subscription with an order: what waits behind it goes on without it. A dead letter that holds"
-    " its key stays one; a delivery that is not over ends as a dead letter with the error `skipped`. It can be"
-    " retried later, and comes last of its key then.",
+    "For subscriptions with `order_by`: the deliveries behind it go on without it. A dead letter that"
+    " holds its key stays one; an unfinished delivery becomes a dead letter with the error `skipped`. It can be"
+    " retried later, and then goes to the end of its key.",
     answers=answer(
         "The delivery.",
         DeliveryShown,

@@ -16,12 +16,14 @@ Counted = Annotated[int, Meta(ge=0)]
 class NewRetry(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which dead letters of the subscription; all without a filter."""
 
-    event_types: Annotated[list[str], Meta(description="Types, or starts of types with a trailing `*`.")] = field(
-        default_factory=lambda: ["*"]
-    )
+    event_types: Annotated[
+        list[str], Meta(description="Types; with a trailing `*`, every type that starts with it.")
+    ] = field(default_factory=lambda: ["*"])
     error: Annotated[str, Meta(max_length=40, description="The error of the last attempt.")] | None = None
-    received_after: Annotated[datetime, Meta(tz=True, description="Inclusive; of the event.")] | None = None
-    received_before: Annotated[datetime, Meta(tz=True, description="Exclusive; of the event.")] | None = None
+    received_after: Annotated[datetime, Meta(tz=True, description="Events received at or after this time.")] | None = (
+        None
+    )
+    received_before: Annotated[datetime, Meta(tz=True, description="Events received before this time.")] | None = None
     dry_run: Annotated[bool, Meta(description="Only count.")] = False
 
 
@@ -33,14 +35,16 @@ class JobShown(Struct):
     subscription: UUID
     status: JobStatus | None
     total: Annotated[int, Meta(ge=0, description=f"How many there are, counted up to {MAX_COUNTED:,} at first.")]
-    done: Annotated[int, Meta(ge=0, description="How many are due again; of a replay, how many it is through with.")]
-    delivered: Annotated[
-        Counted | None, Meta(description="How many of them arrived, or were acknowledged. Null for a replay.")
+    done: Annotated[
+        int, Meta(ge=0, description="How many are due again; for a replay, how many events it has examined.")
     ]
-    failed_again: Annotated[Counted | None, Meta(description="How many failed at their next attempt.")]
+    delivered: Annotated[
+        Counted | None, Meta(description="How many of them were delivered or acknowledged. Null for a replay.")
+    ]
+    failed_again: Annotated[Counted | None, Meta(description="How many failed again at their next attempt.")]
     started_at: Time | None
     finished_at: Time | None
-    failure: Annotated[str | None, Meta(description="Why the last batch could not be made. Null while all is well.")]
+    failure: Annotated[str | None, Meta(description="Why the last batch failed. Null while all is well.")]
 
 
 _JOB = {
@@ -63,20 +67,20 @@ _CANCELLED = {**_JOB, "status": "cancelled", "finished_at": EXAMPLE_TIME}
 JOB = get(
     "get_job",
     "Show a job's progress",
-    "Retries of dead letters, and replays. What is due again is counted as delivered or as failed when"
-    " its next attempt is over, which may be after the job.",
+    "Retries of dead letters, and replays. Deliveries are counted as delivered or failed once their"
+    " next attempt is over, which may be after the job has finished.",
     answers=answer("The job.", JobShown, running=_JOB),
 )
 CANCEL = post(
     "cancel_job",
     "Cancel a job",
-    "It stops within a second. What is due again stays due. A job that is over stays as it is.",
+    "It stops within a second. What is due again already stays so. A finished job stays as it is.",
     answers=answer("The job.", JobShown, cancelled=_CANCELLED),
 )
 RETRY = post(
     "start_dead_letter_retry",
     "Retry dead letters of a subscription",
-    "Starts a job that makes them due at once, the oldest first, with every attempt ahead of them.",
+    "Starts a job that makes them due at once, oldest first, with all their attempts ahead.",
     body=json_of(
         NewRetry,
         all={},
@@ -85,7 +89,7 @@ RETRY = post(
     ),
     body_required=False,
     answers=answer(
-        "The job has begun; on a dry run, it was only counted what it would retry.",
+        "The job has started; for a dry run, only the count of what it would retry.",
         JobShown,
         status=202,
         started=_STARTED,

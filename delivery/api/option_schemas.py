@@ -27,7 +27,7 @@ Url = Annotated[
 Tags = Annotated[
     list[str],
     Meta(
-        description="Words of your own, such as the customer that the subscription belongs to. Null for none.",
+        description="Labels of your own, such as the customer that the subscription belongs to. Null for none.",
         extra_json_schema={"maxItems": MAX_TAGS, "items": {"type": "string", "maxLength": MAX_TAG_LENGTH}},
     ),
 ]
@@ -36,7 +36,7 @@ TimeoutSeconds = Annotated[
     Meta(
         ge=TIMEOUT_SECONDS[0],
         le=TIMEOUT_SECONDS[1],
-        description="How long the endpoint has to answer. Null for what the platform is set to, which is 15 unless its"
+        description="How long the endpoint has to answer. Null for the platform's setting, which is 15 unless its"
         " operator says otherwise.",
     ),
 ]
@@ -56,8 +56,8 @@ MaxInFlight = Annotated[
     Meta(
         ge=IN_FLIGHT[0],
         le=IN_FLIGHT[1],
-        description="How many are under way to the endpoint at once, from all senders together. Null for up to 20 from"
-        " each, fewer while it is slow or fails.",
+        description="How many requests to the endpoint may be in progress at once, from all senders together. Null for"
+        " up to 20 from each, fewer while it is slow or fails.",
     ),
 ]
 OrderBy = Annotated[
@@ -71,7 +71,7 @@ OrderBy = Annotated[
 OnDeadLetterChoice = Annotated[
     Literal["skip", "hold"],
     Meta(
-        description="With `order_by`: what becomes of the events behind a dead letter. `skip`, which null stands for:"
+        description="With `order_by`: what happens to the events behind a dead letter. `skip`, which null stands for:"
         " the next one is delivered; `hold`: they wait until somebody retries or skips it."
     ),
 ]
@@ -79,19 +79,19 @@ SignatureVersion = Annotated[
     Literal["v1", "v1a"],
     Meta(
         description="`v1`: an HMAC with a secret that both sides know; `v1a`: Ed25519, verified with a `public_key`."
-        " Null is `v1`. When it changes, the secret before signs too for 24 hours."
+        " Null is `v1`. When it changes, the previous secret also signs for 24 hours."
     ),
 ]
 
 
 class RateLimit(Struct, forbid_unknown_fields=True):
-    """How many are sent in a second, from all senders together, evenly; the others are held meanwhile."""
+    """How many requests are sent per second, evenly, from all senders together; the others are held meanwhile."""
 
     per_second: Annotated[float, Meta(ge=PER_SECOND[0], le=PER_SECOND[1], description="0.1 is one in ten seconds.")]
 
 
 class OAuth2(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True, tag_field="type", tag=OAUTH2):
-    """A token that the platform fetches (RFC 6749, client credentials), keeps, and renews when a 401 comes."""
+    """A token that the platform fetches (RFC 6749, client credentials), keeps, and renews after a 401."""
 
     token_url: Annotated[Url, Meta(description="Where the token comes from; as guarded as the `url`.")]
     client_id: Annotated[str, Meta(min_length=1, max_length=MAX_CREDENTIAL)]

@@ -27,13 +27,16 @@ class NewReplay(Struct, forbid_unknown_fields=True, kw_only=True):
             Meta(
                 min_length=1,
                 max_length=MAX_EVENT_IDS,
-                description="These events, instead of those of a time. An unknown one is a 422.",
+                description="These events instead of a time range. An unknown id is a 422.",
             ),
         ]
         | None
     ) = None
     event_types: Annotated[
-        list[str], Meta(description="Types, or starts of types with a trailing `*`; beside those of the subscription.")
+        list[str],
+        Meta(
+            description="Types; with a trailing `*`, every type that starts with it. Narrows those of the subscription."
+        ),
     ] = field(default_factory=lambda: ["*"])
     only_undelivered: Annotated[
         bool, Meta(description="Only events that were never delivered to this subscription.")
@@ -51,15 +54,15 @@ class ReplayShown(Struct):
         int,
         Meta(
             ge=0,
-            description=f"How many events it is to look at, counted up to {MAX_COUNTED:,} and then as it goes. The"
-            " filter of the subscription may let fewer of them pass.",
+            description=f"How many events it has to examine, counted up to {MAX_COUNTED:,} and beyond that as it goes."
+            " The subscription's filter may let fewer of them through.",
         ),
     ]
-    looked_at: Annotated[int, Meta(ge=0, description="How many of them it is through with.")]
-    created: Annotated[int, Meta(ge=0, description="How many deliveries it has made.")]
+    looked_at: Annotated[int, Meta(ge=0, description="How many of them it has examined.")]
+    created: Annotated[int, Meta(ge=0, description="How many deliveries it has created.")]
     received_after: Time
     received_before: Time
-    event_ids: Annotated[list[UUID] | None, Meta(description="Null when it is all events of the time.")]
+    event_ids: Annotated[list[UUID] | None, Meta(description="Null when it covers a time range.")]
     event_types: list[str]
     only_undelivered: bool
     created_at: Time | None
@@ -67,8 +70,8 @@ class ReplayShown(Struct):
     failure: Annotated[
         str | None,
         Meta(
-            description="Why the last batch could not be made: it is tried again, and after some minutes at most the"
-            " replay is `failed`. Null while all is well."
+            description="Why the last batch failed. It is tried again for a few minutes; then the replay is `failed`."
+            " Null while all is well."
         ),
     ]
 
@@ -115,11 +118,11 @@ _NEW = {"subscription": EXAMPLE_ID, **_WINDOW}
 REPLAYS = get("list_replays", "List replays", parameters=PAGE, answers=page_of(ReplayList, "replays", _REPLAY)) | post(
     "create_replay",
     "Replay events",
-    "Makes new deliveries of old events to one subscription: either of those with `event_ids`, or of"
-    " all that were received in a time. A webhook is sent them again, in an inbox they are pending again. The event"
-    " types and the filter of the subscription apply, as they are now. A paused or disabled subscription holds the"
-    " deliveries until it is resumed. How many an organization can have running, and start in a day, is told by"
-    " `GET /api/v1/organization`.",
+    "Creates new deliveries of past events for one subscription: of those in `event_ids`, or of all"
+    " that were received in a time range. A webhook is sent them again; in an inbox they are pending again. The"
+    " subscription's event types and filter apply as they are now. A paused or disabled subscription holds the"
+    " deliveries until it is resumed. `GET /api/v1/organization` says how many replays an organization can have"
+    " running, and start in a day.",
     body=json_of(
         NewReplay,
         everything=_NEW,
@@ -128,7 +131,7 @@ REPLAYS = get("list_replays", "List replays", parameters=PAGE, answers=page_of(R
         count={**_NEW, "dry_run": True},
     ),
     answers=answer(
-        "The replay has begun; on a dry run, it was only counted what it would look at.",
+        "The replay has started; for a dry run, only the count of what it would examine.",
         ReplayShown,
         status=202,
         started=_STARTED,
@@ -139,20 +142,20 @@ REPLAYS = get("list_replays", "List replays", parameters=PAGE, answers=page_of(R
 REPLAY = get(
     "get_replay",
     "Show a replay's progress",
-    "A window that reaches up to now stays open for some"
-    f" {SETTLED_AFTER.total_seconds():.0f} seconds, until it is sure that no event of it is missing.",
+    "A time range that reaches up to now stays open for about"
+    f" {SETTLED_AFTER.total_seconds():.0f} seconds, until no event of it can be missing.",
     answers=answer("The replay.", ReplayShown, running=_REPLAY),
 )
 CANCEL = post(
     "cancel_replay",
     "Cancel a replay",
-    "It stops within a second. The deliveries that it made stay. A replay that is over stays as it is.",
+    "It stops within a second. The deliveries it has created stay. A finished replay stays as it is.",
     answers=answer("The replay.", ReplayShown, cancelled=_CANCELLED),
 )
 RETRY_DEAD_LETTERS = post(
     "retry_dead_letters",
     "Retry all dead letters of a subscription",
-    "They are due at once, the oldest first, with every attempt ahead of them.",
+    "Makes them due at once, oldest first, with all their attempts ahead.",
     body=json_of(DeadLettersToRetry, all={}, count={"dry_run": True}),
     body_required=False,
     answers=answer(

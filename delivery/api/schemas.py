@@ -44,7 +44,7 @@ from rest.openapi import (
 EventTypes = Annotated[
     list[str],
     Meta(
-        description="Event types; with a trailing `*`, every type that starts so.",
+        description="Event types; with a trailing `*`, every type that starts with it.",
         extra_json_schema={"minItems": 1, "maxItems": MAX_PATTERNS},
     ),
 ]
@@ -57,19 +57,21 @@ GivenFilter = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(max_length=2000)]
-Label = Annotated[str, Meta(max_length=100, description="For people; null or empty for none.")]
+Label = Annotated[
+    str, Meta(max_length=100, description="A name for people to recognize it by; null or empty for none.")
+]
 InboxName = Annotated[str, text_like(INBOX_NAME, "1 to 100 of A-Za-z0-9._-")]
 # Of any values, so that check_headers() names the header whose value is no string.
 Headers = Annotated[
     dict[str, Any],
     Meta(
-        description=f"Sent with every webhook; up to {MAX_HEADERS}. Answers show their values masked, and a mask is no"
-        " value.",
+        description=f"Sent with every webhook; up to {MAX_HEADERS}. Responses mask their values, and a mask is not"
+        " accepted as a value.",
         extra_json_schema={"maxProperties": MAX_HEADERS, "additionalProperties": {"type": "string"}},
     ),
 ]
 MaxLeases = Annotated[
-    int, Meta(ge=1, le=1000, description="After so many leases without an ack an event is a dead letter.")
+    int, Meta(ge=1, le=1000, description="After this many leases without an ack, an event is a dead letter.")
 ]
 ShownStatus = Literal["active", "paused", "disabled"]
 SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
@@ -78,7 +80,7 @@ SHOWN_STATUSES: list[str] = [*get_args(ShownStatus)]
 class NewWebhook(
     Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.WEBHOOK.value
 ):
-    """A webhook to be made: events are sent to its URL."""
+    """A webhook to create: events are sent to its URL."""
 
     url: Url
     name: Label | UnsetType | None = UNSET
@@ -98,7 +100,7 @@ class NewWebhook(
 
 
 class NewInbox(Struct, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag=SubscriptionKind.INBOX.value):
-    """An inbox to be made: events wait in it for a consumer."""
+    """An inbox to create: events wait in it for a consumer."""
 
     name: InboxName
     description: Description | UnsetType = UNSET
@@ -128,8 +130,8 @@ class SubscriptionPatch(Struct, forbid_unknown_fields=True, kw_only=True):
         Annotated[
             dict[str, Any],
             Meta(
-                description="In place of all that there are. The mask of a value stands for it, under the same name (in"
-                " any case) and no other. With a `url` of another scheme, host or port give the values themselves.",
+                description="Replaces all headers. The mask of a value keeps that value, under the same name only (in"
+                " any case). When `url` changes scheme, host or port, give the values themselves.",
                 extra_json_schema={"additionalProperties": {"type": "string"}},
             ),
         ]
@@ -151,13 +153,13 @@ class Circuit(Struct):
     """The endpoint rests after many failures in a row: its deliveries are held."""
 
     open_until: Annotated[Time, Meta(description="When the next delivery is tried, at the latest.")]
-    reason: Annotated[str, Meta(description="A sentence for people.")]
+    reason: Annotated[str, Meta(description="A sentence to show to people.")]
 
 
 class Health(Struct):
     """How a webhook is doing."""
 
-    failing_since: Annotated[Time | None, Meta(description="Since when there were only failures.")]
+    failing_since: Annotated[Time | None, Meta(description="Since when every attempt has failed.")]
     failures: Annotated[int, Meta(ge=0, description="How many in a row.")]
     circuit: Annotated[Circuit | None, Meta(description="Null while deliveries are sent.")]
     circuit_open_until: Annotated[Time | None, Meta(description="The same as `open_until` of the circuit.")]
@@ -171,7 +173,9 @@ class SubscriptionShown(Struct):
 
     id: UUID
     kind: SubscriptionKind
-    name: Annotated[str, Meta(description="By which consumers find an inbox; of a webhook for people, may be empty.")]
+    name: Annotated[
+        str, Meta(description="For an inbox, what consumers ask for; for a webhook, a label, which may be empty.")
+    ]
     url: Annotated[str | None, Meta(description="Null for an inbox.")]
     description: str
     event_types: list[str]
@@ -190,9 +194,12 @@ class SubscriptionShown(Struct):
     max_in_flight: int | None
     signature: Literal["v1", "v1a"] | None
     public_key: Annotated[
-        str | None, Meta(description="Of a webhook with `v1a`: verifies what it gets. `whpk_` and 32 bytes in base64.")
+        str | None,
+        Meta(
+            description="For a webhook with `v1a`: the key to verify signatures with. `whpk_` and 32 bytes in base64."
+        ),
     ]
-    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without what is secret.")]
+    auth: Annotated[OAuth2Shown | MutualTlsShown | None, Meta(description="Without its secrets.")]
     status: ShownStatus
     disabled_reason: DisabledReason | None
     disabled_at: Time | None
@@ -265,8 +272,8 @@ SUBSCRIPTIONS = get(
 ) | post(
     "create_subscription",
     "Create a subscription",
-    "It gets every event that is accepted from now on and that it wants."
-    " How many an organization can have is told by `GET /api/v1/organization`.",
+    "It receives the matching events that are accepted from now on. `GET /api/v1/organization` says how"
+    " many subscriptions an organization can have.",
     body=json_of(
         NewSubscription,
         minimal={"kind": "webhook", "url": "https://example.com/webhooks"},
@@ -299,9 +306,9 @@ SUBSCRIPTION = (
     | patch(
         "update_subscription",
         "Change a subscription",
-        "What is wanted changes for events that are not processed yet. The kind cannot be changed, nor what"
-        " the inbox `default` takes. Stored header values and secrets of `auth` go to no other endpoint: with a `url`"
-        " of another scheme, host or port they have to be given again.",
+        "Applies to events that have not been processed yet. The kind cannot be changed, nor what the inbox"
+        " `default` takes. Stored header values and secrets of `auth` are never sent to another endpoint: when `url`"
+        " changes scheme, host or port, they must be given again.",
         body=json_of(
             SubscriptionPatch,
             types={"event_types": ["invoice.*", "order.paid"]},
@@ -316,7 +323,7 @@ SUBSCRIPTION = (
         "delete_subscription",
         "Delete a subscription",
         "Nothing more is delivered to it. The inbox `default` cannot be deleted.",
-        answers=answer("It is gone.", status=204),
+        answers=answer("The subscription is deleted.", status=204),
         problems=("wrong_state",),
         version="expected",
     )
@@ -332,8 +339,8 @@ PAUSE = post(
 RESUME = post(
     "resume_subscription",
     "Resume a subscription",
-    "Delivers what was held, and enables a disabled subscription again. Of an active one it ends"
-    " the rest of the endpoint, if it rests, and changes nothing else.",
+    "Delivers what was held, and enables a disabled subscription again. If it is active and"
+    " its endpoint rests, that ends; otherwise nothing changes.",
     answers=_SHOWN,
     version="shown",
 )

@@ -47,15 +47,15 @@ _ANSWER = answer(
 SECRET = get(
     "get_subscription_secret",
     "Show the secret of a webhook",
-    "The audit log notes it.",
+    "This is recorded in the audit log.",
     answers=_ANSWER,
     problems=("wrong_state",),
 )
 ROTATE_SECRET = post(
     "rotate_subscription_secret",
     "Rotate the secret of a webhook",
-    "The new secret signs at once; the previous one signs beside it for `overlap_seconds`, a day by"
-    " default. Of two rotations in a row only the last leaves a previous secret.",
+    "The new secret signs at once; the previous one also signs for `overlap_seconds`, a day by"
+    " default. After two rotations in a row, only the second-to-last secret is still valid beside it.",
     body=json_of(SecretRotation, one_hour={"overlap_seconds": 3600}, at_once={"overlap_seconds": 0}),
     body_required=False,
     answers=_ANSWER,
@@ -65,9 +65,9 @@ TEST = post(
     "test_subscription",
     "Test a webhook",
     "Sends one event to the webhook, signed like any other and whatever its status, and waits for the"
-    " answer. The event is stored nowhere.",
+    " response. The event is not stored.",
     body=json_of(TestEvent, invoice={"type": "invoice.paid", "data": {"amount": 12900}}),
     body_required=False,
-    answers=answer("What came of it, good or bad.", TestResult, refused=EXAMPLE_TEST),
+    answers=answer("The outcome, whether it was delivered or not.", TestResult, refused=EXAMPLE_TEST),
     problems=("wrong_state", "rate_limited"),
 )

@@ -5,7 +5,7 @@ from typing import Self
 
 from django.db import models
 
-from delivery.attempt_errors import ERROR_WORDS, AttemptError
+from delivery.attempt_errors import error_words
 from organizations.models import Organization, TenantQuerySet
 
 MAX_NOTE = 500
@@ -68,7 +68,7 @@ class Issue(models.Model):
         """What is wrong, for people."""
         if self.status_code:
             return f"It answers {self.status_code}"
-        return ERROR_WORDS[AttemptError(self.error)] if self.error in set(AttemptError) else self.error
+        return error_words(self.error)
 
     def __str__(self) -> str:
         return f"{self.error} {self.status_code}".removesuffix(" 0")

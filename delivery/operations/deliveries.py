@@ -74,7 +74,7 @@ def skip_delivery(*, delivery: Delivery, subscription: Subscription, actor: Acto
         _change(delivery, {**ended, "lease_id": None, "lease_until": None, "retry_id": None})
         count_retried([delivery], "failed_again")
     if not leave_queues([delivery]) and not is_open:
-        raise Problem("wrong_state", "Nothing waits for this dead letter: its key goes on already.")
+        raise Problem("wrong_state", "Nothing waits for this dead letter: later events with its key are already sent.")
     _note("delivery.skipped", delivery, subscription, actor)
     delivery.refresh_from_db()
     return delivery

@@ -61,7 +61,7 @@ def try_endpoint(*, subscription: Subscription, actor: Actor) -> None:
     """
     resting = rows_of(subscription).filter(status=SubscriptionStatus.ACTIVE, circuit_open_until__gt=Now())
     if not resting.update(circuit_probe_at=Now()):
-        raise Problem("wrong_state", "The endpoint does not rest: what is due is sent.")
+        raise Problem("wrong_state", "The endpoint is not resting: what is due is sent.")
     waiting = Delivery.objects.filter(subscription=subscription, next_attempt_at__isnull=False)
     first = waiting.order_by("next_attempt_at", "pk").values_list("pk", flat=True).first()
     if first is None:

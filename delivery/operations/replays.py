@@ -135,12 +135,14 @@ def _start(replay: Replay, actor: Actor) -> Replay:
         raise invalid("", "too_many", f"An organization can have {most} replays running. Wait, or cancel one.")
     refuse_over(limits.replays_per_day, used=used["replays_per_day"], what="replays a day", way_out="Try again later.")
     replay.save(force_insert=True)
-    changes = {
-        "subscription": str(replay.subscription_id),
+    window = {
         "received_after": replay.received_after.isoformat(),
         "received_before": replay.received_before.isoformat(),
+    }
+    changes = {
+        "subscription": str(replay.subscription_id),
+        **(window if replay.event_ids is None else {"chosen_events": len(replay.event_ids)}),
         "event_types": replay.event_types,
-        "event_ids": None if replay.event_ids is None else len(replay.event_ids),
         "only_undelivered": replay.only_undelivered,
         "total": replay.total,
     }

@@ -49,7 +49,7 @@ class AttemptResult:
     """What came of one attempt: delivered if `error` is None, that is after a 2xx that was read to its end or bound.
 
     `status` is None when no answer came. `detail` is a sentence for people, at most MAX_DETAIL characters.
-    `response_text` is the begin of the answer, safe for PostgreSQL, cut at MAX_RESPONSE_BYTES of the answer;
+    `response_text` is the beginning of the answer, safe for PostgreSQL, cut at MAX_RESPONSE_BYTES of the answer;
     `response_headers` of one field that came several times hold all values, MAX_HEADER_BYTES of all fields.
     `request_headers` are those that were sent, or were about to be; what a subscription added is masked.
     """

@@ -14,15 +14,15 @@ Description = Annotated[str, Meta(max_length=2000)]
 GivenSchema = Annotated[
     Raw,
     Meta(
-        description="JSON Schema (2020-12) of at most 64 KiB that `data` has to fit; null for none. References lead to"
-        " its own parts only, also by their `$id`; patterns have neither look-around nor back-references.",
+        description="JSON Schema (2020-12) of at most 64 KiB that `data` must match; null for none. References may only"
+        " point within it, also by `$id`; patterns may use neither look-around nor back-references.",
         extra_json_schema=_JSON_SCHEMA,
     ),
 ]
 GivenFormat = Annotated[
     Format,
     Meta(
-        description="Whether values have to have the formats that the schema names, such as `date-time` or `email`"
+        description="Whether values must have the formats that the schema names, such as `date-time` or `email`"
         " (`assert`), or not (`annotate`, the default of JSON Schema)."
     ),
 ]
@@ -49,7 +49,7 @@ class EventTypeShown(Struct):
 
     name: Annotated[
         str,
-        Meta(description=f"`{OTHER}` stands for all types beyond as many as an organization can have."),
+        Meta(description=f"`{OTHER}` stands for all types beyond the number that an organization can have."),
     ]
     description: str
     schema: Annotated[Any, Meta(extra_json_schema=_JSON_SCHEMA)]
@@ -79,7 +79,7 @@ _NEW = {"name": "invoice.paid", "schema": _SCHEMA, "validation": "reject"}
 _SHOWN = answer("The event type.", EventTypeShown, event_type=_EVENT_TYPE)
 _NAME = parameter(
     "name",
-    "The name, which may have slashes.",
+    "The name, which may contain slashes.",
     place="path",
     pattern="^[A-Za-z0-9._/-]{1,255}$",
     example="invoice.paid",
@@ -88,12 +88,12 @@ _NAME = parameter(
 EVENT_TYPES = get(
     "list_event_types",
     "List event types",
-    parameters=(parameter("name", "The whole name, or its start with a trailing `*`."), *PAGE),
+    parameters=(parameter("name", "The whole name, or its beginning with a trailing `*`."), *PAGE),
     answers=page_of(EventTypeList, "event types", _EVENT_TYPE),
 ) | post(
     "create_event_type",
     "Create an event type",
-    "Types come to be by their first event; this describes one beforehand.",
+    "A type is created by its first event; this describes one beforehand.",
     body=json_of(NewEventType, minimal={"name": "invoice.sent"}, strict=_NEW),
     answers={201: _SHOWN[200]},
     problems=("event_type_exists", "limit_reached", "cpu_time_spent"),
@@ -104,9 +104,9 @@ EVENT_TYPE = (
     | patch(
         "update_event_type",
         "Change an event type",
-        "In force within two seconds. With `reject`, an event that does not fit the schema is refused with"
-        " 422; with `warn`, it is taken and marked. The schemas of an organization have a share of CPU time: events"
-        " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, taken and marked as `unchecked`.",
+        "Takes effect within two seconds. With `reject`, an event that does not match the schema is refused"
+        " with 422; with `warn`, it is accepted and marked. An organization's schemas have a share of CPU time: events"
+        " beyond it are refused with 429 (`cpu_time_spent`) or, with `warn`, accepted and marked as `unchecked`.",
         parameters=(_NAME,),
         body=json_of(EventTypePatch, warn={"schema": _SCHEMA, "validation": "warn"}, describe={"description": "Paid."}),
         answers=_SHOWN,
@@ -116,9 +116,9 @@ EVENT_TYPE = (
     | delete(
         "delete_event_type",
         "Delete an event type",
-        "Takes away description, schema and validation. A type that was seen stays listed.",
+        "Removes description, schema and validation. A type that has been seen stays listed.",
         parameters=(_NAME,),
-        answers=answer("Nothing is left but what was seen.", status=204),
+        answers=answer("The description, schema and validation are removed.", status=204),
         version="expected",
     )
 )

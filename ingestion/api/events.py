@@ -1,6 +1,6 @@
 """`/api/v1/events`. One event, with what became of it, is shown by `delivery`."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core.ports import SyncDatabase, SyncRedis, run_now
+from core.ports import run_now
 from core.problems import Problem, invalid
 from core.times import format_time
 from core.tracing import request_span
@@ -18,13 +18,11 @@ from ingestion.api import schemas
 from ingestion.api.presenting import describe_listed
 from ingestion.api.schemas import EventCancelled
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, is_batch
+from ingestion.intake.direct import direct_ports, store_directly
 from ingestion.intake.pipeline import IntakeRequest, Passed, Ports, receive_batch, receive_event
-from ingestion.intake.storing import Incoming, WriteOutcome, store
 from ingestion.models import LARGE, EventStatus
 from ingestion.operations import cancel_event
 from ingestion.queries import EventCriteria, events_to_read
-from ingestion.schemas.checking import schema_checks
-from ingestion.wakeup import wake_processing
 from organizations.keys.authentication import actor_of, caller_of
 from organizations.keys.scopes import Scope
 from rest.compat import django_request
@@ -76,19 +74,7 @@ class CancelEventView(APIView):
         return Response(EventCancelled(id=event_id, status="cancelled", deliver_at=format_time(schedule.deliver_at)))
 
 
-async def _store(events: Sequence[Incoming]) -> list[WriteOutcome]:
-    outcomes = await store(SyncDatabase(), events)
-    wake_processing()
-    return outcomes
-
-
-async def _go_on() -> None:
-    """Within a thread of its own, nobody waits."""
-
-
-_PORTS = Ports(
-    database=SyncDatabase(), redis=SyncRedis(), check=schema_checks.check_directly, breathe=_go_on, store=_store
-)
+_PORTS = direct_ports(store_directly)
 
 
 def _through_the_intake(request: Request, receive: Receive) -> HttpResponse:

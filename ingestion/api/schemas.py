@@ -38,21 +38,25 @@ class EventAccepted(Struct):
     type: str
     status: Annotated[
         Literal["accepted", "scheduled", "cancelled"],
-        Meta(description="`scheduled` until its time; `cancelled` for a duplicate of an event that was."),
+        Meta(description="`scheduled` until its time comes; `cancelled` if it repeats an event that was cancelled."),
     ]
     duplicate: bool
     received_at: Time
     deliver_at: Annotated[Time, Meta(description="When it is handed on, if not at once.")] | UnsetType = UNSET
     schema_errors: (
-        Annotated[list[FieldError], Meta(description="What the type's schema found, in the mode `warn`.")] | UnsetType
+        Annotated[
+            list[FieldError],
+            Meta(description="Where the data does not match the type's schema, with `validation` set to `warn`."),
+        ]
+        | UnsetType
     ) = UNSET
 
 
 class BatchItem(Struct):
     """What became of one event of a batch."""
 
-    index: Annotated[int, Meta(ge=0, description="Its place in the request, from 0.")]
-    id: Annotated[UUID | None, Meta(description="Null for a rejected one.")]
+    index: Annotated[int, Meta(ge=0, description="Its position in the request, counting from 0.")]
+    id: Annotated[UUID | None, Meta(description="Null if the event was rejected.")]
     status: Literal["accepted", "scheduled", "duplicate", "rejected"]
     error: ItemProblem | UnsetType = UNSET
 
@@ -60,7 +64,7 @@ class BatchItem(Struct):
 class BatchOutcome(Struct):
     """What became of the events of a batch, in the order of the request. Good ones are kept when others are bad."""
 
-    accepted: Annotated[int, Meta(ge=0, description="Scheduled ones too.")]
+    accepted: Annotated[int, Meta(ge=0, description="Including scheduled events.")]
     duplicates: Annotated[int, Meta(ge=0)]
     rejected: Annotated[int, Meta(ge=0)]
     results: list[BatchItem]
@@ -77,9 +81,10 @@ class EventFields(Struct):
     data: Any
     idempotency_key: str | None
     received_at: Time
-    attributes: Annotated[dict[str, Any] | None, Meta(description="Further attributes of a CloudEvent.")]
+    attributes: Annotated[dict[str, Any] | None, Meta(description="The other attributes of a CloudEvent.")]
     schema_errors: Annotated[
-        list[FieldError] | None, Meta(description="What the type's schema found, in the mode `warn`.")
+        list[FieldError] | None,
+        Meta(description="Where the data does not match the type's schema, with `validation` set to `warn`."),
     ]
 
 
@@ -173,7 +178,7 @@ _LINES_EXAMPLE = '{"type": "invoice.paid", "data": {"amount": 12900}}\n{"type": 
 
 
 FEED_FILTERS = (
-    parameter("type", "Only events of this type; with a trailing `*`, of every type that starts so."),
+    parameter("type", "Only events of this type; with a trailing `*`, every type that starts with it."),
     parameter("source", "Only events from this source."),
     parameter("subject", "Only events about this subject."),
 )
@@ -184,11 +189,11 @@ EVENT_FILTERS = (
     parameter("status", "Only events with this status.", enum=[status.value for status in EventStatus]),
 )
 _BINARY_MODE = tuple(
-    parameter(f"ce-{name}", f"CloudEvents' binary mode: the attribute `{name}`; the body is the data.", place="header")
+    parameter(f"ce-{name}", f"CloudEvents binary mode: the attribute `{name}`. The body is the data.", place="header")
     for name in ("specversion", "id", "source", "type", "subject", "time")
 )
 _BATCH_ANSWERS = answer(
-    "At least one event is committed, or was so before.",
+    "At least one event is committed, now or by an earlier request.",
     BatchOutcome,
     status=202,
     all_accepted=_ALL_ACCEPTED,
@@ -200,19 +205,19 @@ _INTAKE_PROBLEMS = ("rate_limited", "cpu_time_spent")
 EVENTS = post(
     "send_event",
     "Send an event",
-    "The answer comes after the event is committed.\n\n"
-    f"Beside the native format it takes CloudEvents 1.0, structured (`{_STRUCTURED}`) and in binary mode"
+    "The response is sent after the event is committed.\n\n"
+    f"Besides the native format, it accepts CloudEvents 1.0, structured (`{_STRUCTURED}`) and in binary mode"
     " (the `ce-` headers, with any body). A CloudEvent's `source` and `id` are its idempotency key. The"
     " body may be compressed: `Content-Encoding: gzip` or `zstd`."
-    f" `data` has at most {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
-    " and the source `/platform`, are the platform's own: 422.\n\n"
+    f" `data` may be up to {MAX_DATA_BYTES // 1024} KiB. Idempotency keys that begin with `op:` or `op-mail:`,"
+    " and the source `/platform`, are reserved: 422.\n\n"
     "With `deliver_at` or `delay_seconds` (in a CloudEvent, the extensions `deliverat` or `delayseconds`) the"
     " event is stored at once and handed on later. Until then it is `scheduled`, and can be cancelled.",
     parameters=(
         parameter(
             "Idempotency-Key",
             "1 to 255 characters, the same as `idempotency_key` in the body; when both are given they must agree."
-            " Not looked at for a CloudEvent.",
+            " Ignored for a CloudEvent.",
             place="header",
         ),
         *_BINARY_MODE,
@@ -230,7 +235,7 @@ EVENTS = post(
     },
     answers=answer("The event is committed.", EventAccepted, status=202, accepted=_ACCEPTED, scheduled=_SCHEDULED)
     | answer(
-        "An event with this idempotency key and the same content was committed before.",
+        "An event with this idempotency key and the same content was committed earlier.",
         EventAccepted,
         duplicate={**_ACCEPTED, "duplicate": True},
     ),
@@ -241,7 +246,7 @@ BATCH = post(
     "send_events",
     "Send many events",
     f"Up to {MAX_BATCH_EVENTS} events and {MAX_BATCH_BODY_BYTES // 1024 // 1024} MiB, as an object, an array,"
-    " lines of JSON, or CloudEvents' batch. Each event is judged by itself. A batch of n events costs n of the"
+    " lines of JSON, or a CloudEvents batch. Each event is checked alone. A batch of n events costs n of the"
     " rate limit. The body may be compressed: `Content-Encoding: gzip` or `zstd`.",
     body={
         JSON: Content(
@@ -261,9 +266,9 @@ BATCH = post(
 CANCEL = post(
     "cancel_event",
     "Cancel a scheduled event",
-    "It stays stored, and is never handed on. Once it was, this is a 409. A cancelled one stays so.",
+    "It stays stored and is never handed on. If it already was, this is a 409. Cancelling again changes nothing.",
     answers=answer(
-        "It is cancelled.",
+        "The event is cancelled.",
         EventCancelled,
         cancelled={"id": EXAMPLE_ID, "status": "cancelled", "deliver_at": EXAMPLE_TIME},
     ),

@@ -13,16 +13,16 @@ data: {{"id": "{EXAMPLE_ID}", "type": "invoice.paid", "data": {{"amount": 12900}
 STREAM = get(
     "stream_events",
     "Follow events",
-    "Server-sent events, until one of the two sides closes the connection. Each has an event's `id`, `event:"
-    " event` and as `data` the event as `GET /api/v1/events` lists it; they come in the order of their commits,"
-    f" about a second after them. There is a comment every {KEEP_ALIVE_SECONDS:.0f} seconds. A stream that was"
-    " cut off goes on after `Last-Event-ID`, up to an hour back: nothing is missed, and nothing comes twice. It"
+    "Server-sent events, until either side closes the connection. Each has an event's `id`, `event: event` and,"
+    " as `data`, the event as `GET /api/v1/events` lists it. They arrive in the order of their commits, about a"
+    f" second later. There is a comment every {KEEP_ALIVE_SECONDS:.0f} seconds. A stream that was"
+    " cut off resumes after `Last-Event-ID`, up to an hour back: nothing is missed, nothing repeated. It"
     " ends when its key is revoked or expires, the organization is suspended, or the server stops.",
     parameters=(
         *FEED_FILTERS,
         parameter(
             "Last-Event-ID",
-            "The `id` of the last event that came; without it, the stream begins now.",
+            "The `id` of the last event received; without it, the stream starts now.",
             place="header",
             format="uuid",
             example=EXAMPLE_ID,

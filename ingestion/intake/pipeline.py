@@ -28,7 +28,7 @@ from ingestion.intake.storing import Accepted, Incoming, WriteOutcome
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.schemas.catalogue import schema_catalogue
 from ingestion.schemas.checking import Check
-from organizations.keys.authentication import Caller
+from organizations.keys.authentication import Submitter
 from organizations.rate_limits import Allowance, limiter, rate_limited
 from rest.bodies import unpack
 from rest.problems import describe_problem
@@ -59,13 +59,13 @@ class Ports:
 
 
 class IntakeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """An authenticated request: `headers` with names in lower case.
+    """A request whose sender is known: `headers` with names in lower case.
 
     `hold` is told of bytes that the body becomes more when it is unpacked, and may raise Problem 503. `span` is its own
     one when traces are recorded.
     """
 
-    caller: Caller
+    caller: Submitter
     request_id: str
     headers: Mapping[str, str]
     body: bytes
@@ -246,7 +246,7 @@ def _too_far(due: Due) -> Problem | None:
     return invalid(due.pointer, "too_far", f"An event can be handed on at most {days} days ahead.")
 
 
-async def _batch_answer(ports: Ports, caller: Caller, outcomes: Sequence[WriteOutcome]) -> Answer:
+async def _batch_answer(ports: Ports, caller: Submitter, outcomes: Sequence[WriteOutcome]) -> Answer:
     results: list[dict[str, Any]] = []
     accepted = duplicates = told = 0
     # Events that were refused alike share a problem.

@@ -80,8 +80,8 @@ _ISSUED = {**_KEY, "key": "evp_live_3rTgB0aVx9Qk" + "Zk4sN8uE1wXy7LmPq2RtVb5CdFg
 KEYS = get("list_api_keys", "List API keys", parameters=PAGE, answers=page_of(ApiKeyList, "API keys", _KEY)) | post(
     "create_api_key",
     "Create an API key",
-    "The new key can have no scope that the calling key lacks, and lives no longer than that. How many"
-    " keys an organization can have active is told by `GET /api/v1/organization`.",
+    "The new key can have no scope that the calling key lacks, and cannot outlive it."
+    " `GET /api/v1/organization` says how many active keys an organization can have.",
     body=json_of(
         NewApiKey,
         minimal={"name": "Billing service", "scopes": ["events:write"]},

@@ -60,7 +60,7 @@ _USAGE = {
 ORGANIZATION = get(
     "get_organization",
     "Show the organization",
-    "The one operation that is open to a suspended organization, which learns here that it is.",
+    "The only operation open to a suspended organization; it says so here.",
     answers=answer(
         "The organization of the API key.",
         OrganizationShown,

@@ -41,17 +41,23 @@ WHERE key.public_id = ANY(%s::text[])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
+class Submitter:
+    """Whoever sends events for an organization: a key, or a person."""
+
+    organization_id: UUID
+    events_per_minute: int
+    # The public part of the key, by which people find it; empty for a person.
+    key_prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller(Submitter):
     """The API key behind a request, and its organization."""
 
     key_id: UUID
     key_label: str
-    organization_id: UUID
     scopes: frozenset[str]
-    events_per_minute: int
     expires_at: datetime | None
-    # The public part of the key, by which people find it.
-    key_prefix: str = ""
     is_suspended: bool = False
     is_authenticated: bool = True
 

@@ -99,9 +99,9 @@ def rotate_key(
 def refuse_if_over(key: ApiKey, *, now: datetime) -> None:
     """Raises Problem 409 for a key that was revoked or has expired."""
     if key.revoked_at is not None:
-        raise Problem("wrong_state", f"The key “{key.name}” was revoked, and has no successor. Make a new key.")
+        raise Problem("wrong_state", f"The key “{key.name}” was revoked, and has no successor. Create a new key.")
     if key.expires_at is not None and key.expires_at <= now:
-        raise Problem("wrong_state", f"The key “{key.name}” has expired, and has no successor. Make a new key.")
+        raise Problem("wrong_state", f"The key “{key.name}” has expired, and has no successor. Create a new key.")
 
 
 @transaction.atomic

@@ -29,8 +29,8 @@ _REQUEST_ID = parameter(
 )
 _IF_MATCH = parameter(
     "If-Match",
-    "The `ETag` with which you read the object. When it has changed since, nothing is done, and the answer is a 412"
-    " that names what has changed. Without this header the change is made whatever there is.",
+    "The `ETag` with which you read the object. If it has changed since, nothing is done, and the response is a 412"
+    " that names what has changed. Without this header the change is made in any case.",
     place="header",
 )
 

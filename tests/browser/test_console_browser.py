@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, expect
 from ingestion.operations import process_outbox
 from tests.conftest import Tenant
 from tests.factories import UserFactory
-from tests.support.people.console_data import Scene, make_scene
+from tests.support.people.console_data import Scene, make_issue, make_scene
 from tests.support.people.console_visit import Visit, open_visit
 from tests.support.people.people_browser import PHONE, needs_chromium
 
@@ -166,11 +166,25 @@ def test_staff_reach_every_organization_on_a_phone(
         visit.check()
 
 
-def test_pages_work_without_javascript(browser: Browser, live_server: Any, tenant: Tenant, scene: Scene) -> None:
-    process_outbox()
+def test_from_the_search_to_a_retry_without_javascript(
+    browser: Browser, live_server: Any, tenant: Tenant, scene: Scene
+) -> None:
+    make_issue(scene.dead)
     with open_visit(browser, live_server.url, tenant, java_script_enabled=False) as visit:
-        page = visit.go("events/?type=invoice.paid")
+        page = visit.go("search/?q=inv_last")
         page.locator("tbody a").first.click()
-        expect(page.locator("h1")).to_have_text("invoice.paid")
         page.locator("#data summary", has_text="id, name").click()
         expect(page.locator("#data").get_by_text("cus_42")).to_be_visible()
+        page.locator("summary", has_text="Attempt 2").click()
+        page.get_by_role("link", name="Verify, copy as curl, compare attempt 2").click()
+        page.get_by_role("link", name="attempt 1", exact=True).click()
+        expect(page.locator("section.attempts")).to_have_count(2)
+        visit.go("issues/").locator("summary", has_text="Note and mute").click()
+        page.get_by_label("Note", exact=True).fill("They move until noon.")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator(".issue-note")).to_have_text("They move until noon.")
+        visit.go(f"subscriptions/{scene.webhook.pk}/charts/").get_by_role("link", name="7 days").click()
+        expect(page.get_by_role("link", name="7 days")).to_have_attribute("aria-current", "true")
+        visit.go(f"events/{scene.event_id}/").get_by_role("button", name="Retry", exact=True).click()
+        expect(page.get_by_role("link", name="Reload to see what happens next")).to_be_visible()
+        visit.check()

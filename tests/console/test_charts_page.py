@@ -94,6 +94,7 @@ def test_what_waits_is_drawn_over_time(webhook: Subscription) -> None:
     hour = charts_of(webhook, RANGES["1h"], now=now)
     assert [(bar.waiting, bar.oldest) for bar in hour.bars] == [(7, 540), (3, 480)]
     assert hour.bars[0].start == minute.replace(second=0) - timedelta(minutes=1)
+    assert (hour.most_waiting, hour.longest) == (7, 540)
     assert "at most 7" in hour.queues.label
     assert "at most 540 s" in hour.ages.label
     # Of an hour the most is kept.

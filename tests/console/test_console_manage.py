@@ -302,7 +302,7 @@ def test_what_holds_its_key_is_shown_and_skipped(scene: Scene, member: Site) -> 
     assert f"/deliveries/{head}/" in page
     assert f"{waiting}/retry" not in page
     assert "Later events of its key wait" in member.page(f"{hook}/deliveries/{head}/")
-    assert "the next event of its key goes on" in member.follow(f"{hook}/deliveries/{head}/skip")
+    assert "the next event with its key is sent" in member.follow(f"{hook}/deliveries/{head}/skip")
     assert f"{head}/skip" not in member.page(f"{hook}/deliveries/{head}/")
     go_on_now()
     assert "an earlier event" not in member.page(f"{hook}/deliveries/{waiting}/")
@@ -336,7 +336,7 @@ def test_all_dead_letters_are_retried_after_their_count(scene: Scene, member: Si
     part = member.page(f"{job}?part")
     assert "<html" not in part
     assert f"Of {len(ids)}: 0 delivered, 0 failed again, {len(ids)} waiting" in part
-    assert "was over already" in member.follow(f"{job}cancel")
+    assert "had already ended" in member.follow(f"{job}cancel")
     assert "No dead letters are left" in member.page(f"{path}retry-all")
     assert "No dead letters" in member.page(path)
 
@@ -351,7 +351,7 @@ def test_very_many_dead_letters_are_retried_by_a_job_that_can_be_cancelled(
     member.follow(path)
     job = DeadLetterRetry.objects.get()
     assert "is cancelled" in member.follow(f"jobs/{job.pk}/cancel")
-    assert "was over already" in member.follow(f"jobs/{job.pk}/cancel")
+    assert "had already ended" in member.follow(f"jobs/{job.pk}/cancel")
     run_dead_letter_retries(seconds=5)
     assert "Retry more than 3 dead letters?" in member.page(path)
 
@@ -381,7 +381,7 @@ def test_a_replay_is_counted_started_watched_and_cancelled(scene: Scene, member:
     assert "Cancel this replay?" in member.page(f"replays/{replay.pk}/cancel")
     assert member.post(f"jobs/{replay.pk}/cancel").status_code == 404
     assert "was canceled" in member.follow(f"replays/{replay.pk}/cancel")
-    assert "was over already" in member.follow(f"replays/{replay.pk}/cancel")
+    assert "had already ended" in member.follow(f"replays/{replay.pk}/cancel")
     assert str(replay.pk) in member.page("replays/")
 
 

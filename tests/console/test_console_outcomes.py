@@ -197,7 +197,7 @@ def test_try_now_takes_what_waits_for_its_retry(tenant: Tenant, resting: Subscri
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"circuit_open_until": None}, "does not rest"), ({}, "Nothing waits for this endpoint")],
+    [({"circuit_open_until": None}, "is not resting"), ({}, "Nothing waits for this endpoint")],
 )
 def test_try_now_says_what_stands_against_it(
     tenant: Tenant, resting: Subscription, changes: dict[str, Any], words: str
@@ -262,7 +262,7 @@ def test_a_job_says_how_the_retried_ones_ended(tenant: Tenant, webhook: Subscrip
     assert "9 of 10 tried again" in page
     assert "Of 10: 6 delivered, 3 failed again, 1 waiting" in page
     assert "running" in page
-    assert "Reload to see how far it is" in page
+    assert "Reload to see the progress" in page
     assert "a second so far" in site.page(f"{path}?part")
     Subscription.objects.filter(pk=webhook.pk).update(circuit_open_until=timezone.now() + timedelta(minutes=5))
     assert "The endpoint is resting" in site.page(path)

@@ -405,6 +405,13 @@ def test_a_replay_of_one_event_of_a_batch_leaves_the_others_alone(
     member.post(f"{home}events/{sent[0]['id']}/replay", {"subscription": str(scene.webhook.pk)})
     replay = Replay.objects.get()
     assert (replay.total, replay.event_ids) == (1, [UUID(sent[0]["id"])])
+    assert "1 chosen event<" in member.get(f"{home}replays/").content.decode()
+    page = member.get(f"{home}replays/{replay.pk}/").content.decode()
+    assert f"{home}events/{sent[0]['id']}/" in page
+    assert "Received from" not in page
+    changes = AuditEntry.objects.get(action="replay.created").changes
+    assert changes["chosen_events"] == 1
+    assert "received_after" not in changes
 
 
 def test_a_replay_that_cannot_be_says_why(

@@ -210,3 +210,22 @@ def test_data_that_takes_too_long_is_said_not_waited_for(
     monkeypatch.setattr(finding, "_STATEMENT_MS", 20)
     monkeypatch.setattr(scanning, "_ANYWHERE", "pg_sleep(1) IS NULL")
     assert "could not be searched in time" in find(member, scene, "cus_42")
+
+
+def test_an_event_is_found_by_the_id_that_its_request_brought(tenant: Tenant, scene: Scene, member: Client) -> None:
+    sent = tenant.post("/api/v1/events", {"type": "a.b", "data": 1}, **{"Request-Id": "req-78"}).json()["id"]
+    page = find(member, scene, "req-78")
+    assert links(page) == [f"/console/o/{scene.organization.slug}/events/{sent}/"]
+    assert "request id:" in page
+
+
+def test_the_id_that_the_platform_gave_leads_to_what_was_accepted_then(tenant: Tenant, member: Client) -> None:
+    sent = tenant.post("/api/v1/events", {"type": "a.b", "data": 1})
+    path = f"/console/o/{tenant.organization.slug}/"
+    page = member.get(f"{path}search/", {"q": sent["Request-Id"]}).content.decode()
+    assert f"{path}events/{sent.json()['id']}/" in links(page)
+    assert "not stored with their events" in page
+    of_another = browser_of(make_member(make_organization()))
+    own = of_another.get("/console/search/", {"q": sent["Request-Id"]}, follow=True).content.decode()
+    assert links(own) == []
+    assert "nothing was accepted within two seconds" in own

@@ -79,5 +79,5 @@ def test_without_redis_the_page_says_what_it_does_not_know(operator: Client, mon
     monkeypatch.setattr(samples, "redis_client", away)
     monkeypatch.setattr(health, "read_signs", away)
     text = operator.get("/console/health/").content.decode()
-    assert "Redis does not answer, so nobody knows who lives." in text
+    assert "Redis does not answer, so it is unknown which processes are alive." in text
     assert "batches wait to be processed" in text

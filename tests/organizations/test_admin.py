@@ -19,7 +19,8 @@ from delivery.dead_letter_sides import Fault, side_of
 from delivery.models import Delivery, DeliveryStatus, Subscription, SubscriptionKind, SubscriptionStatus
 from ingestion.models import OutboxEntry, ProcessingFailure
 from organizations.models import ApiKey, AuditEntry, Membership, Organization
-from tests.factories import UserFactory, make_key, make_organization
+from tests import factories
+from tests.factories import UserFactory, make_events, make_key, make_organization
 from tests.support.people.people_browser import needs_chromium, open_tab
 
 KEYS = "/admin/organizations/apikey/"
@@ -471,6 +472,22 @@ def test_a_delivery_shows_its_event_and_attempts(support: Client, hook: Subscrip
     delivery = make_delivery(hook, last_error="timeout")
     page = support.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()
     assert f"/admin/ingestion/event/{delivery.event_id}/change/" in page
+
+
+def test_an_event_shows_its_deliveries_and_leads_to_them(
+    support: Client, hook: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("delivery.admin.DELIVERIES_SHOWN", 2)
+    (event,) = make_events(hook.organization, 1)
+    path = f"/admin/ingestion/event/{event.pk}/change/"
+    assert "None yet." in support.get(path).content.decode()
+    made = [factories.make_delivery(event, make_hook(hook.organization), DeliveryStatus.DEAD_LETTER) for _ in range(3)]
+    page = support.get(path).content.decode()
+    shown = [each for each in made if f"{DELIVERIES}{each.pk}/change/" in page]
+    assert len(shown) == 2
+    assert f"{shown[0].subscription.label}</a>: {DeliveryStatus.DEAD_LETTER.label}" in page
+    assert "Only the first 2 are shown." in page
+    assert f"/console/o/{hook.organization.slug}/events/{event.pk}/" in page
 
 
 def test_secrets_of_subscriptions_are_not_shown(superuser: Client, organization: Organization) -> None:

@@ -111,7 +111,7 @@ class LeaseShown(Struct):
 
 
 class LeaseExtended(Struct):
-    """The lease goes on."""
+    """The lease is extended."""
 
     lease_id: UUID
     expires_at: Time
@@ -121,7 +121,8 @@ class LeaseExtended(Struct):
 INBOX = parameter("inbox", "The name of the inbox.", default=DEFAULT_INBOX)
 STATUS = parameter(
     "status",
-    "Only events whose delivery has this status. Leased ones are pending; in a paused inbox pending ones are held.",
+    "Only events whose delivery has this status. Leased events are pending; in a paused inbox, pending events are"
+    " held.",
     enum=DeliveryStatus.values,
     default=DeliveryStatus.PENDING.value,
 )
@@ -136,7 +137,7 @@ _REST_IS_EMPTY = {"already_acknowledged": [], "stale": [], "unknown": [OTHER_ID]
 LIST = get(
     "list_inbox",
     "List the events of an inbox",
-    "Looks without taking: the events stay as they are.",
+    "Shows the events without leasing them.",
     parameters=(INBOX, STATUS, *PAGE),
     answers=page_of(InboxEventList, "events", _EVENT),
     problems=("not_found", "too_many_streams"),
@@ -144,12 +145,12 @@ LIST = get(
 LEASE = post(
     "lease_events",
     "Lease events",
-    "Takes up to `max` events, the longest waiting first, and no more than 16 MiB of data beside the first."
-    " Until `expires_at` nobody else gets them; then those that were not acknowledged can be leased again."
-    " An event that was leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
+    "Leases up to `max` events, the longest waiting first, and at most 16 MiB of data besides the first."
+    " Until `expires_at`, nobody else gets them; after that, those not acknowledged can be leased again."
+    " An event that has been leased too often (20 times, unless the inbox says otherwise) becomes a dead letter"
     " instead. When there is nothing to lease, or the inbox is paused, `lease_id` is null and `events` empty."
-    f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the answer waits until there is something: its status and"
-    " header fields come at once, its body follows. A body is optional: without one, the defaults apply.",
+    f" With `wait_seconds` (up to {MAX_WAIT_SECONDS}) the response waits for an event: its status and"
+    " headers are sent at once, the body follows. A body is optional: without one, the defaults apply.",
     parameters=(INBOX,),
     body=json_of(
         LeaseRequest,
@@ -172,37 +173,39 @@ LEASE = post(
 ACK = post(
     "ack_events",
     "Acknowledge events",
-    "Acknowledged events leave the inbox. Saying it again changes nothing. With `lease_id`, events that"
-    " the lease does not hold any more, because it expired or they were given back, are `stale` and stay."
-    " Without it every event of the inbox can be acknowledged, a dead letter too.",
+    "Acknowledged events leave the inbox. Acknowledging them again changes nothing. With `lease_id`,"
+    " events that the lease no longer holds, because it expired or they were given back, are `stale` and stay."
+    " Without it, any event of the inbox can be acknowledged, including dead letters.",
     parameters=(INBOX,),
     body=json_of(Ack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
     answers=answer(
-        "What became of each event id.", AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}
+        "The outcome for each event id.", AckOutcome, one_known={"acknowledged": [EXAMPLE_ID], **_REST_IS_EMPTY}
     ),
     problems=("not_found",),
 )
 NACK = post(
     "nack_events",
     "Give events back",
-    "Their lease ends, and they can be leased again at once, where they were in the order. The lease counts:"
-    " an event that is always given back becomes a dead letter in the end.",
+    "Their lease ends, and they can be leased again at once, in the same place in the order. The lease"
+    " counts: an event that is given back again and again becomes a dead letter.",
     parameters=(INBOX,),
     body=json_of(Nack, two_events=_TWO, of_a_lease=_OF_A_LEASE),
     answers=answer(
-        "What became of each event id.", NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}
+        "The outcome for each event id.", NackOutcome, one_known={"returned": [EXAMPLE_ID], **_REST_IS_EMPTY}
     ),
     problems=("not_found",),
 )
 EXTEND = post(
     "extend_lease",
     "Extend a lease",
-    "All events that the lease still holds stay held for `lease_seconds` from now on. A lease that holds"
-    " nothing any more, because it expired or all its events were acknowledged or given back, is a 404.",
+    "The events that the lease still holds stay leased for `lease_seconds` from now on. A lease that no"
+    " longer holds any, because it expired or all were acknowledged or given back, is a 404.",
     parameters=(INBOX,),
     body=json_of(Extension, lease={"lease_id": _LEASE_ID, "lease_seconds": DEFAULT_LEASE_SECONDS}),
     answers=answer(
-        "The lease goes on.", LeaseExtended, extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1}
+        "The lease is extended.",
+        LeaseExtended,
+        extended={"lease_id": _LEASE_ID, "expires_at": EXAMPLE_TIME, "extended": 1},
     ),
     problems=("not_found",),
 )

@@ -1,0 +1,1 @@
+"""An event that a person sends from here."""
