@@ -175,16 +175,22 @@ def _as_written(url: str, parsed: URL) -> URL:
     A URL that was stored with illegal characters before they were refused is sent as it always was: percent-encoded
     by the parser, and without its fragment.
     """
-    target = _URL.sub("", url, count=1)
+    target = _target_of(url)
     if _ILLEGAL.search(target):
         return parsed
     path = target if target.startswith("/") else f"/{target}"
     return URL.build(scheme=parsed.scheme, authority=parsed.raw_authority, path=path, encoded=True)
 
 
+def _target_of(url: str) -> str:
+    """What follows scheme and authority."""
+    match = _URL.match(url)
+    return url[match.end() :] if match else url
+
+
 def require_legal_characters(url: str) -> None:
     """UnsafeUrl that names what may not stand in the path and the query of a URL that is stored anew."""
-    illegal = dict.fromkeys(_ILLEGAL.findall(_URL.sub("", url, count=1)))
+    illegal = dict.fromkeys(_ILLEGAL.findall(_target_of(url)))
     if not illegal:
         return
     names = " ".join(list(illegal)[:_MAX_NAMED])
