@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Expression, JSONField, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Length, Now
 from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
+from core.postgresql.lending import give_back
 from core.problems import Problem, invalid
 from ingestion.formats.decoding import check_jsonb
 from ingestion.models import EventType, Format, Validation
@@ -138,8 +139,7 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
         check_jsonb(raw)
     except Problem as problem:
         raise _about_schema(problem) from problem
-    if not connection.in_atomic_block:
-        connection.close()  # back into the pool, for those who need one meanwhile
+    give_back()
     reply = schema_checks.check_now(organization_id, [changes.schema])
     if not isinstance(reply, Reply):
         raise _about_schema(schema_checks.problem_of(reply, organization_id))

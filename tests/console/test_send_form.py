@@ -4,14 +4,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from core.ports import SyncRedis, run_now
 from ingestion.intake.rejections import record_rejections
 from ingestion.models import Event, EventType, Validation
 from ingestion.operations.event_types import EventTypeChanges, create_event_type
+from ingestion.schemas.checking import schema_checks
 from organizations.models import AuditEntry, Role
-from tests.conftest import Tenant
+from tests.conftest import Tenant, make_tenant
 from tests.factories import TESTER, make_events
 from tests.support.people.console_site import Site, actions, as_role, errors, staff
 
@@ -158,3 +160,25 @@ def test_a_suspended_organization_sends_nothing(member: Site) -> None:
     answer = member.post("send/", **fields())
     assert (answer.status_code, Event.objects.count()) == (403, 0)
     assert "suspended" in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_the_schema_is_asked(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Others' checks may come first, each for half a second."""
+    settings.DATABASE_POOL_SIZE = 1
+    held: list[object] = []
+    tenant, check = make_tenant(), schema_checks.check_now
+    changes = EventTypeChanges(schema=SCHEMA, validation=Validation.REJECT)
+    create_event_type(organization=tenant.organization, name="invoice.paid", changes=changes, actor=TESTER)
+
+    def check_and_tell(*given: Any) -> Any:
+        held.append(connection.connection)
+        return check(*given)
+
+    monkeypatch.setattr(schema_checks, "check_now", check_and_tell)
+    member = as_role(tenant.organization, Role.MEMBER)
+    member.follow("send/", **fields())
+    member.post("send/", **fields(data="{}"))
+    assert held
+    assert set(held) == {None}
+    assert only_event().type == "invoice.paid"

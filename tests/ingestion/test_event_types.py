@@ -165,8 +165,9 @@ def test_of_concurrent_creations_one_wins() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_connection_is_held_while_a_schema_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_connection_is_held_while_a_schema_is_looked_at(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """Others may be before it, each for half a second."""
+    settings.DATABASE_POOL_SIZE = 1
     held: list[object] = []
     tenant, look = make_tenant(), schema_checks.check_now
 
