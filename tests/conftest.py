@@ -19,8 +19,8 @@ import events_platform.celery  # noqa: F401 - tasks are sent through the app
 from installation.local.data_dir import CHECKOUT
 from organizations.models import ApiKey, Organization
 from tests.factories import make_key, make_organization
-from tests.support.emptying import empty_tables
 from tests.support.memory import forget
+from tests.support.postgresql.emptying import empty_tables
 from tests.support.rabbitmq import running_rabbitmq
 
 # The hasher of production takes a third of a second for each password, on purpose; servers that tests start keep it.

@@ -49,7 +49,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
         said = f"{found.organization.name} is suspended, so nobody can join. The link works again once it is resumed."
         problem = Problem("organization_suspended", said)
         return render_page(request, "console/members/not_joined.html", {"problem": problem}, status=403)
-    form = None if request.user.is_authenticated else AccountForm(request.POST or None)
+    form = None if request.user.is_authenticated else AccountForm(request.POST if request.method == "POST" else None)
     if request.method != "POST" or (form is not None and not form.is_valid()):
         context = {"invitation": found, "form": form}
         return render_page(request, "console/members/invitation.html", context)

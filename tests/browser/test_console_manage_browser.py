@@ -70,7 +70,7 @@ def be_admin(tenant: Tenant) -> None:
 def test_a_webhook_is_made_and_its_secret_rotated(visit: Visit, scene: Scene) -> None:
     page = visit.go("subscriptions/")
     page.get_by_role("link", name="New subscription").click()
-    page.get_by_label("URL").fill("https://example.com/hook")
+    page.get_by_label("URL", exact=True).fill("https://example.com/hook")
     page.get_by_label("Name").fill("Ledger")
     page.get_by_label("Filter").fill("{")
     page.get_by_role("button", name="Create webhook").click()

@@ -18,7 +18,7 @@ from tests.support.events.delivering import SECRET, delivered, received, webhook
 from tests.support.http.clients import Sender, make_sender
 from tests.support.http.proxies import postgres_proxy
 from tests.support.http.receiver import receiver_process
-from tests.support.pgbouncer import PgBouncer, running_pgbouncer
+from tests.support.postgresql.pgbouncer import PgBouncer, running_pgbouncer
 from tests.support.servers import serve
 from tests.support.waiting import wait_until
 

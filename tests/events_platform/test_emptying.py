@@ -1,4 +1,4 @@
-"""What a test that commits leaves for the next one (tests/support/emptying.py)."""
+"""What a test that commits leaves for the next one (tests/support/postgresql/emptying.py)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from accounts.groups import GROUPS, SUPPORT
 from ingestion.models import Event
 from organizations.models import Organization
 from tests.conftest import make_tenant
-from tests.support.emptying import empty_tables
+from tests.support.postgresql.emptying import empty_tables
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
