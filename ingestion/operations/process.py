@@ -57,18 +57,19 @@ _RUNNING = f"running AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared({_BATC
 _STORED = ", ".join(f"event.{name}" for name in StoredEvent.__struct_fields__ if name != "position")
 # The oldest entries with their events; of one that retention has taken meanwhile nothing but its entry is left. Small
 # ones go before large ones of the last second, which are left to a batch of their own: whoever sends one event does not
-# wait for a thousand of somebody else's.
+# wait for a thousand of somebody else's. By the clock of a host that is wrong none can wait.
 _CLAIM = f"""
 WITH {_RUNNING}, oldest AS MATERIALIZED (
     SELECT id, created_at, cardinality(event_ids) AS size FROM ingestion_outboxentry
     WHERE created_at >= %(floor)s ORDER BY created_at LIMIT %(entries)s FOR UPDATE SKIP LOCKED
+), judged AS (
+    SELECT *, size > {SMALL_ENTRY} AND abs(extract(epoch FROM now() - created_at)) < 1 AS can_wait FROM oldest
 ), ranked AS (
-    SELECT id, size, sum(size) OVER (
-        ORDER BY size > {SMALL_ENTRY} AND created_at > now() - interval '1 s', created_at, id
-    ) AS total FROM oldest
+    SELECT *, sum(size) OVER (ORDER BY can_wait, created_at, id) - size AS before FROM judged
 ), claimed AS (
     DELETE FROM ingestion_outboxentry AS entry USING ranked
-    WHERE entry.id = ranked.id AND (total <= %(events)s OR (total = size AND %(is_first)s))
+    WHERE entry.id = ranked.id AND before < %(events)s
+          AND (NOT can_wait OR before + size <= %(events)s OR (before = 0 AND %(is_first)s))
     RETURNING entry.event_ids, entry.created_at, entry.position * {PLACES} AS first
 )
 SELECT (SELECT count(*) FROM oldest, running), (SELECT count(*) FROM claimed), claimed.created_at,
@@ -146,7 +147,7 @@ def _claimed(process: Callable[[Sequence[StoredEvent]], None]) -> tuple[int, boo
 def _claim() -> tuple[int, bool, list[StoredEvent]]:
     """The oldest entries that nobody else has: how many events they name, whether no more waited, and the events.
 
-    EVENTS_PER_BATCH, or a single entry with more; in the order of their ids.
+    EVENTS_PER_BATCH, and what the last entry has beyond; in the order of their ids.
     """
     count, is_last = 0, False
     events: list[StoredEvent] = []

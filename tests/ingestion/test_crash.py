@@ -14,7 +14,7 @@ from ingestion.formats.decoding import DecodedEvent
 from ingestion.intake.storing import Incoming, store
 from ingestion.models import EventType, OutboxEntry
 from organizations.models import Organization
-from tests.factories import make_organization
+from tests.factories import inbox_of, make_organization
 from tests.support.celery_process import worker
 from tests.support.servers import test_database_url
 from tests.support.waiting import wait_until
@@ -55,6 +55,7 @@ def accept(organization: Organization, name: str) -> set[UUID]:
 @pytest.mark.django_db(transaction=True)
 def test_a_killed_worker_loses_and_doubles_nothing(broker: dict[str, str]) -> None:
     organization = make_organization()
+    inbox_of(organization)
     ids = accept(organization, "early") | accept(organization, "late")
     late = EVENTS_PER_TYPE // EVENTS_PER_ENTRY
     with locked_type(organization, "late"), worker(**broker):

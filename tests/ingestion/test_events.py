@@ -301,3 +301,8 @@ def test_one_event_does_not_wait_for_a_thousand_of_somebody_else(monkeypatch: py
     OutboxEntry.objects.update(created_at=timezone.now() - timedelta(seconds=2))
     send(1)
     assert [process_outbox(batches=1) for _ in range(3)] == [60, 1, 0]
+    # Nor does the clock of its host.
+    send(60)
+    OutboxEntry.objects.update(created_at=timezone.now() + timedelta(minutes=5))
+    send(1)
+    assert [process_outbox(batches=1) for _ in range(2)] == [61, 0]
