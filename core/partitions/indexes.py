@@ -14,8 +14,7 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
 from django.db.models import Index
 
-from core.partitions.making import PATIENT_MS
-from core.postgresql.short_locks import LOCK_TIMEOUT_MS, short_transaction, try_often, wait_for_locks
+from core.postgresql.short_locks import lock_out_such_work, short_transaction, try_often
 
 # Those whose own index is not a part of the table's yet.
 _WITHOUT = """
@@ -63,9 +62,8 @@ def replace_index(table: str, *, old: str, new: str, columns: str) -> None:
     for partition in _without(table, new):
         index = f"{partition}_{new}"
         with _unhurried() as cursor:
-            cursor.execute(
-                f"DROP INDEX CONCURRENTLY IF EXISTS {index}"
-            )  # one that was being built when we were stopped
+            # One that was being built when we were stopped.
+            cursor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
             cursor.execute(f"CREATE INDEX CONCURRENTLY {index} ON {partition} ({columns})")
         try_often(lambda: _tie(partition, index, new), tables=[partition])  # noqa: B023 - called at once
     try_often(lambda: _drop(table, old), tables=[table])
@@ -98,19 +96,12 @@ def _unhurried() -> Iterator[CursorWrapper]:
 
 def _tie(partition: str, index: str, new: str) -> None:
     with short_transaction() as cursor:
-        _wait_for_such_work(cursor, partition)
+        lock_out_such_work(cursor, partition)
         cursor.execute(f"ALTER INDEX {new} ATTACH PARTITION {index}")
 
 
 def _drop(table: str, old: str) -> None:
     with short_transaction() as cursor:
-        _wait_for_such_work(cursor, table)
+        lock_out_such_work(cursor, table)
         cursor.execute(f"LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE")
         cursor.execute(f"DROP INDEX IF EXISTS {old}")
-
-
-def _wait_for_such_work(cursor: CursorWrapper, table: str) -> None:
-    """An autovacuum, for example, which gives way only to somebody who waits for longer than others may wait for us."""
-    wait_for_locks(cursor, PATIENT_MS)
-    cursor.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
-    wait_for_locks(cursor, LOCK_TIMEOUT_MS)

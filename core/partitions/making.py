@@ -15,11 +15,12 @@ from django.utils import timezone
 from core.event_ids import lowest_id, time_of
 from core.partitions.weeks import WEEK, WEEKS_AHEAD, has_partition, partitions_of, week_of
 from core.postgresql.short_locks import (
-    LOCK_TIMEOUT_MS,
+    PATIENT_MS,
     TRIES,
     InUseError,
     TooLongError,
     limit_statements,
+    lock_out_such_work,
     short_transaction,
     try_often,
     wait_for_locks,
@@ -28,8 +29,6 @@ from core.postgresql.short_locks import (
 logger = logging.getLogger(__name__)
 # Taken while partitions are made, so that two processes do not make the same one. Any fixed number does.
 _LOCK = 7_022_026
-# A lock that only other such work wants; an autovacuum lets go of it once somebody has waited for a second.
-PATIENT_MS = 2_000
 # Of a default partition that is about to become one of its own: the promise that its rows lie within bounds.
 _PROMISE = "rows_lie_within_bounds"
 _MOVE = """
@@ -296,9 +295,7 @@ def _alone() -> Iterator[CursorWrapper]:
 def _lock(cursor: CursorWrapper, table: str, limits: Limits, *, whole: bool = False) -> None:
     """The table (`whole`: of everybody), then its default partition of everybody, as all others do in this order."""
     default = f"{table}_default"
-    wait_for_locks(cursor, PATIENT_MS)
-    cursor.execute(f"LOCK TABLE ONLY {table}, {default} IN SHARE UPDATE EXCLUSIVE MODE")
-    wait_for_locks(cursor, LOCK_TIMEOUT_MS)
+    lock_out_such_work(cursor, f"ONLY {table}, {default}")
     cursor.execute(f"LOCK TABLE ONLY {f'{table}, ' if whole else ''}{default} IN ACCESS EXCLUSIVE MODE")
     limit_statements(cursor, limits.hold_ms)
 

@@ -15,6 +15,8 @@ from psycopg.errors import LockNotAvailable, QueryCanceled
 
 # Others wait behind us for no longer than this, and then have a turn.
 LOCK_TIMEOUT_MS = 100
+# For a lock that only other such work wants; an autovacuum lets go of it once somebody has waited for a second.
+PATIENT_MS = 2_000
 TRIES = 20
 PAUSE_SECONDS = 0.25
 # What took too long with the locks will hardly be faster, and others waited for it.
@@ -54,6 +56,17 @@ def short_transaction() -> Iterator[CursorWrapper]:
 def wait_for_locks(cursor: CursorWrapper, milliseconds: int) -> None:
     """From here on the transaction waits for each lock so long."""
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
+
+
+def lock_out_such_work(cursor: CursorWrapper, tables: str) -> None:
+    """Wait for an autovacuum, or for others that change `tables`, while everybody reads and writes them.
+
+    An autovacuum gives way only to somebody who waits longer than others may wait for us. Locks that are taken after
+    this one are waited for a moment only.
+    """
+    wait_for_locks(cursor, PATIENT_MS)
+    cursor.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
+    wait_for_locks(cursor, LOCK_TIMEOUT_MS)
 
 
 def limit_statements(cursor: CursorWrapper, milliseconds: int) -> None:
