@@ -2,7 +2,8 @@
 
 Who holds a request to them, from the socket inwards:
 
-- `rest/doors/connections.py`: the seconds, the head, and how many connections a process has;
+- `rest/doors/connections.py`: the seconds, and the head;
+- `events_platform/server.py`: how many connections a process has;
 - `events_platform/front_door.py`: the largest body of a route, before the intake or Django sees a byte of it;
 - `rest/doors/request_bodies.py`, `rest/doors/shares.py`: what all requests of a process have at once, and one
 organization of it.
@@ -25,13 +26,18 @@ ANSWER_SECONDS = 60.0
 # A connection that ends in the middle of a body stays half open for a moment, unread, so that its client can read the
 # answer: closing it at once would be a reset, which may overtake the answer.
 LINGER_SECONDS = 1.0
+# Whoever works for a client that has gone may notice it and end; then the work is cancelled.
+GONE_SECONDS = 3.0
 # How often connections are looked at.
 LOOK_SECONDS = 1.0
 
 # --- One request ---------------------------------------------------------------------------------------------
 
-# Request line and fields together. gunicorn bounds only each of them, which would be 800 KB.
+# Request line and fields together; the target; one field, its name included, and how many there may be.
 MAX_HEAD_BYTES = 32 * KIB
+MAX_TARGET_BYTES = 4 * KIB
+MAX_FIELD_BYTES = 8 * KIB
+MAX_FIELDS = 100
 # What is read ahead of whoever takes it; one read of the socket may go beyond it.
 MAX_READ_AHEAD_BYTES = 64 * KIB
 # Chunks of a few bytes each cost a hundred times what their bytes cost: so many are taken, then they must be larger.

@@ -1,4 +1,4 @@
-"""The server's entrance: `gunicorn -k asgi events_platform.asgi:application`."""
+"""The server's entrance: `gunicorn events_platform.asgi:application`."""
 
 import os
 

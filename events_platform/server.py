@@ -1,27 +1,34 @@
-"""gunicorn's logs in our form; its ASGI worker, which looks after its connections and waits for no idle one at its end.
-
-gunicorn 27 waits for every connection to close, up to its graceful timeout, also for those on which nothing is asked.
-"""
+"""gunicorn's logs in our form, and its workers: uvicorn's server with connections of our own (docs/adr/0036)."""
 
 import asyncio
+import logging
 import os
 import resource
+import signal
+import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from heapq import nsmallest
 from logging.config import dictConfig
+from typing import Any, ClassVar
 
+import uvicorn
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger as GunicornLogger
-from gunicorn.workers import gasgi
+from uvicorn_worker import UvicornWorker
 
 from core import bounds
 from observability.logs import configuration_of
-from rest.doors.connections import Clock, Protocol
+from rest.doors.connections import Connection, Connections
 from rest.doors.streams import end_streams
 from rest.doors.waiting import number_held
 
 # A busy client sends its next request within this time, and is told to close the connection with the answer.
 IDLE_SECONDS = 1.0
-_ACCEPTED_SECONDS = 0.1
+# How often a worker tells its master that it lives.
+_NOTIFY_SECONDS = 1
 # How long a thread that computes keeps the interpreter from the event loop, which asks for it after each of the dozen
 # system calls that an event takes: with Python's 5 ms, one list of somebody cost an event some 50 ms.
 _SWITCH_SECONDS = 0.0005
@@ -44,75 +51,92 @@ class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
         dictConfig(configuration_of(os.environ))
 
 
-class Worker(gasgi.ASGIWorker):  # type: ignore[misc] # likewise
-    # From here on each answer says that its connection closes.
-    ending = False
+class Server(uvicorn.Server):
+    """uvicorn's, which ends by the process's own way: a signal asks it to, and does not end Python on the spot."""
 
-    def init_process(self) -> None:
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        self._spare_descriptors = _ask_for_descriptors() - bounds.USUAL_DESCRIPTORS
-        self.protocols: set[Protocol] = set()
-        self._clock = Clock()
-        gasgi.ASGIProtocol = Protocol
-        super().init_process()
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
 
-    @property
-    def clock(self) -> float:
-        return self._clock.now
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        looking = loop.create_task(self._look_after_connections())
+        try:
+            yield
+        finally:
+            looking.cancel()
 
-    def add(self, new: Protocol) -> None:
-        """A connection was accepted. When there are too many, those that have kept us waiting longest make room.
-
-        Some at once: it takes a look at all of them.
-        """
-        self.protocols.add(new)
-        most = self.cfg.worker_connections
-        if len(self.protocols) <= most + min(number_held(), self._spare_descriptors):
-            return
-        waiting = [one for one in self.protocols if one is not new and one.waits_for_client]
-        for one in nsmallest(most // 20 + 1, waiting or [new], key=lambda one: one.waits_since):
-            one.make_room()
-
-    def handle_exit_signal(self) -> None:
-        """Serves for a moment more: as soon as it is not `alive`, gunicorn closes each connection behind its answer.
-
-        Also where the answer that was just sent had promised to keep it: a proxy's next request would be lost.
-        """
-        self._begin_end()
-        self.loop.call_later(IDLE_SECONDS, super().handle_exit_signal)
-
-    async def _serve(self) -> None:
-        self._looking = self.loop.create_task(self._look_after_connections())
-        await super()._serve()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logging.getLogger("gunicorn.error").info("Serving requests")
 
     async def _look_after_connections(self) -> None:
         while True:
             await asyncio.sleep(bounds.LOOK_SECONDS)
-            now = self._clock.advance()
-            for protocol in list(self.protocols):
-                try:
-                    protocol.look(now)
-                except Exception:
-                    self.log.exception("A connection could not be looked after")
-                    protocol.transport.abort()
+            self._connections.look()
 
-    async def _shutdown(self) -> None:
-        for server in self.servers:
-            server.close()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Each answer closes its connection from now on; where nothing is asked, they are closed a moment later.
+
+        Also where the answer that was just sent had promised to keep it: a proxy's next request would be lost.
+        """
+        self._connections.are_ending = True
         end_streams()
-        self._begin_end()
-        # A connection that was accepted in this turn of the loop is counted in one of the next. gunicorn does not look
-        # again once it has counted none.
-        await asyncio.sleep(_ACCEPTED_SECONDS)
-        await super()._shutdown()
-
-    def _begin_end(self) -> None:
-        if not self.ending:
-            self.ending = True
-            self._closing = self.loop.create_task(self._close_idle_connections())
+        closing = asyncio.get_running_loop().create_task(self._close_idle_connections())
+        await super().shutdown(sockets)
+        closing.cancel()
 
     async def _close_idle_connections(self) -> None:
         while True:
-            for protocol in list(self.protocols):
-                protocol.close_if_still_idle()
+            for connection in list(self._connections.all):
+                connection.close_if_still_idle()
             await asyncio.sleep(IDLE_SECONDS)
+
+
+class Worker(UvicornWorker):  # type: ignore[misc] # without types
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "uvloop",
+        "lifespan": "on",
+        "ws": "none",
+        "access_log": False,
+        "date_header": False,
+        "server_header": False,
+        "proxy_headers": False,
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections = Connections(self._make_room)
+        self.connections.keep_seconds = self.cfg.keepalive
+        self.config.http = partial(Connection, self.connections)
+        self.config.timeout_graceful_shutdown = self.cfg.graceful_timeout
+        self.config.timeout_notify = _NOTIFY_SECONDS
+        # It tells of each start and end, as gunicorn does.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+    def init_process(self) -> None:
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._spare_descriptors = _ask_for_descriptors() - bounds.USUAL_DESCRIPTORS
+        super().init_process()
+
+    def run(self) -> None:
+        self.config.app = self.wsgi
+        server = Server(self.config, self.connections)
+        server.run(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _make_room(self, new: Connection) -> None:
+        """When there are too many connections, those that have kept us waiting longest end.
+
+        Some at once: it takes a look at all of them.
+        """
+        every, most = self.connections.all, self.cfg.worker_connections
+        if len(every) <= most + min(number_held(), self._spare_descriptors):
+            return
+        waiting = [one for one in every if one is not new and one.waits_for_client]
+        for one in nsmallest(most // 20 + 1, waiting or [new], key=lambda one: one.waits_since):
+            one.make_room()

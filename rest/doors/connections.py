@@ -1,20 +1,46 @@
-"""gunicorn's HTTP connections, held to time and size; whatever gunicorn refuses itself is a problem document.
+"""HTTP/1.1 connections: httptools takes requests apart; here they are held to time and size, and answered.
 
-A connection is looked at once a second, so none of this costs a request anything: `look` compares what the connection
-waits for with what it waited for at the look before. The numbers are in `core/bounds.py`.
+Whatever is no request of HTTP/1.1 is refused by a problem document. A connection is looked at once a second, so its
+bounds in time cost a request nothing: `look` compares what the connection waits for with what it waited for at the look
+before. The numbers are in `core/bounds.py`.
 """
 
 import asyncio
 import json
+import logging
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import unquote_to_bytes
 
-from gunicorn.asgi.parser import LimitRequestHeaders, ParseError
-from gunicorn.asgi.protocol import ASGIProtocol
+import httptools
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from core import bounds
+from rest.doors.asgi import ConnectionScope
+from rest.doors.exchanges import Exchange
+
+logger = logging.getLogger(__name__)
+
+_HTTP_VERSIONS = frozenset({"1.0", "1.1"})
+# The field that says how long the body is.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_NO_BODY = (b"content-length", b"0")
+_LONG_HEAD = f"Request line and header fields are over {bounds.MAX_HEAD_BYTES} bytes"
+
+
+class Refusal(Exception):  # noqa: N818 - it is nobody's error but the client's
+    """What came is not answered by the application."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
 
 
 class Wait(NamedTuple):
@@ -24,19 +50,72 @@ class Wait(NamedTuple):
     number: int
 
 
-class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
-    _closed: bool
+class Connections:
+    """Those of a process: `added` is called with each new one."""
 
-    def __init__(self, worker: Any) -> None:
-        super().__init__(worker)
-        self._max_buffer_size = bounds.MAX_READ_AHEAD_BYTES
-        # Of the head that is being read; of the body, and in how many parts it came.
+    def __init__(self, added: Callable[["Connection"], None]) -> None:
+        self.all: set[Connection] = set()
+        self.added = added
+        self.clock = Clock()
+        self.date = _date()
+        # How long one stays open on which nothing is asked.
+        self.keep_seconds = 0.0
+        # From here on each answer says that its connection closes.
+        self.are_ending = False
+
+    def look(self) -> None:
+        """Call it every LOOK_SECONDS."""
+        self.date = _date()
+        now = self.clock.advance()
+        for connection in list(self.all):
+            try:
+                connection.look(now)
+            except Exception:
+                logger.exception("A connection could not be looked after")
+                connection.transport.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One connection; uvicorn makes it with `config`, `server_state` and so on, behind `connections`."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._connections = connections
+        self._application: Any = config.loaded_app
+        self._server_state = server_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._server: tuple[str, int] | None = None
+        self._client: tuple[str, int] | None = None
+        # Of the request that is being read: its target, its fields, and which of them says how long its body is; how
+        # many bytes its head has had so far, whether its body is being read, of how many parts and bytes, and of how
+        # many bytes with all that frames them.
+        self._target = b""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._framing = _NO_BODY
+        self._expects_continue = False
         self._head_bytes = 0
-        self._body_bytes = 0
-        self._body_parts = 0
-        # The request whose answer has begun.
-        self._answered = -1
-        # How often a client that had left an answer unread went on reading.
+        self._in_body = False
+        self._body_bytes = self._body_parts = self._framed_bytes = 0
+        # The request that is answered, those behind it, and the newest, which is the one that is being read.
+        self._exchange: Exchange | None = None
+        self._pipeline: deque[Exchange] = deque()
+        self._newest: Exchange | None = None
+        self._requests = 0
+        self._closing = False
+        # Nothing more is read, as it could not be understood.
+        self._is_deaf = False
+        self._reading_paused = False
+        # Awaited by answers while the client has not read enough; how often it went on reading.
+        self._readable: asyncio.Future[None] | None = None
         self._resumed = 0
         self._wait = Wait("", 0)
         self.waits_since = 0.0
@@ -46,65 +125,298 @@ class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
     # --- Its life ------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.waits_since = self.worker.clock
-        self.worker.add(self)
+        self.transport = transport  # type: ignore[assignment] # uvicorn serves sockets
+        self._server = _address(transport.get_extra_info("sockname"))
+        self._client = _address(transport.get_extra_info("peername"))
+        self.waits_since = self._connections.clock.now
+        self._server_state.connections.add(self)  # type: ignore[arg-type] # of its own kinds
+        self._connections.all.add(self)
+        self._connections.added(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.worker.protocols.discard(self)
-        super().connection_lost(error)
+        """Whoever works on a request is told; who does not notice is ended a little later."""
+        self._server_state.connections.discard(self)
+        self._connections.all.discard(self)
+        self._closing = True
+        self._pipeline.clear()
+        self.resume_writing()
+        exchange = self._exchange
+        if exchange is not None and not exchange.is_over:
+            exchange.leave()
+            if exchange.task is not None:
+                self._loop.call_later(bounds.GONE_SECONDS, exchange.task.cancel)
+
+    def shutdown(self) -> None:
+        """The server ends; `close_if_still_idle` and the answers close the connections."""
+
+    def close_if_still_idle(self) -> None:
+        """When nothing was asked since the look before."""
+        if self._waits_for().what in ("request", "head") and self._requests == self._requests_at_last_look:
+            self.transport.close()
+        self._requests_at_last_look = self._requests
+
+    def close(self) -> None:
+        """In the middle of a request it waits a moment, unread.
+
+        Bytes that nobody has read turn the end into a reset, which may overtake the answer.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        if not self._in_body and not self._head_bytes:
+            self.transport.close()
+            return
+        self.pause_reading()
+        with suppress(OSError, RuntimeError):
+            self.transport.write_eof()
+
+    # --- Flow ----------------------------------------------------------------------------------------------------
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._reading_paused and not (self._closing or self._is_deaf or self._pipeline):
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self._readable = self._loop.create_future()
 
     def resume_writing(self) -> None:
         self._resumed += 1
-        super().resume_writing()
+        if self._readable is not None:
+            self._readable.set_result(None)
+            self._readable = None
 
-    def close_if_still_idle(self) -> None:
-        """As the keep-alive timer does it, only sooner: when nothing was asked since the look before."""
-        if self._awaiting_request and self.req_count == self._requests_at_last_look:
-            self._keepalive_timeout()
-        self._requests_at_last_look = self.req_count
+    async def drain(self) -> None:
+        if self._readable is not None:
+            await asyncio.shield(self._readable)
 
-    # --- Size ----------------------------------------------------------------------------------------------------
+    # --- Requests ------------------------------------------------------------------------------------------------
 
-    def _feed_callback_parser(self, data: bytes) -> bool:
-        if self._current_request is None:
+    def data_received(self, data: bytes) -> None:
+        if self._closing or self._is_deaf:
+            return
+        was_in_body = self._in_body
+        if was_in_body:
+            self._framed_bytes += len(data)
+        else:
             self._head_bytes += len(data)
-            self._answered = -1
         try:
-            goes_on = bool(super()._feed_callback_parser(data))
-        except ValueError:
-            # A Content-Length of 5 000 digits is no number to Python.
-            self.end(400, "It is not valid HTTP/1.1")
-            return False
-        if goes_on and self._current_request is None and self._head_bytes > bounds.MAX_HEAD_BYTES:
-            self.end(431, _LONG_HEAD)
-            return False
-        return goes_on
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse_as(error, error.__context__)
+            return
+        if not self._in_body and self._head_bytes > bounds.MAX_HEAD_BYTES:
+            self.refuse(431, _LONG_HEAD)
+        elif was_in_body and self._in_body and self._framing_is_long():
+            self.refuse(400, "What frames the chunks of the body is too long")
 
-    def _on_headers_complete(self) -> bool:
+    def _refuse_as(self, error: httptools.HttpParserError, cause: BaseException | None) -> None:
+        """`cause` is what a callback has raised."""
+        if isinstance(cause, Refusal):
+            self.refuse(cause.status, cause.reason)
+        elif cause is None:
+            self.refuse(400, "It is not HTTP/1.1 as it is known here")
+        else:
+            logger.error("A request could not be read: %s", error, exc_info=cause)
+            self.refuse(500, "")
+
+    def _feed(self, data: bytes) -> None:
+        """An offer of another protocol is not taken up: what is behind it is HTTP/1.1, as before.
+
+        httptools takes it for the other protocol, a body as well: that is read by a parser of its own, which is told
+        its length as if by a head.
+        """
+        rest = memoryview(data)
+        while rest and not self._closing:
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+                if self._in_body:
+                    self._parser = httptools.HttpRequestParser(self)
+                    self._parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % self._framing)
+            else:
+                return
+
+    def on_message_begin(self) -> None:
+        if not self._in_body:
+            self._target = b""
+            self._fields = []
+            self._framing = _NO_BODY
+            self._expects_continue = False
+
+    def on_url(self, part: bytes) -> None:
+        if self._in_body:
+            return
+        self._target += part
+        if len(self._target) > bounds.MAX_TARGET_BYTES:
+            raise Refusal(414, f"The target of the request is over {bounds.MAX_TARGET_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Names with an underscore are nobody's: Django could not tell them from those with a hyphen.
+
+        So are trailers: nobody asks for one.
+        """
+        if self._in_body:
+            return
+        if len(name) + len(value) > bounds.MAX_FIELD_BYTES:
+            raise Refusal(431, f"A header field is over {bounds.MAX_FIELD_BYTES} bytes")
+        if len(self._fields) == bounds.MAX_FIELDS:
+            raise Refusal(431, f"There are over {bounds.MAX_FIELDS} header fields")
+        name = name.lower()
+        if name in _FRAMING:
+            self._framing = name, value
+        elif name == b"expect":
+            self._expects_continue = value.lower() == b"100-continue"
+        if b"_" not in name:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._in_body:
+            return
         # The body may have come with it.
-        if self._head_bytes > bounds.MAX_HEAD_BYTES and _size_of(self._callback_parser) > bounds.MAX_HEAD_BYTES:
-            raise LimitRequestHeaders(_LONG_HEAD)
-        self._head_bytes = self._body_bytes = self._body_parts = 0
-        return bool(super()._on_headers_complete())
+        if self._head_bytes > bounds.MAX_HEAD_BYTES and self._size_of_head() > bounds.MAX_HEAD_BYTES:
+            raise Refusal(431, _LONG_HEAD)
+        self._head_bytes = self._body_bytes = self._body_parts = self._framed_bytes = 0
+        self._in_body = True
+        self._requests += 1
+        scope = self._scope()
+        exchange = Exchange(
+            self,
+            scope,
+            keeps_connection=self._parser.should_keep_alive() and scope["method"] != "CONNECT",
+            expects_continue=self._expects_continue,
+        )
+        self._newest = exchange
+        if self._exchange is None or self._exchange.is_over:
+            self._begin(exchange)
+        else:
+            self._pipeline.append(exchange)
+            self.pause_reading()
 
-    def _on_body(self, part: bytes) -> None:
+    def _size_of_head(self) -> int:
+        return len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._fields)
+
+    def _scope(self) -> ConnectionScope:
+        version = self._parser.get_http_version()
+        if version not in _HTTP_VERSIONS:
+            raise Refusal(400, "It is not HTTP/1.1")
+        raw_path, _, query = self._target.partition(b"?")
+        path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": version,
+            "method": self._parser.get_method().decode("ascii"),
+            "scheme": "http",
+            "path": path.decode("utf-8", "replace"),
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._fields,
+            "server": self._server,
+            "client": self._client,
+        }
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        exchange.task = task = self._loop.create_task(exchange.run(self._application))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def on_body(self, part: bytes) -> None:
         self._body_bytes += len(part)
         self._body_parts += 1
         if self._body_parts > bounds.MAX_TINY_CHUNKS and self._body_bytes < self._body_parts * bounds.TINY_CHUNK_BYTES:
-            raise ParseError("The chunks of the body are too small")
-        super()._on_body(part)
+            raise Refusal(400, "The chunks of the body are too small")
+        if self._newest is not None:
+            self._newest.take(part)
+
+    def on_message_complete(self) -> None:
+        if self._parser.should_upgrade() and self._framing != _NO_BODY:
+            return
+        self._in_body = False
+        if self._newest is not None:
+            self._newest.end_body()
+
+    def _framing_is_long(self) -> bool:
+        """Extensions of chunks, and trailers, are nobody's either."""
+        framing = self._framed_bytes - self._body_bytes
+        return framing > bounds.MAX_HEAD_BYTES + self._body_parts * bounds.TINY_CHUNK_BYTES
+
+    # --- Answers -------------------------------------------------------------------------------------------------
+
+    @property
+    def date(self) -> bytes:
+        return self._connections.date
+
+    @property
+    def is_ending(self) -> bool:
+        return self._connections.are_ending
+
+    def exchange_over(self) -> None:
+        """The next request's turn, or the end."""
+        if self._exchange is not None and not self._exchange.keeps_connection:
+            self.close()
+        elif self._pipeline:
+            self._begin(self._pipeline.popleft())
+        self.resume_reading()
+
+    def exchange_failed(self) -> None:
+        """Nothing else tells the reader of half an answer that something is missing."""
+        if self._exchange is not None and self._exchange.has_begun:
+            self.transport.abort()
+        else:
+            self._tell(500, "")
+            self.close()
+
+    def refuse(self, status: int, reason: str) -> None:
+        """A problem document for what comes now, unless an answer to it is on its way, and the end.
+
+        Requests before it are answered first: then their answers are the last ones, as HTTP has no other way.
+        """
+        if self._closing:
+            return
+        exchange = self._exchange
+        if exchange is None or exchange.is_over:
+            self._tell(status, reason)
+        elif not self._in_body or self._newest is not exchange:
+            (self._newest or exchange).keeps_connection = False
+            self._is_deaf = True
+            self.pause_reading()
+            return
+        elif not exchange.has_begun:
+            self._tell(status, reason)
+            exchange.leave()
+        self.close()
+
+    def _tell(self, status: int, reason: str) -> None:
+        self.transport.write(_refusal(status, reason, self._request_id()))
+
+    def _request_id(self) -> str:
+        # Not above: gunicorn's master reads this module before there are settings.
+        from rest.middleware import request_id_of  # noqa: PLC0415
+
+        given = next((value for name, value in self._fields if name == b"request-id"), b"")
+        return request_id_of(given.decode("latin-1"))
 
     # --- Time ----------------------------------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
-        """`now` is of the worker's clock. Closes the connection when it has waited too long for its client."""
+        """`now` is of the process's clock. Closes the connection when it has waited too long for its client."""
         wait = self._waits_for()
         if wait != self._wait:
             self._wait, self.waits_since, self._body_bytes_then = wait, now, self._body_bytes
             return
         seconds = now - self.waits_since
         match wait.what:
+            case "request" if seconds > self._connections.keep_seconds:
+                self.transport.close()
             case "head" if seconds > bounds.HEAD_SECONDS:
                 self.end(408, "Its head was not complete in time")
             case "body" if seconds > bounds.BODY_SECONDS and self._is_slow(seconds):
@@ -118,114 +430,64 @@ class Protocol(ASGIProtocol):  # type: ignore[misc] # gunicorn has no types
         return self._body_bytes - self._body_bytes_then < seconds * bounds.LEAST_BYTES_A_SECOND
 
     def _waits_for(self) -> Wait:
-        if self._flow_control.write_paused or (self._closed and self.transport.get_write_buffer_size()):
+        if self._readable is not None or (self._closing and self.transport.get_write_buffer_size()):
             return Wait("reader", self._resumed)
-        if self._closed:
+        if self._closing:
             return Wait("end", 0)
-        if self._current_request is None:
-            begun = self._head_bytes or self.req_count <= 1
-            return Wait("head" if begun else "request", self.req_count)
-        receiver = self._body_receiver
-        if receiver is not None and not receiver._complete and not self._reading_paused:
-            return Wait("body", self.req_count)
-        return Wait("answer", self.req_count)
+        is_answering = self._exchange is not None and not self._exchange.is_over
+        if self._in_body and not self._reading_paused and (not is_answering or self._newest is self._exchange):
+            return Wait("body", self._requests)
+        if is_answering:
+            return Wait("answer", self._requests)
+        return Wait("head" if self._head_bytes or not self._requests else "request", self._requests)
 
     @property
     def waits_for_client(self) -> bool:
         return self._waits_for().what != "answer"
 
     def end(self, status: int, reason: str) -> None:
-        """Say why, unless nothing was asked yet or an answer is on its way, and close."""
-        if self._head_bytes or self._waits_for().what == "body":
-            self._send_error_response(status, reason)
-        self._close_transport()
-        self._request_ready.set()
+        """Say why, unless nothing was asked yet, and close."""
+        if self._head_bytes or self._in_body:
+            self.refuse(status, reason)
+        else:
+            self.close()
 
     def make_room(self) -> None:
         """Too many are open, and this one waits for its client."""
-        if self._closed or self._flow_control.write_paused:
+        if self._closing or self._readable is not None:
             self.transport.abort()
         else:
             self.end(503, "Too many connections are open")
 
-    def _close_transport(self) -> None:
-        """In the middle of a request it waits a moment, unread.
 
-        Bytes that nobody has read turn the end into a reset, which may overtake the answer.
-        """
-        receiver = self._body_receiver
-        is_whole = receiver is None or receiver._complete
-        if self._closed or (is_whole and not self._head_bytes):
-            super()._close_transport()
-            return
-        self._closed = True
-        self._pause_reading()
-        if receiver is not None:
-            receiver.signal_disconnect()
-        with suppress(OSError, RuntimeError):
-            self.transport.write_eof()
-
-    def _maybe_resume_reading(self) -> None:
-        if not self._closed:
-            super()._maybe_resume_reading()
-
-    # --- Answers -------------------------------------------------------------------------------------------------
-
-    def _is_websocket_upgrade(self, request: object) -> bool:
-        """The application refuses it, as any other request."""
-        return False
-
-    def _will_close(self, request: object, response_requires_close: bool) -> bool:  # noqa: FBT001 - gunicorn's
-        return bool(self.worker.ending or super()._will_close(request, response_requires_close))
-
-    def _send_response_start(
-        self,
-        status: int,
-        headers: list[tuple[bytes, bytes]],
-        request: object,
-        close: bool = False,  # noqa: FBT001, FBT002 - gunicorn's
-    ) -> None:
-        self._answered = self.req_count
-        if status >= 400 and (b"connection", b"close") in headers:
-            # gunicorn hands the field on and would keep the connection all the same.
-            self._keepalive = 0
-        super()._send_response_start(status, headers, request, close=close)
-
-    def _send_error_response(self, status: int, message: str, extra_headers: tuple[tuple[str, str], ...] = ()) -> None:
-        """A problem document, for whatever gunicorn refuses or an application leaves without an answer."""
-        if self._closed or self._answered == self.req_count:
-            return
-        receiver = self._body_receiver
-        if receiver is not None and receiver._body_wait_expired:
-            status, message = 408, "Its body was not complete in time"
-        # Not above: gunicorn's master reads this module before there are settings.
-        from core.problems import Problem, problem_for_status  # noqa: PLC0415
-        from rest.middleware import request_id_of  # noqa: PLC0415
-        from rest.problems import MEDIA_TYPE, problem_body  # noqa: PLC0415
-
-        request = self._current_request
-        request_id = request_id_of(request.get_header("Request-Id") if request is not None else None)
-        code = problem_for_status(status).problem_type.code
-        detail = f"{message[:100]}." if message and (status < 500 or status == 503) else None
-        body = json.dumps(problem_body(Problem(code, detail), request_id)).encode()
-        fields = [
-            ("Content-Type", MEDIA_TYPE),
-            ("Content-Length", str(len(body))),
-            ("Request-Id", request_id),
-            ("Server-Timing", "app;dur=0.00"),
-            ("Connection", "close"),
-            *([("Retry-After", "1")] if status == 503 else []),
-            *extra_headers,
-        ]
-        head = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        self._safe_write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode("latin-1") + body)
+def _date() -> bytes:
+    """The header field, with its end of line."""
+    return f"Date: {formatdate(usegmt=True)}\r\n".encode()
 
 
-_LONG_HEAD = f"Request line and header fields are over {bounds.MAX_HEAD_BYTES} bytes"
+def _address(name: Any) -> tuple[str, int] | None:
+    """Of a TCP socket; a Unix socket has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
 
 
-def _size_of(parser: Any) -> int:
-    return len(parser.path) + sum(len(name) + len(value) + 4 for name, value in parser.headers)
+def _refusal(status: int, reason: str, request_id: str) -> bytes:
+    """A problem document, for what no application sees or one leaves without an answer."""
+    from core.problems import Problem, problem_for_status  # noqa: PLC0415 - as above
+    from rest.problems import MEDIA_TYPE, problem_body  # noqa: PLC0415
+
+    code = problem_for_status(status).problem_type.code
+    detail = f"{reason}." if reason and (status < 500 or status == 503) else None
+    body = json.dumps(problem_body(Problem(code, detail), request_id)).encode()
+    fields = [
+        ("Content-Type", MEDIA_TYPE),
+        ("Content-Length", str(len(body))),
+        ("Request-Id", request_id),
+        ("Server-Timing", "app;dur=0.00"),
+        ("Connection", "close"),
+        *([("Retry-After", "1")] if status == 503 else []),
+    ]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode("latin-1") + body
 
 
 class Clock:

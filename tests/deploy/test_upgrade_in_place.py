@@ -15,21 +15,12 @@ from installation.local.data_dir import CHECKOUT
 from organizations.models import Membership, Role
 from tests.factories import make_organization
 from tests.support.http.clients import Client
+from tests.support.rooms import ROOMS
 from tests.support.servers import serve
 
 pytestmark = pytest.mark.slow
 
-PARTS = (
-    "accounts",
-    "console",
-    "delivery",
-    "events_platform",
-    "ingestion",
-    "organizations",
-    "rest",
-    "static",
-    "templates",
-)
+PARTS = (*ROOMS, "static", "templates")
 PAGES = (
     "/console/", "/console/events/", "/console/live/", "/console/organizations/", "/console/o/{slug}/",
     "/console/o/{slug}/events/", "/console/o/{slug}/keys/", "/console/o/{slug}/subscriptions/",

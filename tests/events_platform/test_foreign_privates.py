@@ -1,12 +1,10 @@
 """Private names of foreign packages: they may change with any version, so few modules lean on them."""
 
 import ast
-import tomllib
 from collections.abc import Iterator
 
 from installation.local.data_dir import CHECKOUT
-
-ROOMS: list[str] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
+from tests.support.rooms import ROOMS
 
 # Private by their form alone: Django, namedtuple and os document them.
 _DOCUMENTED = {"_meta", "_default_manager", "_asdict", "_replace", "_exit"}
@@ -21,9 +19,7 @@ _DERIVED = {
     "core/postgresql/base.py": "django",
     "delivery/egress/proxy.py": "aiohttp",
     "delivery/webhooks/answers.py": "ssl",
-    "events_platform/server.py": "gunicorn",
     "observability/metrics/files.py": "prometheus_client",
-    "rest/doors/connections.py": "gunicorn",
 }
 
 

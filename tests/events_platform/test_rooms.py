@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import pytest
 
 from installation.local.data_dir import CHECKOUT
 from tests.support.memory import FORGETTING
+from tests.support.rooms import LINTER, ROOMS
 
-_LINTER = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
-ROOMS: list[str] = _LINTER["root_packages"]
-_CONTRACTS = {contract["name"]: contract for contract in _LINTER["contracts"]}
+_CONTRACTS = {contract["name"]: contract for contract in LINTER["contracts"]}
 _PURE: list[str] = _CONTRACTS["Pure modules know neither Django nor the REST framework"]["source_modules"]
 # A folder is read at a glance up to so many files.
 _MOST_FILES = 16

@@ -212,7 +212,7 @@ def check_a_killed_process(run: Run, folder: Path) -> None:
     run.client.close()  # it may have been the victim's
     wait_until(lambda: run.value("events_processes", role="web") == 2)
     # gunicorn takes no signal to stop from a process that has not come so far.
-    wait_until(lambda: run.log.read_text().count("ASGI server listening") == 3)
+    wait_until(lambda: run.log.read_text().count("Serving requests") == 3)
     assert run.value("events_http_requests_total", **labels) == EVENTS
     assert (folder / "counter_ended.db").exists()
 

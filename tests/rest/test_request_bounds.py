@@ -336,7 +336,7 @@ SOCKET = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 1
         (head("GET", "http://127.0.0.1/api/v1/events"), 401, "missing_api_key"),
         (head("GET", "http://127.0.0.1//API/v1/events"), 404, "not_found"),
         (head("GET", "http://evil.example/api/v1/events"), 401, "missing_api_key"),
-        (head("BREW", "/api/v1/events"), 401, "missing_api_key"),
+        (head("BREW", "/api/v1/events"), 400, "bad_request"),
         (head("GET", "/api/v1/events", *SOCKET), 400, "bad_request"),
         (head("GET", "/", *SOCKET), 400, "bad_request"),
         (b"GET /api/v1/events HTTP/1.1\r\n\r\n", 400, "bad_request"),
