@@ -22,6 +22,7 @@ from installation.local.data_dir import CHECKOUT
 _STOP_SECONDS = 90.0
 _START_SECONDS = 180.0
 _REQUEST_SECONDS = 60.0
+_TRIES_TO_EMPTY = 10
 # What the command line of a child of the supervisor contains.
 _PROGRAMS = {
     "gunicorn": "web",
@@ -76,9 +77,16 @@ class Product:
                 self.call("DELETE", path)
 
     def empty(self) -> None:
-        """Remove all events; the queues stay, as the workers would not find them again."""
+        """Remove all events; the queues stay, as the workers would not find them again.
+
+        Programs at work lock the tables in orders of their own: whom PostgreSQL chooses to end a deadlock tries again.
+        """
         with self.connected() as connection:
-            connection.execute(f"TRUNCATE {', '.join(OUR_TABLES)}")
+            for _ in range(_TRIES_TO_EMPTY):
+                with suppress(psycopg.errors.DeadlockDetected):
+                    connection.execute(f"TRUNCATE {', '.join(OUR_TABLES)}")
+                    return
+        raise RuntimeError(f"The tables could not be emptied: {_TRIES_TO_EMPTY} deadlocks one after another")
 
     def cpu_seconds(self) -> dict[str, float]:
         """What each program has used, with the processes that it started."""
