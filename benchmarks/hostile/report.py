@@ -1,8 +1,10 @@
 """What the attacks cost: a line for each, beside the quiet stretches of the same minutes, and what is over a bound."""
 
 import json
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from benchmarks.hostile.bystander import READS, SENDS, Deed
 from benchmarks.hostile.footprint import Footprint
 from benchmarks.report import machine_line, write_texts
+from benchmarks.samples import percentile
 from installation.local.data_dir import CHECKOUT
 
 PAGE = CHECKOUT / "docs/security.md"
@@ -19,6 +22,9 @@ WEB_MEBIBYTES = 200.0
 # What the web processes may have of bodies on the disk, all together.
 FILE_MEBIBYTES = 64.0
 PROGRAMS = ("web", "worker", "sender", "beat")
+# How often chance is asked, and of how many consecutive requests.
+_DRAWS = 200
+_BLOCK = 8
 _HEAD = (
     "attack", *(f"{deed} p99, ms" for deed in Deed), "errors", "web MiB", "worker MiB", "sender MiB", "beat MiB",
     "web CPU", "over",
@@ -27,12 +33,15 @@ _HEAD = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Some seconds of the other tenant's life. `p99` in milliseconds by deed; `errors` by what happened."""
+    """Some seconds of the other tenant's life. `latencies`: seconds by deed, in order; `errors` by what happened."""
 
-    p99: dict[Deed, float]
-    requests: dict[Deed, int]
+    latencies: dict[Deed, list[float]]
     errors: dict[str, int]
     footprint: Footprint
+
+    def p99(self, deed: Deed) -> float:
+        """In milliseconds; 0 when nothing was measured."""
+        return _p99(self.latencies[deed])
 
 
 @dataclass(kw_only=True)
@@ -53,14 +62,33 @@ class AttackRow:
     note: str = ""
 
     def p99(self, deed: Deed) -> float:
-        """Beside the attack: the median of the stretches'."""
-        return median(stretch.p99[deed] for stretch in self.attacked) if self.attacked else 0.0
+        """Beside the attack, of all stretches together."""
+        return _p99(chain(*_blocks(self.attacked, deed)))
 
     def ratio(self, deed: Deed) -> float | None:
-        """Of the p99 beside the attack to that of the quiet stretch before: the median of the pairs'."""
-        pairs = zip(self.attacked, self.quiet, strict=False)
-        ratios = [beside.p99[deed] / quiet.p99[deed] for beside, quiet in pairs if quiet.p99[deed]]
-        return median(ratios) if ratios else None
+        """Of the p99 beside the attack to the quiet one, each of all its stretches together."""
+        quiet = _p99(chain(*_blocks(self.quiet, deed)))
+        return self.p99(deed) / quiet if quiet and self.attacked else None
+
+    def interval(self, deed: Deed) -> tuple[float, float]:
+        """Between which two the ratio would lie nine times of ten, were all of it measured again.
+
+        By the bootstrap: of both sides as many blocks as there are, drawn again and again, some of them repeatedly.
+        """
+        chance = random.Random(0)
+        sides = [_blocks(self.attacked, deed), _blocks(self.quiet, deed)]
+        found = []
+        for _ in range(_DRAWS):
+            beside, quiet = (_p99(chain(*chance.choices(side, k=len(side)))) if side else 0.0 for side in sides)
+            found.append(beside / quiet if quiet else 0.0)
+        found.sort()
+        return found[_DRAWS // 20], found[-_DRAWS // 20]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every ratio is so clearly on one side of the bound that measuring again would say the same."""
+        bound = self.bound
+        return bound is None or not any(low <= bound <= high for low, high in map(self.interval, Deed))
 
     def memory(self, program: str) -> tuple[float, float]:
         """The most that a process of it had in the first quiet stretch, and beside the attack."""
@@ -109,9 +137,10 @@ class HostileReport:
         return bool(self.rows) and not any(row.over for row in self.rows)
 
     def facts_line(self) -> str:
-        facts = self.facts
+        rounds, seconds = self.facts["rounds"], self.facts["seconds"]
         return (
-            f"{machine_line(facts)} · {facts['rounds']} × {facts['seconds']:g} s beside each attack, as many without it"
+            f"{machine_line(self.facts)} · {rounds} × {seconds:g} s beside each attack, as many without it, and more "
+            "where a ratio was near its bound"
         )
 
     def markdown(self) -> str:
@@ -145,8 +174,31 @@ class PublishedReport(HostileReport):
         return [*written, self.page]
 
 
+def _p99(latencies: Iterable[float]) -> float:
+    return percentile(sorted(latencies), 0.99)
+
+
+def _blocks(stretches: Sequence[Stretch], deed: Deed) -> list[list[float]]:
+    """All latencies, some consecutive ones in each block: these share their fate, and so count as one observation."""
+    found = [stretch.latencies[deed] for stretch in stretches]
+    return [one[at : at + _BLOCK] for one in found for at in range(0, len(one), _BLOCK)]
+
+
 def _as_json(row: AttackRow) -> dict[str, Any]:
-    return {**asdict(row), "ratios": {deed: row.ratio(deed) for deed in Deed}, "over": row.over}
+    sides = {name: [_stretch_as_json(one) for one in getattr(row, name)] for name in ("quiet", "attacked")}
+    told = {"p99": {deed: row.p99(deed) for deed in Deed}, "ratios": {deed: row.ratio(deed) for deed in Deed}}
+    intervals = {"intervals": {deed: row.interval(deed) for deed in Deed}}
+    return {**asdict(row), **sides, **told, **intervals, "over": row.over}
+
+
+def _stretch_as_json(stretch: Stretch) -> dict[str, Any]:
+    """With their number in the place of the latencies."""
+    return {
+        "p99": {deed: stretch.p99(deed) for deed in Deed},
+        "requests": {deed: len(stretch.latencies[deed]) for deed in Deed},
+        "errors": stretch.errors,
+        "footprint": asdict(stretch.footprint),
+    }
 
 
 def table(rows: Iterable[AttackRow]) -> str:
@@ -159,12 +211,24 @@ def _cells(row: AttackRow) -> list[str]:
     quiet, beside = row.cores()
     return [
         row.name,
-        *(_with_ratio(row.p99(deed), row.ratio(deed)) for deed in Deed),
+        *(_latency(row, deed) for deed in Deed),
         str(row.errors),
         *(_with_ratio(row.memory(name)[1], _quotient(*row.memory(name)), digits=0) for name in PROGRAMS),
         f"{quiet:.2f} → {beside:.2f}",
         f"**{', '.join(row.over)}**" if row.over else "",
     ]
+
+
+def ratios_of(row: AttackRow) -> str:
+    """In one line."""
+    return ", ".join(f"{deed} {_latency(row, deed)}" for deed in Deed)
+
+
+def _latency(row: AttackRow, deed: Deed) -> str:
+    if (ratio := row.ratio(deed)) is None:
+        return "–"
+    low, high = row.interval(deed)
+    return f"{row.p99(deed):.1f} ({ratio:.2f}×, {low:.1f}–{high:.1f})"
 
 
 def _quotient(quiet: float, beside: float) -> float | None:
@@ -179,5 +243,5 @@ def _scene() -> str:
     return (
         "Web server with two processes, worker with two, sender, beat, PostgreSQL and Valkey ran as `make run` starts "
         f"them, anew for each row. The other tenant sent {SENDS:.0f} events and read {READS:.0f} lists and events a "
-        "second, and got a webhook for each event."
+        "second, and got a webhook for each event. In brackets a ratio, and where it lies nine times of ten."
     )

@@ -12,7 +12,7 @@ from benchmarks.hostile.attacker import Attack, Site, attacked
 from benchmarks.hostile.attacks import ATTACKS
 from benchmarks.hostile.bystander import Bystander, Deed, Experience, bystanding
 from benchmarks.hostile.footprint import Processes
-from benchmarks.hostile.report import AttackRow, HostileReport, PublishedReport, Stretch
+from benchmarks.hostile.report import AttackRow, HostileReport, PublishedReport, Stretch, ratios_of
 from benchmarks.journeys import warm_up
 from benchmarks.lab import Lab, running_lab
 from benchmarks.options import Options
@@ -25,6 +25,8 @@ from installation.local.errors import UpError
 _BYSTANDER = "bystander"
 # After an attack the web processes are calm again when they use no more of a core than this for a second.
 _CALM, _CALM_LOOKS = 0.3, 45
+# A row goes on for so many times its rounds while chance may have decided on which side of its bound it is.
+MOST_TIMES = 3
 # Each process has then read for the first time.
 _WARM_UP_SECONDS = 2.0
 
@@ -99,7 +101,9 @@ def _row(attack: Attack, scene: _Scene) -> AttackRow:
     except UpError as error:
         # The rest of the table is worth having all the same.
         row.note = str(error).partition("\n")[0]
-    scene.progress.say(f"{row.name}: over: {', '.join(row.over) or 'nothing'}; answers: {row.outcomes}")
+    scene.progress.say(
+        f"{row.name}: {ratios_of(row)}; over: {', '.join(row.over) or 'nothing'}; answers: {row.outcomes}"
+    )
     return row
 
 
@@ -109,7 +113,9 @@ def _measure(row: AttackRow, attack: Attack, scene: _Scene, platform: Platform, 
     def stay() -> Experience:
         return scene.bystander.stay(port, seconds)
 
-    for _ in range(scene.options.rounds):
+    for number in range(MOST_TIMES * scene.options.rounds):
+        if number >= scene.options.rounds and row.is_settled:
+            return
         _calm(scene, processes)
         row.quiet.append(_stretch(processes, stay))
         scene.progress.measured(f"{row.name}, quiet: {_told(row.quiet[-1])}", seconds=seconds)
@@ -128,8 +134,7 @@ def _stretch(processes: Processes, stay: Callable[[], Experience]) -> Stretch:
     with processes.watched() as footprint:
         experience = stay()
     return Stretch(
-        p99={deed: experience.p99(deed) for deed in Deed},
-        requests={deed: len(latencies) for deed, latencies in experience.latencies.items()},
+        latencies=experience.latencies,
         errors=dict(experience.errors),
         footprint=footprint,
     )
@@ -145,7 +150,7 @@ def _calm(scene: _Scene, processes: Processes) -> None:
 
 
 def _told(stretch: Stretch) -> str:
-    latencies = ", ".join(f"{deed} {stretch.p99[deed]:.1f}" for deed in Deed)
+    latencies = ", ".join(f"{deed} {stretch.p99(deed):.1f}" for deed in Deed)
     memory = ", ".join(f"{name} {mebibytes:.0f}" for name, mebibytes in stretch.footprint.memory.items())
     text = f"p99 {latencies} ms; MiB {memory}; web CPU {stretch.footprint.cores['web']:.2f}"
     text += f"; files {stretch.footprint.files:.0f} MiB" if stretch.footprint.files >= 1 else ""

@@ -275,8 +275,12 @@ def refuse_repeated_members(body: bytes) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise invalid(pointer_to(name), "repeated_field", f"The field {cut(name)!r} is given twice.")
+            raise repeated_member(name)
         seen.add(name)
+
+
+def repeated_member(name: str) -> Problem:
+    return invalid(pointer_to(name), "repeated_field", f"The field {cut(name)!r} is given twice.")
 
 
 def checked_text(pointer: str, value: str | UnsetType | None) -> str | None:

@@ -3,6 +3,7 @@
 A door authenticates, hands over the request, and turns the answer (or the Problem that is raised) into HTTP.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from ingestion.formats.decoding import DecodedEvent, Due
 from ingestion.formats.dispatch import MAX_BATCH_BODY_BYTES, MAX_SINGLE_BODY_BYTES, batch_steps, decode_single
 from ingestion.formats.request_headers import kept_headers
 from ingestion.intake import counting
-from ingestion.intake.rejections import note_rejection
+from ingestion.intake.rejections import KEPT, note_rejection
 from ingestion.intake.storing import Accepted, Incoming, WriteOutcome
 from ingestion.intake.validating import SchemaVerdict, check_events
 from ingestion.schemas.catalogue import schema_catalogue
@@ -151,22 +152,36 @@ async def receive_batch(ports: Ports, request: IntakeRequest) -> Passed:
         _note_refused(request, problem, None, body=request.body)
         return Passed(problem, allowance)
     outcomes = [next(stored) if isinstance(result, Incoming) else result for result in results]
-    for index, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
-        if isinstance(outcome, Problem):
-            event = None if isinstance(item, Problem) else item
-            data = "" if event is None else event.data[: 2 * MAX_BEGINNING]
-            _note_refused(request, outcome, event, index=index, body=data.encode())
+    _note_refused_items(request, items, outcomes)
     return Passed(await _batch_answer(ports, caller, outcomes), allowance)
 
 
-def _note_refused(
+def _note_refused_items(
+    request: IntakeRequest, items: Sequence[DecodedEvent | Problem], outcomes: Sequence[WriteOutcome]
+) -> None:
+    """Count all of them; only the last ones can be looked at later."""
+    refused = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Problem)]
+    for code, count in Counter(problem.problem_type.code for _, problem in refused).items():
+        counting.note(request.caller.organization_id, code, count)
+    for index, problem in refused[-KEPT:]:
+        item = items[index]
+        event = None if isinstance(item, Problem) else item
+        data = "" if event is None else event.data[: 2 * MAX_BEGINNING]
+        _keep_refused(request, problem, event, index=index, body=data.encode())
+
+
+def _note_refused(request: IntakeRequest, problem: Problem, event: DecodedEvent | None, *, body: bytes) -> None:
+    """Count the request, and keep it."""
+    counting.note_outcome(request.caller.organization_id, problem)
+    _keep_refused(request, problem, event, body=body)
+
+
+def _keep_refused(
     request: IntakeRequest, problem: Problem, event: DecodedEvent | None, *, index: int | None = None, body: bytes
 ) -> None:
-    """Count it, and keep it for the page of rejected requests; `event` is what was decoded of it."""
-    organization_id = request.caller.organization_id
-    counting.note_outcome(organization_id, problem)
+    """For the page of rejected requests; `event` is what was decoded of it."""
     note_rejection(
-        organization_id,
+        request.caller.organization_id,
         problem,
         request_id=request.request_id,
         key_prefix=request.caller.key_prefix,

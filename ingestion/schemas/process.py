@@ -1,5 +1,5 @@
 """The process that compiles schemas and checks events, apart from the web server: `python -m
-ingestion.schemas.process`.
+ingestion.schemas.process 5`.
 
 A validation cannot be interrupted, and holds Python's lock while it runs. So it runs here, with a bound of memory and,
 kept by the system, of CPU time for each step: a process that goes beyond one ends, and the web server starts another
@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -24,7 +25,6 @@ COMPILE_SECONDS = 0.5
 # After this the rest of a question is left for another one, and others have their turn. An ordinary one takes 3 ms.
 QUESTION_SECONDS = 0.02
 MEMORY_BYTES = 256 << 20
-_STEPS_BACK = 5
 # Of compiled schemas: those of one organization, and all of them. Those that were used last are kept.
 ORGANIZATION_BYTES = 8 << 20
 ALL_BYTES = 32 << 20
@@ -136,15 +136,14 @@ class _at_most:  # noqa: N801 - it reads as a statement
 
 
 def main() -> None:
-    """Answer questions until the web server is gone."""
+    """Answer questions until the web server is gone. The argument: how far to stand behind other programs."""
     # Ctrl-C reaches the whole group of processes; the web server may need this one until it has finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     with suppress(ValueError, OSError):  # where the system has no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    os.nice(int(sys.argv[1]))
     # Ending by a signal or for want of memory is foreseen: it leaves no dump on the disk.
-    # While the host is busy, events without a schema do not wait for those that have one.
-    os.nice(_STEPS_BACK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     compiled = CompiledSchemas()
     with socket.socket(fileno=os.dup(0)) as connection, suppress(EOFError, ConnectionError):

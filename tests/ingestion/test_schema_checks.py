@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from threading import Thread
@@ -17,9 +18,12 @@ import pytest
 from django.conf import settings
 
 from core.field_errors import FieldError
+from core.problems import Problem
 from ingestion.api import events as views
 from ingestion.cpu_budget import SAVED_SECONDS, intake_budget
-from ingestion.formats.dispatch import batch_steps
+from ingestion.formats import decoding
+from ingestion.formats.decoding import DecodedEvent
+from ingestion.formats.dispatch import batch_steps, decode_batch
 from ingestion.models import Event
 from ingestion.operations.event_types import MAX_SCHEMAS_CHARACTERS
 from ingestion.schemas import checking
@@ -125,6 +129,9 @@ def test_nobody_waits_behind_an_organization_whose_checks_took_long(
     assert checks._lane(other) is not lane
     with lane.turn:  # as while its next question is answered
         assert isinstance(checks.check_now(other, [SIMPLE], [(0, "1")]), Reply)
+    checks.check_now(slow, [SIMPLE], [(0, "1")])
+    near, far = (psutil.Process(checks._lane(each)._process.pid).nice() for each in (other, slow))  # type: ignore[union-attr]
+    assert psutil.Process().nice() < near < far
     clock.now += SLOW_FOR_SECONDS + 1
     assert checks._lane(slow) is checks._lane(other)
 
@@ -216,7 +223,7 @@ def test_no_process_to_be_had_is_said(checks: SchemaChecks, monkeypatch: pytest.
 
 def test_the_process_ends_with_its_web_server() -> None:
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "ingestion.schemas.process"]
+    command = [sys.executable, "-m", "ingestion.schemas.process", "5"]
     with subprocess.Popen(command, stdin=theirs.fileno(), cwd=settings.BASE_DIR) as process:
         theirs.close()
         send(ours, Question("a", [SIMPLE], [(0, '"x"')]))
@@ -405,6 +412,40 @@ def test_a_large_batch_is_decoded_in_steps() -> None:
         ({"content-type": "application/x-ndjson"}, b"\n".join([event] * 50)),
     ):
         assert len(list(batch_steps(headers, body))) > 10
+
+
+def test_no_step_takes_a_large_batch_apart_as_a_whole() -> None:
+    """Its short numbers, each an object of its own, would be a hundred megabytes."""
+    event = b'{"type":"t","data":%s}' % (b"[" + b"5, " * 2_000 + b"5]")
+    body = b'{"events":[' + b",".join([event] * 800) + b"]}"
+    tracemalloc.start()
+    try:
+        results = decode_batch({"content-type": "application/json"}, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(isinstance(result, DecodedEvent) for result in results)
+    assert peak < 6 * len(body)
+
+
+def test_members_that_come_again_are_not_looked_for_in_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which name is there twice takes a parser of Python's, and 40 times as long as all else."""
+    lengths: list[int] = []
+    monkeypatch.setattr(json, "loads", lambda body, **_: lengths.append(len(body)))
+    data = b"[" + b"1," * 1_000_000 + b"1]"
+    for body in (
+        b'{"events":[],"events":[{"type":"t","data":%s}]}' % data,
+        b'[{"type":"t","data":%s,"data":1}]' % data,
+        b'[{"specversion":"1.0","id":"1","source":"/s","type":"t","data":%s,"data":1}]' % data,
+    ):
+        kind = "application/cloudevents-batch+json" if b"specversion" in body else "application/json"
+        try:
+            (result,) = decode_batch({"content-type": kind}, body)
+        except Problem as problem:
+            result = problem
+        assert isinstance(result, Problem)
+        assert {result.status_code, *(error.code for error in result.errors)} <= {413, 422, "repeated_field"}
+    assert max(lengths, default=0) <= decoding.MAX_BODY_BYTES
 
 
 def test_others_have_their_turn_between_two_steps(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
