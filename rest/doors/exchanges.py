@@ -49,6 +49,7 @@ class Exchange:
     __slots__ = (
         "_chunked",
         "_expects_continue",
+        "_head",
         "_is_taken",
         "_left",
         "_parts",
@@ -77,8 +78,10 @@ class Exchange:
         self._parts: list[bytes] = []
         self._size = 0
         self.is_received = self._is_taken = False
-        # Of the answer: whether its head is written, whether all of it is, and how many bytes it still promises.
+        # Of the answer: whether it has begun, and is over; its head while that waits for what follows at once, so that
+        # both are one system call; how many bytes it still promises.
         self.has_begun = self.is_over = False
+        self._head = b""
         self._chunked = False
         self._left = 0
         # The client has gone.
@@ -174,7 +177,15 @@ class Exchange:
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
             raise RuntimeError("A header field of the answer has a line break in it")
         self.has_begun = True
-        self._wire.transport.write(head + b"\r\n")
+        self._head = head + b"\r\n"
+        asyncio.get_running_loop().call_soon(self._write, b"")
+
+    def _write(self, body: bytes) -> None:
+        if self._head:
+            self._wire.transport.writelines((self._head, body))
+            self._head = b""
+        elif body:
+            self._wire.transport.write(body)
 
     def _begin_unbounded(self, lines: list[bytes]) -> None:
         """In chunks, or up to the end of the connection where chunks are not known."""
@@ -195,8 +206,7 @@ class Exchange:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("The answer is not as long as its Content-Length")
-        if body:
-            self._wire.transport.write(body)
+        self._write(body)
         if not more:
             self.is_over = True
             self._wake()
