@@ -15,10 +15,11 @@ from django.test import Client
 from benchmarks.console_report import Figures, NotMeasured, PageRow
 from benchmarks.console_scene import Scene, make_scene
 from benchmarks.console_urls import Page, all_pages
+from installation.health.page import forget_examination
+from portal.pages.entry import cookie_name
 from rest.doors.streams import MEDIA_TYPE
 
 BLOCK = 10
-VIEWERS = ("staff", "member")
 _REFUSALS = {403: "refused, as it should be (403)", 405: "takes POST alone: it changes something (405)"}
 
 
@@ -66,8 +67,9 @@ class _Asked:
 
     def ask(self, requests: int, *, warm_up: int) -> None:
         for number in range(warm_up + requests):
-            # What the console keeps for a minute is asked for anew each time.
+            # What is kept for a minute is asked for anew each time.
             cast(Any, cache).delete_pattern("console:*")  # Django's own caches have no such method
+            forget_examination()
             counter = _Counter()
             with connection.execute_wrapper(counter):
                 started = time.perf_counter()
@@ -87,7 +89,7 @@ def measure_pages(*, databases: Sequence[str], requests: int, warm_up: int, rows
     """Each page as each person, in both databases by turns."""
     sides = [_side(database) for database in databases]
     found = _Found()
-    pages = [(page, viewer) for page in all_pages() for viewer in page.viewers(VIEWERS) if rows in page.name]
+    pages = [(page, viewer) for page in all_pages() for viewer in page.viewers if rows in page.name]
     for number, (page, viewer) in enumerate(pages, 1):
         outcome = _measure(sides, page, viewer, requests=requests, warm_up=warm_up)
         if isinstance(outcome, PageRow):
@@ -102,9 +104,11 @@ def _side(database: str) -> _Side:
     connection.close()
     connection.settings_dict["NAME"] = database
     scene = make_scene()
-    clients = {name: Client(SERVER_NAME="127.0.0.1", raise_request_exception=False) for name in VIEWERS}
+    viewers = ("staff", "member", "customer")
+    clients = {name: Client(SERVER_NAME="127.0.0.1", raise_request_exception=False) for name in viewers}
     for name, user in (("staff", scene.staff), ("member", scene.member)):
         clients[name].force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    clients["customer"].cookies[cookie_name()] = scene.portal_session
     return _Side(database=database, scene=scene, clients=clients)
 
 

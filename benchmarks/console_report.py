@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.report import machine_line, write_texts
 
 P95_MS = 100.0
+# A search looks at events until its time is over, and says how far it came.
+SEARCH, SEARCH_MS = "console:search", 1_000.0
 QUERIES = 12
 RATIO = 1.3
 # A ratio of small times is noise: it counts when the page is also slower by so much.
@@ -29,7 +31,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class PageRow:
-    """`page` is the URL's name with what is chosen on it; `viewer` is `staff` or `member`."""
+    """`page` is the URL's name with what is chosen on it; `viewer` is `staff`, `member` or `customer`."""
 
     page: str
     viewer: str
@@ -45,13 +47,17 @@ class PageRow:
     def over(self) -> list[str]:
         """The limits that it is over."""
         found = []
-        if self.many.p95 > P95_MS:
+        if self.many.p95 > (SEARCH_MS if self.is_search else P95_MS):
             found.append("time")
         if self.many.queries > QUERIES:
             found.append("queries")
-        if self.is_slower and not self.is_fuller:
+        if self.is_slower and not self.is_fuller and not self.is_search:
             found.append("ratio")
         return found
+
+    @property
+    def is_search(self) -> bool:
+        return self.page.startswith(SEARCH)
 
     @property
     def is_slower(self) -> bool:
@@ -112,7 +118,14 @@ class PagesReport:
 
     def as_json(self) -> dict[str, Any]:
         rows = [{**asdict(row), "ratio": round(row.ratio, 3), "over": row.over} for row in self.rows]
-        limits = {"p95_ms": P95_MS, "queries": QUERIES, "ratio": RATIO, "ratio_ms": RATIO_MS, "fuller": FULLER}
+        limits = {
+            "p95_ms": P95_MS,
+            "search_ms": SEARCH_MS,
+            "queries": QUERIES,
+            "ratio": RATIO,
+            "ratio_ms": RATIO_MS,
+            "fuller": FULLER,
+        }
         return {"name": self.name, "title": self.title, "facts": self.facts, "limits": limits, "rows": rows,
                 "not_measured": [asdict(page) for page in self.not_measured]}  # fmt: skip
 
@@ -122,9 +135,9 @@ class PagesReport:
         slowest = max(self.rows, key=lambda row: row.many.p95, default=None)
         most = max((row.many.queries for row in self.rows), default=0)
         text = (
-            f"{over} of {len(self.rows)} rows are over a limit: p95 {P95_MS:.0f} ms, {QUERIES} queries, or {RATIO} × "
-            f"the time with few events (when that is also more than {RATIO_MS:.0f} ms, and the page shows no more). "
-            f"{fuller} more are slower and show more."
+            f"{over} of {len(self.rows)} rows are over a limit: p95 {P95_MS:.0f} ms ({SEARCH_MS:.0f} of a search), "
+            f"{QUERIES} queries, or {RATIO} × the time with few events (when that is also more than {RATIO_MS:.0f} ms, "
+            f"and the page shows no more). {fuller} more are slower and show more."
         )
         if slowest:
             text += f" The slowest is {slowest.page} ({slowest.viewer}): {slowest.many.p95:.1f} ms. "

@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.utils import timezone
-from uuid_utils.compat import uuid7
 
+from benchmarks.console_past import make_past
 from console.models import Export, ExportFormat, SavedView
 from delivery.models import (
     Attempt,
@@ -27,6 +27,7 @@ from organizations.keys.scopes import Scope
 from organizations.models import ApiKey, Invitation, Membership, Organization, Role
 from organizations.operations import issue_key
 from organizations.operations.invitations import invitation_token
+from portal.links import LinkRequest, create_link, open_link
 
 _ACTOR = Actor.system("console benchmark")
 # Beyond a first page, and still within every range.
@@ -35,13 +36,17 @@ _OLDER = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """`arguments` by the names in the console's URLs, `objects` by `app_model` for the admin, `texts` for queries."""
+    """`arguments` by the names in the URLs, `objects` by `app_model` for the admin, `texts` for queries.
+
+    `portal_session` is the token of a customer's.
+    """
 
     staff: User
     member: User
     arguments: dict[str, Any]
     objects: dict[str, Any]
     texts: dict[str, str]
+    portal_session: str
 
 
 def make_scene() -> Scene:
@@ -51,7 +56,8 @@ def make_scene() -> Scene:
     webhook = Subscription.objects.get(organization=largest, kind=SubscriptionKind.WEBHOOK)
     dead = _deliveries(webhook, DeliveryStatus.DEAD_LETTER)[0]
     event = Event.objects.get(pk=dead.event_id)
-    made = _made(largest, member, webhook, dead)
+    make_past(largest, webhook, dead)
+    made = _made(largest, member, webhook)
     arguments = {
         "slug": largest.slug,
         "event_id": event.pk,
@@ -60,6 +66,7 @@ def make_scene() -> Scene:
         "subscription_id": webhook.pk,
         "type_id": EventType.objects.get(organization=largest, name=event.type).pk,
         "membership_id": Membership.objects.get(organization=largest, user=member).pk,
+        "session_id": 1,
         **made,
         "token": invitation_token(Invitation.objects.get(pk=made["invitation_id"])),
     }
@@ -77,7 +84,20 @@ def make_scene() -> Scene:
         "delivery_delivery_retry_all": webhook.pk,
     }
     texts = _texts(largest, webhook, dead, event)
-    return Scene(staff=staff, member=member, arguments=arguments, objects=objects, texts=texts)
+    session = _portal_session(largest, made["key_id"], webhook)
+    return Scene(staff=staff, member=member, arguments=arguments, objects=objects, texts=texts, portal_session=session)
+
+
+def _portal_session(organization: Organization, key_id: Any, webhook: Subscription) -> str:
+    """By a tag, as links have that may add endpoints."""
+    Subscription.objects.filter(pk=webhook.pk).update(tags=["customer"])
+    wanted = LinkRequest(tag="customer", may_manage=True, lifetime=timedelta(hours=12))
+    now = timezone.now()
+    _, token = create_link(organization=organization, wanted=wanted, key_id=key_id, actor=_ACTOR, now=now)
+    opened = open_link(token=token, actor=_ACTOR, now=now)
+    if opened is None or opened[1] is None:
+        raise LookupError("portal")
+    return opened[1]
 
 
 def _last_attempt(delivery: Delivery) -> int:
@@ -95,6 +115,8 @@ def _texts(organization: Organization, webhook: Subscription, dead: Delivery, ev
         "subscription": str(webhook.pk),
         "inbox": str(inbox.pk),
         "subject": event.subject or "",
+        "earlier_attempt": str(max(1, _last_attempt(dead) - 1)),
+        "today": f"{timezone.now():%Y-%m-%d}",
         "older": str(older.pk),
         "older_delivery": str(_deliveries(inbox, DeliveryStatus.DELIVERED, skip=_OLDER)[0].pk),
     }
@@ -121,7 +143,7 @@ def _deliveries(subscription: Subscription, status: DeliveryStatus, *, skip: int
     return list(rows[skip : skip + 1])
 
 
-def _made(organization: Organization, member: User, webhook: Subscription, dead: Delivery) -> dict[str, Any]:
+def _made(organization: Organization, member: User, webhook: Subscription) -> dict[str, Any]:
     now = timezone.now()
     key = ApiKey.objects.filter(organization=organization).first()
     if key is None:
@@ -142,13 +164,6 @@ def _made(organization: Organization, member: User, webhook: Subscription, dead:
         organization=organization, subscription=webhook, defaults={"total": 1000, "event_types": ["*"], "error": ""}
     )
     RetryOutcomes.objects.get_or_create(retry=retry)
-    seen = {"first_seen_at": now, "opened_at": now, "last_seen_at": now}
-    issue, _ = Issue.objects.get_or_create(
-        subscription=webhook,
-        error="http_error",
-        status_code=503,
-        defaults={"id": uuid7(), "organization": organization, "last_delivery_id": dead.pk, "count": 1000, **seen},
-    )
     return {
         "key_id": key.pk,
         "view_id": view.pk,
@@ -156,5 +171,5 @@ def _made(organization: Organization, member: User, webhook: Subscription, dead:
         "invitation_id": invitation.pk,
         "replay_id": replay.pk,
         "job_id": retry.pk,
-        "issue_id": issue.pk,
+        "issue_id": Issue.objects.get(subscription=webhook, status_code=503).pk,
     }

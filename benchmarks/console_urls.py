@@ -1,4 +1,4 @@
-"""Every page of the console and of the admin, by walking the URL conf: a new page is measured at once."""
+"""Every page of console, accounts, portal and admin, by walking the URL conf: a new page is measured at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,23 @@ from django.urls.resolvers import URLPattern, URLResolver
 
 from benchmarks.console_scene import Scene
 
-_NAMESPACES = ("console", "admin")
+# What the names of pages begin with. What the account says about second factors is of one person alone.
+_AREAS = ("console:", "admin:", "portal:", "account_", "health-page", "portal-settings")
+_BY_MAIL = "asks for a link out of a mail"
+_NOTHING = "shows nothing of the database"
 _NOT_MEASURED = {
-    "console:sign-in": "shows nothing of the database",
+    "account_login": "leads to another page",
+    "account_reauthenticate": _NOTHING,
+    "account_reset_password": _NOTHING,
+    "account_reset_password_sent": _NOTHING,
+    "account_reset_password_done": _NOTHING,
+    "account_reset_password_confirm": _BY_MAIL,
+    "account_end_notices": _BY_MAIL,
+    "portal:open": "uses a link up",
+    "console:sign-in": _NOTHING,
     "console:sign-out": "ends the session",
     "console:download-export": "a file that was made before",
-    "admin:login": "shows nothing of the database",
+    "admin:login": _NOTHING,
     "admin:logout": "ends the session",
     "admin:jsi18n": "a script without data",
     "admin:autocomplete": "answers the script of a form that no page of the admin has",
@@ -49,8 +60,23 @@ _QUERIES: dict[str, Sequence[dict[str, str]]] = {
         {"path": "customer.id", "value": "nobody"},
         {"type": "invoice.*", "source": "/shop", "range": "7d"},
     ],
-    "console:search": [{"q": "{event}"}, {"q": "invoice.paid"}],
-    "console:search-all": [{"q": "{event}"}],
+    "console:rejected": [{"code": "validation_failed"}],
+    "console:send-event": [{"type": "invoice.paid"}],
+    "console:search": [
+        {"q": "{event}"},
+        {"q": "{delivery}"},
+        {"q": "{subject}"},
+        {"q": "invoice.paid"},
+        {"q": "customer.id = cus_42"},
+        {"q": "customer.id = nobody"},
+        {"q": "nobody has this"},
+    ],
+    "console:search-all": [
+        {"q": "{event}"},
+        {"q": "{subject}"},
+        {"q": "customer.id = nobody"},
+        {"q": "nobody has this"},
+    ],
     "console:live": [{"type": "invoice.*"}],
     "console:live-stream": [{"cursor": "{older}"}],
     "console:organizations": [{"q": "Seeded 1"}],
@@ -63,6 +89,16 @@ _QUERIES: dict[str, Sequence[dict[str, str]]] = {
         {"subscription_id": "{inbox}", "before": "{older_delivery}"},
     ],
     "console:subscription": [{"subscription_id": "{inbox}"}],
+    "console:attempt": [{"with": "{earlier_attempt}"}],
+    "console:charts": [{"range": name} for name in ("1h", "24h", "7d", "30d")],
+    "console:issues": [{"state": "muted"}, {"state": "resolved"}],
+    "console:audit": [
+        {"action": "api_key"},
+        {"actor": "nobody"},
+        {"target": "{subscription}"},
+        {"from": "{today}", "to": "{today}", "actor": "bench"},
+    ],
+    "portal:deliveries": [{"status": "dead_letter"}],
     "console:dead-letters": [{"before": "{older_delivery}"}],
     "admin:ingestion_event_changelist": [
         {"q": "{event}"},
@@ -105,9 +141,12 @@ class Page:
     def is_of_admin(self) -> bool:
         return self.url_name.startswith("admin:")
 
-    def viewers(self, everybody: Sequence[str]) -> Sequence[str]:
-        """The admin is for staff."""
-        return everybody[:1] if self.is_of_admin or self.reason else everybody
+    @property
+    def viewers(self) -> Sequence[str]:
+        """Admin and health are for staff, the portal for customers of an organization."""
+        if self.url_name.startswith("portal:"):
+            return ("customer",)
+        return ("staff",) if self.is_of_admin or self.reason or self.url_name == "health-page" else ("staff", "member")
 
     def path(self, scene: Scene) -> str:
         """A LookupError when there is no object for a parameter."""
@@ -132,7 +171,7 @@ def all_pages() -> list[Page]:
     """In the order of the URL conf; those of Django's admin that nothing has a name for come once."""
     found: dict[str, list[Page]] = {}
     for url_name, parameters in _walk(get_resolver().url_patterns, ()):
-        if url_name.partition(":")[0] not in _NAMESPACES or url_name in found:
+        if not url_name.startswith(_AREAS) or url_name in found:
             continue
         reason = _NOT_MEASURED.get(url_name, "")
         plain = Page(url_name=url_name, parameters=parameters, reason=reason)

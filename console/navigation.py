@@ -1,5 +1,6 @@
 """What the console's navigation links to. A new page group adds an entry here, and appears for those who may see it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -70,25 +71,12 @@ MORE_ENTRIES = (
 
 def palette_of(place: OrganizationContext) -> list[Link]:
     """Every page of the organization that this person may open by itself."""
-    slug = place.organization.slug
-    return [
-        Link(label=entry.label, url=reverse(entry.url_name, args=[slug]), is_current=False)
-        for entry in (*ENTRIES, *MORE_ENTRIES)
-        if place.may(entry.needs)
-    ]
+    return _links(place, (*ENTRIES, *MORE_ENTRIES))
 
 
 def links_for(place: OrganizationContext, section: str) -> list[Link]:
-    """The entries that this person may follow."""
-    return [
-        Link(
-            label=entry.label,
-            url=reverse(entry.url_name, args=[place.organization.slug]),
-            is_current=entry.section == section,
-        )
-        for entry in ENTRIES
-        if place.may(entry.needs)
-    ]
+    """The tabs that this person may follow."""
+    return _links(place, ENTRIES, section)
 
 
 def links_of_all(section: str, *, with_health: bool) -> list[Link]:
@@ -101,3 +89,15 @@ def links_of_all(section: str, *, with_health: bool) -> list[Link]:
     if with_health:
         links.append(Link(label="Health", url=reverse("health-page"), is_current=section == "health"))
     return links
+
+
+def _links(place: OrganizationContext, entries: Sequence[Entry], section: str = "") -> list[Link]:
+    return [
+        Link(
+            label=entry.label,
+            url=reverse(entry.url_name, args=[place.organization.slug]),
+            is_current=bool(section) and entry.section == section,
+        )
+        for entry in entries
+        if place.may(entry.needs)
+    ]

@@ -37,6 +37,19 @@ ERROR_WORDS = {
 }
 
 
-def error_words(code: str) -> str:
-    """What a stored code says to people; one that has no words, such as `skipped`, stays as it is."""
+# What ends a delivery otherwise.
+_OTHER_WORDS = {
+    "event_gone": "The event aged out before it could be sent",
+    "max_leases": "No consumer acknowledged it",
+    "skipped": "Somebody skipped it",
+}
+
+
+def error_words(code: str, status_code: int | None = None) -> str:
+    """What a stored code says to people, with the status of an answer that was an error.
+
+    A code that has no words, such as `skipped`, stays as it is.
+    """
+    if status_code and code == AttemptError.HTTP_ERROR:
+        return f"It answers {status_code}"
     return ERROR_WORDS[AttemptError(code)] if code in set(AttemptError) else code

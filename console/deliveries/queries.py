@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from console.paging import PAGE_SIZE, Listed, listed, read_id, read_text
 from core.postgresql.arrays import uuid_array
+from delivery.attempt_errors import error_words
 from delivery.models import Attempt, Delivery, DeliveryStatus, Subscription
 from delivery.queries import newest_deliveries
 from delivery.shown_status import HeldReason, held_reason, shown_next_attempt, shown_status
@@ -41,6 +42,11 @@ class Row:
     status: DeliveryStatus
     held_reason: HeldReason | None
     next_attempt_at: datetime | None
+
+    @property
+    def error_words(self) -> str:
+        """Its last error for people; empty without one."""
+        return error_words(self.delivery.last_error, self.failed.status_code if self.failed else None)
 
 
 def delivery_page(

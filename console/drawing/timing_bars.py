@@ -20,8 +20,8 @@ class Segment:
     width: float
 
 
-def timing_bar(timings: TimingsShown) -> list[Segment]:
-    """The steps that were taken, in order, WIDTH wide together."""
+def timing_bar(timings: TimingsShown, *, is_answered: bool) -> list[Segment]:
+    """The steps that were taken, in order, WIDTH wide together; without an answer, the last one came to no end."""
     known = [
         ("DNS", "dns", timings.dns_ms),
         ("Connect", "connect", timings.connect_ms),
@@ -29,14 +29,17 @@ def timing_bar(timings: TimingsShown) -> list[Segment]:
         ("First byte", "first-byte", timings.first_byte_ms),
     ]
     taken = [(name, look, ms) for name, look, ms in known if ms is not None]
-    if timings.first_byte_ms is not None:
+    if is_answered:
         rest = timings.total_ms - sum(ms for _, _, ms in taken)
         taken.append(("Reading", "reading", max(0, rest)))
+    elif taken:
+        name, look, ms = taken[-1]
+        taken[-1] = ("No answer" if look == "first-byte" else f"{name}, failed", "failed", ms)
     room = WIDTH - _LEAST * len(taken)
-    total = sum(ms for _, _, ms in taken) or 1
+    total = sum(ms for _, _, ms in taken)
     segments, x = [], 0.0
     for name, look, ms in taken:
-        width = round(_LEAST + room * ms / total, 2)
+        width = round(_LEAST + room * (ms / total if total else 1 / len(taken)), 2)
         segments.append(Segment(name=name, look=look, ms=ms, x=round(x, 2), width=width))
         x += width
     return segments

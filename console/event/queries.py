@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from console.access import OrganizationContext
+from console.event.passed_over import PassedOver, passed_over
 from console.event.refreshing import Refresh, refresh_of
 from console.events.outcomes import Outcome, outcome_of, with_outcomes
 from core.event_ids import time_of
@@ -34,12 +35,16 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """The event's way through the platform. `targets` are the subscriptions that it can be replayed to."""
+    """The event's way through the platform. `targets` are the subscriptions that it can be replayed to.
+
+    `passed_over` are some of those that got no delivery, when all deliveries are shown.
+    """
 
     outcome: Outcome
     refresh: Refresh
     steps: list[Step]
     targets: list[Subscription]
+    passed_over: list[PassedOver]
     failure: ProcessingFailure | None
 
 
@@ -49,6 +54,8 @@ def story_of(event: Event) -> Story:
     rows = Subscription.objects.for_organization(event.organization_id).filter(wanted).light()
     subscriptions = {row.pk: row for row in rows.order_by("kind", "name", "pk")[:_SUBSCRIPTIONS]}
     failures = ProcessingFailure.objects.for_organization(event.organization_id)
+    others = _passed_over(event, subscriptions, deliveries)
+    refusing = {each.subscription.pk for each in others if not each.takes_it}
     steps = [_step(delivery, subscriptions.get(delivery.subscription)) for delivery in deliveries]
     outcome = _outcome_of(event, deliveries)
     is_sent = [bool(step.subscription and step.subscription.rules.is_sent) for step in steps]
@@ -56,7 +63,10 @@ def story_of(event: Event) -> Story:
         outcome=outcome,
         refresh=refresh_of(deliveries, is_sent=is_sent, state=f"{event.status} {outcome.text}", now=timezone.now()),
         steps=steps,
-        targets=[row for row in subscriptions.values() if row.status != SubscriptionStatus.DELETED],
+        passed_over=others,
+        targets=[
+            row for row in subscriptions.values() if row.status != SubscriptionStatus.DELETED and row.pk not in refusing
+        ],
         failure=failures.filter(pk=event.pk).first(),
     )
 
@@ -69,6 +79,15 @@ def annotations_of(event: Event) -> dict[str, Any]:
 def is_past_retention(place: OrganizationContext, event_id: UUID, *, now: datetime) -> bool:
     """Whether an event of this id would be gone by now; ids tell their time."""
     return time_of(event_id) < now - timedelta(days=place.organization.limits.retention_days)
+
+
+def _passed_over(
+    event: Event, subscriptions: dict[UUID, Subscription], deliveries: list[DeliveryDetails]
+) -> list[PassedOver]:
+    """Nobody when some deliveries are not shown: those may be theirs."""
+    if len(deliveries) >= MAX_DELIVERIES_OF_EVENT:
+        return []
+    return passed_over(event, list(subscriptions.values()), {delivery.subscription for delivery in deliveries})
 
 
 def _outcome_of(event: Event, deliveries: list[DeliveryDetails]) -> Outcome:

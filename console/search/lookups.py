@@ -20,6 +20,8 @@ from organizations.models import ApiKey, Organization, TenantQuerySet
 
 EACH = 5
 _KEY_SHOWN = 6
+# What is shorter is somewhere in most bodies.
+_TELLING = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,15 @@ def look_up(wanted: Wanted, place: OrganizationContext | None) -> list[Hit]:
     return [_hit(_Found(*row)) for row in rows]
 
 
-def rejected_by(wanted: Wanted, place: OrganizationContext | None) -> bool:
-    """Whether it is the id of a request that the organization sent within the hour, and that was refused."""
-    if place is None or wanted.path or not wanted.text:
+def rejected_by(wanted: Wanted, place: OrganizationContext | None, *, with_data: bool) -> bool:
+    """Whether the organization sent it within the hour, and it was refused: a request's id, or what its body says."""
+    text = wanted.value or wanted.text
+    if place is None or not text:
         return False
-    return any(each.request_id == wanted.text for each in newest_rejections(place.organization.pk, limit=KEPT))
+    return any(
+        text in (each.request_id, each.type) or (with_data and len(text) >= _TELLING and text in each.beginning)
+        for each in newest_rejections(place.organization.pk, limit=KEPT)
+    )
 
 
 def _parts(wanted: Wanted, place: OrganizationContext | None) -> Iterator[tuple[str, QuerySet[Any]]]:

@@ -49,7 +49,7 @@ def _answer(request: HttpRequest, place: OrganizationContext | None, *, with_dat
         found = find(wanted, place, before=before, with_data=with_data, all_events="all" in request.GET)
         context |= {
             "found": found,
-            "rejected": not before and rejected_by(wanted, place),
+            "rejected": not before and rejected_by(wanted, place, with_data=with_data),
             "rows": [(row, place_of(row.event, wanted, with_data=with_data)) for row in with_outcomes(found.events)],
             "is_full": len(found.events) == PAGE,
             "go_on": _go_on(request, found.older),

@@ -133,9 +133,9 @@ def held_words(reason: str) -> str:
 
 
 @register.simple_tag
-def steps(timings: TimingsShown) -> list[Segment]:
-    """How long each step of an attempt took."""
-    return timing_bar(timings)
+def steps(timings: TimingsShown, status_code: int | None) -> list[Segment]:
+    """How long each step of an attempt took, which was answered with this status, or not at all."""
+    return timing_bar(timings, is_answered=status_code is not None)
 
 
 @register.filter

@@ -66,9 +66,7 @@ class Issue(models.Model):
     @property
     def words(self) -> str:
         """What is wrong, for people."""
-        if self.status_code:
-            return f"It answers {self.status_code}"
-        return error_words(self.error)
+        return error_words(self.error, self.status_code)
 
     def __str__(self) -> str:
         return f"{self.error} {self.status_code}".removesuffix(" 0")

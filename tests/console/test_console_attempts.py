@@ -14,7 +14,9 @@ import pytest
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from console.drawing.timing_bars import timing_bar
 from core.secrets import encrypt_secret
+from delivery.api.delivery_schemas import TimingsShown
 from delivery.attempts.exchange import Timings
 from delivery.attempts.headers import shown_request_headers
 from delivery.attempts.records import AttemptRecord, pack
@@ -129,3 +131,17 @@ def test_an_edited_event_goes_to_one_subscription_and_names_its_origin(
     entry = AuditEntry.objects.get(action="subscription.tested")
     assert entry.changes == {"made_from": str(attempted.event_id)}
     assert "u00eb" not in site.page(f"subscriptions/{webhook.pk}/test?delivery=nonsense")
+
+
+def test_the_bar_of_an_attempt_without_an_answer_says_in_which_step_it_ended() -> None:
+    waited = TimingsShown(dns_ms=2, connect_ms=8, tls_ms=None, first_byte_ms=14_990, total_ms=15_000)
+    assert [(each.name, each.ms) for each in timing_bar(waited, is_answered=False)] == [
+        ("DNS", 2), ("Connect", 8), ("No answer", 14_990),
+    ]  # fmt: skip
+    refused = TimingsShown(dns_ms=0, connect_ms=0, tls_ms=None, first_byte_ms=None, total_ms=0)
+    bar = timing_bar(refused, is_answered=False)
+    assert [each.name for each in bar] == ["DNS", "Connect, failed"]
+    # Too short to measure, and still to be seen.
+    assert sum(each.width for each in bar) == pytest.approx(100)
+    answered = timing_bar(TimingsShown(2, 8, None, 20, 40), is_answered=True)
+    assert [(each.name, each.ms) for each in answered][-2:] == [("First byte", 20), ("Reading", 10)]

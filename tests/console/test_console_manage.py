@@ -110,7 +110,7 @@ def test_an_organization_without_keys_is_told_so(db: None) -> None:
 def test_subscriptions_show_their_health(scene: Scene, member: Site) -> None:
     page = member.page("subscriptions/")
     assert "failing" in page
-    assert "http_error" in page
+    assert "It answers with an error" in page
     assert "1 delivered, 1 failed attempts" in page
     assert f"subscriptions/{scene.webhook.pk}/dead-letters/" in page
     assert "Billing" not in member.page("subscriptions/?kind=inbox")

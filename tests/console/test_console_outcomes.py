@@ -19,7 +19,7 @@ from delivery.models import Attempt, Delivery, DeliveryStatus, RetryOutcomes, Su
 from ingestion.models import Event, EventType
 from organizations.models import Role
 from tests.conftest import Tenant
-from tests.factories import make_dead_letters, make_delivery, make_events, make_webhook
+from tests.factories import make_dead_letters, make_delivery, make_events, make_organization, make_webhook
 from tests.support.people.console_data import browser_of, make_member, make_retry
 from tests.support.people.console_site import actions, as_role
 
@@ -222,7 +222,7 @@ def test_dead_letters_can_be_told_apart(tenant: Tenant, webhook: Subscription) -
             error="http_error",
         )  # fmt: skip
     page = as_role(tenant.organization, Role.MEMBER).page(f"subscriptions/{webhook.pk}/dead-letters/")
-    assert all(words in page for words in ("inv_1", "http_error 500", "http_error 401"))
+    assert all(words in page for words in ("inv_1", "It answers 500", "It answers 401"))
     assert "s" * 100 not in page
 
 
@@ -286,3 +286,40 @@ def test_a_page_is_renewed_when_something_changes(tenant: Tenant, webhook: Subsc
     renewed = site.page(path + seen[1])
     assert "Delivered" in renewed
     assert 'hx-get="?seen' not in renewed
+
+
+def test_the_page_says_why_an_event_did_not_go_to_the_others(tenant: Tenant) -> None:
+    now = timezone.now()
+    before, hour = {"created_at": now - timedelta(days=1)}, timedelta(hours=1)
+    [event] = make_events(tenant.organization, 1, now - hour, data={"total": 1})
+    got = make_webhook(tenant.organization, name="Got it", **before)
+    make_delivery(event, got, DeliveryStatus.DELIVERED)
+    make_webhook(tenant.organization, name="Users", event_types=["user.*"], **before)
+    make_webhook(tenant.organization, name="Large", filter={"data.total": {"gt": 5}}, **before)
+    make_webhook(tenant.organization, name="Late")
+    make_webhook(tenant.organization, name="Changed", filter={"data.total": 1}, **before)
+    make_webhook(tenant.organization, name="Deleted", status=SubscriptionStatus.DELETED, **before)
+    make_webhook(make_organization(), name="Theirs")
+    site = as_role(tenant.organization, Role.VIEWER)
+    page = site.page(f"events/{event.pk}/")
+    told = page.partition("Why it did not go elsewhere")[2].partition("</section>")[0]
+    assert dict(re.findall(r">([^<>]+)</a>\s+<span class=\"tag\">webhook</span>\s+(.+?)\s*</li>", told)) == {
+        "Users": "It takes only user.*.",
+        "Large": "Its filter leaves this event out.",
+        "Late": "It was created after the event. Replay the event to send it there.",
+        "Changed": "It takes such events now, but did not when this one was processed. Replay the event to send it"
+        " there.",
+    }
+    replay = as_role(tenant.organization, Role.MEMBER).page(f"events/{event.pk}/").partition("Replay to</label>")[2]
+    assert re.findall(r"<option[^>]*>(.+?) \(webhook", replay) == ["Changed", "Got it", "Late"]
+
+
+def test_the_page_says_that_nobody_wanted_an_event(tenant: Tenant) -> None:
+    [event] = make_events(tenant.organization, 1, timezone.now() - timedelta(hours=1))
+    Subscription.objects.filter(organization=tenant.organization).delete()
+    site = as_role(tenant.organization, Role.MEMBER)
+    assert "There is no subscription that could take this event" in site.page(f"events/{event.pk}/")
+    make_webhook(tenant.organization, event_types=["user.*"])
+    page = site.page(f"events/{event.pk}/")
+    assert "No subscription wanted this event" in page
+    assert "It takes only user.*." in page

@@ -166,13 +166,20 @@ def test_a_key_is_found_by_its_beginning_and_a_whole_one_is_not_shown(scene: Sce
     assert tenant.plaintext not in page
 
 
-def test_a_refused_request_is_found_by_its_id(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_request_is_found_by_its_id_and_by_what_it_said(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = rejections.Rejection(moment=tenant.organization.created_at, code="validation_failed", detail="no",
-                                request_id="req-77", key_prefix="evp_live_x")  # fmt: skip
+                                request_id="req-77", key_prefix="evp_live_x", type="order.lost",
+                                beginning='{"data": {"number": "R-4711"}}')  # fmt: skip
     monkeypatch.setattr("console.search.lookups.newest_rejections", lambda *_, **__: [told])
-    client = browser_of(make_member(tenant.organization))
-    page = client.get(f"/console/o/{tenant.organization.slug}/search/", {"q": "req-77"}).content.decode()
-    assert links(page) == [f"/console/o/{tenant.organization.slug}/rejected/"]
+    path = f"/console/o/{tenant.organization.slug}/"
+    supporter, member = staff(), browser_of(make_member(tenant.organization))
+    for client, wanted in ((member, ("req-77", "order.lost", "R-4711", "number = R-4711")), (supporter, ("req-77",))):
+        for q in wanted:
+            assert links(client.get(f"{path}search/", {"q": q}).content.decode()) == [f"{path}rejected/"]
+    # Who may not read data learns nothing of it.
+    assert links(supporter.get(f"{path}search/", {"q": "R-4711"}).content.decode()) == []
 
 
 def test_a_search_says_how_far_it_came_and_goes_on(

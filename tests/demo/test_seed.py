@@ -1,14 +1,21 @@
 """The made-up history is one that the platform could have written itself."""
 
 from collections import Counter
+from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from core.partitions.making import attach_partition
 from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery
+from demo.management.commands import seed
+from demo.seeding.filling import Week
+from demo.seeding.history import Counts
+from demo.seeding.processes import fill_weeks
 from ingestion.models import Event, EventStatus, EventType, HourlyStat, IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 
@@ -67,9 +74,25 @@ def test_weeks_become_partitions_with_every_index() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_write_the_same() -> None:
+def test_several_processes_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def fill(*args: Any, **options: Any) -> Iterator[tuple[Week, Counts]]:
+        for filled in fill_weeks(*args, **options):
+            done.append("filled")
+            yield filled
+
+    def attach(*args: Any, **options: Any) -> None:
+        done.append("attached")
+        attach_partition(*args, **options)
+
+    monkeypatch.setattr(seed, "fill_weeks", fill)
+    monkeypatch.setattr(seed, "attach_partition", attach)
     call_command("seed", events=500, tenants=5, processes=2, stdout=StringIO())
     assert Event.objects.count() == 500
+    # Whoever fills a week keeps others from attaching one.
+    assert "attached" in done
+    assert "filled" not in done[done.index("attached") :]
     _assert_deliveries_fit()
     _assert_counts_fit()
 

@@ -71,14 +71,20 @@ def _write(plan: Plan, processes: int, report: Callable[[int], None]) -> None:
     else:
         filled = fill_weeks(_conninfo(), plan, weeks, processes=processes, report=report)
     counts = Counts()
-    for week, of_week in filled:
+    for _, of_week in filled:
         counts.add(of_week)
-        for table in week.new:
-            try:
-                attach_partition(table, week.start, filled=table_of(table, week.start))
-            except (InUseError, TooLongError) as error:
-                raise CommandError(f"The week of {week.start:%Y-%m-%d} was not added: {error}.") from error
+    # A process that fills a week has locks of the tables that it is to be a part of.
+    for week in weeks:
+        _attach(week)
     write_statistics(plan, counts)
+
+
+def _attach(week: Week) -> None:
+    for table in week.new:
+        try:
+            attach_partition(table, week.start, filled=table_of(table, week.start))
+        except (InUseError, TooLongError) as error:
+            raise CommandError(f"The week of {week.start:%Y-%m-%d} was not added: {error}.") from error
 
 
 def _weeks(plan: Plan) -> Iterator[Week]:
