@@ -226,7 +226,7 @@ class Consuming:
 
     async def _handle(self, event: InboxEvent) -> None:
         if event.leases > 1:
-            logger.info("event %s comes for the %d. time", event.id, event.leases)
+            logger.info("event %s comes again, lease %d", event.id, event.leases)
         if self._executor:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._handler, event)
         else:

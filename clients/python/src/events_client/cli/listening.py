@@ -124,7 +124,7 @@ class _Forwarding:
             told = {"id": event.id, "type": event.type, "outcome": outcome, "duration_ms": round(milliseconds)}
             print_json({**told, "leases": event.leases, "data": event.raw_data})
             return
-        again = f" ({event.leases}. time)" if event.leases > 1 else ""
+        again = f" (attempt {event.leases})" if event.leases > 1 else ""
         row = (f"{time.strftime('%H:%M:%S')}", event.type, event.id, f"{outcome}{again}", f"{milliseconds:.0f} ms")
         self.rows.append(row)
         if not self.live:

@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,6 +48,17 @@ class _Line(msgspec.Struct):
     idempotency_key: str | None = None
 
 
+@dataclass
+class _Batch:
+    """Events with the numbers of their lines, what was refused on the way to them, and where the file goes on."""
+
+    lines: int
+    offset: int
+    events: list[tuple[int, bytes]] = field(default_factory=list)
+    size: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)
+
+
 def send_stream(client: Client, source: str, *, resume: bool, restart: bool, json: bool) -> None:
     """Send all lines of a file, or of standard input (`-`). Ends with status 1 when some were refused."""
     kept = None if source == "-" else _state_file(client, source)
@@ -58,11 +70,12 @@ def send_stream(client: Client, source: str, *, resume: bool, restart: bool, jso
         with _opened(source) as stream, _progress(run, source) as progress:
             if run.offset:
                 stream.seek(run.offset)
+                note(f"evp: going on after line {run.lines:,}")
             for batch in _batches(stream, run, _batch_events(client)):
                 _send(client, batch, run)
                 if kept:
                     _keep(kept, run)
-                progress.update(progress.task_ids[0], completed=run.offset, description=f"{run.lines:,} lines")
+                progress.update(progress.task_ids[0], completed=run.offset, description=_read(run))
     except (KeyboardInterrupt, EventsClientError):
         if kept:
             _keep(kept, run)
@@ -102,48 +115,46 @@ def _batch_events(client: Client) -> int:
     return max(1, min(BATCH_EVENTS, allowed)) if isinstance(allowed, int) else BATCH_EVENTS
 
 
-def _batches(stream: BinaryIO, run: Run, most: int) -> Iterator[list[tuple[int, bytes]]]:
-    """Numbers of lines, and events with keys. `run` counts a line when the batch that it is in has been sent."""
-    batch: list[tuple[int, bytes]] = []
-    size, number, offset = 0, run.lines, run.offset
+def _batches(stream: BinaryIO, run: Run, most: int) -> Iterator[_Batch]:
+    batch = _Batch(run.lines, run.offset)
     while line := stream.readline(MAX_LINE_BYTES):
-        number += 1
-        offset += len(line)
-        if event := _event(line, number, run):
-            batch.append((number, event))
-            size += len(event)
-        if len(batch) == most or size > MAX_BATCH_BYTES - MAX_LINE_BYTES:
+        batch.lines += 1
+        batch.offset += len(line)
+        _add(batch, line.strip(), run)
+        if len(batch.events) + len(batch.refused) == most or batch.size > MAX_BATCH_BYTES - MAX_LINE_BYTES:
             yield batch
-            run.lines, run.offset = number, offset
-            batch, size = [], 0
+            batch = _Batch(batch.lines, batch.offset)
     yield batch
-    run.lines, run.offset = number, offset
 
 
-def _event(line: bytes, number: int, run: Run) -> bytes | None:
-    text = line.strip()
+def _add(batch: _Batch, text: bytes, run: Run) -> None:
     if not text:
-        return None
+        return
     try:
         key = msgspec.json.decode(text, type=_Line).idempotency_key
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _refuse(run, number, f"malformed_json: {error}")
-        return None
-    if key is not None:
-        return text
-    inner = text[1:].lstrip()
-    return b'{"idempotency_key":"evp-%b-%d"%b%b' % (run.run.encode(), number, b"" if inner == b"}" else b",", inner)
-
-
-def _send(client: Client, batch: list[tuple[int, bytes]], run: Run) -> None:
-    if not batch:
+        batch.refused.append((batch.lines, f"malformed_json: {error}"))
         return
-    outcome = client.call(batch_call(event for _, event in batch))
-    run.accepted += outcome.accepted
-    run.duplicates += outcome.duplicates
-    for result in outcome.results:
-        if result.error is not None:
-            _refuse(run, batch[result.index][0], str(result.error))
+    if key is None:
+        inner = text[1:].lstrip()
+        comma = b"" if inner == b"}" else b","
+        text = b'{"idempotency_key":"evp-%b-%d"%b%b' % (run.run.encode(), batch.lines, comma, inner)
+    batch.events.append((batch.lines, text))
+    batch.size += len(text)
+
+
+def _send(client: Client, batch: _Batch, run: Run) -> None:
+    """All that `run` counts of a batch it counts at once, behind its answer: a stop leaves none of it half told."""
+    refused = batch.refused
+    if batch.events:
+        outcome = client.call(batch_call(event for _, event in batch.events))
+        run.accepted += outcome.accepted
+        run.duplicates += outcome.duplicates
+        failed = [(batch.events[each.index][0], str(each.error)) for each in outcome.results if each.error is not None]
+        refused = sorted(refused + failed)
+    for number, why in refused:
+        _refuse(run, number, why)
+    run.lines, run.offset = batch.lines, batch.offset
 
 
 def _refuse(run: Run, number: int, why: str) -> None:
@@ -184,5 +195,9 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 def _progress(run: Run, source: str) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        progress.add_task("0 lines", total=None if source == "-" else run.size, completed=run.offset)
+        progress.add_task(_read(run), total=None if source == "-" else run.size, completed=run.offset)
         yield progress
+
+
+def _read(run: Run) -> str:
+    return f"{run.lines:,} lines"
