@@ -34,7 +34,9 @@ class _Spent:
 
 
 class FairTime:
-    """What owners' requests have computed lately: the more, the longer is the pause after each, unless it is alone."""
+    """What owners' requests have computed lately. Who has computed much pauses after each one, unless it is alone: the
+    more it was, the longer.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,7 +56,8 @@ class FairTime:
         used = min(self.used(owner) + seconds, bounds.SAVED_TIME)
         free_at = self._spent[owner].free_at if owner in self._spent else now
         if not self._is_alone():
-            pause = seconds * used / bounds.SAVED_TIME / bounds.TIME_SHARE
+            beyond = max(0.0, used - bounds.FREE_TIME) / (bounds.SAVED_TIME - bounds.FREE_TIME)
+            pause = seconds * beyond / bounds.TIME_SHARE
             free_at = min(max(free_at, now) + pause, now + bounds.LONGEST_PAUSE_SECONDS)
         self._spent[owner] = _Spent(used, now, free_at)
         if len(self._spent) > MAX_OWNERS:

@@ -27,7 +27,7 @@ from benchmarks.targets import new_tag
 
 # What it does a second: all that the plan `pro` allows it, and as much reading as keeps each web process far below the
 # share of its time from which on readers wait (core.bounds.TIME_SHARE).
-SENDS, READS = 16.0, 8.0
+SENDS, READS = 16.0, 5.0
 _CLIENTS = 24
 # Of connections that stay, all might be at the same one of the web server's processes.
 _REQUESTS_A_CONNECTION = 8

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from console.event_types.forms import TypeNameField
 from console.forms import LinesField, MomentField, TextField, WaitsField
 from console.subscriptions.auth_fields import PARTS, auth_fields, auth_initial, complete, read_auth
+from core.decoding import parse
 from core.field_errors import cut
 from core.problems import Problem
 from delivery.endpoints.masking import restore_masked
@@ -193,7 +194,7 @@ class SubscriptionForm(forms.Form):
             if name in wanted:
                 wanted[name] = wanted[name] or None
         if "filter" in wanted:
-            wanted["filter"] = msgspec.json.decode(wanted["filter"]) if wanted["filter"] else None
+            wanted["filter"] = parse(wanted["filter"]) if wanted["filter"] else None
         return SubscriptionChanges(**wanted)
 
     def wanted(self, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,8 +261,9 @@ class ReplayForm(forms.Form):
 def read_json(text: str) -> Any:
     """The value; a ValidationError says in which line the text ends to be JSON, or why jsonb cannot hold it."""
     try:
-        value = msgspec.json.decode(text)
+        msgspec.json.decode(text, type=msgspec.Raw)
         check_jsonb(text.encode())
+        value = parse(text)
     except msgspec.DecodeError as error:
         raise forms.ValidationError(f"This is not JSON: {what_is_wrong(text) or error}.") from error
     except (RecursionError, UnicodeEncodeError) as error:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
-from core.decoding import decode_with, parse
+from core.decoding import NUMBER_SHAPE, decode_with, parse, without_strings
 from core.field_errors import cut, pointer_to, text_like
 from core.problems import Problem, invalid
 from core.times import format_time
@@ -46,10 +46,6 @@ _NUMBERS = re.compile(rb"-?[0-9][0-9.eE+-]*")
 _LONG_EXPONENTS = re.compile(rb"[eE][+-]?([0-9]{3,})")
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
-_NUMBER_SHAPE = bytes(
-    ord("0") if chr(byte) in "0123456789" else ord("e") if chr(byte) in "eE" else ord("+") if chr(byte) in "+-" else 32
-    for byte in range(256)
-)
 _ONLY_DIGITS = bytes.maketrans(b"e+", b"  ")
 # A number has at most three runs of digits and four other characters, so a too long one has a run of this length. So
 # has an infinite one whose exponent has two digits.
@@ -177,7 +173,7 @@ def check_data(raw: bytes) -> bool:
         raise invalid("/data", "nul_character", "data holds a NUL character (\\u0000), which cannot be stored.")
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _check_depth(raw)
-    return may_hold_large_number(raw) and _holds_wide_number(_without_strings(raw))
+    return may_hold_large_number(raw) and _holds_wide_number(without_strings(raw))
 
 
 def check_jsonb(raw: bytes) -> None:
@@ -194,7 +190,7 @@ def rounded(data: str) -> str:
 
 def may_hold_large_number(text: bytes) -> bool:
     """Whether anything in `text`, strings too, looks like a long number or one with three digits of exponent."""
-    shape = text.translate(_NUMBER_SHAPE)
+    shape = text.translate(NUMBER_SHAPE)
     if b"0e000" in shape or b"0e+000" in shape:
         return True
     # Every half of a run's length is looked at first: two digits in a row are there whenever there is such a run.
@@ -203,20 +199,13 @@ def may_hold_large_number(text: bytes) -> bool:
     return max(map(len, shape.translate(_ONLY_DIGITS).split())) >= _LONG_RUN
 
 
-def _without_strings(raw: bytes) -> bytes:
-    """JSON with its strings cut out: without escaped backslashes and quotes, every second piece is outside of one."""
-    if b"\\" in raw:
-        raw = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    return b'""'.join(raw.split(b'"')[::2])
-
-
 def _check_depth(raw: bytes) -> None:
     """Take away the innermost pairs, layer by layer, while they are many; then go along what is left.
 
     Either alone would be slow for what the other is good at: deep towers beside each other, or wide and flat data.
     A layer is taken while it is an eighth of what is left, so all of them cost no more than eight times the first.
     """
-    brackets = _without_strings(raw).translate(_ONE_BRACKET, _NO_BRACKET)
+    brackets = without_strings(raw).translate(_ONE_BRACKET, _NO_BRACKET)
     layers = 0
     while brackets.count(b"][") * 16 > len(brackets):
         brackets = brackets.replace(b"[]", b"")

@@ -223,5 +223,5 @@ def test_an_attack_is_measured_on_the_whole_platform(tmp_path: Path) -> None:
     assert (done.returncode != 0) == bool(row["over"])
     assert row["outcomes"].keys() == {"401"}
     assert row["attacked"][0]["errors"] == {}
-    assert row["attacked"][0]["requests"] == {"send": 32, "read": 16, "webhook": 32}
+    assert row["attacked"][0]["requests"] == {"send": 32, "read": 10, "webhook": 32}
     assert row["attacked"][0]["footprint"]["memory"].keys() == {"web", "worker", "sender", "beat"}

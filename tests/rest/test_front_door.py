@@ -294,8 +294,10 @@ def sharing(clock: Clock) -> FairTime:
 def test_the_more_an_owner_has_computed_lately_the_longer_it_waits() -> None:
     clock = Clock()
     fair = sharing(clock)
+    fair.spend(ONE, bounds.FREE_TIME)
+    assert fair.wait(ONE) <= 0
     fair.spend(ONE, 0.01)
-    assert 0 < fair.wait(ONE) < 0.01
+    assert 0 < fair.wait(ONE) < 0.02
     assert fair.wait(OTHER) <= 0
     clock.now += 1.0
     waits = []
@@ -309,6 +311,18 @@ def test_the_more_an_owner_has_computed_lately_the_longer_it_waits() -> None:
     clock.now += bounds.SAVED_TIME / bounds.TIME_SHARE + 1.0
     fair.note(ONE)
     assert (fair.used(ONE), fair.wait(ONE) <= 0) == (0.0, True)
+
+
+def test_who_takes_less_than_its_share_never_waits() -> None:
+    clock = Clock()
+    fair = sharing(clock)
+    for number in range(300):
+        fair.spend(ONE, 0.025)
+        # Now and then two at once.
+        clock.now += 0.0 if number % 10 == 0 else 0.35
+        fair.note(OTHER)
+        fair.note(ONE)
+        assert fair.wait(ONE) <= 0
 
 
 def test_who_goes_on_and_on_has_its_share_of_the_time() -> None:
