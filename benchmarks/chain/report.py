@@ -50,11 +50,12 @@ class Passage:
 
 @dataclass(kw_only=True)
 class ChainRow:
-    """`rate` events a second are offered, or as many as are answered when it is 0."""
+    """`rate` events a second are offered by `clients` at once, or as many as are answered when it is 0."""
 
     name: str
     rate: float
     webhooks: int
+    clients: int = 32
     consumed: bool = False
     snapshot: bool = False
     passages: list[Passage] = field(default_factory=list)

@@ -27,7 +27,6 @@ from benchmarks.streams import Kind, Stream
 from benchmarks.targets import OUR_TABLES, new_tag
 from benchmarks.workers import wait_until
 
-_CLIENTS = 32
 _RATES = (500.0, 1000.0, 2000.0, 4000.0)
 _WARM_UP_SECONDS = 3.0
 _DRAIN_SECONDS = 600.0
@@ -42,9 +41,10 @@ _WAL: LiteralString = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 
 
 def rows_of_chain() -> list[ChainRow]:
-    """Fixed rates with one webhook, then what is taken as fast as it goes, with none to three."""
+    """Fixed rates with one webhook, then what is taken as fast as it goes: of one client, and with none to three."""
     return [
         *(ChainRow(name=f"{rate:g}/s, 1 webhook", rate=rate, webhooks=1) for rate in _RATES),
+        ChainRow(name="1 client, 0 webhooks", rate=0.0, webhooks=0, clients=1),
         *(ChainRow(name=f"saturated, {number} webhooks", rate=0.0, webhooks=number) for number in (0, 1, 3)),
         ChainRow(name="1000/s, 1 webhook, beside an old snapshot", rate=1000.0, webhooks=1, snapshot=True),
         # The last one: from then on the inbox is awake.
@@ -66,7 +66,7 @@ def run_chain(options: Options, progress: Progress) -> ChainReport:
             if row.rate and any(0 < other.rate < row.rate and not other.is_sustained for other in measured):
                 continue
             with product.with_webhooks([f"{receiver.url}/ok"] * row.webhooks):
-                scene.send(row.rate or 200.0, _WARM_UP_SECONDS)
+                scene.send(row.rate or 200.0, _WARM_UP_SECONDS, clients=row.clients)
                 scene.wait_until_done()
                 row.passages += [scene.passage(row, options.seconds) for _ in range(options.rounds)]
             measured.append(row)
@@ -82,9 +82,9 @@ class _Scene:
     product: Product
     receiver: Receiver
 
-    def send(self, rate: float, seconds: float) -> Any:
+    def send(self, rate: float, seconds: float, *, clients: int) -> Any:
         stream = Stream(kind=Kind.PLAIN, api_keys=(self.product.api_key,), tag=new_tag())
-        load = Load(stream=stream, clients=_CLIENTS, seconds=seconds, rate=rate)
+        load = Load(stream=stream, clients=clients, seconds=seconds, rate=rate)
         return run_load(load, port=self.product.port, processes=1)
 
     def wait_until_done(self) -> None:
@@ -96,7 +96,7 @@ class _Scene:
         self.receiver.forget()
         with self.product.connected() as connection, _consumed(self.product, row) as consumer, _held(self.product, row):
             cpu, wal, begin = self.product.cpu_seconds(), _one(connection, _WAL), time.monotonic()
-            load = self.send(row.rate, seconds)
+            load = self.send(row.rate, seconds, clients=row.clients)
             self.wait_until_done()
             if consumer is not None:
                 wait_until(lambda: consumer.taken >= load.accepted, what="the inbox was empty", seconds=_DRAIN_SECONDS)
