@@ -20,8 +20,8 @@ class AttemptError(StrEnum):
     INVALID_RESPONSE = "invalid_response"
 
 
-# The same for people, without a full stop.
-ERROR_WORDS = {
+# What ended a delivery, for people, without a full stop: an attempt's error, or what else its `last_error` may be.
+_WORDS: dict[str, str] = {
     AttemptError.TIMEOUT: "It does not answer in time",
     AttemptError.CONNECTION_REFUSED: "It refuses the connection",
     AttemptError.CONNECTION_RESET: "It closes the connection",
@@ -34,22 +34,19 @@ ERROR_WORDS = {
     AttemptError.REDIRECT: "It redirects elsewhere",
     AttemptError.HTTP_ERROR: "It answers with an error",
     AttemptError.INVALID_RESPONSE: "Its answer is not valid",
-}
-
-
-# What ends a delivery otherwise.
-_OTHER_WORDS = {
     "event_gone": "The event aged out before it could be sent",
+    "expired": "It was held until the event aged out",
     "max_leases": "No consumer acknowledged it",
     "skipped": "Somebody skipped it",
+    "subscription_deleted": "Its subscription was deleted",
 }
 
 
 def error_words(code: str, status_code: int | None = None) -> str:
     """What a stored code says to people, with the status of an answer that was an error.
 
-    A code that has no words, such as `skipped`, stays as it is.
+    A code without words, which a newer version wrote, stays as it is.
     """
     if status_code and code == AttemptError.HTTP_ERROR:
         return f"It answers {status_code}"
-    return ERROR_WORDS[AttemptError(code)] if code in set(AttemptError) else code
+    return _WORDS.get(code, code)

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delivery.attempt_errors import AttemptError, error_words
 from delivery.attempts.exchange import Timings
 from delivery.attempts.records import AttemptRecord, pack, unpack, without_answer
+from delivery.operations.deliveries import SKIPPED
+from delivery.operations.inbox_leases import MAX_LEASES_ERROR
+from delivery.operations.retention import EXPIRED, SUBSCRIPTION_DELETED
+from delivery.webhooks.recording import EVENT_GONE
 from delivery.webhooks.signing import sign
 
 EVENT = UUID("0193a5b0-1111-7222-8333-444455556666")
@@ -122,3 +127,15 @@ def test_what_was_packed_by_an_earlier_version_is_read() -> None:
     """Rows live longer than code. If this fails, add a format beside the one that is stored; never change it."""
     stored = bytes.fromhex(STORED)
     assert unpack(stored, event_id=EVENT) == record()
+
+
+@pytest.mark.parametrize("code", [*AttemptError, EVENT_GONE, EXPIRED, MAX_LEASES_ERROR, SKIPPED, SUBSCRIPTION_DELETED])
+def test_whatever_ended_a_delivery_has_words(code: str) -> None:
+    assert " " in error_words(code)
+
+
+def test_words_name_the_status_of_an_answer_and_leave_unknown_codes() -> None:
+    assert error_words("http_error", 503) == "It answers 503"
+    assert error_words("http_error", None) == "It answers with an error"
+    assert error_words("timeout", 200) == "It does not answer in time"
+    assert error_words("of_a_newer_version") == "of_a_newer_version"
