@@ -142,13 +142,20 @@ class Turns:
                 return
             heapq.heappush(self._waiting, (self._times.used(turn.owner), next(self._numbers), turn))
         deadline = self._clock() + bounds.LONGEST_TURN_WAIT_SECONDS
-        while not turn.gate.acquire(timeout=bounds.TURN_SECONDS):
+        while not turn.gate.acquire(timeout=self._slice_before(turn)):
             with self._lock:
                 now = self._clock()
                 if now >= deadline and self._has_left(turn):
                     return
-                if now - self._since >= bounds.TURN_SECONDS:
+                if now - self._since >= self._slice_before(turn):
                     self._pass_on()
+
+    def _slice_before(self, turn: Turn) -> float:
+        """For how long the holder computes alone while this one waits."""
+        holder, used = self._holder, self._times.used
+        if holder is not None and used(turn.owner) <= bounds.FREE_TIME < used(holder.owner):
+            return bounds.SHORT_TURN_SECONDS
+        return bounds.TURN_SECONDS
 
     def _has_left(self, turn: Turn) -> bool:
         """Whether it was still waiting; it does no more."""

@@ -122,6 +122,15 @@ def test_who_does_not_end_its_turn_has_others_beside_it(
         assert turns._waiting == []
 
 
+def test_who_has_computed_little_does_not_wait_for_the_slice_of_one_that_has_computed_much(
+    requests: Requests, turns: Turns, times: FairTime
+) -> None:
+    times.spend(HEAVY, 2 * bounds.FREE_TIME)
+    with turns.computing(HEAVY):
+        threading.Thread(target=requests._compute, args=(LIGHT,)).start()
+        wait_until(lambda: requests.order == [LIGHT])
+
+
 def test_who_has_waited_for_the_longest_time_goes_on(
     requests: Requests, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
