@@ -38,6 +38,8 @@ MAX_HEAD_BYTES = 32 * KIB
 MAX_TARGET_BYTES = 4 * KIB
 MAX_FIELD_BYTES = 8 * KIB
 MAX_FIELDS = 100
+# Requests that wait on a connection for the answers before theirs: one read of the socket may bring thousands.
+MAX_PIPELINED = 32
 # What is read ahead of whoever takes it; one read of the socket may go beyond it.
 MAX_READ_AHEAD_BYTES = 64 * KIB
 # Chunks of a few bytes each cost a hundred times what their bytes cost: so many are taken, then they must be larger.

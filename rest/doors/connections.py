@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        if not self._in_body and not self._head_bytes:
+        if not (self._in_body or self._head_bytes or self._is_deaf):
             self.transport.close()
             return
         self.pause_reading()
@@ -282,6 +282,8 @@ class Connection(asyncio.Protocol):
         # The body may have come with it.
         if self._head_bytes > bounds.MAX_HEAD_BYTES and self._size_of_head() > bounds.MAX_HEAD_BYTES:
             raise Refusal(431, _LONG_HEAD)
+        if len(self._pipeline) == bounds.MAX_PIPELINED:
+            raise Refusal(503, f"More than {bounds.MAX_PIPELINED} requests came before the first one was answered")
         self._head_bytes = self._body_bytes = self._body_parts = self._framed_bytes = 0
         self._in_body = True
         self._requests += 1
@@ -384,7 +386,9 @@ class Connection(asyncio.Protocol):
             return
         exchange = self._exchange
         if exchange is None or exchange.is_over:
-            self._tell(status, reason)
+            # The body of a request that has its answer is nobody's any more.
+            if not self._in_body:
+                self._tell(status, reason)
         elif not self._in_body or self._newest is not exchange:
             (self._newest or exchange).keeps_connection = False
             self._is_deaf = True

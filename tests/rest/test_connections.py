@@ -87,6 +87,27 @@ def test_what_is_no_request_is_told_only_behind_the_answers_before_it() -> None:
     assert talk(echo, b"NONSENSE\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
+def test_a_connection_has_few_requests_at_once() -> None:
+    """Those that fit are answered; then it ends, and the client asks again for the others."""
+    said = talk(echo, GET % (b"/", b"") * 5_000)
+    assert said.count(b"HTTP/1.1 200 OK") == 1 + bounds.MAX_PIPELINED
+    assert said.count(b"HTTP/1.1 ") == 1 + bounds.MAX_PIPELINED
+    assert said.count(b"Connection: close") == 1
+
+
+def test_a_bad_end_of_a_body_behind_its_answer_gets_no_answer_of_its_own() -> None:
+    async def hasty(scope: ConnectionScope, receive: Receive, send: Send) -> None:
+        await answer(send, b"done")
+
+    async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        said = await reader.readuntil(b"done")
+        writer.write(b"nonsense\r\n")
+        return said + await reader.read()
+
+    assert serving(hasty, send_on).count(b"HTTP/1.1 ") == 1
+
+
 @pytest.mark.parametrize(
     "framing",
     [
