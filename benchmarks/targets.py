@@ -36,6 +36,7 @@ OUR_TABLES = (
     "delivery_keyqueuemember",
 )
 _TEXTBOOK_TABLES = ("textbook_event", "textbook_delivery", "textbook_attempt")
+_TRIES = 10
 _SETTLED_SECONDS = 0.5
 _SETTLING_SECONDS = 60.0
 
@@ -76,11 +77,22 @@ class Target:
         Queues are kept where workers run: they would not find them again.
         """
         with self.connected() as connection:
-            connection.execute(f"TRUNCATE {', '.join(self._tables)}")
+            self._truncate(connection)
             connection.execute("CHECKPOINT")
         for url in self._redis[: 1 if keep_queues else 2]:
             with redis.Redis.from_url(url) as server:
                 server.flushdb()
+
+    def _truncate(self, connection: psycopg.Connection) -> None:
+        """A worker may hold one of the tables and want another; PostgreSQL then ends either, which tries again."""
+        for left in reversed(range(_TRIES)):
+            try:
+                connection.execute(f"TRUNCATE {', '.join(self._tables)}")
+            except psycopg.errors.DeadlockDetected:
+                if not left:
+                    raise
+            else:
+                return
 
     def tidy(self) -> None:
         """What autovacuum and checkpoints have long done where tables did not fill in the last few seconds."""

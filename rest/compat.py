@@ -21,6 +21,16 @@ def known_user(request: HttpRequest) -> Any:
     return getattr(request, "_cached_user", None)
 
 
+def close_request(request: HttpRequest | None, response: HttpResponseBase) -> None:
+    """Now, and not with the response, which would hold it until then: a lease may wait, and a stream go on for hours.
+
+    Its body was read whole. Whatever the answer still needs of it, the answer holds itself.
+    """
+    if request is not None:
+        response._resource_closers.remove(request.close)  # type: ignore[attr-defined] # not in the stubs
+        request.close()
+
+
 def tell_finished(response: HttpResponseBase, handler: type) -> None:
     """Have the response send `request_finished` for `handler` when it is closed.
 

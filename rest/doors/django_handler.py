@@ -20,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from core.turns import turns
-from rest.compat import tell_finished
+from rest.compat import close_request, tell_finished
 from rest.doors import threads
 from rest.doors.asgi import ConnectionScope, Receive, Send
 
@@ -37,20 +37,23 @@ class DjangoHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
-        body = (await receive()).get("body", b"")
-        context = contextvars.copy_context()
-        respond = partial(context.run, self._respond, scope, body)
-        work = asyncio.get_running_loop().run_in_executor(threads.requests, respond)
-        try:
-            response = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # The client has gone. Its place is held until the thread is free: nobody gets more of them by going.
-            await asyncio.wait([work])
-            raise
+        response = await self._worked_on(scope, receive)
         if response.streaming:
             await self._stream(response, receive, send)
         else:
             await self.send_response(response, send)
+
+    async def _worked_on(self, scope: ConnectionScope, receive: Receive) -> Any:
+        """The answer. What was needed for it goes with this call: one that waits may be sent for many seconds."""
+        body = (await receive()).get("body", b"")
+        respond = partial(contextvars.copy_context().run, self._respond, scope, body)
+        work = asyncio.get_running_loop().run_in_executor(threads.requests, respond)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The client has gone. Its place is held until the thread is free: nobody gets more of them by going.
+            await asyncio.wait([work])
+            raise
 
     def _respond(self, scope: ConnectionScope, body: bytes) -> Any:
         """The answer; `scope` is told how long it took. Nothing, such as a connection, is held while it is read."""
@@ -71,6 +74,7 @@ class DjangoHandler(ASGIHandler):
             response.block_size = self.chunk_size
         if response.streaming:
             connections.close_all()
+            close_request(request, response)
         else:
             response.close()
         return response

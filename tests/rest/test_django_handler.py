@@ -1,8 +1,11 @@
 """How a request passes from the front door through Django: threads, clients that go away, answers that go on."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from rest.doors.django_handler import DjangoHandler
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 _threads: list[str] = []
+_variable: ContextVar[object] = ContextVar("_variable")
 
 
 def noting_thread(get_response: GetResponse) -> GetResponse:
@@ -54,7 +58,7 @@ class Client:
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], HttpResponseBase]) -> DjangoHandler:
     handler = DjangoHandler()
-    monkeypatch.setattr(handler, "get_response", lambda _: answer())
+    monkeypatch.setattr(handler, "_middleware_chain", lambda _: answer())
     return handler
 
 
@@ -120,5 +124,38 @@ def test_a_stream_ends_by_itself_or_when_its_client_goes(monkeypatch: pytest.Mon
         await asyncio.wait_for(client.ask(handler), 30)
         assert ended.is_set()
         assert client.parts == ([b"first"] if goes else [b"first", b"last"])
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_goes_on_holds_nothing_of_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand leases that wait would hold a thousand requests, and whatever a thread has in its context for each."""
+    needed: list[weakref.ref[Any]] = []
+
+    async def run() -> None:
+        client, may_end = Client(), asyncio.Event()
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            await may_end.wait()
+            yield b"last"
+
+        def answer(request: HttpRequest) -> HttpResponseBase:
+            in_context = Client()
+            _variable.set(in_context)
+            needed.extend([weakref.ref(request), weakref.ref(in_context)])
+            return StreamingHttpResponse(parts())
+
+        handler = DjangoHandler()
+        monkeypatch.setattr(handler, "_middleware_chain", answer)
+        task = asyncio.create_task(client.ask(handler))
+        async with asyncio.timeout(30):
+            while not client.parts:
+                await asyncio.sleep(0.01)
+        gc.collect()
+        assert [one() for one in needed] == [None, None]
+        may_end.set()
+        await asyncio.wait_for(task, 30)
+        assert client.parts == [b"first", b"last"]
 
     asyncio.run(run())
