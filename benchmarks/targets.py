@@ -77,22 +77,11 @@ class Target:
         Queues are kept where workers run: they would not find them again.
         """
         with self.connected() as connection:
-            self._truncate(connection)
+            truncate(connection, self._tables)
             connection.execute("CHECKPOINT")
         for url in self._redis[: 1 if keep_queues else 2]:
             with redis.Redis.from_url(url) as server:
                 server.flushdb()
-
-    def _truncate(self, connection: psycopg.Connection) -> None:
-        """A worker may hold one of the tables and want another; PostgreSQL then ends either, which tries again."""
-        for left in reversed(range(_TRIES)):
-            try:
-                connection.execute(f"TRUNCATE {', '.join(self._tables)}")
-            except psycopg.errors.DeadlockDetected:
-                if not left:
-                    raise
-            else:
-                return
 
     def tidy(self) -> None:
         """What autovacuum and checkpoints have long done where tables did not fill in the last few seconds."""
@@ -162,6 +151,18 @@ def prepared_textbook(lab: Lab) -> Target:
     )
     lab.run("-m", "django", "migrate", "--no-input", environment=environment)
     return Target(lab, name=TEXTBOOK, environment=environment, database=_TEXTBOOK_DATABASE, redis_first=_TEXTBOOK_REDIS)
+
+
+def truncate(connection: psycopg.Connection, tables: Sequence[str]) -> None:
+    """A worker may hold one of the tables and want another; PostgreSQL then ends either, which tries again."""
+    for left in reversed(range(_TRIES)):
+        try:
+            connection.execute(f"TRUNCATE {', '.join(tables)}")
+        except psycopg.errors.DeadlockDetected:
+            if not left:
+                raise
+        else:
+            return
 
 
 def new_tag() -> str:

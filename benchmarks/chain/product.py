@@ -13,7 +13,7 @@ import psycopg
 
 from benchmarks.lab import Lab
 from benchmarks.servers import HOST, free_port, pid_of, running, wait_until_answers
-from benchmarks.targets import OUR_TABLES, UNREACHED_LIMIT
+from benchmarks.targets import OUR_TABLES, UNREACHED_LIMIT, truncate
 from events_platform.up.child import Program
 from events_platform.up.postgres import database_url
 from installation.local.data_dir import CHECKOUT
@@ -22,7 +22,6 @@ from installation.local.data_dir import CHECKOUT
 _STOP_SECONDS = 90.0
 _START_SECONDS = 180.0
 _REQUEST_SECONDS = 60.0
-_TRIES_TO_EMPTY = 10
 # What the command line of a child of the supervisor contains.
 _PROGRAMS = {
     "gunicorn": "web",
@@ -77,16 +76,9 @@ class Product:
                 self.call("DELETE", path)
 
     def empty(self) -> None:
-        """Remove all events; the queues stay, as the workers would not find them again.
-
-        Programs at work lock the tables in orders of their own: whom PostgreSQL chooses to end a deadlock tries again.
-        """
+        """Remove all events; the queues stay, as the workers would not find them again."""
         with self.connected() as connection:
-            for _ in range(_TRIES_TO_EMPTY):
-                with suppress(psycopg.errors.DeadlockDetected):
-                    connection.execute(f"TRUNCATE {', '.join(OUR_TABLES)}")
-                    return
-        raise RuntimeError(f"The tables could not be emptied: {_TRIES_TO_EMPTY} deadlocks one after another")
+            truncate(connection, OUR_TABLES)
 
     def cpu_seconds(self) -> dict[str, float]:
         """What each program has used, with the processes that it started."""
