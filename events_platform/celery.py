@@ -25,7 +25,7 @@ if not settings.configured:
     # As long as a task has at most; PostgreSQL goes on with no statement that nobody waits for.
     os.environ.setdefault("DATABASE_STATEMENT_TIMEOUT", "240")
 
-app = Celery("events_platform", fixups=["events_platform.task_connections:fixup"])
+app = Celery("events_platform", fixups=["events_platform.celery_fixup:fixup"])
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

@@ -82,8 +82,6 @@ def start_services(environ: MutableMapping[str, str]) -> ExitStack:
         environ.update(server_urls(data, environ))
         environ["EVENTS_DATA_DIR"] = str(data.root)
         environ.setdefault("SECRET_KEY", "only for tests: a key of fifty characters or some more")
-        # Each process of Celery would load every page to check its URL, a third of its start; `make check` has done so.
-        environ["CELERY_SKIP_CHECKS"] = "true"
         if embedded_database:
             _make_template(base, data, environ)
             environ["TEST_DATABASE_TEMPLATE"] = TEMPLATE

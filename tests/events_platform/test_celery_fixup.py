@@ -1,6 +1,7 @@
-"""A process of a worker has one connection to PostgreSQL, for all of its tasks; a new one would cost more than most."""
+"""A worker's process has one connection to PostgreSQL for all of its tasks, and is there without loading the pages."""
 
 import secrets
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,18 @@ from celery import states
 from django.db import connection
 
 from events_platform.celery import app
+from installation.local.data_dir import CHECKOUT
 from tests.support.celery_process import celery_process
 from tests.support.servers import test_database_url
 from tests.support.waiting import wait_until
 
 TASK = "ingestion.remove_expired_idempotency_keys"
+LOADED = """
+import sys
+from events_platform.celery import app
+app.loader.import_default_modules()
+print(*sys.modules)
+"""
 
 
 def sessions(name: str) -> list[tuple[int, Any]]:
@@ -62,3 +70,11 @@ def test_the_connection_of_a_task_that_failed_is_not_used_again() -> None:
     assert connection.connection is kept
     fixup.worker_fixup.on_task_postrun(task, state=states.FAILURE)
     assert connection.connection is None
+
+
+def test_the_tasks_are_loaded_without_the_pages() -> None:
+    """The first events after a start wait for it."""
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "delivery.tasks" in loaded
+    assert "events_platform.urls" not in loaded

@@ -1,7 +1,10 @@
-"""Celery's support for Django, except that a worker's process keeps its connection to PostgreSQL from task to task.
+"""Celery's support for Django, except for two things that cost more than the work of a worker that has little to do.
 
-Celery closes it before and after each. A new one costs PostgreSQL some 15 ms of CPU, since its process has to find
-everything out anew: with a few events a second that was more than the work on them.
+A worker's process keeps its connection to PostgreSQL from task to task. Celery closes it before and after each, and a
+new one costs PostgreSQL some 15 ms of CPU, since its process has to find everything out anew.
+
+And no process of Celery loads the pages at its start, to check their URLs: Celery drops what the checks find, and
+`migrate` has made them before.
 """
 
 from typing import Any
@@ -12,6 +15,10 @@ from django.db import close_old_connections, connections
 
 
 class _WorkerFixup(DjangoWorkerFixup):  # type: ignore[misc]
+    def validate_models(self) -> None:
+        """Before the tasks are imported."""
+        self.django_setup()
+
     def on_task_prerun(self, sender: Any, **_: Any) -> None:
         """One that has grown old, or does not answer any more, is not used."""
         if not sender.request.is_eager:
