@@ -1,25 +1,27 @@
 """How fast the Python client sends and consumes beside httpx used by hand, and what `evp send` of a stream takes."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import httpx
 import psutil
-from events_client import Client, InboxEvent
+from events_client import AsyncClient, Client, InboxEvent
 
 from benchmarks.comparing import Comparison, chosen, compare, drained, facts_of
 from benchmarks.lab import Lab, running_lab
 from benchmarks.options import Options
 from benchmarks.progress import Progress
 from benchmarks.report import Report
-from benchmarks.samples import Sample
+from benchmarks.samples import Sample, Tally, sample_of
 from benchmarks.servers import HOST, memory_watched
 from benchmarks.targets import Target, Tenant, prepared_platform
 from benchmarks.workers import our_worker, wait_until
@@ -31,8 +33,15 @@ HTTPX, SINGLE = "httpx", "single"
 _LINES_PER_SECOND = 125_000
 _CONSUMED_PER_SECOND = 1_000
 _BATCH = 500
+# Far below what keeps anything busy.
+_HANDED_PER_SECOND = 10
+_HANDED_SECONDS = 60
 _SENDING, _CONSUMING = "Sending from one thread", "Consuming an inbox, one handler at a time"
+_HANDING = "From 202 to a consumer that waits"
 _MEBIBYTE = 1024 * 1024
+
+# Consumes with httpx or the client, for as long as it is let; tells the id of each event that it was handed.
+_Consume = Callable[[AsyncClient, httpx.AsyncClient, Callable[[str], object]], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +127,37 @@ class _Bench:
         self._fill(events)
         return self._consuming(handled, consume)
 
+    def handed_on(self, consume: _Consume, events: int) -> Sample:
+        self._fill(0)
+        return asyncio.run(self._handing_on(consume, events))
+
+    async def _handing_on(self, consume: _Consume, events: int) -> Sample:
+        accepted: dict[str, float] = {}
+        handed: dict[str, float] = {}
+        settings = self.client.settings
+        async with (
+            AsyncClient(settings.base_url, settings.api_key) as client,
+            httpx.AsyncClient(base_url=settings.base_url, headers=self.http.headers, timeout=_HANDED_SECONDS) as http,
+        ):
+            consuming = asyncio.ensure_future(consume(client, http, lambda pk: handed.setdefault(pk, time.monotonic())))
+            # A worker that has just started would count for whoever comes first.
+            first = await client.events.send("bench.handed", None)
+            await _until(lambda: first.id in handed)
+            began = time.monotonic()
+            for number in range(events):
+                await asyncio.sleep(1 / _HANDED_PER_SECOND)
+                sent = await client.events.send("bench.handed", {"number": number})
+                accepted[sent.id] = time.monotonic()
+            await _until(lambda: accepted.keys() <= handed.keys())
+            seconds = time.monotonic() - began
+            consuming.cancel()
+            with suppress(asyncio.CancelledError):
+                await consuming
+        latencies = [max(0.0, handed[pk] - at) for pk, at in accepted.items()]
+        sample = sample_of([Tally(seconds=seconds, accepted=events, latencies=latencies)])
+        found = len(accepted.keys() & handed.keys())
+        return replace(sample, generator="", found=found, peak_mebibytes=_own_mebibytes())
+
     def _for_a_while(self, act: Callable[[int], object]) -> Callable[[], int]:
         def acting() -> int:
             ends, number = time.monotonic() + self.seconds, 0
@@ -197,6 +237,39 @@ def _comparisons(bench: _Bench, lab: Lab, options: Options) -> Iterator[Comparis
     ]
     for group, name, ours, reference, label in sides:
         yield Comparison(group=group, name=name, ours=ours, reference=reference, reference_label=label)
+    handed = round(_HANDED_PER_SECOND * options.seconds)
+    yield Comparison(
+        group=_HANDING,
+        name=f"an event each {1000 / _HANDED_PER_SECOND:.0f} ms",
+        ours=partial(bench.handed_on, _wait_with_client, handed),
+        reference=partial(bench.handed_on, _wait_by_hand, handed),
+        reference_label=HTTPX,
+        compared="p95",
+    )
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_HANDED_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def _wait_with_client(client: AsyncClient, _http: httpx.AsyncClient, tell: Callable[[str], object]) -> None:
+    async def handle(event: InboxEvent) -> None:
+        tell(event.id)
+
+    await client.inbox().consume(handle)
+
+
+async def _wait_by_hand(_client: AsyncClient, http: httpx.AsyncClient, tell: Callable[[str], object]) -> None:
+    while True:
+        leased = await http.post("/api/v1/inbox/lease", json={"wait_seconds": 20})
+        ids = [event["id"] for event in leased.raise_for_status().json()["events"]]
+        for pk in ids:
+            tell(pk)
+        if ids:
+            acknowledged = await http.post("/api/v1/inbox/ack", json={"event_ids": ids})
+            acknowledged.raise_for_status()
 
 
 def _event(number: int) -> dict[str, object]:
