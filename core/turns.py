@@ -12,6 +12,7 @@ import itertools
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ class Turns:
         # By what their owners have computed, then by their coming.
         self._waiting: list[tuple[float, int, Turn]] = []
         self._numbers = itertools.count()
+        # How many statements of each owner run.
+        self._asking: Counter[Owner] = Counter()
 
     @contextmanager
     def computing(self, owner: Owner) -> Iterator[Turn]:
@@ -121,17 +124,36 @@ class Turns:
             self._give_away(turn)
 
     def pause(self) -> None:
-        """Before a wait."""
+        """Before a wait. The turn comes again with the next statement."""
         if (turn := getattr(self._current, "turn", None)) is not None:
             self._give_away(turn)
 
-    def resume(self) -> None:
-        """After a wait."""
-        if (turn := getattr(self._current, "turn", None)) is not None:
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """PostgreSQL works for this one meanwhile, which is charged for what takes longer than FREE_STATEMENT_SECONDS.
+
+        Only for its part where other owners' statements run as well: each of them waits for the others then, and who
+        asks little would pay for whoever asks much.
+        """
+        if (turn := getattr(self._current, "turn", None)) is None:
+            yield
+            return
+        self._give_away(turn)
+        with self._lock:
+            self._asking[turn.owner] += 1
+        began = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                others = self._asking.total() - self._asking[turn.owner]
+                self._asking[turn.owner] -= 1
+                self._asking += Counter()
+            turn.elsewhere += max(0.0, self._clock() - began - bounds.FREE_STATEMENT_SECONDS) / (1 + others)
             self._take(turn)
 
     def charge(self, seconds: float) -> None:
-        """Another thread, or PostgreSQL, has computed for this one."""
+        """Another thread has computed for this one."""
         if (turn := getattr(self._current, "turn", None)) is not None:
             turn.elsewhere += seconds
 

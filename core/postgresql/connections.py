@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 
-from core import bounds
 from core.postgresql.availability import availability
 from core.postgresql.compat import WaitTimeout
 from core.turns import turns
@@ -94,19 +93,14 @@ class BoundedConnection(_Bounded, psycopg.Connection[Any]):
         return connection
 
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL, timeout: float | None = None) -> RV:
-        turns.pause()
-        started = time.monotonic()
         try:
-            with self._watched():
+            with turns.asking(), self._watched():
                 return super().wait(gen, interval=interval, timeout=self.limit if timeout is None else timeout)
         except WaitTimeout as error:
             with suppress(psycopg.Error):
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
             self.pgconn.finish()
             raise psycopg.OperationalError("PostgreSQL does not answer") from error
-        finally:
-            turns.charge(max(0.0, time.monotonic() - started - bounds.FREE_STATEMENT_SECONDS))
-            turns.resume()
 
     def check(self) -> None:
         """Raises psycopg's OperationalError when PostgreSQL does not answer on it soon."""

@@ -108,6 +108,26 @@ def test_what_postgresql_computes_is_charged(turns: Turns, pooled: BoundedConnec
     assert turn.elsewhere >= 0.1 - bounds.FREE_STATEMENT_SECONDS
 
 
+def test_who_waits_for_the_statements_of_others_is_not_charged_for_them(
+    turns: Turns, pooled: BoundedConnection
+) -> None:
+    may_end = threading.Event()
+
+    def ask(owner: str) -> None:
+        with turns.computing(owner), turns.asking():
+            may_end.wait(30)
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            pool.submit(ask, HEAVY)
+        wait_until(lambda: turns._asking[HEAVY] == 3)
+        with turns.computing(LIGHT) as turn:
+            pooled.execute("SELECT pg_sleep(0.4)")
+        may_end.set()
+    assert 0.09 < turn.elsewhere < 0.2
+    assert not turns._asking
+
+
 def test_who_does_not_end_its_turn_has_others_beside_it(
     requests: Requests, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,8 +136,8 @@ def test_who_does_not_end_its_turn_has_others_beside_it(
         threading.Thread(target=requests._compute, args=(LIGHT,)).start()
         wait_until(lambda: requests.order == [LIGHT])
         # What it gives away is no longer its own.
-        turns.pause()
-        turns.resume()
+        with turns.asking():
+            pass
     with turns.computing("next"):
         assert turns._waiting == []
 
@@ -146,9 +166,13 @@ def test_who_has_waited_for_the_longest_time_goes_on(
 
 
 def test_threads_that_work_for_nobody_take_no_part(turns: Turns) -> None:
+    def ask() -> None:
+        turns.pause()
+        with turns.asking():
+            pass
+
     with turns.computing("first"), ThreadPoolExecutor(1) as pool:
-        pool.submit(turns.pause).result(10)
-        pool.submit(turns.resume).result(10)
+        pool.submit(ask).result(10)
 
 
 def test_what_another_thread_computes_is_charged(turns: Turns) -> None:
