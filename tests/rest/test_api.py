@@ -50,9 +50,11 @@ def test_the_docs_name_exactly_the_settings_there_are() -> None:
     assert [name for name in read if f"`{name}`" not in documented] == []
 
 
-def test_the_problem_page_has_an_anchor_for_each_code() -> None:
+def test_the_problem_page_explains_each_code_at_an_anchor() -> None:
     page = Client().get("/docs/errors").content.decode()
     assert all(f'id="{code}"' in page for code in PROBLEM_TYPES)
+    assert "<code>Authorization: Bearer &lt;key&gt;</code>" in page
+    assert "`" not in page
 
 
 def test_a_sane_request_id_is_kept(tenant: Tenant) -> None:
