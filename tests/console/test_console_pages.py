@@ -327,6 +327,8 @@ def test_an_event_shows_its_data_and_its_way(scene: Scene, member: Client, home:
     assert "Ada &amp; Söhne &lt;script&gt;" in page
     for words in ("Received", "Processed", "Billing", "Dead letter", "503", "160 ms", "&lt;h1&gt;Sorry", "Retry"):
         assert words in page
+    # Whether it arrived is what people come for: it is read first, on a phone and aloud too.
+    assert page.index("</h1>") < page.index('id="timeline-title"') < page.index('id="facts-title"')
     assert "Could not be processed" in text_of(member, f"{home}events/{scene.failed_id}/")
 
 
