@@ -6,7 +6,8 @@ module runs in processes without Django.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,6 +39,26 @@ class Week:
     end: datetime
     numbers: range
     new: tuple[str, ...]
+
+
+class NotWrittenError(Exception):
+    """Says of which weeks, and why."""
+
+
+def not_written(weeks: Iterable[Week], why: str) -> NotWrittenError:
+    starts = [f"{week.start:%Y-%m-%d}" for week in weeks]
+    which = f"The week of {starts[0]} was" if len(starts) == 1 else f"The weeks of {', '.join(starts)} were"
+    return NotWrittenError(f"{which} not written: {why}.")
+
+
+@contextmanager
+def naming(week: Week) -> Iterator[None]:
+    """What PostgreSQL refuses is a NotWrittenError of this week."""
+    try:
+        yield
+    except psycopg.Error as error:
+        line, _, _ = str(error).partition("\n")
+        raise not_written([week], f"{type(error).__name__}, {line.rstrip('.')}") from error
 
 
 def table_of(table: str, week: datetime) -> str:

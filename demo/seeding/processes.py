@@ -1,14 +1,16 @@
 """The weeks of a plan, each written by one of several processes. Like everything that they import, without Django."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from queue import Empty
 from typing import Any
 
 import psycopg
 
-from demo.seeding.filling import Week, fill_week
+from demo.seeding.filling import Week, fill_week, naming, not_written
 from demo.seeding.history import Counts
 from demo.seeding.plan import Plan
 
@@ -19,7 +21,11 @@ _reports: Any = None
 def fill_weeks(
     conninfo: str, plan: Plan, weeks: Sequence[Week], *, processes: int, report: Callable[[int], object]
 ) -> Iterator[tuple[Week, Counts]]:
-    """The weeks as they are committed. `report` is told how many more events have been written."""
+    """The weeks as they are committed. `report` is told how many more events have been written.
+
+    Raises NotWrittenError. Whatever ends it early ends the processes too, with what they were writing.
+    """
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(reports,))
@@ -30,9 +36,14 @@ def fill_weeks(
                 done = wait(running, timeout=0.5, return_when="FIRST_COMPLETED").done
                 _tell(reports, report)
                 for future in done:
-                    yield running.pop(future), future.result()
+                    yield running[future], future.result()
+                    del running[future]
+        except BrokenProcessPool as error:
+            why = "a process was killed, as happens when memory runs out"
+            raise not_written(running.values(), why) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            if running:
+                _end(set(multiprocessing.active_children()) - others)
         _tell(reports, report)
 
 
@@ -41,8 +52,14 @@ def _start(reports: Any) -> None:
     _reports = reports
 
 
+def _end(processes: Iterable[BaseProcess]) -> None:
+    """At once, whatever they wait for. The pool waits for its processes, and has no means to end them before 3.14."""
+    for process in processes:
+        process.terminate()
+
+
 def _fill(conninfo: str, plan: Plan, week: Week) -> Counts:
-    with psycopg.connect(conninfo) as connection:
+    with naming(week), psycopg.connect(conninfo) as connection:
         return fill_week(connection, plan, week, _reports.put)
 
 

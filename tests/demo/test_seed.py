@@ -1,5 +1,6 @@
 """The made-up history is one that the platform could have written itself."""
 
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
@@ -7,15 +8,21 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
+from django.utils import timezone
+from psycopg.errors import DiskFull
 
 from core.partitions.making import attach_partition
+from core.partitions.weeks import WEEK
 from delivery.delivery_ids import delivery_id
 from delivery.models import Attempt, Delivery
 from demo.management.commands import seed
-from demo.seeding.filling import Week
+from demo.seeding import processes
+from demo.seeding.filling import NotWrittenError, Week, table_of
 from demo.seeding.history import Counts
+from demo.seeding.plan import Plan
 from demo.seeding.processes import fill_weeks
+from demo.seeding.tenants import make_tenants
 from ingestion.models import Event, EventStatus, EventType, HourlyStat, IntakeCount, ProcessingFailure
 from ingestion.operations import process_outbox
 
@@ -95,6 +102,55 @@ def test_several_processes_write_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert "filled" not in done[done.index("attached") :]
     _assert_deliveries_fit()
     _assert_counts_fit()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_week_that_fails_ends_the_processes_of_the_others() -> None:
+    """Of two weeks one waits for a lock that nobody gives back, and one finds something in the place of its table."""
+    now = timezone.now()
+    plan = Plan(tenants=make_tenants(1), now=now, events=100, random_seed=1)
+    waits = Week(start=now, end=now + WEEK, numbers=range(50, 100), new=())
+    fails = Week(start=now - WEEK, end=now, numbers=range(50), new=("ingestion_event",))
+    name = table_of("ingestion_event", fails.start)
+    said = f"^The week of {fails.start:%Y-%m-%d} was not written: WrongObjectType, "
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE VIEW {name} AS SELECT 1")
+        try:
+            with transaction.atomic():
+                cursor.execute("LOCK ingestion_event IN SHARE MODE")
+                with pytest.raises(NotWrittenError, match=said):
+                    list(fill_weeks(seed._conninfo(), plan, [waits, fails], processes=2, report=int))
+        finally:
+            cursor.execute(f"DROP VIEW {name}")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_killed_is_told_with_the_weeks_that_it_may_have_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def kill(*_: object) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    monkeypatch.setattr(processes, "_tell", kill)
+    now = timezone.now()
+    plan = Plan(tenants=make_tenants(1), now=now, events=100, random_seed=1)
+    week = Week(start=now, end=now + WEEK, numbers=range(100), new=())
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("LOCK delivery_attempt IN SHARE MODE")
+        with pytest.raises(NotWrittenError, match="was not written: a process was killed"):
+            list(fill_weeks(seed._conninfo(), plan, [week], processes=2, report=int))
+
+
+@pytest.mark.django_db
+def test_the_command_says_which_week_failed_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Counts:
+        raise DiskFull("could not extend file: No space left on device\nHINT: Check free disk space.")
+
+    monkeypatch.setattr(seed, "fill_week", refuse)
+    said = r"^The week of \d{4}-\d\d-\d\d was not written: DiskFull, could not extend file: No space left on device\. "
+    with pytest.raises(CommandError, match=said):
+        call_command("seed", events=5, tenants=1, stdout=StringIO())
 
 
 @pytest.mark.django_db

@@ -17,7 +17,7 @@ from core.partitions.making import attach_partition, make_partitions
 from core.partitions.weeks import WEEK, has_partition, week_of
 from core.postgresql.short_locks import InUseError, TooLongError
 from core.progress import progress_bar
-from demo.seeding.filling import Connection, Week, fill_week, table_of
+from demo.seeding.filling import Connection, NotWrittenError, Week, fill_week, naming, table_of
 from demo.seeding.history import Counts
 from demo.seeding.plan import Plan
 from demo.seeding.processes import fill_weeks
@@ -71,8 +71,12 @@ def _write(plan: Plan, processes: int, report: Callable[[int], None]) -> None:
     else:
         filled = fill_weeks(_conninfo(), plan, weeks, processes=processes, report=report)
     counts = Counts()
-    for _, of_week in filled:
-        counts.add(of_week)
+    try:
+        for _, of_week in filled:
+            counts.add(of_week)
+    except NotWrittenError as error:
+        remedy = "Other weeks may be written already: when this is mended, begin again with an empty database."
+        raise CommandError(f"{error} {remedy}") from error
     # A process that fills a week has locks of the tables that it is to be a part of.
     for week in weeks:
         _attach(week)
@@ -97,10 +101,10 @@ def _weeks(plan: Plan) -> Iterator[Week]:
         start += WEEK
 
 
-@transaction.atomic
 def _fill(plan: Plan, week: Week, report: Callable[[int], None]) -> Counts:
-    connection.ensure_connection()
-    return fill_week(cast(Connection, connection.connection), plan, week, report)
+    with naming(week), transaction.atomic():
+        connection.ensure_connection()
+        return fill_week(cast(Connection, connection.connection), plan, week, report)
 
 
 def _conninfo() -> str:
