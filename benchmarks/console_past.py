@@ -83,7 +83,7 @@ def _entries(organization: Organization, webhook: Subscription, now: datetime) -
         yield AuditEntry(
             id=UUID(int=lowest_id(at).int | uuid7().int & _BELOW_TIME), organization=organization, created_at=at,
             actor_kind="user", actor_label=f"bench-{number % 7}", action=action, target_kind=action.partition(".")[0],
-            target_id=str(webhook.pk if is_of_webhook else number), target_label=f"object {number}",
+            target_id=str(webhook.pk if is_of_webhook else UUID(int=number)), target_label=f"object {number}",
             changes={"name": ["before", "after"]},
         )  # fmt: skip
 
