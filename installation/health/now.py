@@ -9,8 +9,9 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from console.drawing.sparklines import Sparkline, sparkline
+from installation.doctor.findings import Finding
 from installation.health.samples import MINUTES, Sample, look_now, read_samples
-from installation.health.status import Part, look_at_all
+from installation.health.status import Part, parts_of
 from lifecycle.retention.last_run import LastRun, last_run
 from observability.metrics.queries import MOST_COUNTED, TableFacts, table_facts
 from observability.signs_of_life import Sign, read_signs
@@ -62,11 +63,11 @@ class Figures:
     retention: LastRun | None
 
 
-def figures() -> Figures:
-    """As they are now. Some ten bounded queries."""
+def figures(findings: Sequence[Finding]) -> Figures:
+    """As they are now, by a few bounded queries; the parts are as a complete examination has just found them."""
     tables = table_facts()
     return Figures(
-        parts=look_at_all(),
+        parts=parts_of(findings),
         flows=_flows(),
         processes=_processes(),
         tables=tables[:_TABLES],

@@ -58,16 +58,19 @@ def _examination() -> Examination:
         if _last is None or time.monotonic() >= _last.until:
             findings = examine(Visit(), skip=_NOT_HERE, check_seconds=_CHECK_SECONDS, all_seconds=_ALL_SECONDS)
             _last = Examination(
-                findings=findings, figures=_figures(), at=datetime.now(UTC), until=time.monotonic() + CACHE_SECONDS
+                findings=findings,
+                figures=_figures(findings),
+                at=datetime.now(UTC),
+                until=time.monotonic() + CACHE_SECONDS,
             )
         return _last
 
 
-def _figures() -> Figures | None:
+def _figures(findings: list[Finding]) -> Figures | None:
     """None when PostgreSQL does not answer: the findings say so."""
     try:
         with short_statements(_FIGURES_MS):
-            return figures()
+            return figures(findings)
     except (DatabaseError, InterfaceError):
         return None
 

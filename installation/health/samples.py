@@ -9,8 +9,7 @@ from contextlib import closing
 import msgspec
 from redis.exceptions import RedisError
 
-from ingestion.models import OutboxEntry
-from observability.metrics.queries import count_due, count_inbox, count_outbox, oldest_due_seconds, oldest_inbox_seconds
+from observability.metrics.queries import due_backlog, inbox_backlog, outbox_backlog
 from observability.signs_of_life import redis_client
 
 MINUTES = 60
@@ -31,15 +30,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look_now() -> Sample:
-    """By six bounded queries."""
+    """By three bounded queries, one more for each backlog that reaches its bound."""
+    outbox, sending, inboxes = outbox_backlog(), due_backlog(), inbox_backlog()
     return Sample(
         minute=int(time.time() // 60),
-        outbox=count_outbox(),
-        outbox_age=OutboxEntry.objects.oldest_age_seconds(),
-        sending=count_due(),
-        sending_age=oldest_due_seconds(),
-        inboxes=count_inbox(),
-        inboxes_age=oldest_inbox_seconds(),
+        outbox=outbox[0],
+        outbox_age=outbox[1],
+        sending=sending[0],
+        sending_age=sending[1],
+        inboxes=inboxes[0],
+        inboxes_age=inboxes[1],
     )
 
 

@@ -4,7 +4,7 @@ The questions are the doctor's (installation.doctor), of which each part takes t
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from installation.doctor.checks import Visit
 from installation.doctor.examining import ALL, describe
-from installation.doctor.findings import CheckOutcome, Status, problem, skipped
+from installation.doctor.findings import CheckOutcome, Finding, Status, problem, skipped
 from installation.health.looks import Look, Silence
 from installation.health.readiness import ANSWER_SECONDS, OK, look_at_intake
 
@@ -89,12 +89,21 @@ def look_at_all() -> dict[str, Part]:
     for looks in _looks.values():
         for _, look in looks:
             look.begin()
-    parts = {
-        name: Part(State.OK, None) if reason == OK else Part(State.FAILING, reason)
-        for name, reason in look_at_intake().items()
-    }
+    parts = _of_intake()
     for name, looks in _looks.items():
         parts[name] = _worst([each for question, look in looks for each in _said(question, look.said(until))])
+    return parts
+
+
+def parts_of(findings: Iterable[Finding]) -> dict[str, Part]:
+    """The same of what an examination has just found, so that nothing but the intake is asked again.
+
+    A check that did not end is a problem there, and so is its part.
+    """
+    found = {finding.name: finding for finding in findings}
+    parts = _of_intake()
+    for part, questions in _QUESTIONS.items():
+        parts[part] = _worst([found[name] for question in questions for name in question.names])
     return parts
 
 
@@ -103,6 +112,13 @@ def forget_status() -> None:
     for looks in _looks.values():
         for _, look in looks:
             look.forget()
+
+
+def _of_intake() -> dict[str, Part]:
+    return {
+        name: Part(State.OK, None) if reason == OK else Part(State.FAILING, reason)
+        for name, reason in look_at_intake().items()
+    }
 
 
 def _outcome(name: str) -> CheckOutcome:
@@ -121,7 +137,7 @@ def _said(question: _Question, answer: list[CheckOutcome] | Silence) -> list[Che
     return answer
 
 
-def _worst(said: list[CheckOutcome]) -> Part:
+def _worst(said: Sequence[CheckOutcome | Finding]) -> Part:
     """Of several answers the worst, all that are as bad in one reason."""
     worst = min((outcome.status for outcome in said), key=_ORDER.index)
     reasons = dict.fromkeys(outcome.what for outcome in said if outcome.status is worst)

@@ -18,7 +18,6 @@ from core.partitions.weeks import WEEK, week_of
 from delivery.kinds import IS_SENT
 from delivery.models import SubscriptionKind, SubscriptionStatus
 from delivery.webhooks.claiming import NOT_SUSPENDED, NOT_TAKEN
-from ingestion.models import OutboxEntry
 from observability.schema_version import OURS
 from observability.signs_of_life import last_beat
 
@@ -26,6 +25,10 @@ Families = Iterable[GaugeMetricFamily]
 # Nobody needs to know by how much a backlog is beyond this, and counting it would cost.
 MOST_COUNTED = 10_000
 
+_OUTBOX = """
+SELECT count(*), greatest(extract(epoch FROM clock_timestamp() - min(created_at)), 0)
+FROM (SELECT created_at FROM ingestion_outboxentry ORDER BY created_at LIMIT %s) AS entry
+"""
 _DUE = f"""
 SELECT count(*), extract(epoch FROM now() - min(next_attempt_at)) FROM (
     SELECT due.next_attempt_at FROM delivery_subscription AS subscription CROSS JOIN LATERAL (
@@ -63,44 +66,44 @@ GROUP BY 1
 """
 
 
-def count_outbox() -> int:
-    """Batches of events that wait to be processed, up to MOST_COUNTED."""
-    return _number(f"SELECT count(*) FROM (SELECT FROM ingestion_outboxentry LIMIT {MOST_COUNTED}) AS entry")  # noqa: S608
+def outbox_backlog() -> tuple[int, float]:
+    """Batches of events that wait to be processed, up to MOST_COUNTED, and for how many seconds the oldest has."""
+    count, age = _rows(_OUTBOX, [MOST_COUNTED])[0]
+    return int(count), float(age or 0)
 
 
-def count_inbox() -> int:
-    """Deliveries to inboxes that could be leased now, up to MOST_COUNTED."""
-    return int(_rows(_IN_INBOXES, [MOST_COUNTED, MOST_COUNTED])[0][0])
+def inbox_backlog() -> tuple[int, float]:
+    """Deliveries to inboxes that could be leased now, likewise."""
+    return _count_and_age(_IN_INBOXES)
 
 
-def oldest_inbox_seconds() -> float:
-    """How long the oldest of them has been waiting; 0 if there is none."""
-    return float(_rows(_IN_INBOXES, [1, None])[0][1] or 0)
+def due_backlog() -> tuple[int, float]:
+    """Webhook deliveries that could be sent now, likewise."""
+    return _count_and_age(_DUE)
+
+
+def _count_and_age(statement: str) -> tuple[int, float]:
+    count, age = _rows(statement, [MOST_COUNTED, MOST_COUNTED])[0]
+    if count >= MOST_COUNTED:
+        # The bound may hide the oldest: one of each subscription is enough for that.
+        age = _rows(statement, [1, None])[0][1]
+    return int(count), float(age or 0)
 
 
 def outbox() -> Families:
-    age = OutboxEntry.objects.oldest_age_seconds()
-    count = count_outbox()
+    count, age = outbox_backlog()
     yield _gauge("events_outbox_oldest_age_seconds", "Age of the oldest batch of events waiting to be processed.", age)
     yield _gauge("events_outbox_entries", f"Batches of events waiting to be processed, up to {MOST_COUNTED}.", count)
 
 
-def count_due() -> int:
-    """Webhook deliveries that could be sent now, up to MOST_COUNTED."""
-    return int(_rows(_DUE, [MOST_COUNTED, MOST_COUNTED])[0][0])
-
-
 def due_deliveries() -> Families:
-    # All of them for the count; one of each subscription for the oldest, which the bound might hide.
-    count = count_due()
+    count, age = due_backlog()
     yield _gauge(
         "events_deliveries_due",
         f"Webhook deliveries that could be sent now, up to {MOST_COUNTED}; excluding those that are held.",
         count,
     )
-    yield _gauge(
-        "events_deliveries_oldest_due_age_seconds", "How long the oldest of them has been due.", oldest_due_seconds()
-    )
+    yield _gauge("events_deliveries_oldest_due_age_seconds", "How long the oldest of them has been due.", age)
 
 
 def oldest_due_seconds() -> float:

@@ -4,16 +4,21 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from redis.exceptions import RedisError
 from uuid_utils.compat import uuid7
 
-from delivery.models import OutcomeCount, Subscription
+from delivery.models import Delivery, OutcomeCount, Subscription
 from ingestion.models import IntakeCount, OutboxEntry
+from installation.doctor.examining import ALL
+from installation.doctor.findings import Finding, Status
 from installation.health import now as health
-from installation.health import page, samples
+from installation.health import page, samples, status
 from lifecycle.tasks import retain
+from observability.metrics import queries
 from observability.signs_of_life import redis_client
 from tests.conftest import Tenant
 from tests.factories import UserFactory
@@ -70,6 +75,42 @@ def test_the_page_shows_parts_with_reasons_and_when_retention_ran(operator: Clie
     retain()
     page.forget_examination()
     assert "Retention last ran" in operator.get("/console/health/").content.decode()
+
+
+def test_parts_are_as_an_examination_found_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "look_at_intake", lambda: {"intake": "ok", "postgresql": "It is away."})
+    found = {"redis": Status.PROBLEM, "clock_redis": Status.WARNING, "default_partitions": Status.SKIPPED}
+    findings = [
+        Finding(part=check.part, name=check.name, status=found.get(check.name, Status.OK), what=check.name, remedy="")
+        for check in ALL
+    ]
+    parts = status.parts_of(findings)
+    assert [*parts] == ["intake", "postgresql", *status._QUESTIONS]
+    assert {name: part.state.value for name, part in parts.items() if part.state.value != "ok"} == {
+        "postgresql": "failing", "redis": "failing", "clock": "note",
+    }  # fmt: skip
+    assert (parts["clock"].reason, parts["partitions"].reason) == ("clock_redis", "partitions")
+
+
+def test_the_page_asks_each_thing_once(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(status, "_outcome", asked.append)
+    with CaptureQueriesContext(connection) as captured:
+        operator.get("/console/health/")
+    assert asked == []
+    assert len([query for query in captured if "SAVEPOINT" not in query["sql"]]) <= 12
+
+
+def test_a_backlog_beyond_its_bound_has_the_age_of_its_oldest(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MOST_COUNTED", 1)
+    webhook = Subscription.objects.create(organization=tenant.organization, kind="webhook", url="https://example.com")
+    for minutes in (1, 3, 2):
+        due = timezone.now() - timedelta(minutes=minutes)
+        Delivery.objects.create(id=uuid7(), organization=tenant.organization, subscription=webhook, event_id=uuid7(),
+                                created_at=due, next_attempt_at=due)  # fmt: skip
+        waiting(minutes)
+    for count, age in (queries.due_backlog(), queries.outbox_backlog()):
+        assert (count, round(age / 60)) == (1, 3)
 
 
 def test_without_redis_the_page_says_what_it_does_not_know(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
