@@ -54,7 +54,8 @@ class Connections:
     """Those of a process: `added` is called with each new one."""
 
     def __init__(self, added: Callable[["Connection"], None]) -> None:
-        self.all: set[Connection] = set()
+        # The oldest first.
+        self.all: dict[Connection, None] = {}
         self.added = added
         self.clock = Clock()
         self.date = _date()
@@ -130,13 +131,13 @@ class Connection(asyncio.Protocol):
         self._client = _address(transport.get_extra_info("peername"))
         self.waits_since = self._connections.clock.now
         self._server_state.connections.add(self)  # type: ignore[arg-type] # of its own kinds
-        self._connections.all.add(self)
+        self._connections.all[self] = None
         self._connections.added(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whoever works on a request is told; who does not notice is ended a little later."""
         self._server_state.connections.discard(self)
-        self._connections.all.discard(self)
+        self._connections.all.pop(self, None)
         self._closing = True
         self._pipeline.clear()
         self.resume_writing()
@@ -220,7 +221,7 @@ class Connection(asyncio.Protocol):
         if isinstance(cause, Refusal):
             self.refuse(cause.status, cause.reason)
         elif cause is None:
-            self.refuse(400, "It is not HTTP/1.1 as it is known here")
+            self.refuse(400, "It is not a valid HTTP request")
         else:
             logger.error("A request could not be read: %s", error, exc_info=cause)
             self.refuse(500, "")
