@@ -22,8 +22,11 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from core import bounds
+from core.problems import Problem, problem_for_status
 from rest.doors.asgi import ConnectionScope
 from rest.doors.exchanges import Exchange
+from rest.middleware import request_id_of
+from rest.problems import MEDIA_TYPE, problem_body
 
 logger = logging.getLogger(__name__)
 
@@ -404,9 +407,6 @@ class Connection(asyncio.Protocol):
         self.transport.write(_refusal(status, reason, self._request_id()))
 
     def _request_id(self) -> str:
-        # Not above: gunicorn's master reads this module before there are settings.
-        from rest.middleware import request_id_of  # noqa: PLC0415
-
         given = next((value for name, value in self._fields if name == b"request-id"), b"")
         return request_id_of(given.decode("latin-1"))
 
@@ -477,9 +477,6 @@ def _address(name: Any) -> tuple[str, int] | None:
 
 def _refusal(status: int, reason: str, request_id: str) -> bytes:
     """A problem document, for what no application sees or one leaves without an answer."""
-    from core.problems import Problem, problem_for_status  # noqa: PLC0415 - as above
-    from rest.problems import MEDIA_TYPE, problem_body  # noqa: PLC0415
-
     code = problem_for_status(status).problem_type.code
     detail = f"{reason}." if reason and (status < 500 or status == 503) else None
     body = json.dumps(problem_body(Problem(code, detail), request_id)).encode()
