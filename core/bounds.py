@@ -96,8 +96,8 @@ MAX_PAGE_REQUESTS_OF_ONE = 2
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8
 # Of the requests in Django one computes at a time, for so long; then the next one goes on beside it, and sooner where
-# its owner has computed no more than FREE_TIME lately but the other's has: a request has a turn after each of its
-# queries. Whoever has waited for the longest time goes on beside the others, too.
+# the other has computed for so long before, or its owner for more than FREE_TIME lately: a request has a turn after
+# each of its queries. Whoever has waited for the longest time goes on beside the others, too.
 TURN_SECONDS, SHORT_TURN_SECONDS = 0.02, 0.0005
 LONGEST_TURN_WAIT_SECONDS = 1.0
 # Of a process's time, what one owner's requests may compute in Django while others want something too, in seconds of

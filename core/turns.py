@@ -85,13 +85,18 @@ fair_time = FairTime()
 
 
 class Turn:
-    """Of one request, in its thread. `elsewhere`: seconds that others have computed for it."""
+    """Of one request, in its thread.
 
-    __slots__ = ("elsewhere", "gate", "owner")
+    `elsewhere`: seconds that others have computed for it. `computed`: its own, until it went on at `since`.
+    """
+
+    __slots__ = ("computed", "elsewhere", "gate", "owner", "since")
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.elsewhere = 0.0
+        self.computed = 0.0
+        self.since = math.inf
         # Open when the turn has come.
         self.gate = threading.Semaphore(0)
 
@@ -105,8 +110,7 @@ class Turns:
         self._lock = threading.Lock()
         self._current = threading.local()
         self._holder: Turn | None = None
-        self._since = 0.0
-        # By what their owners have computed, then by their coming.
+        # By what they and their owners have computed, then by their coming.
         self._waiting: list[tuple[float, int, Turn]] = []
         self._numbers = itertools.count()
         # How many statements of each owner run.
@@ -162,22 +166,29 @@ class Turns:
             if self._holder in (None, turn):
                 self._hold(turn)
                 return
-            heapq.heappush(self._waiting, (self._times.used(turn.owner), next(self._numbers), turn))
+            heapq.heappush(self._waiting, (self._lately(turn), next(self._numbers), turn))
         deadline = self._clock() + bounds.LONGEST_TURN_WAIT_SECONDS
         while not turn.gate.acquire(timeout=self._slice_before(turn)):
             with self._lock:
                 now = self._clock()
                 if now >= deadline and self._has_left(turn):
+                    turn.since = now
                     return
-                if now - self._since >= self._slice_before(turn):
+                if self._holder is not None and now - self._holder.since >= self._slice_before(turn):
                     self._pass_on()
 
     def _slice_before(self, turn: Turn) -> float:
         """For how long the holder computes alone while this one waits."""
-        holder, used = self._holder, self._times.used
-        if holder is not None and used(turn.owner) <= bounds.FREE_TIME < used(holder.owner):
+        if (holder := self._holder) is None:
+            return bounds.TURN_SECONDS
+        if self._lately(turn) <= bounds.FREE_TIME < self._lately(holder):
             return bounds.SHORT_TURN_SECONDS
-        return bounds.TURN_SECONDS
+        left = max(bounds.SHORT_TURN_SECONDS, bounds.TURN_SECONDS - holder.computed)
+        return left if turn.computed <= holder.computed + left else bounds.TURN_SECONDS
+
+    def _lately(self, turn: Turn) -> float:
+        """What its owner has computed lately, with what this request has: that is charged only when it ends."""
+        return self._times.used(turn.owner) + turn.computed
 
     def _has_left(self, turn: Turn) -> bool:
         """Whether it was still waiting; it does no more."""
@@ -189,6 +200,8 @@ class Turns:
 
     def _give_away(self, turn: Turn) -> None:
         with self._lock:
+            turn.computed += max(0.0, self._clock() - turn.since)
+            turn.since = math.inf
             if self._holder is turn:
                 self._pass_on()
 
@@ -201,7 +214,7 @@ class Turns:
             self._holder = None
 
     def _hold(self, turn: Turn) -> None:
-        self._holder, self._since = turn, self._clock()
+        self._holder, turn.since = turn, self._clock()
 
 
 # Of this process.

@@ -46,7 +46,8 @@ def counts_of(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 def count_deliveries(event_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
     """How many deliveries of each event are shown with each status; two queries at most, whatever their number."""
-    counts = {event_id: dict.fromkeys(DeliveryStatus.values, 0) for event_id in event_ids}
+    none = dict.fromkeys(DeliveryStatus.values, 0)
+    counts = {event_id: none.copy() for event_id in event_ids}
     if not event_ids:
         return counts
     bounds = [bounds_of_event(event_id) for event_id in event_ids]

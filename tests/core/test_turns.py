@@ -151,6 +151,35 @@ def test_who_has_computed_little_does_not_wait_for_the_slice_of_one_that_has_com
         wait_until(lambda: requests.order == [LIGHT])
 
 
+@pytest.mark.parametrize(
+    ("free_seconds", "computed"), [(1.0, 2.0), (3_600.0, 60.0)], ids=["much-for-its-owner", "a-slice"]
+)
+def test_a_request_that_has_computed_much_before_gets_no_whole_slice_beside_one_that_has_not(
+    requests: Requests, turns: Turns, monkeypatch: pytest.MonkeyPatch, free_seconds: float, computed: float
+) -> None:
+    """It is charged only when it ends, however often it has waited for PostgreSQL meanwhile."""
+    monkeypatch.setattr(bounds, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(bounds, "FREE_TIME", free_seconds)
+    with turns.computing(HEAVY) as turn:
+        turn.computed = computed
+        threading.Thread(target=requests._compute, args=(LIGHT,)).start()
+        wait_until(lambda: requests.order == [LIGHT])
+
+
+def test_waiting_is_no_computing(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(turns, "_clock", lambda: now)
+    with turns.computing("first") as turn:
+        now = 1.0
+        turns.pause()
+        now = 5.0
+        with turns.asking():
+            now = 8.0
+        now = 10.0
+        turns.pause()
+    assert turn.computed == 3.0
+
+
 def test_who_has_waited_for_the_longest_time_goes_on(
     requests: Requests, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
