@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, StreamingHttpResponse
 
+from core import bounds
+from core.problems import Problem
 from core.turns import Owner, fair_time
 from rest.doors.client_address import client_network
-from rest.doors.shares import Budget
+from rest.doors.shares import Budget, Places
 from rest.doors.threads import for_streams
 
 MEDIA_TYPE = "text/event-stream"
@@ -42,6 +44,10 @@ class Message:
 class StreamEndedError(Exception):
     """Whoever looks may not look any more, or there is nothing more to see."""
 
+
+# Streams of one address look one after the other, and pause as its requests do: those that are not held, too, of which
+# it may begin any number.
+_looks = Places(total=bounds.MAX_STREAM_READS, share=1, fair_time=fair_time)
 
 # What came after a cursor. Raises StreamEndedError.
 Look = Callable[[str], Message]
@@ -98,16 +104,18 @@ async def _held(look: Look, cursor: str, owner: Owner, visitor: Owner) -> AsyncI
         yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"
         sent, sent_at, looked = "", time.monotonic(), for_streams(look, visitor)
         while True:
-            message, took = await looked(cursor)
-            fair_time.spend(visitor, took)
+            async with _looks.place(visitor):
+                message, took = await looked(cursor)
+                fair_time.spend(visitor, took)
             cursor = message.cursor
             if message.text != sent or time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
                 yield _text_of(message) if message.text != sent else ":\n\n"
                 sent, sent_at = message.text, time.monotonic()
             if _streams.are_ending or time.monotonic() >= ends_at:
                 return
-            await asyncio.sleep(max(LOOK_SECONDS, fair_time.wait(visitor)))
-    except StreamEndedError:
+            await asyncio.sleep(LOOK_SECONDS)
+    except (StreamEndedError, Problem):
+        # Too many wait to look: the browser asks again.
         return
     finally:
         if is_held:
