@@ -59,6 +59,8 @@ def run_hostile(options: Options, progress: Progress) -> HostileReport:
     """Measure every attack: `rounds` times without it, then beside it."""
     facts = facts_of(options)
     attacks = [attack for attack in ATTACKS if options.rows in attack.name]
+    if not attacks:
+        raise UpError(f"No attack has {options.rows!r} in its name")
     progress.say("Starting PostgreSQL, Valkey and a receiver")
     with ExitStack() as stack:
         lab = stack.enter_context(running_lab())
