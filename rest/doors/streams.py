@@ -104,7 +104,7 @@ async def _held(look: Look, cursor: str, owner: Owner, visitor: Owner) -> AsyncI
         yield f"retry: {RETRY_MS if is_held else CROWDED_RETRY_MS}\n\n"
         sent, sent_at, looked = "", time.monotonic(), for_streams(look, visitor)
         while True:
-            async with _looks.place(visitor):
+            async with _looks.place(visitor, seconds=KEEP_ALIVE_SECONDS):
                 message, took = await looked(cursor)
                 fair_time.spend(visitor, took)
             cursor = message.cursor
