@@ -107,7 +107,7 @@ def _running(length: Any) -> Window:
 
 
 class _Running(Window):
-    """Stands in a statement once for each large column, and is made into SQL once: half of a list's time went there."""
+    """Stands in a statement once for each large column, and is made into SQL once: that takes longer than the rest."""
 
     _made_by: Any = None
     _made: tuple[str, Sequence[Any]]

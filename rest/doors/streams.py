@@ -45,10 +45,6 @@ class StreamEndedError(Exception):
     """Whoever looks may not look any more, or there is nothing more to see."""
 
 
-# Streams of one address look one after the other, and pause as its requests do: those that are not held, too, of which
-# it may begin any number.
-_looks = Places(total=bounds.MAX_STREAM_READS, share=1, fair_time=fair_time)
-
 # What came after a cursor. Raises StreamEndedError.
 Look = Callable[[str], Message]
 
@@ -62,6 +58,9 @@ class _Streams:
 
 
 _streams = _Streams()
+# Streams of one address look one after the other, and pause as its requests do: those that are not held, too, of which
+# it may begin any number.
+_looks = Places(total=bounds.MAX_STREAM_READS, share=1, fair_time=fair_time)
 
 
 def end_streams() -> None:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from allauth.mfa.models import Authenticator
-from axe_playwright_python.base import AXE_SCRIPT
 from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Page
@@ -128,8 +127,6 @@ def world(tenant: Tenant) -> World:
 @pytest.fixture
 def walk(live_server: Any) -> Iterator[Walk]:
     with open_tab(live_server.url, viewport=DESK, timezone_id="Europe/Vienna", locale="en-GB") as tab:
-        # With each page at once: the script alone takes longer to send than most pages.
-        tab.page.add_init_script(AXE_SCRIPT)
         yield Walk(tab)
 
 

@@ -55,8 +55,6 @@ class Tab:
 
     def barriers(self, *rules: str) -> list[str]:
         """What axe objects to; by all its rules, or by some."""
-        if not self.page.evaluate("'axe' in window"):
-            self.page.evaluate(AXE_SCRIPT)
         # Colours that are still changing are neither the old nor the new ones.
         self.page.evaluate(_AT_REST)
         # Without `preload` axe would read sheets again by ways that the policy forbids to pages.
@@ -83,6 +81,8 @@ def open_tab(base_url: str, **options: Any) -> Iterator[Tab]:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         page = browser.new_context(**options).new_page()
+        # With each page, for barriers(): sent to it afterwards, the script takes longer than most pages.
+        page.add_init_script(AXE_SCRIPT)
         tab = Tab(page=page, base_url=base_url)
         page.on("console", tab.note)
         page.on("pageerror", lambda error: tab.complaints.append(str(error)))
