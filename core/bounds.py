@@ -38,10 +38,14 @@ MAX_HEAD_BYTES = 32 * KIB
 MAX_TARGET_BYTES = 4 * KIB
 MAX_FIELD_BYTES = 8 * KIB
 MAX_FIELDS = 100
-# Requests that wait on a connection for the answers before theirs: one read of the socket may bring thousands.
-MAX_PIPELINED = 32
-# What is read ahead of whoever takes it; one read of the socket may go beyond it.
-MAX_READ_AHEAD_BYTES = 64 * KIB
+# What one read of a socket takes at most: of a body that somebody waits for, and of anything else.
+BODY_READ_BYTES, READ_BYTES = 64 * KIB, 8 * KIB
+# Requests that wait on a connection for the answers before theirs, and the header fields of all of them: one read of
+# the socket may bring thousands.
+MAX_PIPELINED = 8
+MAX_PIPELINED_FIELDS = MAX_FIELDS
+# What is read of a body before anybody asks for it, which is before its sender is known; one read may go beyond it.
+MAX_READ_AHEAD_BYTES = 4 * KIB
 # Chunks of a few bytes each cost a hundred times what their bytes cost: so many are taken, then they must be larger.
 MAX_TINY_CHUNKS = 4_096
 TINY_CHUNK_BYTES = 16
@@ -50,8 +54,8 @@ MAX_DISCARDED_BYTES = 16 * MIB
 
 # --- All requests of a process -------------------------------------------------------------------------------
 
-# With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process often has. Over it, the one that
-# has kept us waiting longest is closed.
+# With those to PostgreSQL and Redis they fit into the 1 024 descriptors that a process often has. Over it, those of
+# whoever has most end that have waited longest: for their clients, or for their turn.
 MAX_CONNECTIONS = 800
 
 # Answers that stay open while there is nothing to say: waiting leases, and streams of events. They have no thread and

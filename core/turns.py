@@ -7,6 +7,7 @@ request gives its turn away while it waits for PostgreSQL or for anything slow, 
 It is no lock: who computes for longer than a slice goes on, but beside the next one. See docs/adr/0017.
 """
 
+import asyncio
 import heapq
 import itertools
 import math
@@ -75,6 +76,11 @@ class FairTime:
         if self._is_alone() or (spent := self._spent.get(owner)) is None:
             return 0.0
         return spent.free_at - self._clock()
+
+    async def pause(self, owner: Owner) -> None:
+        """For as long as it should."""
+        while (seconds := self.wait(owner)) > 0:
+            await asyncio.sleep(seconds)
 
     def _is_alone(self) -> bool:
         return self._clock() - self._others_at > bounds.ALONE_AFTER_SECONDS

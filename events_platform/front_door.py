@@ -27,7 +27,7 @@ from ingestion.intake.door import SINGLE, IntakeDoor
 from installation.health.seen import BODY_BYTES, TOKEN_HEADER, is_token
 from installation.health.seen import PATH as DOCTOR_PATH
 from organizations.keys.authentication import Caller
-from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of
+from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of, put_off
 from rest.doors.client_address import network_of_peer
 from rest.doors.django_handler import CPU_SECONDS, OWNER
 from rest.doors.refusals import Refusals
@@ -54,7 +54,7 @@ _BODY_LIMITS = (
     ("/account/", 64 * bounds.KIB),
 )
 # Asked by machines that end the process when it does not answer.
-_HEALTH = "/health/"
+_PROBES = frozenset({"/health/live", "/health/ready", "/health/status", DOCTOR_PATH})
 
 
 def body_limit(method: str, path: str) -> int:
@@ -88,7 +88,14 @@ class _Request:
     def owner(self) -> Owner:
         if self.caller is not None:
             return self.caller.organization_id.int
-        return network_of_peer(self.scope, self.headers)
+        network = network_of_peer(self.scope, self.headers)
+        # A balancer asks from the address from which everybody's pages are asked for, too; and while PostgreSQL makes
+        # one probe wait, the others need not.
+        return (self.path, network) if self.is_probe else network
+
+    @property
+    def is_probe(self) -> bool:
+        return self.path in _PROBES
 
 
 class FrontDoor:
@@ -103,7 +110,9 @@ class FrontDoor:
         self._pages = Places(
             total=bounds.MAX_PAGE_REQUESTS, share=bounds.MAX_PAGE_REQUESTS_OF_ONE, fair_time=self._time
         )
-        self._health = Places(total=bounds.MAX_HEALTH_REQUESTS, share=bounds.MAX_HEALTH_REQUESTS_OF_ONE)
+        self._health = Places(
+            total=bounds.MAX_HEALTH_REQUESTS, share=bounds.MAX_HEALTH_REQUESTS_OF_ONE, fair_time=self._time
+        )
         self._answers = Budget(total=bounds.MAX_ANSWER_BYTES_IN_FLIGHT, share=bounds.MAX_ANSWER_BYTES_OF_ONE)
         self._refusals = Refusals()
 
@@ -159,17 +168,16 @@ class FrontDoor:
             discarded = bounds.MAX_DISCARDED_BYTES if keyed else 0
             read = body.read(receive, limit, owner=request.owner, declared=declared, discarded=discarded)
             receive = _whole(await read, receive)
-        if request.path.startswith(_HEALTH):
-            # Probes come every second: nobody would ever be alone.
-            places = self._health
-        else:
-            places = self._api if keyed else self._pages
-            request.scope[OWNER] = request.owner
+        places = self._health if request.is_probe else self._api if keyed else self._pages
+        request.scope[OWNER] = request.owner
+        # Probes come every second: nobody would ever be alone, if those that cost little counted.
+        if not request.is_probe or self._time.used(request.owner) > bounds.FREE_TIME:
             self._time.note(request.owner)
         patience: dict[str, Any] = {}
         if request.path == _LEASE:
             patience = {"most_waiting": bounds.MAX_QUEUED_LEASES, "seconds": bounds.QUEUED_LEASE_SECONDS}
-        await request.place.enter_async_context(places.place(request.owner, **patience))
+        with put_off(request.scope, request.owner):
+            await request.place.enter_async_context(places.place(request.owner, **patience))
         request.held.push_async_exit(request.place)
         return receive
 
@@ -216,7 +224,8 @@ class FrontDoor:
         if request.caller is not None:
             fields |= await self._intake.rate_limit_fields(request.caller)
         await request.held.aclose()
-        await self._pace.keep(request.owner)
+        with put_off(request.scope, request.owner):
+            await self._pace.keep(request.owner)
         await self._refusals.answer(
             send,
             problem,

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -130,13 +131,15 @@ class Worker(UvicornWorker):  # type: ignore[misc] # without types
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _make_room(self, new: Connection) -> None:
-        """When there are too many connections, those that have kept us waiting longest end.
+        """When there are too many connections, some of those end for which nothing is done.
 
-        Some at once: it takes a look at all of them.
+        Of whoever has most of them, those that have waited longest. Some at once: it takes a look at all.
         """
         every, most = self.connections.all, self.cfg.worker_connections
         if len(every) <= most + min(number_held(), self._spare_descriptors):
             return
-        waiting = [one for one in every if one is not new and one.waits_for_client]
-        for one in nsmallest(most // 20 + 1, waiting or [new], key=lambda one: one.waits_since):
+        keepers = {one: owner for one in every if one is not new and (owner := one.kept_by) is not None}
+        numbers = Counter(keepers.values())
+        ended = nsmallest(most // 20 + 1, keepers, key=lambda one: (-numbers[keepers[one]], one.waits_since))
+        for one in ended or [new]:
             one.make_room()

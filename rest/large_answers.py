@@ -120,8 +120,7 @@ async def sent(
                 return
             yield chunk
             fair_time.spend(slot.owner, took)
-            while (pause := fair_time.wait(slot.owner)) > 0:
-                await asyncio.sleep(pause)
+            await fair_time.pause(slot.owner)
     finally:
         deadline.cancel()
         slot.give_back()

@@ -23,6 +23,7 @@ ATTACKS = (
     Attack(name="300 bodies of a byte a second", run=connections.dripping_bodies),
     Attack(name="500 heads of a line a second", run=connections.slow_heads),
     Attack(name="1 000 idle connections", run=connections.idle),
+    Attack(name="1 600 connections of refusals", run=connections.waiting_refusals),
     Attack(name="forms of 800 MB without a key", run=connections.large_forms),
     Attack(name="malformed HTTP", run=connections.malformed),
     Attack(name="44 sign-ins at once", run=people.sign_ins),

@@ -84,7 +84,7 @@ class Stream:
             self.is_behind |= not read.is_last
             if ids := self._wanted_of(read.rows):
                 return ids
-            await asyncio.sleep(max(0.0, fair_time.wait(owner)))
+            await fair_time.pause(owner)
         if not self._rows:
             self._called.clear()
             with suppress(TimeoutError):
@@ -172,7 +172,7 @@ async def held_open(stream: Stream, room: Held) -> AsyncIterator[bytes]:
                         break
                     yield block
                     fair_time.spend(owner, took)
-                    await asyncio.sleep(max(0.0, fair_time.wait(owner)))
+                    await fair_time.pause(owner)
     except Exception as error:
         # When PostgreSQL is away, its reader asks again.
         if as_problem(error) is None:

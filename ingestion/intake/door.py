@@ -28,7 +28,7 @@ from ingestion.schemas.checking import schema_checks
 from organizations.keys.authentication import Caller, authenticate, require_scope
 from organizations.keys.scopes import Scope
 from organizations.rate_limits import limiter
-from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, send_answer
+from rest.doors.asgi import ConnectionScope, Receive, Send, problem_answer, put_off, send_answer
 from rest.doors.client_address import network_of_peer, warn_of_unread_proxy
 from rest.doors.request_bodies import ClientGone, HeldBody
 from rest.doors.shares import RefusalPace
@@ -159,7 +159,9 @@ class _Intake:
         log = RequestLog(scope["path"], request_id, started, caller)
         self._observer.note(log, status=status, code=code, size=len(body))
         if status in _FREE_REFUSALS:
-            await self._pace.keep(caller.organization_id.int if caller else network_of_peer(scope, headers))
+            owner = caller.organization_id.int if caller else network_of_peer(scope, headers)
+            with put_off(scope, owner):
+                await self._pace.keep(owner)
         await send_answer(send, status, body, fields)
 
     async def _reply(self, path: str, request_id: str, headers: dict[str, str], receive: Receive) -> _Reply:

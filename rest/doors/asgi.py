@@ -1,18 +1,32 @@
 """What stands between an ASGI server and our own answers: the protocol's types, header fields in and out."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from django.conf import settings
 
 from core.problems import Problem
+from core.turns import Owner
 from rest.problems import MEDIA_TYPE, problem_body
 
 ConnectionScope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Application = Callable[[ConnectionScope, Receive, Send], Awaitable[None]]
+# In the scope of a request that waits for its turn among those of its owner: whose it is.
+PUT_OFF = "put_off"
+
+
+@contextmanager
+def put_off(scope: ConnectionScope, owner: Owner) -> Iterator[None]:
+    """Nothing is done for this request yet: its connection may end when there are too many."""
+    scope[PUT_OFF] = owner
+    try:
+        yield
+    finally:
+        del scope[PUT_OFF]
 
 
 def headers_of(scope: ConnectionScope) -> dict[str, str]:

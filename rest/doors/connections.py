@@ -23,7 +23,9 @@ from uvicorn.server import ServerState
 
 from core import bounds
 from core.problems import Problem, problem_for_status
-from rest.doors.asgi import ConnectionScope
+from core.turns import Owner
+from rest.doors.asgi import PUT_OFF, ConnectionScope
+from rest.doors.client_address import network_of_peer
 from rest.doors.exchanges import Exchange
 from rest.middleware import request_id_of
 from rest.problems import MEDIA_TYPE, problem_body
@@ -34,6 +36,7 @@ _HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 # The field that says how long the body is.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _NO_BODY = (b"content-length", b"0")
+_CROWDED = "Too many connections are open"
 _LONG_HEAD = f"Request line and header fields are over {bounds.MAX_HEAD_BYTES} bytes"
 
 
@@ -62,6 +65,8 @@ class Connections:
         self.added = added
         self.clock = Clock()
         self.date = _date()
+        # What sockets are read into. It is parsed at once, so one is enough for all.
+        self.buffer = memoryview(bytearray(bounds.BODY_READ_BYTES))
         # How long one stays open on which nothing is asked.
         self.keep_seconds = 0.0
         # From here on each answer says that its connection closes.
@@ -79,7 +84,7 @@ class Connections:
                 connection.transport.abort()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection; uvicorn makes it with `config`, `server_state` and so on, behind `connections`."""
 
     def __init__(
@@ -99,14 +104,15 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._server: tuple[str, int] | None = None
         self._client: tuple[str, int] | None = None
-        # Of the request that is being read: its target, its fields, and which of them says how long its body is; how
-        # many bytes its head has had so far, whether its body is being read, of how many parts and bytes, and of how
-        # many bytes with all that frames them.
+        # Of the request that is being read: its target, its fields, and which of them says how long its body is;
+        # whether its head is being read, of how many bytes so far and at least; whether its body is, of how many parts
+        # and bytes, and of how many bytes with all that frames them.
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._framing = _NO_BODY
         self._expects_continue = False
-        self._head_bytes = 0
+        self._in_head = False
+        self._head_bytes = self._head_size = 0
         self._in_body = False
         self._body_bytes = self._body_parts = self._framed_bytes = 0
         # The request that is answered, those behind it, and the newest, which is the one that is being read.
@@ -167,7 +173,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        if not (self._in_body or self._head_bytes or self._is_deaf):
+        if not (self._in_body or self._in_head or self._is_deaf):
             self.transport.close()
             return
         self.pause_reading()
@@ -201,16 +207,20 @@ class Connection(asyncio.Protocol):
 
     # --- Requests ------------------------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        is_awaited = self._newest is not None and self._newest.awaits_body
+        return self._connections.buffer[: bounds.BODY_READ_BYTES if is_awaited else bounds.READ_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._closing or self._is_deaf:
             return
         was_in_body = self._in_body
         if was_in_body:
-            self._framed_bytes += len(data)
+            self._framed_bytes += nbytes
         else:
-            self._head_bytes += len(data)
+            self._head_bytes += nbytes
         try:
-            self._feed(data)
+            self._feed(self._connections.buffer[:nbytes])
         except httptools.HttpParserError as error:
             self._refuse_as(error, error.__context__)
             return
@@ -229,13 +239,13 @@ class Connection(asyncio.Protocol):
             logger.error("A request could not be read: %s", error, exc_info=cause)
             self.refuse(500, "")
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: memoryview) -> None:
         """An offer of another protocol is not taken up: what is behind it is HTTP/1.1, as before.
 
         httptools takes it for the other protocol, a body as well: that is read by a parser of its own, which is told
         its length as if by a head.
         """
-        rest = memoryview(data)
+        rest = data
         while rest and not self._closing:
             try:
                 self._parser.feed_data(rest)
@@ -249,6 +259,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if not self._in_body:
+            self._in_head = True
+            self._head_size = 0
             self._target = b""
             self._fields = []
             self._framing = _NO_BODY
@@ -268,10 +280,12 @@ class Connection(asyncio.Protocol):
         """
         if self._in_body:
             return
-        if len(name) + len(value) > bounds.MAX_FIELD_BYTES:
+        size = len(name) + len(value)
+        if size > bounds.MAX_FIELD_BYTES:
             raise Refusal(431, f"A header field is over {bounds.MAX_FIELD_BYTES} bytes")
         if len(self._fields) == bounds.MAX_FIELDS:
             raise Refusal(431, f"There are over {bounds.MAX_FIELDS} header fields")
+        self._head_size += size + len(b": \r\n")
         name = name.lower()
         if name in _FRAMING:
             self._framing = name, value
@@ -283,13 +297,13 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self._in_body:
             return
-        # The body may have come with it.
-        if self._head_bytes > bounds.MAX_HEAD_BYTES and self._size_of_head() > bounds.MAX_HEAD_BYTES:
+        # A body may have come before it, or with it, in one piece.
+        if len(self._target) + self._head_size > bounds.MAX_HEAD_BYTES:
             raise Refusal(431, _LONG_HEAD)
-        if len(self._pipeline) == bounds.MAX_PIPELINED:
-            raise Refusal(503, f"More than {bounds.MAX_PIPELINED} requests came before the first one was answered")
+        if self._pipeline and not self._has_room_behind():
+            raise Refusal(503, "Too many requests came before the first one was answered")
         self._head_bytes = self._body_bytes = self._body_parts = self._framed_bytes = 0
-        self._in_body = True
+        self._in_head, self._in_body = False, True
         self._requests += 1
         scope = self._scope()
         exchange = Exchange(
@@ -305,8 +319,9 @@ class Connection(asyncio.Protocol):
             self._pipeline.append(exchange)
             self.pause_reading()
 
-    def _size_of_head(self) -> int:
-        return len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._fields)
+    def _has_room_behind(self) -> bool:
+        fields = len(self._fields) + sum(len(waiting.scope["headers"]) for waiting in self._pipeline)
+        return len(self._pipeline) < bounds.MAX_PIPELINED and fields <= bounds.MAX_PIPELINED_FIELDS
 
     def _scope(self) -> ConnectionScope:
         version = self._parser.get_http_version()
@@ -375,10 +390,10 @@ class Connection(asyncio.Protocol):
 
     def exchange_failed(self) -> None:
         """Nothing else tells the reader of half an answer that something is missing."""
-        if self._exchange is not None and self._exchange.has_begun:
+        if self._exchange is None or self._exchange.has_begun:
             self.transport.abort()
         else:
-            self._tell(500, "")
+            self._tell(500, "", self._exchange.scope["headers"])
             self.close()
 
     def refuse(self, status: int, reason: str) -> None:
@@ -392,23 +407,21 @@ class Connection(asyncio.Protocol):
         if exchange is None or exchange.is_over:
             # The body of a request that has its answer is nobody's any more.
             if not self._in_body:
-                self._tell(status, reason)
+                self._tell(status, reason, self._fields)
         elif not self._in_body or self._newest is not exchange:
             (self._newest or exchange).keeps_connection = False
             self._is_deaf = True
             self.pause_reading()
             return
         elif not exchange.has_begun:
-            self._tell(status, reason)
+            self._tell(status, reason, self._fields)
             exchange.leave()
         self.close()
 
-    def _tell(self, status: int, reason: str) -> None:
-        self.transport.write(_refusal(status, reason, self._request_id()))
-
-    def _request_id(self) -> str:
-        given = next((value for name, value in self._fields if name == b"request-id"), b"")
-        return request_id_of(given.decode("latin-1"))
+    def _tell(self, status: int, reason: str, fields: list[tuple[bytes, bytes]]) -> None:
+        """`fields` are those of the request."""
+        given = next((value for name, value in fields if name == b"request-id"), b"")
+        self.transport.write(_refusal(status, reason, request_id_of(given.decode("latin-1"))))
 
     # --- Time ----------------------------------------------------------------------------------------------------
 
@@ -439,30 +452,42 @@ class Connection(asyncio.Protocol):
             return Wait("reader", self._resumed)
         if self._closing:
             return Wait("end", 0)
-        is_answering = self._exchange is not None and not self._exchange.is_over
-        if self._in_body and not self._reading_paused and (not is_answering or self._newest is self._exchange):
+        exchange = self._exchange if self._exchange is not None and not self._exchange.is_over else None
+        if self._in_body and not self._reading_paused and (exchange is None or self._newest is exchange):
             return Wait("body", self._requests)
-        if is_answering:
-            return Wait("answer", self._requests)
-        return Wait("head" if self._head_bytes or not self._requests else "request", self._requests)
+        if exchange is not None:
+            return Wait("turn" if PUT_OFF in exchange.scope else "answer", self._requests)
+        return Wait("head" if self._in_head or not self._requests else "request", self._requests)
 
     @property
-    def waits_for_client(self) -> bool:
-        return self._waits_for().what != "answer"
+    def kept_by(self) -> Owner:
+        """Who keeps it open while nothing is done for it: the client that it waits for, or whose turn it waits for.
+
+        None when it is worked on.
+        """
+        what = self._waits_for().what
+        if what == "turn" and self._exchange is not None:
+            owner: Owner = self._exchange.scope[PUT_OFF]
+            return owner
+        return None if what == "answer" else network_of_peer({"client": self._client}, {})
 
     def end(self, status: int, reason: str) -> None:
         """Say why, unless nothing was asked yet, and close."""
-        if self._head_bytes or self._in_body:
+        if self._in_head or self._in_body:
             self.refuse(status, reason)
         else:
             self.close()
 
     def make_room(self) -> None:
-        """Too many are open, and this one waits for its client."""
+        """Too many are open, and nothing is done for this one."""
         if self._closing or self._readable is not None:
             self.transport.abort()
+        elif self._exchange is not None and PUT_OFF in self._exchange.scope:
+            self._tell(503, _CROWDED, self._exchange.scope["headers"])
+            self._exchange.leave()
+            self.close()
         else:
-            self.end(503, "Too many connections are open")
+            self.end(503, _CROWDED)
 
 
 def _date() -> bytes:

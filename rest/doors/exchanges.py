@@ -114,7 +114,13 @@ class Exchange:
     def leave(self) -> None:
         """The client has gone, or is taken to have."""
         self.is_gone = True
+        self._parts.clear()
         self._wake()
+
+    @property
+    def awaits_body(self) -> bool:
+        """Whether the application waits for more of it at this moment."""
+        return self._waiter is not None and not self.is_received
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -209,5 +215,6 @@ class Exchange:
         self._write(body)
         if not more:
             self.is_over = True
+            self._parts.clear()
             self._wake()
             self._wire.exchange_over()

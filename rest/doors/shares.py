@@ -179,8 +179,7 @@ class Places:
             async with asyncio.timeout(seconds):
                 await queue.places.acquire()
                 try:
-                    while (pause := self._time.wait(owner)) > 0:
-                        await asyncio.sleep(pause)
+                    await self._time.pause(owner)
                     await self._places.acquire()
                 except BaseException:
                     queue.places.release()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -93,6 +94,47 @@ def test_a_connection_has_few_requests_at_once() -> None:
     assert said.count(b"HTTP/1.1 200 OK") == 1 + bounds.MAX_PIPELINED
     assert said.count(b"HTTP/1.1 ") == 1 + bounds.MAX_PIPELINED
     assert said.count(b"Connection: close") == 1
+
+
+def test_few_header_fields_wait_with_them() -> None:
+    """In memory each is some thirty times as long as on the wire."""
+    said = talk(echo, GET % (b"/", b"a:b\r\n" * 90) * 20)
+    assert said.count(b"HTTP/1.1 200 OK") == 1 + bounds.MAX_PIPELINED_FIELDS // 91
+    assert said.count(b"Connection: close") == 1
+
+
+def test_a_head_that_is_too_long_is_refused_behind_a_body_as_well() -> None:
+    long = GET % (b"/", b"".join(b"a%d: %b\r\n" % (number, b"x" * 500) for number in range(80)))
+    assert len(long) > bounds.MAX_HEAD_BYTES
+    said = talk(echo, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n" + b"x" * 30_000 + long)
+    assert said.count(b"HTTP/1.1 200 OK") == 1
+    assert b"GET /" not in said
+
+
+def test_little_of_a_body_is_read_before_anybody_asks_for_it() -> None:
+    """Whose it is is not known then: it counts for nobody."""
+    sizes: list[int] = []
+
+    async def slow(scope: ConnectionScope, receive: Receive, send: Send) -> None:
+        while not asked.is_set():
+            await asyncio.sleep(0)
+        message = await receive()
+        sizes.append(len(message["body"]))
+        while message["more_body"]:
+            message = await receive()
+        await answer(send, b"read")
+
+    async def send_much(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n")
+        writer.write(b"x" * 8_000_000)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(writer.drain(), 0.2)  # the socket is full when nobody reads
+        asked.set()
+        return await reader.readuntil(b"read")
+
+    asked = asyncio.Event()
+    assert b"200 OK" in serving(slow, send_much)
+    assert 0 < sizes[0] <= bounds.MAX_READ_AHEAD_BYTES + bounds.READ_BYTES < 16_384
 
 
 def test_a_bad_end_of_a_body_behind_its_answer_gets_no_answer_of_its_own() -> None:

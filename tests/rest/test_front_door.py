@@ -430,6 +430,29 @@ def test_who_has_computed_too_much_waits_and_nobody_waits_behind_him(monkeypatch
     asyncio.run(run())
 
 
+def test_probes_have_a_share_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for pages from their address, or for another probe without end, makes none of them wait."""
+
+    async def run() -> None:
+        monkeypatch.setattr(bounds, "WAITING_SECONDS", 0.2)
+        django = SlowDjango()
+        django.may_go_on.set()
+        door = FrontDoor(django, FairTime())
+        for path in ("/", "/health/nothing", "/health/ready"):
+            spends = Exchange(path=path, method="GET")
+            spends.scope[CPU_SECONDS] = 100.0
+            await asyncio.gather(*start(door, Exchange(key=uuid4(), method="GET"), spends))
+        asked = {
+            path: Exchange(path=path, method="GET") for path in ("/health/live", "/health/ready", "/health/nothing")
+        }
+        await asyncio.gather(*start(door, *asked.values()))
+        assert {path: each.status for path, each in asked.items()} == {
+            "/health/live": 200, "/health/ready": 503, "/health/nothing": 503
+        }  # fmt: skip
+
+    asyncio.run(run())
+
+
 def test_a_large_body_needs_room_for_all_of_it_before_it_is_read() -> None:
     large = bounds.RESERVED_FROM_BYTES
     budget = Budget(total=large, share=large)

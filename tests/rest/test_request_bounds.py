@@ -13,6 +13,7 @@ import psutil
 import pytest
 from pytest_django import DjangoDbBlocker
 
+from core import bounds
 from ingestion.models import Event
 from organizations.operations import suspend_organization
 from tests.factories import TESTER
@@ -314,6 +315,28 @@ def test_connections_have_a_bound_and_those_that_wait_longest_make_room(server: 
     assert silent[0].socket.recv(1) == b""
     for peer in silent:
         peer.close()
+
+
+def test_refusals_that_wait_for_their_answer_make_room(server: Server) -> None:
+    """Each of them for two seconds, thirty behind each other: they would keep a process for a minute."""
+    sender = make_sender(server.base_url)
+    refused = [Peer(server.base_url) for _ in range(MOST_CONNECTIONS)]
+    for peer in refused:
+        peer.send(head("GET", "/api/v1/events") * 30)
+    wait_until(lambda: sum(peer.hears() for peer in refused) > bounds.REFUSALS_AT_ONCE // 2)
+    asked = keyed(sender, "GET", "/api/v1/organization")
+    assert [ask(server.base_url, asked).status for _ in range(20)] == [200] * 20
+    for peer in refused:
+        peer.close()
+
+
+def test_half_a_head_behind_a_request_is_given_up_as_any_other(impatient: Server) -> None:
+    peer = Peer(impatient.base_url)
+    asked = head("GET", "/health/live")
+    peer.send(asked + asked[:20])
+    wait_until(peer.looks_ended)
+    assert b"HTTP/1.1 200 OK" in peer.received
+    assert b"HTTP/1.1 408 " in peer.received
 
 
 # --- One answer for programs -----------------------------------------------------------------------------------

@@ -63,6 +63,10 @@ class Peer:
             if select.select([self.socket], [], [], every)[0]:
                 self._take()
 
+    def hears(self) -> bool:
+        """Whether the server has said anything, without waiting for it."""
+        return bool(self.received) or bool(select.select([self.socket], [], [], 0)[0])
+
     def looks_ended(self) -> bool:
         """Whether the server has ended the connection, without waiting for it."""
         while not self.has_ended and select.select([self.socket], [], [], 0)[0]:
