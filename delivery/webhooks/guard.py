@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
 from yarl import URL
 
+from core.postgresql.lending import give_back
 from delivery.webhooks.name_service import LookUp, NameService, SocketAddress, look_up_once
 
 MAX_URL_LENGTH = 2048
@@ -318,11 +319,12 @@ def guarded_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socke
 def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look_up_once) -> None:
     """`check_url`, its characters, and what its host resolves to now: whoever stores the URL is told at once.
 
-    A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of an event
-    loop.
+    A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of a
+    transaction and of an event loop: a connection to the database is not held meanwhile.
     """
     parsed = check_url(url, policy)
     require_legal_characters(url)
+    give_back()
     try:
         found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
     except OSError:  # a TimeoutError is one too
