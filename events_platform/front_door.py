@@ -16,7 +16,7 @@ The numbers are in `core/bounds.py`.
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -171,9 +171,9 @@ class FrontDoor:
         patience: dict[str, Any] = {}
         if request.path == _LEASE:
             patience = {"most_waiting": bounds.MAX_QUEUED_LEASES, "seconds": bounds.QUEUED_LEASE_SECONDS}
-        await request.place.enter_async_context(places.place(request.owner, **patience))
+        of_all = await request.place.enter_async_context(places.place(request.owner, **patience))
         request.held.push_async_exit(request.place)
-        request.scope[LEAVE] = partial(_leave, request.place, asyncio.get_running_loop())
+        request.scope[LEAVE] = partial(_leave, asyncio.get_running_loop(), request.place, of_all)
         return receive
 
     async def _authenticate(self, request: _Request) -> None:
@@ -231,9 +231,12 @@ class FrontDoor:
         )
 
 
-def _leave(place: AsyncExitStack, loop: asyncio.AbstractEventLoop) -> None:
-    """From any thread; the place is the next one's as soon as the loop comes to it."""
-    asyncio.run_coroutine_threadsafe(place.aclose(), loop)
+def _leave(loop: asyncio.AbstractEventLoop, place: AsyncExitStack, of_all: ExitStack, *, keeps_share: bool) -> None:
+    """From any thread: as soon as the loop comes to it."""
+    if keeps_share:
+        loop.call_soon_threadsafe(of_all.close)
+    else:
+        asyncio.run_coroutine_threadsafe(place.aclose(), loop)
 
 
 def _whole(body: bytes, receive: Receive) -> Receive:

@@ -95,5 +95,5 @@ class DjangoHandler(ASGIHandler):
             response.close()
 
 
-def _stay() -> None:
+def _stay(*, keeps_share: bool) -> None:
     """Of a request that came without a place."""

@@ -112,16 +112,17 @@ def test_a_request_without_a_place_counts_until_its_thread_is_free(monkeypatch: 
     budget, counted, left = Budget(total=1, share=1), [], []
 
     def answer() -> HttpResponse:
-        with without_place(budget, "one"):
-            counted.append(budget.used)
+        for _ in range(2):
+            with without_place(budget, "one"):
+                counted.append(budget.used)
         counted.append(budget.used)
-        with pytest.raises(TooMuchError), without_place(budget, "one"):
+        with pytest.raises(TooMuchError), without_place(Budget(total=0, share=0), "one"):
             pass
         return HttpResponse()
 
     handler = answering(monkeypatch, answer)
-    asyncio.run(Client().ask(handler, leave=lambda: left.append(True)))
-    assert (counted, left, budget.used) == ([1, 1], [True], 0)
+    asyncio.run(Client().ask(handler, leave=lambda *, keeps_share: left.append(keeps_share)))
+    assert (counted, left, budget.used) == ([1, 1, 1], [False], 0)
 
 
 @pytest.mark.parametrize("goes", [True, False])
