@@ -96,6 +96,11 @@ MAX_API_REQUESTS = 8
 MAX_API_REQUESTS_OF_ONE = 2
 MAX_PAGE_REQUESTS = 6
 MAX_PAGE_REQUESTS_OF_ONE = 2
+# Tests of webhooks, from the API or a page, wait for a tenant's endpoint: each has a thread, but no place among these.
+MAX_WEBHOOK_TESTS = 16
+MAX_WEBHOOK_TESTS_OF_ONE = 2
+# So does a request that stores a URL wait for a name service; its owner has no more requests for that.
+MAX_LOOK_UPS = 16
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8

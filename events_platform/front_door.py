@@ -13,10 +13,12 @@
 The numbers are in `core/bounds.py`.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from core import bounds
@@ -29,7 +31,7 @@ from installation.health.seen import PATH as DOCTOR_PATH
 from organizations.keys.authentication import Caller
 from rest.doors.asgi import Application, ConnectionScope, Receive, Send, headers_of, put_off
 from rest.doors.client_address import network_of_peer
-from rest.doors.django_handler import CPU_SECONDS, OWNER
+from rest.doors.django_handler import CPU_SECONDS, LEAVE, OWNER
 from rest.doors.refusals import Refusals
 from rest.doors.request_bodies import ClientGone, HeldBody, bodies, forms, take_bytes, too_large
 from rest.doors.request_targets import fault_of, take_origin_form
@@ -66,7 +68,7 @@ def body_limit(method: str, path: str) -> int:
 
 @dataclass(slots=True, kw_only=True)
 class _Request:
-    """One for Django. `held` ends with it; `place` with the beginning of its answer."""
+    """One for Django. `held` ends with it; `place` with the beginning of its answer, or as soon as it leaves it."""
 
     scope: ConnectionScope
     headers: dict[str, str]
@@ -177,8 +179,9 @@ class FrontDoor:
         if request.path == _LEASE:
             patience = {"most_waiting": bounds.MAX_QUEUED_LEASES, "seconds": bounds.QUEUED_LEASE_SECONDS}
         with put_off(request.scope, request.owner):
-            await request.place.enter_async_context(places.place(request.owner, **patience))
+            of_all = await request.place.enter_async_context(places.place(request.owner, **patience))
         request.held.push_async_exit(request.place)
+        request.scope[LEAVE] = partial(_leave, asyncio.get_running_loop(), request.place, of_all)
         return receive
 
     async def _authenticate(self, request: _Request) -> None:
@@ -235,6 +238,14 @@ class FrontDoor:
             started=request.started,
             as_page=not is_below_api(request.path) and "text/html" in request.headers.get("accept", ""),
         )
+
+
+def _leave(loop: asyncio.AbstractEventLoop, place: AsyncExitStack, of_all: ExitStack, *, keeps_share: bool) -> None:
+    """From any thread: as soon as the loop comes to it."""
+    if keeps_share:
+        loop.call_soon_threadsafe(of_all.close)
+    else:
+        asyncio.run_coroutine_threadsafe(place.aclose(), loop)
 
 
 def _whole(body: bytes, receive: Receive) -> Receive:

@@ -29,8 +29,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import BaseExpression
 
-from core.postgresql.lending import drop
-from core.turns import turns
+from core.postgresql.lending import drop, give_back
 
 M = TypeVar("M", bound=Model)
 # By the name of the attribute: what may be large, or where it comes from.
@@ -73,7 +72,7 @@ def _alone(rows: "QuerySet[M]", large: Large, found: "list[Any]") -> "list[Any]"
     wanted = rows.filter(pk__in=[row.pk for row in found]).defer(*_columns_among(rows.model, list(large)))
     if not found:
         return []
-    turns.pause()
+    give_back()
     with _one_at_a_time:
         try:
             return list(wanted.annotate(**{f"_large_{name}": value for name, value in large.items()}))

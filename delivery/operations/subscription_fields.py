@@ -9,7 +9,6 @@ from django.utils import timezone
 from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
-from core.postgresql.lending import give_back
 from core.problems import Problem, invalid
 from core.times import format_time
 from delivery.endpoints.auth_rules import MTLS, OAUTH2, SECRETS, check_certificate, check_oauth2, complete_auth
@@ -136,8 +135,6 @@ def _checked_auth(auth: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def _checked_url(url: str, *, pointer: str = "/url") -> str:
-    # A name server may take seconds.
-    give_back()
     try:
         check_destination(url, NetworkPolicy.from_settings())
     except UnsafeUrl as error:

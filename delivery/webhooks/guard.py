@@ -18,13 +18,18 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
 from yarl import URL
 
+from core import bounds
+from core.postgresql.lending import give_back
 from delivery.webhooks.name_service import LookUp, NameService, SocketAddress, look_up_once
+from rest.doors.shares import Budget, TooMuchError, busy
+from rest.doors.threads import without_place
 
 MAX_URL_LENGTH = 2048
 # Of a name. An answer of the name service may hold thousands, and each is vetted, and tried while others refuse.
 MAX_ADDRESSES = 64
 # Whoever stores a URL waits for it.
 CHECK_SECONDS = 2.0
+_look_ups = Budget(total=bounds.MAX_LOOK_UPS, share=bounds.MAX_LOOK_UPS)
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -318,13 +323,18 @@ def guarded_socket(policy: NetworkPolicy, info: tuple[Any, ...]) -> socket.socke
 def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look_up_once) -> None:
     """`check_url`, its characters, and what its host resolves to now: whoever stores the URL is told at once.
 
-    A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of an event
-    loop.
+    A name that does not resolve within CHECK_SECONDS passes: each request vets it again. Call it outside of a
+    transaction and of an event loop: neither a connection to the database nor the request's place is held meanwhile.
+    Raises Problem 503 when too many are being resolved.
     """
     parsed = check_url(url, policy)
     require_legal_characters(url)
+    give_back()
     try:
-        found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
+        with without_place(_look_ups, keeps_share=True):
+            found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))
+    except TooMuchError as error:
+        raise busy("Too many names are being resolved") from error
     except OSError:  # a TimeoutError is one too
         return
     vet_addresses(found, policy)

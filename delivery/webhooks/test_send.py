@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import transaction
 from uuid_utils.compat import uuid7
 
+from core import bounds
 from core.postgresql.lending import give_back
 from core.problems import Problem
 from core.secrets import decrypt_secret
@@ -20,9 +21,10 @@ from delivery.webhooks.signing import SigningKey, secret_key
 from delivery.webhooks.webhook_requests import WebhookRequest, build_request
 from organizations.audit import Actor, record
 from rest.doors.shares import Budget, TooMuchError
+from rest.doors.threads import without_place
 
-# In one process. Each takes a thread of it for as long as the endpoint likes, up to WEBHOOK_TIMEOUT_SECONDS.
-under_way = Budget(total=16, share=2)
+# In one process. Each takes a thread of it for as long as the endpoint likes, up to the webhook's time-out.
+under_way = Budget(total=bounds.MAX_WEBHOOK_TESTS, share=bounds.MAX_WEBHOOK_TESTS_OF_ONE)
 _RETRY_SECONDS = 5
 
 
@@ -51,15 +53,16 @@ def send_test(
 ) -> TestOutcome:
     """Send an event of this type and data (JSON text) to the webhook now, whatever its status, and wait for the answer.
 
-    It takes up to the webhook's time-out. An endpoint that takes it is well again: what waited for it is sent. Call it
-    outside of a transaction and of an event loop. Raises Problem 409 for an inbox, 403 while its organization is
-    suspended, 429 while too many are under way. The audit log names the event that it was `made_from`.
+    It takes up to the webhook's time-out, for which its request gives its place in Django to the next one. An endpoint
+    that takes it is well again: what waited for it is sent. Call it outside of a transaction and of an event loop.
+    Raises Problem 409 for an inbox, 403 while its organization is suspended, 429 while too many are under way. The
+    audit log names the event that it was `made_from`.
     """
     require_webhook(subscription)
     if subscription.organization.suspended_at is not None:
         raise Problem("organization_suspended")
     try:
-        with under_way.hold(subscription.organization_id):
+        with without_place(under_way, subscription.organization_id):
             return _send_test(
                 subscription=subscription,
                 event_type=event_type,

@@ -24,8 +24,10 @@ from rest.compat import close_request, tell_finished
 from rest.doors import threads
 from rest.doors.asgi import ConnectionScope, Receive, Send
 
-# In the scope of a request: whose it is, unless it takes no turns, and what it has computed once it is answered.
+# In the scope of a request: whose it is, unless it takes no turns; what gives its place back before it is answered, in
+# any thread; and what it has computed once it is answered.
 OWNER = "owner"
+LEAVE = "leave"
 CPU_SECONDS = "cpu_seconds"
 
 
@@ -58,7 +60,8 @@ class DjangoHandler(ASGIHandler):
     def _respond(self, scope: ConnectionScope, body: bytes) -> Any:
         """The answer; `scope` is told how long it took. Nothing, such as a connection, is held while it is read."""
         began = time.thread_time()
-        with turns.computing(scope[OWNER]) if OWNER in scope else nullcontext() as turn:
+        placed = threads.in_place(scope.get(LEAVE, _stay))
+        with placed, turns.computing(scope[OWNER]) if OWNER in scope else nullcontext() as turn:
             try:
                 return self._answer(scope, body)
             finally:
@@ -90,3 +93,7 @@ class DjangoHandler(ASGIHandler):
         finally:
             leaving.cancel()
             response.close()
+
+
+def _stay(*, keeps_share: bool) -> None:
+    """Of a request that came without a place."""

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 from core import bounds
 from core.problems import Problem
@@ -156,8 +156,11 @@ class Places:
     @asynccontextmanager
     async def place(
         self, owner: Owner, *, most_waiting: int | None = None, seconds: float | None = None
-    ) -> AsyncIterator[None]:
-        """Raises Problem 503 when too many wait already, or it takes too long: MAX_WAITING, WAITING_SECONDS."""
+    ) -> AsyncIterator[ExitStack]:
+        """Closing what this gives makes room for the next one's request, and keeps the owner's others behind this one.
+
+        Raises Problem 503 when too many wait already, or it takes too long: MAX_WAITING, WAITING_SECONDS.
+        """
         queue = self._queues.setdefault(owner, _Queue(self._share))
         if queue.length >= self._share + (most_waiting or bounds.MAX_WAITING):
             raise busy("Too many requests wait")
@@ -165,9 +168,10 @@ class Places:
         try:
             await self._enter(queue, owner, seconds or bounds.WAITING_SECONDS)
             try:
-                yield
+                with ExitStack() as of_all:
+                    of_all.callback(self._places.release)
+                    yield of_all
             finally:
-                self._places.release()
                 queue.places.release()
         finally:
             queue.length -= 1

@@ -1,24 +1,81 @@
 """The threads of a web process, beside that of its event loop."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import ParamSpec, Protocol, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
 
 from core import bounds
 from core.turns import Owner, turns
+from rest.doors.shares import Budget
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# As many as the front door lets in at once: none of them waits for a thread.
+# As many as the front door lets in at once, and as may be without a place: none of them waits for a thread.
 requests = ThreadPoolExecutor(
-    bounds.MAX_API_REQUESTS + bounds.MAX_PAGE_REQUESTS + bounds.MAX_HEALTH_REQUESTS, thread_name_prefix="request"
+    bounds.MAX_API_REQUESTS
+    + bounds.MAX_PAGE_REQUESTS
+    + bounds.MAX_HEALTH_REQUESTS
+    + bounds.MAX_WEBHOOK_TESTS
+    + bounds.MAX_LOOK_UPS,
+    thread_name_prefix="request",
 )
 _streams = ThreadPoolExecutor(bounds.MAX_STREAM_READS, thread_name_prefix="stream")
+
+
+class Leave(Protocol):
+    """Gives a request's place to the next one, from any thread, once; with `keeps_share`, to another owner's."""
+
+    def __call__(self, *, keeps_share: bool) -> None: ...
+
+
+@dataclass
+class _Placed:
+    """A request. `until_answered` ends when its thread is free; until then it is `counted` in these."""
+
+    leave: Leave
+    until_answered: ExitStack
+    counted: set[Budget] = field(default_factory=set)
+
+
+_placed: ContextVar[_Placed | None] = ContextVar("_placed", default=None)
+
+
+@contextmanager
+def in_place(leave: Leave) -> Iterator[None]:
+    """What is inside answers a request that has a place."""
+    with ExitStack() as until_answered:
+        token = _placed.set(_Placed(leave, until_answered))
+        try:
+            yield
+        finally:
+            _placed.reset(token)
+
+
+@contextmanager
+def without_place(budget: Budget, owner: Owner = None, *, keeps_share: bool = False) -> Iterator[None]:
+    """What is inside may wait for as long as somebody else's server likes: the request's place goes to the next one.
+
+    It gets no other one until it is answered, and counts in `budget` until then, as it has its thread for so long. With
+    `keeps_share` its owner has no more requests than places meanwhile: the others go on waiting behind this one.
+    Raises TooMuchError, with the place kept.
+    """
+    if (placed := _placed.get()) is None:
+        with budget.hold(owner):
+            yield
+    else:
+        if budget not in placed.counted:
+            placed.until_answered.enter_context(budget.hold(owner))
+            placed.counted.add(budget)
+            placed.leave(keeps_share=keeps_share)
+        yield
 
 
 def for_streams(function: Callable[P, T], owner: Owner) -> Callable[P, Awaitable[tuple[T, float]]]:

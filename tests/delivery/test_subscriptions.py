@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,13 +27,15 @@ from delivery.endpoints.sealed_headers import open_headers
 from delivery.models import DisabledReason, Subscription, SubscriptionStatus
 from delivery.operations import holding, subscription_fields
 from delivery.webhooks import guard
-from delivery.webhooks.name_service import SocketAddress
+from delivery.webhooks.name_service import NameService, NameServiceError, SocketAddress
 from delivery.webhooks.sending import AttemptResult
 from delivery.webhooks.signing import generate_secret, secret_key
 from delivery.webhooks.test_send import _send, under_way
 from delivery.webhooks.webhook_requests import WebhookRequest, build_request
+from notifications.slack import set_slack_channel
 from organizations.models import AuditEntry
 from tests.conftest import Tenant, make_tenant
+from tests.factories import TESTER
 from tests.support.http.receiver import Receiver, receiving
 from tests.support.limiting import set_limits
 
@@ -810,9 +812,11 @@ def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver, set
     held: list[object] = []
     tenant = make_tenant()
     created = create(tenant, url=f"{receiver.url}/ok")
+    # Not `connection`, which is another one in a coroutine.
+    ours = connections[DEFAULT_DB_ALIAS]
 
     async def send_and_tell(request: WebhookRequest) -> AttemptResult:
-        held.append(connection.connection)
+        held.append(ours.connection)
         return await _send(request)
 
     settings.DATABASE_POOL_SIZE = 1
@@ -825,12 +829,22 @@ def test_no_connection_is_held_while_an_endpoint_is_slow(receiver: Receiver, set
 def test_no_connection_is_held_while_a_name_is_resolved(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """A name server may take seconds."""
     held: list[object] = []
-    monkeypatch.setattr(subscription_fields, "check_destination", lambda *_: held.append(connection.connection))
+    ours = connections[DEFAULT_DB_ALIAS]
+
+    async def look_up(service: NameService, host: str, port: int) -> list[SocketAddress]:
+        held.append(ours.connection)
+        raise NameServiceError
+
+    monkeypatch.setattr(NameService, "look_up", look_up)
+    monkeypatch.setattr(subscription_fields, "check_destination", guard.check_destination)
     tenant = make_tenant()
     settings.DATABASE_POOL_SIZE = 1
     created = create(tenant)
     assert patch(tenant, created["id"], {"url": "https://example.com/other"}).status_code == 200
-    assert held == [None, None]
+    # As the page does it, which has read of whose channel it is.
+    tenant.organization.refresh_from_db()
+    set_slack_channel(organization=tenant.organization, url="https://example.com/slack", actor=TESTER)
+    assert held == [None, None, None]
 
 
 def test_a_few_tests_are_under_way_at_once_and_one_organization_has_two_of_them(

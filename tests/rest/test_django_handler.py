@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from rest.doors.django_handler import DjangoHandler
+from rest.doors.shares import Budget, TooMuchError
+from rest.doors.threads import without_place
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 _threads: list[str] = []
@@ -50,9 +52,9 @@ class Client:
         if part := message.get("body"):
             self.parts.append(part)
 
-    async def ask(self, handler: DjangoHandler) -> None:
+    async def ask(self, handler: DjangoHandler, **extra: Any) -> None:
         headers = [(b"host", b"localhost")]
-        scope = {"type": "http", "method": "GET", "path": "/nowhere", "query_string": b"", "headers": headers}
+        scope = {"type": "http", "method": "GET", "path": "/nowhere", "query_string": b"", "headers": headers, **extra}
         await handler(scope, self.receive, self.send)
 
 
@@ -103,6 +105,24 @@ def test_a_client_that_goes_away_keeps_its_place_until_the_thread_is_free(monkey
             await task
 
     asyncio.run(run())
+
+
+def test_a_request_without_a_place_counts_until_its_thread_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it need not wait any more, too: there are only so many threads."""
+    budget, counted, left = Budget(total=1, share=1), [], []
+
+    def answer() -> HttpResponse:
+        for _ in range(2):
+            with without_place(budget, "one"):
+                counted.append(budget.used)
+        counted.append(budget.used)
+        with pytest.raises(TooMuchError), without_place(Budget(total=0, share=0), "one"):
+            pass
+        return HttpResponse()
+
+    handler = answering(monkeypatch, answer)
+    asyncio.run(Client().ask(handler, leave=lambda *, keeps_share: left.append(keeps_share)))
+    assert (counted, left, budget.used) == ([1, 1, 1], [False], 0)
 
 
 @pytest.mark.parametrize("goes", [True, False])

@@ -18,7 +18,7 @@ from events_platform.front_door import FrontDoor, body_limit
 from ingestion.intake.door import IntakeDoor
 from ingestion.intake.pipeline import IntakeRequest, _unpacked
 from rest.doors.client_address import network_of
-from rest.doors.django_handler import CPU_SECONDS
+from rest.doors.django_handler import CPU_SECONDS, LEAVE
 from rest.doors.request_bodies import ClientGone, HeldBody, bodies
 from rest.doors.shares import Budget, Places, RefusalPace, TooMuchError
 from rest.middleware import is_below_api
@@ -122,6 +122,34 @@ def test_who_waits_behind_too_many_or_too_long_is_told_to_come_again(monkeypatch
         again = Exchange(key=organization, method="GET")
         await asyncio.gather(*start(door, again))
         assert again.status == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("keeps_share", [True, False])
+def test_who_waits_for_somebody_elses_server_leaves_its_place_to_others(keeps_share: bool) -> None:
+    async def run() -> None:
+        django = SlowDjango()
+        door = FrontDoor(django, FairTime())
+        owners = [uuid4() for _ in range(bounds.MAX_API_REQUESTS // bounds.MAX_API_REQUESTS_OF_ONE)]
+        many = [Exchange(key=owner, method="GET") for owner in owners * bounds.MAX_API_REQUESTS_OF_ONE]
+        tasks = start(door, *many)
+        await settle()
+        tasks += start(door, *[Exchange(key=owner, method="GET") for owner in (owners[0], uuid4())])
+        await settle()
+        assert django.at_work == bounds.MAX_API_REQUESTS
+        for exchange in many[:2]:
+            # Also when it is said twice.
+            await asyncio.to_thread(exchange.scope[LEAVE], keeps_share=keeps_share)
+            await asyncio.to_thread(exchange.scope[LEAVE], keeps_share=keeps_share)
+        await settle()
+        assert django.at_work == bounds.MAX_API_REQUESTS + (1 if keeps_share else 2)
+        tasks += start(door, *[Exchange(key=uuid4(), method="GET") for _ in range(3)])
+        await settle()
+        assert django.at_work == bounds.MAX_API_REQUESTS + 2
+        django.may_go_on.set()
+        await asyncio.gather(*tasks)
+        assert django.most_at_work == bounds.MAX_API_REQUESTS + 2
 
     asyncio.run(run())
 

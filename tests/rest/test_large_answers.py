@@ -7,6 +7,7 @@ import json
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 from console.exports.jobs import PART_BYTES, run_exports
 from console.models import Export, ExportFormat, ExportStatus
+from core.postgresql import portions
 from core.postgresql.arrays import uuid_array
 from core.postgresql.lending import drop
 from core.postgresql.portions import own_columns, read_portion
@@ -175,6 +177,27 @@ def test_a_row_larger_than_a_portion_comes_alone(tenant: Tenant) -> None:
     assert [(event.pk, len(event.data)) for event in portion.rows] == [(max(made), 2_002)]
     assert portion.is_cut
     assert read_portion(rows.none(), own_columns("data_text"), count=50, size=1_000).rows == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_waits_for_its_turn_with_such_a_row_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """Who has the turn may need one: with all of them held by those who wait, nobody would go on."""
+    held: list[object] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        held.append(connection.connection)
+        yield
+
+    settings.DATABASE_POOL_SIZE = 1
+    monkeypatch.setattr(portions, "_one_at_a_time", turn())
+    organization = make_tenant().organization
+    made = make_events(organization, 1, json.dumps("x" * 2_000))
+    rows = Event.objects.for_organization(organization.pk)
+    assert [event.pk for event in read_portion(rows, LARGE, count=50, size=1_000).rows] == made
+    assert held == [None]
 
 
 @pytest.mark.django_db(transaction=True)

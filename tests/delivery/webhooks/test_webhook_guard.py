@@ -11,12 +11,15 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from yarl import URL
 
+from core import bounds
+from core.problems import Problem
 from delivery.attempt_errors import AttemptError
 from delivery.webhooks.guard import (
     MAX_ADDRESSES,
     GuardedResolver,
     NetworkPolicy,
     UnsafeUrl,
+    _look_ups,
     check_destination,
     check_url,
     guarded_socket,
@@ -24,6 +27,7 @@ from delivery.webhooks.guard import (
 from delivery.webhooks.name_service import LookUp, SocketAddress
 from delivery.webhooks.sending import AttemptResult, WebhookSender
 from delivery.webhooks.webhook_requests import WebhookRequest
+from rest.doors.threads import in_place
 from tests.support.http.raw_endpoint import answering
 from tests.support.http.receiver import receiving
 
@@ -413,6 +417,24 @@ def test_a_name_with_more_addresses_than_anybody_needs_is_refused() -> None:
         check_destination("http://hooks.example.com/", PUBLIC, look_up=answers(*addresses))
     result = send("http://hooks.example.com/", PUBLIC, answers(*addresses))
     assert result.error is AttemptError.UNSAFE_ADDRESS
+
+
+def test_whoever_waits_for_a_name_service_keeps_no_place_from_others() -> None:
+    """It may take CHECK_SECONDS. The owner's others wait: it resolves as many names as it has requests in Django."""
+    left: list[tuple[bool, bool]] = []
+    was_asked = False
+
+    async def look_up(host: str, port: int) -> list[SocketAddress]:
+        nonlocal was_asked
+        was_asked = True
+        return await answers(SOMEWHERE)(host, port)
+
+    with in_place(lambda *, keeps_share: left.append((keeps_share, was_asked))):
+        check_destination("http://hooks.example.com/", PUBLIC, look_up=look_up)
+    assert left == [(True, False)]
+    with _look_ups.hold(size=bounds.MAX_LOOK_UPS), pytest.raises(Problem) as refused:
+        check_destination("http://hooks.example.com/", PUBLIC, look_up=look_up)
+    assert (refused.value.status_code, refused.value.headers) == (503, {"Retry-After": "1"})
 
 
 # --- What the operator allows and denies ---------------------------------------------------------------------
