@@ -29,7 +29,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Both are bounded in time, and only one of each runs at once.
     "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
     "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
-    "send-mails": {"task": "delivery.send_mails", "schedule": 10.0, "options": hint(seconds=10.0)},
+    # As often as the other long tasks, or they would have taken its place in the worker.
+    "send-mails": {"task": "delivery.send_mails", "schedule": 5.0, "options": hint(seconds=5.0)},
+    # It takes up to five seconds: whatever addresses organizations name, it has a place for half of the time at most.
+    "post-to-slack": {"task": "notifications.post_due", "schedule": 10.0, "options": hint(seconds=10.0)},
     "request-daily-mails": {
         "task": "notifications.request_daily_mails",
         "schedule": 60.0,

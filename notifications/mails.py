@@ -22,8 +22,6 @@ from core.postgresql.faults import is_passing
 from delivery.models import PendingMail
 
 logger = logging.getLogger(__name__)
-# Of a worker that also processes events; the next sweep goes on.
-_SECONDS_PER_RUN = 20.0
 # A server that was not there is asked again after this long, for all mails: each look may take its whole time-out.
 _REST = timedelta(seconds=60)
 # Some 50 minutes in all: a mail about a password that comes later than that helps nobody.
@@ -59,12 +57,12 @@ def request_mails(kind: str, abouts: Iterable[dict[str, Any]]) -> None:
     transaction.on_commit(_waker.wake)
 
 
-def send_mails() -> int:
-    """Send what is due, for as long as a run may take and the mail server takes them; returns how many mails went out.
+def send_mails(*, seconds: float = 20.0) -> int:
+    """Send what is due, for some `seconds` and while the mail server takes them; returns how many mails went out.
 
     Outside of a transaction. One that is killed while it sends has its mail sent again a minute later.
     """
-    until, sent = time.monotonic() + _SECONDS_PER_RUN, 0
+    until, sent = time.monotonic() + seconds, 0
     while time.monotonic() < until and (mail := _claim(timezone.now())) is not None:
         try:
             # One of a kind that only a newer release knows is put off until its workers are there.

@@ -31,6 +31,12 @@ class SlackChannel(models.Model):
     # Of the last message: when it was posted, or else why not.
     posted_at = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=300, blank=True)
+    # What is to be posted, in one message: of each kind of notice the event's id; WELCOME has none.
+    pending = models.JSONField(db_default={})
+    # When it is tried next; a claim moves it forward, as a mail's. Null while there is nothing to post. No index:
+    # there is a row for an organization at most, and a look every few seconds.
+    due_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(db_default=0)
 
     objects = TenantQuerySet["SlackChannel"].as_manager()
 

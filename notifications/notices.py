@@ -159,28 +159,18 @@ def mail_notice(*, event_id: UUID) -> bool:
     return True
 
 
+@transaction.atomic
 def post_notice(*, event_id: UUID, now: datetime) -> bool:
-    """Post a notice to the organization's Slack channel, at most once an hour for each kind; returns whether it did.
-
-    Raises NotPostedError when the channel does not take it; then it may be tried again.
-    """
+    """Have a notice posted to the organization's Slack channel, at most once an hour for each kind; returns whether."""
     event = Event.objects.filter(pk=event_id).select_related("organization").first()
     if event is None or event.type not in NoticeKind.values or event.organization.suspended_at is not None:
         return False
-    kind = NoticeKind(event.type)
-    key = _mail_key(kind, event.time or event.received_at, "slack:")
-    if not _claim(event, key):
+    key = _mail_key(NoticeKind(event.type), event.time or event.received_at, "slack:")
+    channels = SlackChannel.objects.for_organization(event.organization_id)
+    if not channels.exists() or not _claim(event, key):
         return False
-    try:
-        return slack.post_notice(event, now=now)
-    except Exception:
-        _give_back(event, key)
-        raise
-
-
-def request_welcome(organization: Organization) -> None:
-    """Have a worker say in the organization's channel that it works."""
-    _send_task("notifications.post_welcome", organization_id=str(organization.pk))
+    slack.request_post(event, now=now)
+    return True
 
 
 def mail_held(organization: Organization) -> None:
@@ -254,8 +244,3 @@ def _claim(event: Event, key: str) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-def _give_back(event: Event, key: str) -> None:
-    """So that another try, or another notice, may claim it."""
-    IdempotencyKey.objects.filter(organization=event.organization_id, key=key, event_id=event.pk).delete()

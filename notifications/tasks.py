@@ -3,13 +3,14 @@
 Their names are those from before there was this room: messages of the release before carry them.
 """
 
-from typing import Any
 from uuid import UUID
 
 from celery import shared_task
 from django.utils import timezone
 
+from core.broker.long_tasks import long_task
 from notifications import daily_mails, mails, notices, slack
+from organizations.jobs.running import take_turn
 
 
 @shared_task(name="delivery.announce_limits")
@@ -24,7 +25,7 @@ def announce_certificate_ends() -> None:
 
 @shared_task(name="delivery.send_mails")
 def send_mails() -> None:
-    mails.send_mails()
+    take_turn(mails.send_mails)
 
 
 @shared_task(name="notifications.request_daily_mails")
@@ -37,25 +38,24 @@ def mail_notice(*, event_id: str) -> None:
     notices.mail_notice(event_id=UUID(event_id))
 
 
-_POST: dict[str, Any] = {
-    "autoretry_for": (slack.NotPostedError,),
-    "retry_backoff": 60,
-    "retry_backoff_max": 600,
-    "max_retries": 4,
-}
-
-
-@shared_task(name="notifications.post_notice", **_POST)
+@shared_task(name="notifications.post_notice")
 def post_notice(*, event_id: str) -> None:
     notices.post_notice(event_id=UUID(event_id), now=timezone.now())
 
 
-@shared_task(name="notifications.post_welcome", **_POST)
-def post_welcome(*, organization_id: str) -> None:
-    slack.post_welcome(organization_id=UUID(organization_id), now=timezone.now())
+@shared_task(name="notifications.post_due")
+def post_due() -> None:
+    with long_task() as has_place:
+        if has_place:
+            slack.post_due(now=timezone.now())
 
 
 # Sent by web servers of the release before this one, during an upgrade.
+@shared_task(name="notifications.post_welcome")
+def post_welcome(*, organization_id: str) -> None:
+    slack.request_welcome(organization_id=UUID(organization_id), now=timezone.now())
+
+
 @shared_task(name="console.mail_invitation")
 def mail_invitation(*, invitation_id: str) -> None:
     mails.request_mail("invitation", {"invitation_id": invitation_id})

@@ -11,7 +11,6 @@ from console.pages import READ, WRITE, organization_page
 from console.rendering import render_page
 from core.problems import Problem
 from notifications.models import SlackChannel
-from notifications.notices import request_welcome
 from notifications.slack import host_of, set_slack_channel
 from organizations.audit import actor_of
 
@@ -38,8 +37,6 @@ def notices(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         except Problem as problem:
             show_problem(form, problem)
         else:
-            if url:
-                request_welcome(place.organization)
             messages.success(
                 request, "Saved. A first message is on its way." if url else "No channel is told any more."
             )

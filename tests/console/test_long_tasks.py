@@ -1,16 +1,18 @@
-"""Exports and replays leave a process of their worker to events, and a process that is killed leaves its place."""
+"""Long tasks leave a process of their worker to events, and a process that is killed leaves its place."""
 
 import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from console import tasks
 from console.exports import jobs as exports
 from core.broker.long_tasks import TURN_SECONDS, long_task
+from notifications import tasks as notifications
 
 
 def hold(pipe: Connection) -> None:
@@ -57,3 +59,21 @@ def test_without_a_place_nothing_is_exported_now(settings: Any, monkeypatch: pyt
         process.join()
     tasks.run_exports()
     assert ran == [TURN_SECONDS]
+
+
+def test_without_a_place_no_mail_server_and_no_channel_is_waited_for(settings: Any) -> None:
+    settings.CELERY_WORKER_CONCURRENCY = 2
+    process, has_place = another()
+    with mock.patch("notifications.mails.send_mails") as mails, mock.patch("notifications.slack.post_due") as posts:
+        try:
+            assert has_place
+            notifications.send_mails()
+            notifications.post_due()
+            assert (mails.call_count, posts.call_count) == (0, 0)
+        finally:
+            process.kill()
+            process.join()
+        notifications.send_mails()
+        notifications.post_due()
+    mails.assert_called_once_with(seconds=TURN_SECONDS)
+    posts.assert_called_once()

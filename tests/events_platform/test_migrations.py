@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.migrations import Migration
 from django.db.migrations.loader import MigrationLoader
 
-OUR_APPS = {"console", "delivery", "events_platform", "ingestion", "organizations"}
+OUR_APPS = {"console", "delivery", "events_platform", "ingestion", "notifications", "organizations"}
 # They made the tables, or changed them before anybody ran them.
 BEFORE_THE_FIRST_RELEASE = {
     ("console", "0002_exports"),
