@@ -74,7 +74,7 @@ async def waiting_refusals(attacker: Attacker) -> None:
     """Without a key, in turns a large body and many requests behind each other, on as many connections as there are."""
     fields = "".join(f"x-{number}: a\r\n" for number in range(90))
     many = f"GET {SINGLE_PATH} HTTP/1.1\r\nhost: {HOST}\r\n{fields}\r\n".encode() * 33
-    large = attacker.request("POST", BATCH_PATH, length=_BODY_BYTES, key=False) + _PIECE * 6
+    large = attacker.request("POST", BATCH_PATH, length=_BODY_BYTES, key=False) + _PIECE * 2
 
     async def step(number: int) -> None:
         async with opened(attacker.site.port) as (reader, writer):
@@ -83,7 +83,7 @@ async def waiting_refusals(attacker: Attacker) -> None:
             while await reader.read(len(_PIECE)):
                 pass
 
-    await attacker.repeat(step, rate=500, at_once=1_600)
+    await attacker.repeat(step, rate=200, at_once=1_600)
 
 
 async def large_forms(attacker: Attacker) -> None:
