@@ -467,8 +467,8 @@ class Connection(asyncio.BufferedProtocol):
         """
         what = self._waits_for().what
         if what == "turn" and self._exchange is not None:
-            owner: Owner = self._exchange.scope[PUT_OFF]
-            return owner
+            # Of one address, idle connections of a client that does nothing wrong are no part of those.
+            return PUT_OFF, self._exchange.scope[PUT_OFF]
         return None if what == "answer" else network_of_peer({"client": self._client}, {})
 
     def end(self, status: int, reason: str) -> None:
