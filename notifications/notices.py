@@ -5,6 +5,7 @@ They go through the intake like every other event, so subscriptions and inboxes 
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,6 +38,11 @@ RATE_LIMITED = "rate_limited"
 # The servers write their counts every few seconds; a sweep that was late or lost is made up for.
 _LOOK_BACK = timedelta(minutes=5)
 _KEY_KEPT = timedelta(hours=24)
+# What this process has asked for lately, and when: a thousand dead letters are not a thousand messages. One that was
+# lost, or came to nothing, is asked for again after this long.
+_ASKED_FOR_SECONDS = 60.0
+_MOST_REMEMBERED = 10_000
+_asked: dict[tuple[UUID, str], float] = {}
 
 
 def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Mapping[str, Any], now: datetime) -> None:
@@ -58,8 +64,9 @@ def announce(*, organization_id: UUID, kind: NoticeKind, subject: str, data: Map
     (outcome,) = run_now(store(SyncDatabase(), [Incoming(organization_id, event)]))
     if isinstance(outcome, Accepted):
         if not outcome.duplicate:
-            mailed = IdempotencyKey.objects.filter(organization=organization_id, key=_mail_key(kind, now)).exists()
-            transaction.on_commit(partial(_after_commit, None if mailed else outcome.id))
+            key = _mail_key(kind, now)
+            mailed = IdempotencyKey.objects.filter(organization=organization_id, key=key).exists()
+            transaction.on_commit(partial(_after_commit, None if mailed else outcome.id, (organization_id, key)))
     elif outcome.problem_type.code not in {"idempotency_key_reused", "event_erased"}:
         logger.error("the notice %s of organization %s was refused: %s", kind, organization_id, outcome)
 
@@ -202,10 +209,21 @@ def _announce_limit(rows: list[IntakeCount]) -> None:
     )
 
 
-def _after_commit(mailed_id: UUID | None) -> None:
+def _after_commit(mailed_id: UUID | None, about: tuple[UUID, str]) -> None:
     wake_processing()
-    if mailed_id is not None:
+    if mailed_id is not None and not _asked_lately(about):
         _request_mail(mailed_id)
+
+
+def _asked_lately(about: tuple[UUID, str]) -> bool:
+    """If not, it is from now on."""
+    now = time.monotonic()
+    if now - _asked.get(about, -_ASKED_FOR_SECONDS) < _ASKED_FOR_SECONDS:
+        return True
+    if len(_asked) >= _MOST_REMEMBERED:
+        _asked.clear()
+    _asked[about] = now
+    return False
 
 
 def _request_mail(event_id: UUID) -> None:

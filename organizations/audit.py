@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
 
+from core.event_ids import lowest_id
 from core.problems import Problem
 from organizations.models import AuditEntry, Organization
 from rest.doors.client_address import client_address
@@ -25,21 +26,27 @@ class ActorKind(StrEnum):
     SYSTEM = "system"
 
 
-# Whoever may be one: nobody has signed in.
-_PROGRAMS = (ActorKind.API_KEY, ActorKind.PORTAL)
+# Whose changes are counted, and together: a flood of programs does not lock people out. The platform's own are not.
+_COUNTED = {
+    "API keys and portals": (ActorKind.API_KEY, ActorKind.PORTAL),
+    "People": (ActorKind.USER,),
+}
+# What takes rights away, or needs something that was made before, and counted.
+_NEVER_REFUSED = {"api_key.revoked", "invitation.accepted", "invitation.withdrawn", "member.removed"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
     """Who acts: a person, an API key, somebody in the portal or the platform.
 
-    `address` and `user_agent` are those of the request.
+    `address` and `user_agent` are those of the request. Staff are nobody whom an organization lets in.
     """
 
     kind: str
     label: str
     address: str | None = None
     user_agent: str = ""
+    is_staff: bool = False
 
     @classmethod
     def person(cls, user: AbstractBaseUser, request: HttpRequest) -> Self:
@@ -49,6 +56,7 @@ class Actor:
             label=user.get_username(),
             address=client_address(request),
             user_agent=agent_of(request),
+            is_staff=cast(User, user).is_staff,
         )
 
     @classmethod
@@ -77,11 +85,11 @@ def record(
 ) -> None:
     """Add an entry; call it inside the transaction of the change. Never pass secrets in `changes`.
 
-    `organization` is None for what concerns no single one, such as a person's account. Raises Problem 429 when keys
-    and portals change too much: a loop would fill the log. A key can always be revoked.
+    `organization` is None for what concerns no single one, such as a person's account. Raises Problem 429 when too much
+    is changed: a loop would fill the log. A key can always be revoked, a member removed, and staff help.
     """
-    if actor.kind in _PROGRAMS and organization is not None and action != "api_key.revoked":
-        _refuse_flood(organization)
+    if organization is not None and not actor.is_staff and action not in _NEVER_REFUSED:
+        _refuse_flood(organization, actor)
     AuditEntry.objects.create(
         organization=organization,
         actor_kind=actor.kind,
@@ -96,13 +104,18 @@ def record(
     )
 
 
-def _refuse_flood(organization: Organization) -> None:
+def _refuse_flood(organization: Organization, actor: Actor) -> None:
+    who = next((who for who, kinds in _COUNTED.items() if actor.kind in kinds), None)
+    if who is None:
+        return
     most = organization.limits.changes_per_hour
-    entries = AuditEntry.objects.for_organization(organization.pk).order_by("-pk")
-    oldest = entries.values_list("created_at", flat=True)[most - 1 : most].first()
-    if oldest is not None and oldest > timezone.now() - timedelta(hours=1):
+    # An id begins with its time: nothing older is read.
+    entries = AuditEntry.objects.for_organization(organization.pk).filter(
+        pk__gte=lowest_id(timezone.now() - timedelta(hours=1)), actor_kind__in=_COUNTED[who]
+    )
+    if entries.order_by("-pk")[most - 1 : most].exists():
         raise Problem(
             "rate_limited",
-            f"API keys and portals can make {most} changes an hour in an organization. Is a program caught in a loop?",
+            f"{who} can make {most} changes an hour in an organization. Is a program caught in a loop?",
             headers={"Retry-After": "60"},
         )

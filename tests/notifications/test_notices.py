@@ -230,6 +230,22 @@ def test_no_mail_is_asked_for_that_would_not_be_sent(
     assert mails_asked_for(sent) == []
 
 
+def test_dead_letters_in_a_row_are_one_message_even_if_nobody_wants_their_mails(
+    db: None, django_capture_on_commit_callbacks: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    organization = make_organization()
+    with mock.patch(SEND_TASK) as sent:
+        for _ in range(2):
+            with django_capture_on_commit_callbacks(execute=True):
+                dead_letter(organization)
+                dead_letter(organization)
+        assert len(mails_asked_for(sent)) == 1
+        monkeypatch.setattr("notifications.notices._ASKED_FOR_SECONDS", 0.0)
+        with django_capture_on_commit_callbacks(execute=True):
+            dead_letter(organization)
+    assert len(mails_asked_for(sent)) == 2
+
+
 def test_the_claim_of_a_mail_is_removed_like_an_idempotency_key(organization: Organization) -> None:
     disabled(organization)
     mailed(notice(organization).pk)

@@ -105,6 +105,7 @@ def test_a_channel_that_does_not_take_it_is_put_off_longer_and_longer_and_given_
     organization: Organization, channel: Receiver
 ) -> None:
     listen(organization, f"{channel.url}/status/503")
+    owner = browser_of(make_member(organization, Role.OWNER))
     waits = []
     while (row := SlackChannel.objects.get()).due_at is not None:
         waits.append((row.due_at - NOW).total_seconds())
@@ -113,6 +114,8 @@ def test_a_channel_that_does_not_take_it_is_put_off_longer_and_longer_and_given_
         assert len(channel.received) == len(waits)
         # More to tell makes it no sooner.
         post_notice(event_id=announce_dead_letter(organization).pk, now=row.due_at)
+        page = owner.get(f"/console/o/{organization.slug}/notices/").content.decode()
+        assert ("It is tried again" in page, "It was given up" in page) == (len(waits) < 5, len(waits) == 5)
     assert waits == [0, 60, 180, 420, 900]
     assert "503" in row.last_error
     assert row.pending == {}

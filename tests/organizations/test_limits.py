@@ -7,12 +7,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from console.exports import limits as export_limits
 from console.models import Export, ExportPart, ExportStatus, SavedView
+from core.secrets import decrypt_secret
 from delivery.matching import interests
 from delivery.matching.interests import subscription_index
 from delivery.models import Delivery, DeliveryStatus, Replay, Subscription, SubscriptionKind
@@ -24,16 +26,19 @@ from ingestion.models import EventType, HourlyStat
 from ingestion.operations import process_outbox
 from ingestion.operations.catalogue import OTHER
 from lifecycle.retention.running import apply_retention
+from notifications.models import SlackChannel
+from organizations.audit import Actor, ActorKind
 from organizations.jobs.models import JobStatus
 from organizations.models import ApiKey, AuditEntry, Invitation, Membership, Organization, Role
 from organizations.operations import keys as key_operations
+from organizations.operations import remove_member
 from organizations.plans import LIMITS, Limits, Plan
 from tests.conftest import Tenant, make_tenant
-from tests.factories import make_organization
+from tests.factories import UserFactory, make_organization
 from tests.support.limiting import set_limits
 from tests.support.people.console_data import browser_of, make_member
 from tests.support.people.console_exports import begin, finish
-from tests.support.people.console_site import Site, as_role, errors
+from tests.support.people.console_site import Site, as_role, errors, site_of
 
 ROOT = Path(__file__).parents[2]
 KEY = {"name": "x", "scopes": ["events:read"]}
@@ -357,13 +362,16 @@ def test_an_export_ends_where_its_room_does(tenant: Tenant, admin: Site, monkeyp
 # --- The audit log ---------------------------------------------------------------------------------------------------
 
 
+def changes_by(organization: Organization, *kinds: str) -> int:
+    return AuditEntry.objects.for_organization(organization.pk).filter(actor_kind__in=kinds).count()
+
+
 def test_keys_can_change_so_much_in_an_hour_and_still_be_revoked(
     tenant: Tenant, admin: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_tenant()
     made = tenant.post("/api/v1/api-keys", KEY).json()["id"]
-    written = AuditEntry.objects.for_organization(tenant.organization.pk).count()
-    set_limits(monkeypatch, changes_per_hour=written + 1)
+    set_limits(monkeypatch, changes_per_hour=changes_by(tenant.organization, "api_key", "portal") + 1)
     assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201
     refused = tenant.post("/api/v1/subscriptions", HOOK)
     assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "rate_limited", "60")
@@ -373,8 +381,28 @@ def test_keys_can_change_so_much_in_an_hour_and_still_be_revoked(
     assert tenant.request("DELETE", f"/api/v1/api-keys/{made}").status_code == 204
     assert "was created" in admin.follow("keys/issue", name="x", scopes="events:read")
     assert other.post("/api/v1/subscriptions", HOOK).status_code == 201
-    AuditEntry.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201
+
+
+def test_people_can_change_so_much_in_an_hour_and_still_end_it(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by saving a form again and again that changes nothing."""
+    owner = as_role(tenant.organization, Role.OWNER)
+    member = make_member(tenant.organization, Role.MEMBER)
+    set_limits(monkeypatch, changes_per_hour=changes_by(tenant.organization, "user") + 1)
+    monkeypatch.setattr("notifications.slack.check_destination", guard.check_url)
+    assert owner.post("notices/", url="https://example.com/first").status_code == 302
+    refused = owner.post("notices/", url="https://example.com/second")
+    assert "People can make" in refused.content.decode()
+    assert decrypt_secret(SlackChannel.objects.get().url) == "https://example.com/first"
+    # Nobody else is held up, and what lets the flood in can be taken away.
     assert tenant.post("/api/v1/subscriptions", HOOK).status_code == 201
+    membership = Membership.objects.get(organization=tenant.organization, user=member)
+    remove_member(membership=membership, actor=Actor(kind=ActorKind.USER, label="owner"))
+    helper = site_of(tenant.organization, UserFactory.create(is_staff=True, is_superuser=True))
+    assert helper.post("notices/", url="https://example.com/third").status_code == 302
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        assert owner.post("notices/", url="https://example.com/second").status_code == 302
 
 
 # --- The member who is not there any more ----------------------------------------------------------------------------
