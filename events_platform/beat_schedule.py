@@ -29,10 +29,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     # Both are bounded in time, and only one of each runs at once.
     "retain": {"task": "events_platform.retain", "schedule": crontab(minute="41"), "options": hint(seconds=1800.0)},
     "run-erasures": {"task": "events_platform.run_erasures", "schedule": 10.0, "options": hint(seconds=10.0)},
-    # As often as the other long tasks, or they would have taken its place in the worker.
-    "send-mails": {"task": "delivery.send_mails", "schedule": 5.0, "options": hint(seconds=5.0)},
-    # It takes up to five seconds: whatever addresses organizations name, it has a place for half of the time at most.
-    "post-to-slack": {"task": "notifications.post_due", "schedule": 10.0, "options": hint(seconds=10.0)},
+    # Exports and replays have the worker's place for long tasks for 5 s at a time: mails about passwords go out in the
+    # pauses between them.
+    "send-mails": {"task": "delivery.send_mails", "schedule": 1.0, "options": hint(seconds=1.0)},
+    # It takes up to 5 s: whatever addresses organizations name, it has a place for less than half of the time. It is no
+    # multiple of theirs, or it might always find the place taken.
+    "post-to-slack": {"task": "notifications.post_due", "schedule": 11.0, "options": hint(seconds=11.0)},
     "request-daily-mails": {
         "task": "notifications.request_daily_mails",
         "schedule": 60.0,

@@ -12,6 +12,8 @@ import pytest
 from console import tasks
 from console.exports import jobs as exports
 from core.broker.long_tasks import TURN_SECONDS, long_task
+from events_platform.settings import CELERY_BEAT_SCHEDULE
+from notifications import slack
 from notifications import tasks as notifications
 
 
@@ -59,6 +61,14 @@ def test_without_a_place_nothing_is_exported_now(settings: Any, monkeypatch: pyt
         process.join()
     tasks.run_exports()
     assert ran == [TURN_SECONDS]
+
+
+def test_mails_and_posts_also_ask_between_the_turns_of_others() -> None:
+    """Or exports that go on and on would come first each time."""
+    every = {name: entry["schedule"] for name, entry in CELERY_BEAT_SCHEDULE.items()}
+    others = [every[name] for name in ("run-exports", "run-replays", "retry-dead-letters")]
+    assert all(every["send-mails"] < least and every["post-to-slack"] % least for least in others)
+    assert every["post-to-slack"] > 2 * slack._SECONDS
 
 
 def test_without_a_place_no_mail_server_and_no_channel_is_waited_for(settings: Any) -> None:
