@@ -101,6 +101,8 @@ MAX_WEBHOOK_TESTS = 16
 MAX_WEBHOOK_TESTS_OF_ONE = 2
 # So does a request that stores a URL wait for a name service; its owner has no more requests for that.
 MAX_LOOK_UPS = 16
+# And whoever signs in, for the one thread that hashes: the last of them some three seconds on an idle machine.
+MAX_HASHES = 8
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8

@@ -1,7 +1,8 @@
 """Hashing passwords takes a third of a second of CPU, on purpose: it must be nobody else's.
 
 One thread of each process does it, with less of a claim on the CPU than those that answer requests. Whoever waits for
-it holds no connection of the pool. More than a few who wait are told to come again.
+it holds no connection of the pool, and no place that somebody else's page may need. More than a few who wait are told
+to come again.
 """
 
 import os
@@ -14,13 +15,14 @@ from functools import partial
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
+from core import bounds
 from core.postgresql.lending import give_back
 from core.turns import turns
 from rest.doors.shares import Budget
+from rest.doors.threads import without_place
 
-# Running and waiting. The last of them waits some three seconds on an idle machine.
-MOST_AT_ONCE = 8
-hashed = Budget(total=MOST_AT_ONCE, share=MOST_AT_ONCE)
+# Running and waiting.
+hashed = Budget(total=bounds.MAX_HASHES, share=bounds.MAX_HASHES)
 # Of 40: such a thread gets a tenth of what another one gets while both want the CPU.
 _STEPS_BACK = 10
 
@@ -42,7 +44,7 @@ class BoundedPasswordHasher(PBKDF2PasswordHasher):
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        with hashed.hold():
+        with without_place(hashed, keeps_share=True):
             give_back()
             encoded, seconds = _hashing.submit(_timed, partial(super().encode, password, salt, iterations)).result()
         turns.charge(seconds)

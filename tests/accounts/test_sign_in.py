@@ -25,12 +25,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.second_factor.passkey_forms import AddPasskeyForm, ConfirmPasskeyForm
-from accounts.sign_in.hashing import MOST_AT_ONCE, _hashing, hashed
+from accounts.sign_in.hashing import _hashing, hashed
 from accounts.sign_in.limits import of_addresses
 from accounts.sign_in.page import of_accounts
+from core import bounds
 from notifications.invitations import invitation_link
 from organizations.operations import invite_member
 from rest.doors.shares import TooMuchError
+from rest.doors.threads import in_place
 from tests.conftest import Tenant
 from tests.factories import TESTER, UserFactory
 from tests.support.http.clients import make_sender
@@ -66,7 +68,7 @@ def test_whoever_comes_when_too_much_is_hashed_is_told_to_come_again(settings: A
     with mock.patch.object(PBKDF2PasswordHasher, "iterations", 10):
         make_user("casey")
     for typed in ("casey", "nobody"):
-        with hashed.hold(None, MOST_AT_ONCE):
+        with hashed.hold(None, bounds.MAX_HASHES):
             answer = try_in(typed, "wrong", path)
         assert answer.status_code == 503
         assert answer["Retry-After"] == "5"
@@ -77,10 +79,21 @@ def test_every_hash_comes_through_the_bound_and_stays_one_of_djangos(settings: A
     settings.PASSWORD_HASHERS = [BOUNDED]
     with mock.patch.object(PBKDF2PasswordHasher, "iterations", 10):
         made = make_password(PASSWORD)
-        with hashed.hold(None, MOST_AT_ONCE), pytest.raises(TooMuchError):
+        with hashed.hold(None, bounds.MAX_HASHES), pytest.raises(TooMuchError):
             check_password(PASSWORD, made)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]
     assert check_password(PASSWORD, made)
+
+
+def test_whoever_waits_for_a_hash_keeps_no_place_from_others(settings: Any) -> None:
+    """Three addresses whose sign-ins wait would have all places for pages."""
+    settings.PASSWORD_HASHERS = [BOUNDED]
+    left: list[tuple[bool, int]] = []
+    with mock.patch.object(PBKDF2PasswordHasher, "iterations", 10):
+        with in_place(lambda *, keeps_share: left.append((keeps_share, hashed.used))):
+            check_password("wrong", make_password(PASSWORD))
+        assert left == [(True, 1)]
+    assert hashed.used == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
