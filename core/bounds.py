@@ -103,6 +103,8 @@ MAX_WEBHOOK_TESTS_OF_ONE = 2
 MAX_LOOK_UPS = 16
 # And whoever signs in, for the one thread that hashes: the last of them some three seconds on an idle machine.
 MAX_HASHES = 8
+# And whoever stores a schema, or sends an event in the console, for a process that checks schemas.
+MAX_SCHEMA_CHECKS = 8
 # Probes must not wait for pages.
 MAX_HEALTH_REQUESTS = 16
 MAX_HEALTH_REQUESTS_OF_ONE = 8

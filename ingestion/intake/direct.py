@@ -1,14 +1,11 @@
 """The intake within a thread of its own: without waiting, and without sharing commits."""
 
 from collections.abc import Sequence
-from uuid import UUID
 
 from core.ports import SyncDatabase, SyncRedis
-from core.postgresql.lending import give_back
 from ingestion.intake.pipeline import Ports, Store
 from ingestion.intake.storing import Incoming, WriteOutcome, store
-from ingestion.schemas.checking import Events, Numbers, Unchecked, schema_checks
-from ingestion.schemas.messages import Reply
+from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
 
 
@@ -17,18 +14,10 @@ def direct_ports(store_events: Store) -> Ports:
     return Ports(
         database=SyncDatabase(),
         redis=SyncRedis(),
-        check=check_directly,
+        check=schema_checks.check_directly,
         breathe=_go_on,
         store=store_events,
     )
-
-
-async def check_directly(
-    organization_id: UUID, schemas: Sequence[str], events: Events = (), asserting: Numbers = ()
-) -> Reply | Unchecked:
-    """What a schema says of events. No connection is held meanwhile: others may be before them."""
-    give_back()
-    return await schema_checks.check_directly(organization_id, schemas, events, asserting)
 
 
 async def store_directly(events: Sequence[Incoming]) -> list[WriteOutcome]:

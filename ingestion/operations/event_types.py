@@ -12,7 +12,6 @@ from django.db.models.functions import Cast, Coalesce, Length, Now
 from msgspec import UNSET, UnsetType
 
 from core.field_errors import FieldError
-from core.postgresql.lending import give_back
 from core.problems import Problem, invalid
 from ingestion.formats.decoding import check_jsonb
 from ingestion.models import EventType, Format, Validation
@@ -139,7 +138,6 @@ def _check(organization_id: UUID, changes: EventTypeChanges) -> None:
         check_jsonb(raw)
     except Problem as problem:
         raise _about_schema(problem) from problem
-    give_back()
     reply = schema_checks.check_now(organization_id, [changes.schema])
     if not isinstance(reply, Reply):
         raise _about_schema(schema_checks.problem_of(reply, organization_id))

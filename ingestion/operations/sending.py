@@ -13,12 +13,13 @@ from core.ports import SyncDatabase, run_now
 from core.problems import Problem
 from core.times import format_time
 from ingestion.formats.decoding import decode_event
-from ingestion.intake.direct import check_directly, direct_ports
+from ingestion.intake.direct import direct_ports
 from ingestion.intake.pipeline import IntakeRequest, receive_event
 from ingestion.intake.storing import Accepted, Incoming, WriteOutcome, store
 from ingestion.intake.validating import check_events
 from ingestion.models import Event
 from ingestion.schemas.catalogue import schema_catalogue
+from ingestion.schemas.checking import schema_checks
 from ingestion.wakeup import wake_processing
 from organizations.audit import Actor, record
 from organizations.keys.authentication import Submitter
@@ -77,7 +78,7 @@ def find_misfit(*, organization: Organization, event_type: str, data: str) -> Pr
     """Why the schema of its type would refuse such an event."""
     event = decode_event(EventToSend(type=event_type, data=data).body())
     run_now(schema_catalogue.refresh(SyncDatabase()))
-    (verdict,) = run_now(check_events(check_directly, organization.pk, [event]))
+    (verdict,) = run_now(check_events(schema_checks.check_directly, organization.pk, [event]))
     return verdict.problem if verdict else None
 
 

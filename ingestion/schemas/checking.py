@@ -21,10 +21,14 @@ from uuid import UUID
 
 from django.conf import settings
 
+from core import bounds
 from core.field_errors import FieldError
+from core.postgresql.lending import give_back
 from core.problems import Problem
 from ingestion.cpu_budget import CpuBudget
 from ingestion.schemas.messages import Question, Reply, receive, send
+from rest.doors.shares import Budget, TooMuchError
+from rest.doors.threads import without_place
 
 logger = logging.getLogger(__name__)
 # What an event or a schema costs that had to be stopped: its time, and that of the next process's start.
@@ -38,6 +42,8 @@ SLOW_FOR_SECONDS = 60.0
 STEPS_BACK, SLOW_STEPS_BACK = 5, 15
 # The system ends the process by its CPU time; this is for one that gets none, or was halted.
 ANSWER_SECONDS = 30.0
+# Requests in Django that ask, or wait for their turn to.
+_asking = Budget(total=bounds.MAX_SCHEMA_CHECKS, share=bounds.MAX_SCHEMA_CHECKS)
 
 
 class Unchecked(Enum):
@@ -84,9 +90,18 @@ class SchemaChecks:
     def check_now(
         self, organization_id: UUID, schemas: Sequence[str], events: Events = (), asserting: Numbers = ()
     ) -> Reply | Unchecked:
-        """What is wrong with the events, each with the number of its schema, and with the schemas themselves."""
+        """What is wrong with the events, each with the number of its schema, and with the schemas themselves.
+
+        Others may come first, each for half a second: neither a connection to the database nor a place that somebody
+        else's request may need is held meanwhile. Call it outside of a transaction.
+        """
+        give_back()
         question = Question(str(organization_id), list(schemas), list(events), frozenset(asserting))
-        return self._ask(self._lane(organization_id), organization_id, question)
+        try:
+            with without_place(_asking, keeps_share=True):
+                return self._ask(self._lane(organization_id), organization_id, question)
+        except TooMuchError:
+            return Unchecked.AWAY
 
     def problem_of(self, why: Unchecked, organization_id: UUID) -> Problem:
         """Why an event or a schema that was not checked is refused."""
@@ -105,7 +120,9 @@ class SchemaChecks:
         return self._lanes[self._slow.get(organization_id, 0.0) > self._clock()]
 
     def _ask(self, lane: "_Lane", organization_id: UUID, question: Question) -> Reply | Unchecked:
-        with lane.turn:
+        if not lane.turn.acquire(timeout=ANSWER_SECONDS):
+            return Unchecked.AWAY
+        try:
             if self.budget.left(organization_id) <= 0:
                 return Unchecked.SPENT
             answer = lane.ask(question)
@@ -113,6 +130,8 @@ class SchemaChecks:
                 self._charge(organization_id, answer.seconds)
             elif answer is Unchecked.STOPPED:
                 self._charge(organization_id, STOPPED_SECONDS)
+        finally:
+            lane.turn.release()
         return answer
 
     def _charge(self, organization_id: UUID, seconds: float) -> None:

@@ -25,7 +25,8 @@ requests = ThreadPoolExecutor(
     + bounds.MAX_HEALTH_REQUESTS
     + bounds.MAX_WEBHOOK_TESTS
     + bounds.MAX_LOOK_UPS
-    + bounds.MAX_HASHES,
+    + bounds.MAX_HASHES
+    + bounds.MAX_SCHEMA_CHECKS,
     thread_name_prefix="request",
 )
 _streams = ThreadPoolExecutor(bounds.MAX_STREAM_READS, thread_name_prefix="stream")

@@ -169,13 +169,13 @@ def test_no_connection_is_held_while_a_schema_is_looked_at(monkeypatch: pytest.M
     """Others may be before it, each for half a second."""
     settings.DATABASE_POOL_SIZE = 1
     held: list[object] = []
-    tenant, look = make_tenant(), schema_checks.check_now
+    tenant, look = make_tenant(), schema_checks._ask
 
     def look_and_tell(*given: Any) -> Any:
         held.append(connection.connection)
         return look(*given)
 
-    monkeypatch.setattr(schema_checks, "check_now", look_and_tell)
+    monkeypatch.setattr(schema_checks, "_ask", look_and_tell)
     assert tenant.post("/api/v1/event-types", INVOICE).status_code == 201
     assert patch(tenant, {"schema": {}}).status_code == 200
     assert held == [None, None]

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from django.conf import settings
 
+from core import bounds
 from core.field_errors import FieldError
 from core.problems import Problem
 from ingestion.api import events as views
@@ -34,6 +35,7 @@ from ingestion.schemas.messages import Question, Reply, receive, send
 from ingestion.schemas.parts import SchemaError
 from ingestion.schemas.process import CompiledSchemas
 from organizations.models import Organization
+from rest.doors.threads import in_place
 from rest.problems import describe_problem
 from tests.conftest import Tenant
 
@@ -97,6 +99,22 @@ def test_a_check_that_goes_on_and_on_is_stopped_and_others_go_on(checks: SchemaC
     assert checks.budget.left(organization) <= SAVED_SECONDS - STOPPED_SECONDS
     assert reply_of(checks.check_now(other, [SIMPLE], [(0, "1")])).findings == [()]
     assert checks.check_now(organization, [SIMPLE], [(0, "1")]) is Unchecked.SPENT
+
+
+def test_whoever_waits_for_a_check_keeps_no_place_from_others(
+    checks: SchemaChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[bool] = []
+
+    def ask(*_: object) -> Unchecked:
+        assert left == [True]
+        return Unchecked.SPENT
+
+    monkeypatch.setattr(checks, "_ask", ask)
+    with in_place(lambda *, keeps_share: left.append(keeps_share)):
+        assert checks.check_now(uuid4(), [SIMPLE]) is Unchecked.SPENT
+    with checking._asking.hold(None, bounds.MAX_SCHEMA_CHECKS):
+        assert checks.check_now(uuid4(), [SIMPLE]) is Unchecked.AWAY
 
 
 def test_a_schema_that_takes_too_long_to_compile_is_stopped(tenant: Tenant, other_tenant: Tenant) -> None:

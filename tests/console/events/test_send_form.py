@@ -167,7 +167,7 @@ def test_no_connection_is_held_while_the_schema_is_asked(monkeypatch: pytest.Mon
     """Others' checks may come first, each for half a second."""
     settings.DATABASE_POOL_SIZE = 1
     held: list[object] = []
-    tenant, check = make_tenant(), schema_checks.check_now
+    tenant, check = make_tenant(), schema_checks._ask
     changes = EventTypeChanges(schema=SCHEMA, validation=Validation.REJECT)
     create_event_type(organization=tenant.organization, name="invoice.paid", changes=changes, actor=TESTER)
 
@@ -175,7 +175,7 @@ def test_no_connection_is_held_while_the_schema_is_asked(monkeypatch: pytest.Mon
         held.append(connection.connection)
         return check(*given)
 
-    monkeypatch.setattr(schema_checks, "check_now", check_and_tell)
+    monkeypatch.setattr(schema_checks, "_ask", check_and_tell)
     member = as_role(tenant.organization, Role.MEMBER)
     member.follow("send/", **fields())
     member.post("send/", **fields(data="{}"))
