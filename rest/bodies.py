@@ -21,8 +21,10 @@ else:
 
 MAX_ZSTD_WINDOW = 8 * 1024 * 1024
 _ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: MAX_ZSTD_WINDOW.bit_length() - 1}
-# Each further gzip member or zstd frame costs a copy of what follows it; block-wise compressors make one per 64 KiB.
+# Block-wise compressors make a gzip member, or zstd frame, per 64 KiB.
 MAX_MEMBERS = 128
+# What is unpacked at once: behind the end of each member the rest of it is copied.
+STEP_BYTES = 64 * 1024
 ENCODINGS = "gzip, zstd"
 
 _CHARSETS = {"utf-8", "utf8", "us-ascii"}
@@ -65,12 +67,12 @@ def unpack(body: bytes, encoding: str | None, limit: int) -> bytes:
 def _collect(parts: Iterator[bytes], limit: int) -> bytes:
     """The parts in one; each of them is itself no longer than what was left of the limit, plus one byte."""
     found: list[bytes] = []
-    for number, part in enumerate(parts):
+    size = 0
+    for part in parts:
         found.append(part)
-        if sum(map(len, found)) > limit:
+        size += len(part)
+        if size > limit:
             raise Problem("payload_too_large", f"The body is over {limit} bytes.")
-        if number >= MAX_MEMBERS:
-            raise Problem("bad_request", f"The body has more than {MAX_MEMBERS} compressed members.")
     return found[0] if len(found) == 1 else b"".join(found)
 
 
@@ -79,16 +81,21 @@ def _plain(body: bytes, limit: int) -> Iterator[bytes]:
 
 
 def _members(body: bytes, limit: int, *, unpacker: Callable[[], Any]) -> Iterator[bytes]:
-    """The members of gzip, or the frames of zstd: of each, what is left of the limit plus one byte at most."""
-    rest, room = body, limit + 1
-    while rest or rest is body:
+    """The members of gzip, or frames of zstd, in steps: of each, what is left of the limit plus one byte at most."""
+    rest, room = memoryview(body), limit + 1
+    for _ in range(MAX_MEMBERS):
         member = unpacker()
-        part = member.decompress(rest, room)
-        room -= len(part)
-        if room and not member.eof:
-            raise EOFError
-        yield part
-        rest = member.unused_data
+        while not member.eof:
+            if not rest:
+                raise EOFError
+            step = rest[:STEP_BYTES]
+            part = member.decompress(step, room)
+            room -= len(part)
+            yield part
+            rest = rest[len(step) - len(member.unused_data) :]
+        if not rest:
+            return
+    raise Problem("bad_request", f"The body has more than {MAX_MEMBERS} compressed members.")
 
 
 _gzip = partial(_members, unpacker=partial(zlib.decompressobj, wbits=16 + zlib.MAX_WBITS))

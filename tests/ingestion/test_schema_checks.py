@@ -1,6 +1,7 @@
 """What the schemas of one organization may cost the others: nothing but the CPU time that is its share."""
 
 import asyncio
+import gzip
 import json
 import socket
 import subprocess
@@ -413,6 +414,9 @@ def test_what_decoding_takes_beyond_the_share_is_refused(tenant: Tenant, other_t
         assert (refused.status_code, refused.json()["code"]) == (429, "cpu_time_spent")
         assert int(refused["Retry-After"]) > 0
         assert other_tenant.post(path, body).status_code == 202
+    packed = gzip.compress(json.dumps(event).encode())
+    refused = tenant.post("/api/v1/events", packed, **{"Content-Encoding": "gzip"})
+    assert refused.json()["code"] == "cpu_time_spent"
     assert tenant.post("/api/v1/events", {"type": "t", "data": 1}).status_code == 202
 
 

@@ -5,15 +5,19 @@ short and once eight times as long. Compared is CPU time, the least of some runs
 its load matters. Work in proportion has a ratio of 8, quadratic work one of 64.
 """
 
+import gzip
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import pytest
 from django.core.exceptions import DisallowedHost, TooManyFieldsSent, ValidationError
@@ -22,10 +26,14 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.multipartparser import MultiPartParserError
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from rest_framework.request import Request
+from uvicorn.server import ServerState
 
 from console.event.json_tree import json_tree
 from console.events.filters import EventFilters
+from console.search.wanted import Wanted
 from console.subscriptions.forms import SubscriptionForm, read_json
+from core import bounds
 from core.field_errors import field_error
 from core.ports import run_now
 from core.problems import Problem
@@ -37,18 +45,26 @@ from delivery.matching.matching import check_patterns
 from delivery.models import SubscriptionKind
 from delivery.webhooks.guard import NetworkPolicy, UnsafeUrl, check_url
 from delivery.webhooks.retry_schedule import parse_retry_after
+from ingestion.data_paths import split_assignment
 from ingestion.formats.cloudevents import decode_structured
 from ingestion.formats.decoding import decode_event
 from ingestion.formats.dispatch import decode_batch, decode_single
 from ingestion.formats.request_headers import kept_headers
+from ingestion.formats.stored_numbers import with_exponents
 from ingestion.schemas.cost import estimate_cost, states_of_pattern
 from ingestion.schemas.parts import SchemaError
 from observability.logs import redact
+from organizations.keys.authentication import _api_key_in
 from organizations.keys.key_format import public_id
 from organizations.operations.leaked_keys import _CANDIDATE
-from rest.bodies import content_type, require_utf8
+from portal.settings.rules import check_logo_url, check_origin
+from rest.bodies import MAX_MEMBERS, STEP_BYTES, _members, content_type, require_utf8
+from rest.doors.connections import Connection, Connections
 from rest.doors.dear_headers import ContentTypeBound, CookieMiddleware
+from rest.large_answers import _TAKES_GZIP
+from rest.lists import _read_cursor
 from rest.middleware import request_id_of
+from rest.versions import expected_versions
 
 SHORT, TIMES = 2_000, 8
 # Between 8, with some noise, and 64.
@@ -152,6 +168,30 @@ def in_content_type_of_a_form(text: str) -> object:
     return seen
 
 
+def in_connection(text: str) -> object:
+    """In one piece, and in many."""
+    data = text.encode()
+    for size in (bounds.READ_BYTES, 100):
+        loop = MagicMock(create_task=no_task)
+        connection = Connection(CONNECTIONS, config=CONFIG, server_state=ServerState(), app_state={}, _loop=loop)  # type: ignore[arg-type]
+        connection.connection_made(MagicMock())
+        for start in range(0, len(data), size):
+            part = data[start : start + size]
+            connection.get_buffer(size)[: len(part)] = part
+            connection.buffer_updated(len(part))
+        connection.connection_lost(None)
+    return None
+
+
+def no_task(coroutine: Coroutine[Any, Any, None]) -> object:
+    coroutine.close()
+    return MagicMock()
+
+
+def in_if_match(text: str) -> object:
+    return expected_versions(Request(RequestFactory().get("/", headers={"If-Match": text})))
+
+
 def in_form(text: str) -> object:
     lines = "\n".join(f"{text[:20]}{number}: {text[:20]}" for number in range(len(text) // 40))
     given = QueryDict(mutable=True)
@@ -170,8 +210,15 @@ HEADER = tokens(r'; , = " \ charset charset= a % %41 evp_ evp_a_ é - 00-', " ",
 LOG = tokens("evp_ password cookie : = a :// @ ' \" \\ whsec_ /", " ", "bearer ", "basic ", "detail: ", "DETAIL: ")
 PATTERN = tokens(r"[ ] ^ \ { } 1 , ( ) (?: * + ? a . | [^ \w {1,9}")
 URL = tokens("https:// a . : [ ] / - 1 0x @ % é xn-- ? # ::")
+HTTP = tokens(
+    "GET a : ; , 1", " ", "\t", "\r\n", "\n", "a: b\r\n", "POST / HTTP/1.1\r\nHost: a\r\n", "GET / HTTP/1.1\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n\r\nabc", "1\r\na\r\n", "1;a=b\r\na\r\n", "0\r\n\r\n",
+    "Connection: Upgrade\r\nUpgrade: h2c\r\n",
+)  # fmt: skip
 QUERY = tokens("& = % %41 + a . path= value= ; a= from= 00:00", " ")
 
+CONNECTIONS = Connections(lambda _: None)
+CONFIG = SimpleNamespace(loaded_app=None)
 TARGETS = (
     Target("message", lambda text: field_error(f"Object contains unknown field `{text}`"), TEXT),
     Target("message with a path", lambda text: field_error(f"{text} - at `$.{text}`"), TEXT),
@@ -210,6 +257,16 @@ TARGETS = (
     Target("Content-Type of a form", in_content_type_of_a_form, HEADER),
     Target("form", in_form, (*TEXT, ":", "a:")),
     Target("JSON field", read_json, JSON),
+    Target("connection", in_connection, HTTP),
+    Target("stored number", lambda text: with_exponents(text) if is_json(text) else None, (*JSON, "0" * 24)),
+    Target("If-Match", in_if_match, tokens('" , W/ * a', "\\", " ", '"a", ')),
+    Target("Accept-Encoding", _TAKES_GZIP.search, tokens("gzip * ; , q= q=0 . 0 a", " ", "\t", ", gzip ;")),
+    Target("key field", lambda text: _api_key_in({"authorization": text, "x-api-key": text}), HEADER),
+    Target("cursor", lambda text: _read_cursor(text, "events"), tokens(": a = - _ 0 é . ,", " ")),
+    Target("search box", Wanted.read, (*TEXT, "evp_live_", "…", "*", "=", "[0]")),
+    Target("data path", split_assignment, (*TEXT, "data", "=", "[0]", "[*]")),
+    Target("origin of a portal", check_origin, URL),
+    Target("logo of a portal", check_logo_url, URL),
     Target("JSON tree", as_tree, JSON),
 )  # fmt: skip
 
@@ -341,3 +398,26 @@ def test_a_long_content_type_is_not_read() -> None:
         headers = [(b"content-type", b";" * length), (b"x", b"y"), (b"content-type", b";" * length)]
         run_now(ContentTypeBound(django)({"headers": headers}, None, None))  # type: ignore[arg-type] # likewise
     assert seen == [[b"content-type", b"x", b"content-type"], [b"x"]]
+
+
+def test_what_stands_behind_a_compressed_member_is_copied_in_steps() -> None:
+    """Of 126 empty members before 5 MB each would copy the rest."""
+    copied = 0
+
+    class Unpacker:
+        def __init__(self) -> None:
+            self.member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.member, name)
+
+        def decompress(self, data: Any, room: int) -> bytes:
+            nonlocal copied
+            part = self.member.decompress(data, room)
+            copied += len(self.member.unused_data) + len(self.member.unconsumed_tail)
+            return part
+
+    large = random.Random(1).randbytes(4_000_000)
+    body = gzip.compress(b"") * (MAX_MEMBERS - 1) + gzip.compress(large)
+    assert b"".join(_members(body, 5_000_000, unpacker=Unpacker)) == large
+    assert copied <= MAX_MEMBERS * STEP_BYTES
