@@ -1,6 +1,7 @@
 """What strangers and tenants try against people's pages and the server; and that the threat model names real tests."""
 
 import ast
+import logging
 import re
 import socket
 from pathlib import Path
@@ -13,7 +14,10 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils.module_loading import import_string
 
+from ingestion.models import Event
 from ingestion.operations import process_outbox
+from observability.metrics.exposition import may_read
+from organizations.keys.key_format import hash_key
 from organizations.models import AuditEntry, Organization
 from tests.conftest import Tenant
 from tests.factories import UserFactory
@@ -208,11 +212,31 @@ def _every_path() -> list[str]:
 # --- The API ---------------------------------------------------------------------------------------------------
 
 
-def test_a_key_in_a_url_is_no_key(tenant: Tenant) -> None:
+def test_a_key_in_a_url_is_no_key_and_in_no_log(tenant: Tenant, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     for query in (f"api_key={tenant.plaintext}", f"access_token={tenant.plaintext}", f"key={tenant.plaintext}"):
         answer = Client().get(f"/api/v1/events?{query}")
         assert answer.status_code == 401
         assert tenant.plaintext not in answer.content.decode()
+    lines = [str(vars(record)) for record in caplog.records if record.name == "requests"]
+    assert len(lines) == 3
+    assert not [line for line in lines if tenant.plaintext in line]
+
+
+def test_secrets_are_compared_in_constant_time(tenant: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many of its characters fit: each is compared as a whole."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return one == other
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    assert tenant.get("/api/v1/organization").status_code == 200
+    assert (tenant.key.key_hash, hash_key(tenant.plaintext)) in compared
+    settings.METRICS_TOKEN = "t" * 32
+    assert not may_read(authorization="Bearer " + "t" * 31, address="192.0.2.1", forwarded=False)
+    assert compared[-1] == (b"t" * 31, b"t" * 32)
 
 
 @pytest.mark.parametrize("value", ["' OR 1=1 --", "a'; DROP TABLE ingestion_event; --", "%' OR '1'='1", "\\'", "$$"])
@@ -225,8 +249,17 @@ def test_sql_in_a_filter_is_text(tenant: Tenant, other_tenant: Tenant, value: st
         assert answer.status_code in {200, 422}
         assert "of the other" not in answer.content.decode()
     browser = browser_of(make_member(tenant.organization))
-    page = browser.get(f"/console/o/{tenant.organization.slug}/events/", {"subject": value, "type": value})
-    assert page.status_code == 200
+    home = f"/console/o/{tenant.organization.slug}/"
+    for path, given in (
+        ("events/", {"subject": value, "type": value}),
+        ("events/", {"path": f"a.{value}", "value": value}),
+        ("search/", {"q": value}),
+        ("search/", {"q": f"a = {value}"}),
+    ):
+        page = browser.get(home + path, given)
+        assert page.status_code in {200, 422}
+        assert "of the other" not in page.content.decode()
+    assert Event.objects.for_organization(other_tenant.organization.pk).count() == 1
 
 
 def test_a_form_has_a_bound_of_fields(db: None) -> None:
