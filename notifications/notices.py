@@ -19,6 +19,7 @@ from django.db import IntegrityError, transaction
 from core.broker.wakeup import BROKER_ERRORS
 from core.event_ids import lowest_id
 from core.ports import SyncDatabase, run_now
+from core.postgresql.lending import give_back
 from core.times import format_time
 from delivery.endpoints.certificate_ends import tell_ends
 from delivery.listeners import DeadLetter, DisabledWebhook
@@ -234,6 +235,8 @@ def _request_mail(event_id: UUID) -> None:
 
 
 def _send_task(name: str, **about: str) -> None:
+    # A broker that hangs takes seconds.
+    give_back()
     try:
         current_app.send_task(name, kwargs=about)
     except BROKER_ERRORS as error:

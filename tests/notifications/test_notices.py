@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import override_settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
@@ -244,6 +244,20 @@ def test_dead_letters_in_a_row_are_one_message_even_if_nobody_wants_their_mails(
         with django_capture_on_commit_callbacks(execute=True):
             dead_letter(organization)
     assert len(mails_asked_for(sent)) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_the_broker_is_told(settings: Any) -> None:
+    """One that hangs takes seconds."""
+    settings.DATABASE_POOL_SIZE = 1
+    held: dict[str, object] = {}
+
+    def send(name: str, **_: Any) -> None:
+        held[name] = connection.connection
+
+    with mock.patch(SEND_TASK, side_effect=send):
+        dead_letter(make_organization())
+    assert held["delivery.mail_notice"] is None
 
 
 def test_the_claim_of_a_mail_is_removed_like_an_idempotency_key(organization: Organization) -> None:

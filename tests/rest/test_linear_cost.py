@@ -64,6 +64,7 @@ from rest.doors.dear_headers import ContentTypeBound, CookieMiddleware
 from rest.large_answers import _TAKES_GZIP
 from rest.lists import _read_cursor
 from rest.middleware import request_id_of
+from rest.static_files.middleware import _REFUSES_GZIP
 from rest.versions import expected_versions
 
 SHORT, TIMES = 2_000, 8
@@ -260,6 +261,7 @@ TARGETS = (
     Target("connection", in_connection, HTTP),
     Target("stored number", lambda text: with_exponents(text) if is_json(text) else None, (*JSON, "0" * 24)),
     Target("If-Match", in_if_match, tokens('" , W/ * a', "\\", " ", '"a", ')),
+    Target("Accept-Encoding of a file", _REFUSES_GZIP.search, tokens("gzip * ; , q= q=0 . 0 a", " ", ";q=0.")),
     Target("Accept-Encoding", _TAKES_GZIP.search, tokens("gzip * ; , q= q=0 . 0 a", " ", "\t", ", gzip ;")),
     Target("key field", lambda text: _api_key_in({"authorization": text, "x-api-key": text}), HEADER),
     Target("cursor", lambda text: _read_cursor(text, "events"), tokens(": a = - _ 0 é . ,", " ")),
