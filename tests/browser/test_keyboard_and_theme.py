@@ -59,6 +59,7 @@ def test_the_palette_reaches_pages_organizations_and_the_search(
         expect(page.locator("[role=option][aria-selected=true]")).to_have_text("Event types")
         page.keyboard.press("Enter")
         expect(page.locator("h1")).to_have_text("Event types")
+        page.wait_for_load_state()  # the keys are the script's
         page.keyboard.press("Control+k")
         page.keyboard.type("harbour")
         expect(page.get_by_role("option", name="Organization: Harbour Books")).to_be_visible()
