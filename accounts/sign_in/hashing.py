@@ -16,7 +16,6 @@ from functools import partial
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
 from core import bounds
-from core.postgresql.lending import give_back
 from core.turns import turns
 from rest.doors.shares import Budget
 from rest.doors.threads import without_place
@@ -45,7 +44,6 @@ class BoundedPasswordHasher(PBKDF2PasswordHasher):
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         with without_place(hashed, keeps_share=True):
-            give_back()
             encoded, seconds = _hashing.submit(_timed, partial(super().encode, password, salt, iterations)).result()
         turns.charge(seconds)
         return encoded

@@ -19,7 +19,6 @@ from django.conf import settings
 from yarl import URL
 
 from core import bounds
-from core.postgresql.lending import give_back
 from delivery.webhooks.name_service import LookUp, NameService, SocketAddress, look_up_once
 from rest.doors.shares import Budget, TooMuchError, busy
 from rest.doors.threads import without_place
@@ -329,7 +328,6 @@ def check_destination(url: str, policy: NetworkPolicy, *, look_up: LookUp = look
     """
     parsed = check_url(url, policy)
     require_legal_characters(url)
-    give_back()
     try:
         with without_place(_look_ups, keeps_share=True):
             found = asyncio.run(asyncio.wait_for(look_up(parsed.raw_host or "", parsed.port or 0), CHECK_SECONDS))

@@ -23,7 +23,6 @@ from django.conf import settings
 
 from core import bounds
 from core.field_errors import FieldError
-from core.postgresql.lending import give_back
 from core.problems import Problem
 from ingestion.cpu_budget import CpuBudget
 from ingestion.schemas.messages import Question, Reply, receive, send
@@ -95,7 +94,6 @@ class SchemaChecks:
         Others may come first, each for half a second: neither a connection to the database nor a place that somebody
         else's request may need is held meanwhile. Call it outside of a transaction.
         """
-        give_back()
         question = Question(str(organization_id), list(schemas), list(events), frozenset(asserting))
         try:
             with without_place(_asking, keeps_share=True):

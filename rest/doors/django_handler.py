@@ -60,7 +60,7 @@ class DjangoHandler(ASGIHandler):
     def _respond(self, scope: ConnectionScope, body: bytes) -> Any:
         """The answer; `scope` is told how long it took. Nothing, such as a connection, is held while it is read."""
         began = time.thread_time()
-        placed = threads.in_place(scope.get(LEAVE, _stay))
+        placed = threads.in_place(scope[LEAVE]) if LEAVE in scope else nullcontext()
         with placed, turns.computing(scope[OWNER]) if OWNER in scope else nullcontext() as turn:
             try:
                 return self._answer(scope, body)
@@ -93,7 +93,3 @@ class DjangoHandler(ASGIHandler):
         finally:
             leaving.cancel()
             response.close()
-
-
-def _stay(*, keeps_share: bool) -> None:
-    """Of a request that came without a place."""

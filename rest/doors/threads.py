@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from core import bounds
+from core.postgresql.lending import give_back
 from core.turns import Owner, turns
 from rest.doors.shares import Budget
 
@@ -65,18 +66,21 @@ def in_place(leave: Leave) -> Iterator[None]:
 def without_place(budget: Budget, owner: Owner = None, *, keeps_share: bool = False) -> Iterator[None]:
     """What is inside may wait for as long as somebody else's server likes: the request's place goes to the next one.
 
-    It gets no other one until it is answered, and counts in `budget` until then, as it has its thread for so long. With
+    So does its connection to the database, until it asks again: call it outside of a transaction. The request gets no
+    other place until it is answered, and counts in `budget` until then, as it has its thread for so long. With
     `keeps_share` its owner has no more requests than places meanwhile: the others go on waiting behind this one.
     Raises TooMuchError, with the place kept.
     """
     if (placed := _placed.get()) is None:
         with budget.hold(owner):
+            give_back()
             yield
     else:
         if budget not in placed.counted:
             placed.until_answered.enter_context(budget.hold(owner))
             placed.counted.add(budget)
             placed.leave(keeps_share=keeps_share)
+        give_back()
         yield
 
 
