@@ -25,7 +25,8 @@ def run_console(options: Options, progress: Progress) -> PagesReport:
     with running_lab(options.keep) as lab:
         databases = [_seeded(lab, events, progress) for events in (FEW, options.events)]
         wanted = {"databases": databases, "requests": options.requests, "warm_up": WARM_UP, "rows": options.rows}
-        environment = _environment(lab, databases[0])
+        # The pool of a web process (events_platform.asgi), which these pages would have there.
+        environment = {**_environment(lab, databases[0]), "DATABASE_POOL_SIZE": "16"}
         answer = lab.run(
             "-m", "benchmarks.platform_pages",
             environment=environment, stdin=json.dumps(wanted), shows_progress=True,

@@ -32,7 +32,7 @@ IDLE_SECONDS = 1.0
 _NOTIFY_SECONDS = 1
 # How long a thread that computes keeps the interpreter from the event loop, which asks for it after each of the dozen
 # system calls that an event takes: with Python's 5 ms, one list of somebody cost an event some 50 ms.
-_SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0005
 
 
 def _ask_for_descriptors() -> int:
@@ -119,7 +119,7 @@ class Worker(UvicornWorker):  # type: ignore[misc] # without types
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
     def init_process(self) -> None:
-        sys.setswitchinterval(_SWITCH_SECONDS)
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._spare_descriptors = _ask_for_descriptors() - bounds.USUAL_DESCRIPTORS
         super().init_process()
 
