@@ -1,11 +1,11 @@
 """Subscriptions, deliveries and dead letters in the admin: to look at, to hold and to try again."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import display_for_value
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
@@ -209,9 +209,11 @@ class DeliveryAdmin(ReadOnlyAdmin):
         status = shown_status(delivery, delivery.subscription, now=now)
         return f"{status.label} ({reason})" if reason else str(status.label)
 
-    @admin.display(description="Next attempt at", empty_value="–")
-    def next_attempt(self, delivery: Delivery) -> datetime | None:
-        return shown_next_attempt(delivery, delivery.subscription, now=timezone.now())
+    @admin.display(description="Next attempt at")
+    def next_attempt(self, delivery: Delivery) -> str:
+        moment = shown_next_attempt(delivery, delivery.subscription, now=timezone.now())
+        # Django formats the moments of columns, not those that methods return.
+        return display_for_value(moment, "–")
 
     @admin.display(description="Subscription")
     def to(self, delivery: Delivery) -> str:

@@ -283,7 +283,7 @@ class Delivery(models.Model):
         return (self.earlier_attempts or 0) + self.attempts
 
     def __str__(self) -> str:
-        return f"{self.status} {self.id}"
+        return str(self.id)
 
 
 class KeyQueue(models.Model):

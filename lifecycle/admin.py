@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from lifecycle.erasing.events import ErasureCriteria, InvalidCriteriaError, read_conditions, start_event_erasure
@@ -63,9 +64,17 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
-    list_display = ("created_at", "kind", "organization_id", "status", "looked_at", "removed_rows", "actor_label")
+    list_display = ("created_at", "kind", "organization", "status", "looked_at", "removed_rows", "actor_label")
     # Not the criteria: while it runs, they hold the values that events are found by.
     fields = (*list_display, "finished_at", "failures")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Erasure]:
+        # No foreign key: the organization may be what was erased.
+        name = Organization.objects.filter(pk=OuterRef("organization_id")).values("name")
+        return super().get_queryset(request).annotate(organization_name=Subquery(name))
+
+    def organization(self, erasure: Erasure) -> str:
+        return getattr(erasure, "organization_name", None) or str(erasure.organization_id)
 
     @admin.display(description="Removed")
     def removed_rows(self, erasure: Erasure) -> str:

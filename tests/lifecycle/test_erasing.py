@@ -265,12 +265,16 @@ def test_superusers_start_it_in_the_admin(tenant: Tenant) -> None:
     assert client.post("/admin/events_platform/erasure/add/", form).status_code == 302
     run_erasures()
     assert list(Event.objects.values_list("type", flat=True)) == ["t.b"]
+    listed = client.get("/admin/events_platform/erasure/").content.decode()
+    assert tenant.organization.name in listed
     client.post("/admin/events_platform/erasure/add/", {**form, "kind": "organization"})
     long_suspended()
     run_erasures()
     assert not Organization.objects.exists()
     page = client.get("/admin/events_platform/erasure/").content.decode()
     assert page.count("done") + page.count("Done") == 2
+    # Nobody has its name any more.
+    assert page.count(str(tenant.organization.pk)) == 2
     staff = Client()
     staff.force_login(UserFactory.create(is_staff=True), backend="django.contrib.auth.backends.ModelBackend")
     assert staff.get("/admin/events_platform/erasure/").status_code == 403

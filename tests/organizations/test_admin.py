@@ -472,6 +472,16 @@ def test_a_delivery_shows_its_event_and_attempts(support: Client, hook: Subscrip
     delivery = make_delivery(hook, last_error="timeout")
     page = support.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()
     assert f"/admin/ingestion/event/{delivery.event_id}/change/" in page
+    # Not "None" for the attempt that there will not be.
+    assert ">None<" not in page
+
+
+def test_a_delivery_shows_its_next_attempt_as_all_times(support: Client, hook: Subscription) -> None:
+    delivery = make_delivery(hook, DeliveryStatus.PENDING)
+    at = timezone.now().replace(microsecond=0) + timedelta(hours=1)
+    Delivery.objects.filter(pk=delivery.pk).update(next_attempt_at=at)
+    page = support.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()
+    assert f"{at:%Y-%m-%d %H:%M:%S} UTC" in page
 
 
 def test_an_event_shows_its_deliveries_and_leads_to_them(
