@@ -6,7 +6,6 @@ the newer code decides, and the older one need not know the rules.
 
 import logging
 import sys
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -48,8 +47,9 @@ class SchemaFit:
 
 def judge_schema() -> SchemaFit:
     """Raises the database's errors."""
-    newer = newer_migrations(OURS)
-    missing = missing_migrations()
+    applied = MigrationRecorder(connection).applied_migrations().keys()
+    newer = sorted(key for key in applied - _migrations_and_replaced() if key[0] in OURS)
+    missing = sorted(_known_migrations() - applied)
     migrated_by, oldest = _noted() or (VERSION, VERSION)
     if newer and parsed(VERSION) < parsed(oldest):
         return SchemaFit(
@@ -117,17 +117,6 @@ def note_version(*, using: str, **_: Any) -> None:
             " ON CONFLICT (id) DO UPDATE SET version = excluded.version, oldest = excluded.oldest",
             [VERSION, oldest],
         )
-
-
-def missing_migrations() -> list[tuple[str, str]]:
-    """App and name of those that this code has and the database does not."""
-    return sorted(_known_migrations() - MigrationRecorder(connection).applied_migrations().keys())
-
-
-def newer_migrations(apps: Collection[str]) -> list[tuple[str, str]]:
-    """Likewise of those that the database has and this code does not know; of `apps` alone."""
-    applied = MigrationRecorder(connection).applied_migrations().keys()
-    return sorted(key for key in applied - _migrations_and_replaced() if key[0] in apps)
 
 
 @cache

@@ -12,7 +12,7 @@ from django.db.models import F
 
 from console.deliveries.queries import COUNTED, dead_letters_by_subscription
 from delivery.models import Subscription, SubscriptionStatus, is_open_until
-from ingestion.models import OutboxEntry, ProcessingFailure, hour_of
+from ingestion.models import hour_of
 from organizations.models import Organization
 
 ACCEPTED = "accepted"
@@ -122,6 +122,16 @@ class Attempts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Processing:
+    """Events that could not be processed, counted up to 1 000, and for how many seconds the oldest unprocessed event
+    of the whole platform has been waiting.
+    """
+
+    failed: int
+    lag: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trouble:
     """A subscription that does not deliver, or has not delivered something, and the reason in a few words.
 
@@ -162,6 +172,15 @@ SELECT type, sum(count)::bigint, (sum(sum(count)) OVER ())::bigint
 FROM ingestion_hourlystat
 WHERE organization_id = %(organization)s AND hour >= %(start)s
 GROUP BY type ORDER BY 2 DESC, type LIMIT %(limit)s
+"""
+_PROCESSING = """
+SELECT
+    (
+        SELECT count(*) FROM (
+            SELECT FROM ingestion_processingfailure WHERE organization_id = %(organization)s LIMIT %(most)s
+        ) AS failed
+    ),
+    (SELECT min(created_at) FROM ingestion_outboxentry)
 """
 # The time is no condition of the inner query: PostgreSQL would take it for a rare one, and sort all that it finds.
 _ATTEMPTS = """
@@ -248,16 +267,12 @@ def attempts_of(organization: Organization, subscriptions: Sequence[UUID], chose
     return Attempts(tried=tried, delivered=delivered, median_ms=median, slow_ms=slow)
 
 
-def failed_events_of(organization: Organization) -> int:
-    """Events that could not be processed, counted up to 1 000."""
-    failures = ProcessingFailure.objects.for_organization(organization.pk).order_by()
-    # A column of the index, which then answers alone.
-    return failures.values("organization_id")[:_FAILURES].count()
-
-
-def processing_lag() -> float:
-    """Seconds that the oldest unprocessed event of the whole platform has been waiting."""
-    return OutboxEntry.objects.oldest_age_seconds()
+def processing_of(organization: Organization, *, now: datetime) -> Processing:
+    """In one statement: the page has a dozen."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PROCESSING, {"organization": organization.pk, "most": _FAILURES})
+        failed, oldest = cursor.fetchone()
+    return Processing(failed=failed, lag=0.0 if oldest is None else (now - oldest).total_seconds())
 
 
 def outcomes_since(organization_id: UUID, start: datetime) -> dict[str, int]:

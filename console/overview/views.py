@@ -38,8 +38,7 @@ def overview(request: HttpRequest, place: OrganizationContext) -> HttpResponse:
         "processed": processed,
         "attempts": stats.attempts_of(organization, endpoints.ids, chosen, now=now),
         "endpoints": endpoints,
-        "failed": stats.failed_events_of(organization),
-        "lag": stats.processing_lag(),
+        "processing": stats.processing_of(organization, now=now),
     }
     return render_page(request, "console/overview.html", context, place=place, section="overview")
 

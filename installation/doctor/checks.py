@@ -1,6 +1,6 @@
 """What a check is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from installation.doctor.findings import CheckOutcome
 
 if TYPE_CHECKING:
     from installation.health.seen import Seen
+    from observability.signs_of_life import Sign
 
 
 @dataclass(kw_only=True)
@@ -15,12 +16,13 @@ class Visit:
     """What the operator asked for, and what one check learns for those after it.
 
     `mail_to`: where a test message goes; `http_port`: where plain HTTP is looked for; `seen`: what the web server saw
-    of a request through PUBLIC_URL.
+    of a request through PUBLIC_URL; `signs`: of the processes that live.
     """
 
     mail_to: str = ""
     http_port: int = 80
     seen: "Seen | None" = None
+    signs: "Sequence[Sign] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Which processes live, by the signs that they leave in Redis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from core.version import VERSION, revision
 from installation.doctor.checks import Check, Visit
@@ -13,9 +13,16 @@ PART = "processes"
 _MOST_LISTED = 5
 
 
+def _signs(visit: Visit) -> Sequence[Sign]:
+    """Read once: each of these checks needs them all."""
+    if visit.signs is None:
+        visit.signs = read_signs()
+    return visit.signs
+
+
 def _of_role(role: str, what: str) -> Callable[[Visit], CheckOutcome]:
     def look(visit: Visit) -> CheckOutcome:
-        living = [sign for sign in read_signs() if sign.role == role]
+        living = [sign for sign in _signs(visit) if sign.role == role]
         if living:
             return good(f"{len(living)} {'runs' if len(living) == 1 else 'run'}: {_listed(living)}.")
         return problem(f"No {role} shows a sign of life: {what}.", _start(role))
@@ -24,7 +31,7 @@ def _of_role(role: str, what: str) -> Callable[[Visit], CheckOutcome]:
 
 
 def _beat(visit: Visit) -> CheckOutcome:
-    living = [sign for sign in read_signs() if sign.role == "beat"]
+    living = [sign for sign in _signs(visit) if sign.role == "beat"]
     if not living:
         return problem("No beat shows a sign of life: retries are not sent, and nothing is cleaned up.", _start("beat"))
     if len(living) > 1:
@@ -42,7 +49,7 @@ def _beat(visit: Visit) -> CheckOutcome:
 
 
 def _versions(visit: Visit) -> CheckOutcome:
-    others = [sign for sign in read_signs() if _is_another(sign)]
+    others = [sign for sign in _signs(visit) if _is_another(sign)]
     if not others:
         return good(f"All running processes are of this version, {VERSION}.")
     return warning(
@@ -60,7 +67,7 @@ def _is_another(sign: Sign) -> bool:
 
 def _clocks(visit: Visit) -> CheckOutcome:
     """Each against Redis' clock, at the moment when it wrote: both were read within a second."""
-    apart = sorted((sign for sign in read_signs() if _apart(sign) > WARNING_SECONDS), key=_apart, reverse=True)
+    apart = sorted((sign for sign in _signs(visit) if _apart(sign) > WARNING_SECONDS), key=_apart, reverse=True)
     if not apart:
         return good("The clocks of all processes agree.")
     named = [f"{sign.name} ({sign.clock - sign.written_at:+.0f} s)" for sign in apart]
