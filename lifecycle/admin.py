@@ -71,7 +71,8 @@ class ErasureAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Erasure]:
         # No foreign key: the organization may be what was erased.
         name = Organization.objects.filter(pk=OuterRef("organization_id")).values("name")
-        return super().get_queryset(request).annotate(organization_name=Subquery(name))
+        erasures: QuerySet[Erasure] = super().get_queryset(request)
+        return erasures.annotate(organization_name=Subquery(name))
 
     def organization(self, erasure: Erasure) -> str:
         return getattr(erasure, "organization_name", None) or str(erasure.organization_id)

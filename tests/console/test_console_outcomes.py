@@ -164,6 +164,10 @@ def test_an_endpoint_that_rests_is_called_so_everywhere(tenant: Tenant, resting:
     assert "The endpoint is resting" in detail
     assert "Try now" in detail
     event = Event.objects.earliest("pk")
+    # Its own deliveries may have no attempt yet: what the endpoint answered is told with the issue.
+    to_issues = f'<a href="/console/o/{tenant.organization.slug}/issues/">it answers with an error</a>'
+    assert to_issues in detail
+    assert to_issues in site.page(f"events/{event.pk}/")
     pages = {
         "subscriptions/": "resting",
         f"subscriptions/{resting.pk}/deliveries/": "endpoint resting",

@@ -85,6 +85,16 @@ def test_why_a_delivery_failed_and_another_try(tenant: Tenant) -> None:
     assert visitor.send(f"{one}dead-letters/retry").status_code == 302
 
 
+def test_an_endpoint_that_rests_says_why_without_a_way_into_the_console(tenant: Tenant) -> None:
+    rests_until = timezone.now() + timedelta(minutes=5)
+    webhook = make_tagged(tenant, name="Shop", last_error="http_error", failures=25, circuit_open_until=rests_until)
+    (event,) = make_events(tenant.organization, 1)
+    held = make_delivery(event, webhook, DeliveryStatus.PENDING, next_attempt_at=timezone.now())
+    page = enter(tenant).get(f"subscriptions/{webhook.pk}/deliveries/{held.pk}/").content.decode()
+    assert re.search(r"The last error:\s+it answers with an error\.", page)
+    assert "/console/" not in page
+
+
 def test_who_only_reads_changes_nothing(tenant: Tenant) -> None:
     webhook = make_tagged(tenant, name="Shop", secret=encrypt_secret("whsec_abcdef"))
     dead, visitor = make_dead(webhook), enter(tenant, permissions=["read"])
