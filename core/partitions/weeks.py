@@ -1,6 +1,7 @@
 """Which partitions the tables have that are partitioned by UUIDv7. Each is a week, or several in a row."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -58,5 +59,10 @@ def partitions_of(table: str) -> list[Partition]:
 
 def has_partition(table: str, week: datetime) -> bool:
     """Whether one covers the week that begins then."""
+    return covers(partitions_of(table), week)
+
+
+def covers(partitions: Iterable[Partition], week: datetime) -> bool:
+    """Whether one of them covers the week that begins then."""
     low, end = lowest_id(week), lowest_id(week + WEEK)
-    return any(partition.low <= low and end <= partition.end for partition in partitions_of(table))
+    return any(partition.low <= low and end <= partition.end for partition in partitions)

@@ -8,6 +8,7 @@ from installation.doctor.findings import CheckOutcome
 
 if TYPE_CHECKING:
     from installation.health.seen import Seen
+    from observability.schema_version import SchemaFit
     from observability.signs_of_life import Sign
 
 
@@ -16,13 +17,15 @@ class Visit:
     """What the operator asked for, and what one check learns for those after it.
 
     `mail_to`: where a test message goes; `http_port`: where plain HTTP is looked for; `seen`: what the web server saw
-    of a request through PUBLIC_URL; `signs`: of the processes that live.
+    of a request through PUBLIC_URL; `signs`: of the processes that live; `schema`: how the
+    database's fits.
     """
 
     mail_to: str = ""
     http_port: int = 80
     seen: "Seen | None" = None
     signs: "Sequence[Sign] | None" = None
+    schema: "SchemaFit | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
 """What is in the database: schema, partitions, secrets, work that waits, people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from core.partitions.weeks import WEEK, WEEKS_AHEAD, has_partition, week_of
+from core.partitions.weeks import WEEK, WEEKS_AHEAD, covers, partitions_of, week_of
 from ingestion.models import OutboxEntry
 from installation.doctor.checks import Check, Visit
 from installation.doctor.findings import CheckOutcome, good, problem, warning
@@ -33,7 +33,7 @@ _MAKE_PARTITIONS = "manage.py make_partitions"
 
 @in_database
 def _migrations(visit: Visit) -> CheckOutcome:
-    found = judge_schema()
+    found = visit.schema = judge_schema()
     if found.fit is not Fit.CODE_NEWER:
         return good("All migrations of this version are applied.")
     return problem(found.what, found.remedy)
@@ -41,7 +41,7 @@ def _migrations(visit: Visit) -> CheckOutcome:
 
 @in_database
 def _newer_migrations(visit: Visit) -> CheckOutcome:
-    found = judge_schema()
+    found = visit.schema or judge_schema()
     if found.fit is Fit.CODE_TOO_OLD:
         return problem(found.what, found.remedy)
     if found.fit is Fit.CODE_OLDER:
@@ -52,9 +52,7 @@ def _newer_migrations(visit: Visit) -> CheckOutcome:
 @in_database
 def _partitions(visit: Visit) -> CheckOutcome:
     now = week_of(timezone.now())
-    missing = {
-        week: tables for ahead in range(_WEEKS_WANTED + 1) if (tables := tables_without(week := now + ahead * WEEK))
-    }
+    missing = tables_without([now + ahead * WEEK for ahead in range(_WEEKS_WANTED + 1)])
     if not missing:
         return good(f"This week and the next {_WEEKS_WANTED} have partitions.")
     first = min(missing)
@@ -65,9 +63,11 @@ def _partitions(visit: Visit) -> CheckOutcome:
     )
 
 
-def tables_without(week: datetime) -> list[str]:
-    """Those of the partitioned tables that have no partition for the week that begins then."""
-    return [table for table in settings.PARTITIONED_TABLES if not has_partition(table, week)]
+def tables_without(weeks: Sequence[datetime]) -> dict[datetime, list[str]]:
+    """Week → those of the partitioned tables that have no partition for it; without the weeks that lack none."""
+    found = {table: partitions_of(table) for table in settings.PARTITIONED_TABLES}
+    lacking = {week: [table for table, there in found.items() if not covers(there, week)] for week in weeks}
+    return {week: tables for week, tables in lacking.items() if tables}
 
 
 @in_database
