@@ -375,6 +375,8 @@ def test_the_page_renders_without_anyone_else() -> None:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         for color_scheme in COLOR_SCHEMES:
             page = browser.new_page(color_scheme=color_scheme)
+            # Unfolding an operation, the page computes for seconds, and for many more beside other tests.
+            page.set_default_timeout(120_000)
             page.on("console", lambda message: complaints.append(message.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("request", lambda request: requests.append(request.url))
