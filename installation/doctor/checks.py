@@ -17,8 +17,7 @@ class Visit:
     """What the operator asked for, and what one check learns for those after it.
 
     `mail_to`: where a test message goes; `http_port`: where plain HTTP is looked for; `seen`: what the web server saw
-    of a request through PUBLIC_URL; `signs`: of the processes that live; `schema`: how the
-    database's fits.
+    of a request through PUBLIC_URL; `signs`: those of the processes that live; `schema`: how the database's fits.
     """
 
     mail_to: str = ""
